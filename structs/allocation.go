@@ -1,0 +1,137 @@
+package structs
+
+// Allocation is an envelope of resources on one node with tasks inside it: the unit of placement. It refers to its job
+// by name and version and carries no copy of it.
+type Allocation struct {
+	ID          AllocID        `json:"id"`
+	Framework   FrameworkID    `json:"framework"`
+	Role        string         `json:"role"`
+	Priority    Priority       `json:"priority"`
+	Job         string         `json:"job"`
+	Version     uint64         `json:"version"` // of the job
+	Group       string         `json:"group"`
+	Index       int            `json:"index"` // 0 to count-1 in its group
+	Node        NodeID         `json:"node"`
+	NodeName    string         `json:"node_name"`
+	Incarnation uint64         `json:"incarnation"` // fencing number: larger for each later allocation of job, group, index
+	Resources   Resources      `json:"resources"`
+	Ports       []AssignedPort `json:"ports,omitempty"`
+	OnLost      string         `json:"on_lost,omitempty"`
+
+	Desired     Desired `json:"desired"`
+	DesiredWhy  string  `json:"desired_why,omitempty"`
+	RestartTask string  `json:"restart_task,omitempty"` // with Restarts: the task to restart, all when empty
+	Restarts    uint64  `json:"restarts,omitempty"`     // counts restarts that were asked for
+
+	Status   AllocStatus           `json:"status"`
+	Why      string                `json:"why,omitempty"`
+	Tasks    map[string]*TaskState `json:"tasks,omitempty"`
+	Started  Time                  `json:"started,omitempty"` // when all its main tasks ran first
+	Previous AllocID               `json:"previous,omitempty"`
+	Next     AllocID               `json:"next,omitempty"`     // what replaced it
+	Failures []Time                `json:"failures,omitempty"` // of its predecessors, newest last; for reschedule
+
+	Created     Time   `json:"created"`
+	Modified    Time   `json:"modified"`
+	CreateIndex uint64 `json:"create_index"`
+	ModifyIndex uint64 `json:"modify_index"` // of any change
+	WantIndex   uint64 `json:"want_index"`   // of the last change that its node must learn
+}
+
+// AssignedPort is a port of the host that an allocation holds.
+type AssignedPort struct {
+	Label string `json:"label"` // empty for ports without a name
+	Host  string `json:"host"`  // address
+	Port  int    `json:"port"`
+	To    int    `json:"to,omitempty"`
+}
+
+// Desired is what the region wants of an allocation.
+type Desired string
+
+const (
+	DesiredRun  Desired = "run"
+	DesiredStop Desired = "stop"
+)
+
+// AllocStatus is the state of an allocation as last known.
+type AllocStatus string
+
+const (
+	AllocPending  AllocStatus = "pending"
+	AllocRunning  AllocStatus = "running"
+	AllocComplete AllocStatus = "complete" // every main task ended well, or it was stopped as wanted
+	AllocFailed   AllocStatus = "failed"
+	AllocLost     AllocStatus = "lost" // its node is gone; its end is not known
+)
+
+// Ended reports whether nothing of a runs, as far as known.
+func (a *Allocation) Ended() bool { return a.Status.Ended() }
+
+// Ended reports whether s is one of the last states.
+func (s AllocStatus) Ended() bool { return s == AllocComplete || s == AllocFailed || s == AllocLost }
+
+// Holds reports whether a's resources are taken on its node. A stopped allocation holds them until its node says that
+// it ended.
+func (a *Allocation) Holds() bool { return !a.Ended() }
+
+// TaskStatus is one of the Mesos task states.
+type TaskStatus string
+
+const (
+	TaskStaging     TaskStatus = "staging"
+	TaskStarting    TaskStatus = "starting"
+	TaskRunning     TaskStatus = "running"
+	TaskKilling     TaskStatus = "killing"
+	TaskFinished    TaskStatus = "finished"
+	TaskFailed      TaskStatus = "failed"
+	TaskKilled      TaskStatus = "killed"
+	TaskError       TaskStatus = "error"
+	TaskLost        TaskStatus = "lost"
+	TaskDropped     TaskStatus = "dropped"
+	TaskUnreachable TaskStatus = "unreachable"
+	TaskGone        TaskStatus = "gone"
+	TaskUnknown     TaskStatus = "unknown"
+)
+
+// Ended reports whether s is one of the last states.
+func (s TaskStatus) Ended() bool {
+	switch s {
+	case TaskFinished, TaskFailed, TaskKilled, TaskError, TaskLost, TaskDropped, TaskGone:
+		return true
+	}
+	return false
+}
+
+// TaskState is what a node says of one task.
+type TaskState struct {
+	Status   TaskStatus  `json:"status"`
+	Why      string      `json:"why,omitempty"`
+	ExitCode int         `json:"exit_code"`          // 128+signal when a signal ended it; -1 when it is not known
+	Signal   int         `json:"signal,omitempty"`   //
+	OOM      bool        `json:"oom,omitempty"`      // the kernel killed it for its memory
+	Restarts int         `json:"restarts,omitempty"` //
+	Started  Time        `json:"started,omitempty"`  // last start
+	Ended    Time        `json:"ended,omitempty"`    //
+	Events   []TaskEvent `json:"events,omitempty"`   // the newest MaxTaskEvents, oldest first
+}
+
+// MaxTaskEvents bounds TaskState.Events.
+const MaxTaskEvents = 10
+
+// TaskEvent is one thing that happened to a task.
+type TaskEvent struct {
+	Time Time   `json:"time"`
+	Type string `json:"type"` // received, starting, started, ended, restarting, killing, killed, failed, …
+	Text string `json:"text"`
+}
+
+// AllocUpdate is what a node reports of an allocation; nil Tasks entries did not change.
+type AllocUpdate struct {
+	ID          AllocID               `json:"id"`
+	Incarnation uint64                `json:"incarnation"`
+	Status      AllocStatus           `json:"status"`
+	Why         string                `json:"why,omitempty"`
+	Tasks       map[string]*TaskState `json:"tasks,omitempty"`
+	Time        Time                  `json:"time"`
+}

@@ -1,0 +1,47 @@
+package structs
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+)
+
+// Ids are 32 lower-case hex digits of random data; commands show and take unique prefixes of at least four.
+type (
+	NodeID      string // of a node, kept in its data folder
+	AllocID     string // of an allocation
+	FrameworkID string // of a framework; the built-in ones are named after their job type
+	OfferID     string // of an offer; soft state of the leader
+)
+
+// NewID returns a new random id from the system's source, which does not fail.
+func NewID() string {
+	var raw [16]byte
+	rand.Read(raw[:])
+	return hex.EncodeToString(raw[:])
+}
+
+// Short returns the first eight digits of an id, as tables show it.
+func Short[T ~string](id T) string {
+	if len(id) > 8 {
+		return string(id[:8])
+	}
+	return string(id)
+}
+
+// ValidName reports whether s may name a job, group, task, node, datacenter or custom resource: 1 to 128 of letters,
+// digits, '-', '_' and '.', the first one a letter or digit. So a name is safe as one element of a path.
+func ValidName(s string) bool {
+	if len(s) == 0 || len(s) > 128 {
+		return false
+	}
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case i > 0 && (c == '-' || c == '_' || c == '.'):
+		default:
+			return false
+		}
+	}
+	return true
+}

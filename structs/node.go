@@ -1,0 +1,55 @@
+package structs
+
+// Node is a machine that runs a client: what it said of itself, and what the region knows and wants of it.
+type Node struct {
+	ID         NodeID             `json:"id"`
+	Name       string             `json:"name"`
+	Datacenter string             `json:"datacenter"`
+	Address    string             `json:"address"` // host:port of its cluster port
+	Version    string             `json:"version"` // of Proffer
+	Attributes map[string]string  `json:"attributes,omitempty"`
+	Meta       map[string]string  `json:"meta,omitempty"`
+	Drivers    map[string]*Driver `json:"drivers,omitempty"`
+	Resources  Resources          `json:"resources"` // all of it
+	Reserved   Resources          `json:"reserved"`  // kept for the system; Resources - Reserved is shared
+	PortRange  Range              `json:"port_range"`
+	Hosts      []string           `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
+
+	// Set by the servers.
+	Incarnation uint64     `json:"incarnation"` // one more each time the region takes it back after it was lost
+	Status      NodeStatus `json:"status"`
+	Eligible    bool       `json:"eligible"` // the operator lets work be placed here
+	Drain       *Drain     `json:"drain,omitempty"`
+	Changed     Time       `json:"changed"` // of Status
+	Reason      string     `json:"reason,omitempty"`
+	CreateIndex uint64     `json:"create_index"`
+	ModifyIndex uint64     `json:"modify_index"`
+}
+
+// NodeStatus says whether the region hears from a node.
+type NodeStatus string
+
+const (
+	NodeReady NodeStatus = "ready" // it has a session and a lease
+	NodeLost  NodeStatus = "lost"  // its lease ended, with the margin for drift
+	NodeLeft  NodeStatus = "left"  // it said goodbye
+)
+
+// Drain is the operator's wish that the node empties itself.
+type Drain struct {
+	Deadline Time `json:"deadline"` // when what is left is stopped; zero: never
+	Started  Time `json:"started"`
+}
+
+// Schedulable reports whether new work may be placed on n.
+func (n *Node) Schedulable() bool { return n.Status == NodeReady && n.Eligible && n.Drain == nil }
+
+// Available returns what allocations share.
+func (n *Node) Available() Resources { return n.Resources.Sub(n.Reserved) }
+
+// Driver is what a node says of one of its drivers.
+type Driver struct {
+	Healthy    bool              `json:"healthy"`
+	Why        string            `json:"why,omitempty"` // why not
+	Attributes map[string]string `json:"attributes,omitempty"`
+}

@@ -1,0 +1,43 @@
+package structs
+
+// Role is a named share of the region, hierarchical by slashes ("eng/web").
+type Role struct {
+	Name        string `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
+	Description string `json:"description,omitempty" doc:"For people."`
+	Weight      Milli  `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
+	Quota       *Quota `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
+	MaxPriority string `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
+	CreateIndex uint64 `json:"create_index,omitempty" hcl:"-"`
+	ModifyIndex uint64 `json:"modify_index,omitempty" hcl:"-"`
+}
+
+// Quota bounds a role.
+type Quota struct {
+	Guarantee *QuotaAmount `json:"guarantee,omitempty" hcl:"block" doc:"What it can always have."`
+	Limit     *QuotaAmount `json:"limit,omitempty" hcl:"block" doc:"What it can have at most; resources that are not named are not limited."`
+}
+
+// QuotaAmount names amounts; a nil field says nothing about that resource.
+type QuotaAmount struct {
+	CPU    *Milli           `json:"cpu,omitempty" doc:"Cores."`
+	Memory *Bytes           `json:"memory,omitempty" doc:"Memory."`
+	Disk   *Bytes           `json:"disk,omitempty" doc:"Disk."`
+	Custom map[string]Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar."`
+}
+
+// DefaultRole is the role of jobs that name none.
+const DefaultRole = "default"
+
+// ValidRole reports whether s is one to eight valid names joined by slashes.
+func ValidRole(s string) bool {
+	parts, start := 0, 0
+	for i := 0; i <= len(s); i++ {
+		if i == len(s) || s[i] == '/' {
+			if !ValidName(s[start:i]) {
+				return false
+			}
+			parts, start = parts+1, i+1
+		}
+	}
+	return parts <= 8 && len(s) <= 512
+}
