@@ -1,0 +1,111 @@
+// Package config is the configuration of an agent: what may be written in files and flags, its defaults, and what can
+// change without a restart.
+package config
+
+import (
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Config is all that an agent can be told. Files are HCL or JSON; see structs/doc.go for the tags.
+type Config struct {
+	Region     string   `json:"region,omitempty" doc:"The region. Default global."`
+	Datacenter string   `json:"datacenter,omitempty" doc:"The datacenter of this machine. Default dc1."`
+	NodeName   string   `json:"node_name,omitempty" doc:"The name of this agent, unique in the region. Default: the host name."`
+	DataDir    string   `json:"data_dir,omitempty" doc:"Folder for everything that is kept; absolute. Needed unless -dev."`
+	Bind       string   `json:"bind,omitempty" doc:"Address that the cluster port listens on: an IP address or a go-sockaddr template. Default 0.0.0.0."`
+	Advertise  string   `json:"advertise,omitempty" doc:"Address by which other agents reach this one, with an optional port. Default: bind, or the first private IPv4 address when bind is 0.0.0.0."`
+	Join       []string `json:"join,omitempty" change:"reload" doc:"Addresses (host or host:port of the cluster port) of agents to join."`
+
+	HTTPAddress     string `json:"http_address,omitempty" doc:"Address that the HTTP API listens on. Default 127.0.0.1; another than loopback needs a token."`
+	HTTPPort        int    `json:"http_port,omitempty" doc:"Port of the HTTP API. Default 5050."`
+	ExecutorAddress string `json:"executor_address,omitempty" doc:"Address that the executor API listens on. Default 127.0.0.1; another than loopback needs a token."`
+	ExecutorPort    int    `json:"executor_port,omitempty" doc:"Port of the executor API, on clients. Default 5051."`
+	ClusterPort     int    `json:"cluster_port,omitempty" doc:"The cluster port, TCP and UDP. Default 5052."`
+
+	LogLevel  string `json:"log_level,omitempty" change:"reload" doc:"debug, info, warn or error. Default info."`
+	LogJSON   bool   `json:"log_json,omitempty" doc:"Log JSON lines."`
+	Token     Secret `json:"token,omitempty" change:"reload" doc:"Shared token that every HTTP request must carry."`
+	TokenFile string `json:"token_file,omitempty" doc:"File that holds the token; not with token."`
+
+	Encrypt     []Secret         `json:"encrypt,omitempty" doc:"Keys of the cluster port, base64 of 16, 24 or 32 bytes; the first one is used to send."`
+	EncryptFile string           `json:"encrypt_file,omitempty" doc:"File with keys, one a line; not with encrypt."`
+	Lease       structs.Duration `json:"lease,omitempty" doc:"How long a node may be silent before its work is taken for lost; the same on all servers. Default 15s."`
+
+	Server    *Server    `json:"server,omitempty" hcl:"block" doc:"This agent is a server."`
+	Client    *Client    `json:"client,omitempty" hcl:"block" doc:"This agent is a client: it runs work."`
+	Telemetry *Telemetry `json:"telemetry,omitempty" hcl:"block" doc:"Metrics."`
+
+	Dev bool `json:"-" hcl:"-"` // -dev: in memory or in a temporary folder
+}
+
+// Server configures the control plane.
+type Server struct {
+	Enabled         *bool            `json:"enabled,omitempty" doc:"Default true in a server block."`
+	BootstrapExpect int              `json:"bootstrap_expect,omitempty" doc:"How many servers form the first quorum: 1, 3, 5 or 7; 0 only joins a region that exists."`
+	MaxFinished     int              `json:"max_finished,omitempty" change:"reload" doc:"How many finished allocations stay in the state. Default 10000."`
+	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long finished allocations stay in the state. Default 1h."`
+	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many stopped and finished jobs stay in the state. Default 10000."`
+	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
+}
+
+// Raft has the timings and bounds of the log.
+type Raft struct {
+	HeartbeatTimeout  structs.Duration `json:"heartbeat_timeout,omitempty" doc:"Silence of the leader before a follower becomes a candidate. Default 1s."`
+	ElectionTimeout   structs.Duration `json:"election_timeout,omitempty" doc:"How long a candidate waits. Default 1s."`
+	LeaderLease       structs.Duration `json:"leader_lease,omitempty" doc:"How long a leader without its quorum stays leader; at most heartbeat_timeout. Default 500ms."`
+	SnapshotThreshold int              `json:"snapshot_threshold,omitempty" doc:"Log entries between snapshots. Default 65536."`
+	SnapshotInterval  structs.Duration `json:"snapshot_interval,omitempty" doc:"How often is looked whether a snapshot is due. Default 30s."`
+	TrailingLogs      int              `json:"trailing_logs,omitempty" doc:"Log entries kept behind a snapshot, for followers that lag. Default 16384."`
+}
+
+// Client configures a node.
+type Client struct {
+	Enabled       *bool             `json:"enabled,omitempty" doc:"Default true in a client block."`
+	Meta          map[string]string `json:"meta,omitempty" hcl:"map" change:"reload" doc:"Free names and values that constraints can ask for."`
+	Attributes    map[string]string `json:"attributes,omitempty" hcl:"map" change:"reload" doc:"Attributes beside those that are found; these win."`
+	Resources     *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
+	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
+	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none. Default 20000-32000."`
+	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
+	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
+	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
+	HostPaths     []string          `json:"host_paths,omitempty" doc:"Paths of the host that every exec task sees read-only. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /opt, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
+	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks. Default proffer."`
+	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
+}
+
+// Amounts are resources of a machine.
+type Amounts struct {
+	CPU    *structs.Milli           `json:"cpu,omitempty" doc:"Cores."`
+	Memory *structs.Bytes           `json:"memory,omitempty" doc:"Memory."`
+	Disk   *structs.Bytes           `json:"disk,omitempty" doc:"Disk."`
+	Custom map[string]structs.Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar, such as gpus."`
+	Ranges map[string]string        `json:"ranges,omitempty" hcl:"map" doc:"Any range resource, written 1-10,20-30."`
+	Sets   map[string][]string      `json:"sets,omitempty" hcl:"map" doc:"Any set resource."`
+}
+
+// GC bounds what ended allocations leave on a node.
+type GC struct {
+	MaxAllocs int              `json:"max_allocs,omitempty" doc:"Folders of ended allocations that are kept. Default 500."`
+	MaxAge    structs.Duration `json:"max_age,omitempty" doc:"How long they are kept. Default 24h."`
+	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 80."`
+	Interval  structs.Duration `json:"interval,omitempty" doc:"How often is looked. Default 1m."`
+}
+
+// Telemetry configures metrics.
+type Telemetry struct {
+	Disabled bool `json:"disabled,omitempty" doc:"No /v1/metrics."`
+}
+
+// Secret is text that is never printed: String, JSON and slog give "<secret>". Reveal gives it.
+type Secret string
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// PortRangeOf returns the port range of c, valid once c is.
+func (c *Client) Ports() structs.Range { return structs.Range{} }
+
+var _ = time.Second
