@@ -1,0 +1,73 @@
+package exec
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Supervisor is the process of the node whose children the tasks are. supervisor.Client implements it. Errors have
+// kinds: NotFound for a task that it does not know, Unavailable when it cannot be reached.
+type Supervisor interface {
+	// Start starts a task and returns once its program runs. A task of that ID that is known already is Conflict.
+	Start(ctx context.Context, launch *Launch) (*Status, error)
+	// Status returns what is known of a task.
+	Status(ctx context.Context, id string) (*Status, error)
+	// Wait returns when the task ended.
+	Wait(ctx context.Context, id string) (drivers.Exit, error)
+	// Signal sends a signal to the task's program.
+	Signal(ctx context.Context, id string, signal int) error
+	// Stop sends signal, waits grace, kills what is left, and returns when nothing is left.
+	Stop(ctx context.Context, id string, signal int, grace time.Duration) error
+	// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own.
+	Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error)
+	// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
+	Stats(ctx context.Context, id string) (*drivers.Stats, error)
+	// Forget removes an ended task's cgroups and record. Unknown tasks are no error.
+	Forget(ctx context.Context, id string) error
+}
+
+// Launch is a task to start, as the supervisor takes it: everything resolved, nothing looked up later.
+type Launch struct {
+	ID      string
+	Program string   // a path in the task's root, or a name that is looked up in the PATH of Env
+	Args    []string // without the program
+	Env     []string // complete
+	Full    bool     // isolation: own namespaces, root and rights
+	Network bool     // with Full: an own network namespace, with loopback only
+	Host    string   // with Full: host name in the task
+
+	UID, GID uint32 // used when the supervisor is root
+	Groups   []uint32
+	Caps     []string // with Full: capabilities that are kept, such as CAP_NET_BIND_SERVICE
+	Rlimits  []Rlimit
+
+	AllocDir, TaskDir string // host paths
+	LogDir, LogName   string // files are LogDir/LogName.stdout.N, see package logs
+	LogFiles          int
+	LogFileSize       structs.Bytes
+	LogAge            time.Duration
+
+	CPU, CPULimit structs.Milli
+	Memory        structs.Bytes // hard limit
+	Pids          int           // 0: none
+	Fenced        bool          // it ends when the node's lease does
+}
+
+// Rlimit is one resource limit of setrlimit(2); ^0 is unlimited.
+type Rlimit struct {
+	Resource   int
+	Soft, Hard uint64
+}
+
+// Status is what the supervisor knows of a task.
+type Status struct {
+	ID      string
+	PID     int // of the process that holds the task, on the host
+	Started structs.Time
+	Ended   structs.Time  // 0 while it runs
+	Exit    *drivers.Exit // once it ended
+}
