@@ -1,0 +1,268 @@
+package state
+
+import (
+	"github.com/proffer/proffer/structs"
+)
+
+// Command is a change of state as a value. Apply is deterministic: the time is tx.Now, and it uses no randomness, does
+// no I/O and calls nothing outside of tx. An error leaves the state as it was. The answer of a command is a pointer to
+// the struct named at the command; it is small, because it is remembered under the entry's idempotency key.
+//
+// Commands and what they point to are immutable from the moment they are proposed.
+type Command interface {
+	// Kind is the name under which the command is registered and travels: "job.submit".
+	Kind() string
+	// Apply makes the change.
+	Apply(tx *Tx) (answer any, err error)
+}
+
+// Envelope is a command on its way.
+type Envelope struct {
+	Key     string // idempotency key, at most MaxKey bytes; empty: not remembered
+	Actor   string // who asked, for the record
+	Command Command
+}
+
+// MaxKey bounds the length of an idempotency key.
+const MaxKey = 128
+
+// Result is what became of one command.
+type Result struct {
+	Answer any
+	Err    error  // a *structs.Error
+	Index  uint64 // the Raft index that made the change; an older one when Key was seen before
+	Again  bool   // Key was seen before: nothing was done, Answer and Err are those of the first time
+}
+
+// Receipt is the answer of commands that have nothing more to say.
+type Receipt struct {
+	Index   uint64 // the Raft index that made the change
+	Version uint64 // of the job, for commands about jobs
+}
+
+// FeatureLevel is the newest level that this binary knows. A region runs at the level in Meta, which the leader raises
+// once every server knows it.
+const FeatureLevel = 1
+
+// MaxVersions is how many versions of a job are kept, beside those that running allocations refer to.
+const MaxVersions = 20
+
+// Initialize names the region on its first leader. A region that has a generation keeps it. Answer: *Receipt.
+type Initialize struct {
+	Region     string
+	Generation string // random
+	Level      int
+}
+
+// SetFeatureLevel raises the feature level; a lower one is a conflict. Answer: *Receipt.
+type SetFeatureLevel struct{ Level int }
+
+// SetGeneration marks that an operator restored a snapshot: nodes then prove less and quarantine more. Answer: *Receipt.
+type SetGeneration struct{ Generation string }
+
+// RegisterNode stores what a node says of itself and makes it ready. A node that was lost or left comes back with the
+// next incarnation. The same fingerprint again changes nothing. Answer: *Registered.
+type RegisterNode struct{ Node *structs.Node }
+
+// Registered answers RegisterNode.
+type Registered struct {
+	Index       uint64
+	Incarnation uint64
+	Changed     bool
+}
+
+// SetNodeStatus records that a node is lost, left or ready. When it is lost, the allocations with on_lost "replace" are
+// lost with it; the others are for LoseAllocs. When it left, all that did not end are lost. Answer: *Receipt.
+type SetNodeStatus struct {
+	Node        structs.NodeID
+	Incarnation uint64 // of the node; 0: any. A conflict when it is another one now
+	Status      structs.NodeStatus
+	Why         string
+}
+
+// LoseAllocs gives allocations of a lost node up: those named, or all that did not end. It is a conflict when the node
+// is ready. Answer: *Receipt.
+type LoseAllocs struct {
+	Node   structs.NodeID
+	Allocs []structs.AllocID
+	Why    string
+}
+
+// SetEligibility lets work be placed on a node, or not. Answer: *Receipt.
+type SetEligibility struct {
+	Node     structs.NodeID
+	Eligible bool
+}
+
+// SetDrain begins (Drain set) or ends (Drain nil) the emptying of a node. Answer: *Receipt.
+type SetDrain struct {
+	Node     structs.NodeID
+	Drain    *structs.Drain // Started is set by Apply
+	Eligible bool           // with Drain nil: whether work may be placed again
+}
+
+// RemoveNode forgets a node that is lost or left; what did not end on it is lost. Answer: *Receipt.
+type RemoveNode struct{ Node structs.NodeID }
+
+// SubmitJob stores a job: a first version, the next one when its text changed, or the same one, which is started again
+// when it was stopped. The job is normalised and validated. A role that does not exist is made. Answer: *Receipt.
+type SubmitJob struct {
+	Job *structs.Job
+	// ExpectVersion, when set, is the version that the submitter saw; 0: there must be no such job.
+	ExpectVersion *uint64
+	// KeepFinished says that work of a batch job that finished in older versions stays finished, because the change is
+	// one that running work takes in place.
+	KeepFinished bool
+}
+
+// StopJob stops a job. With Purge its record goes too, and what runs of it is stopped at once. Answer: *Receipt.
+type StopJob struct {
+	Name  string
+	Purge bool
+}
+
+// ScaleJob sets how many allocations of a group are wanted. Answer: *Receipt.
+type ScaleJob struct {
+	Name  string
+	Group string
+	Count int // at most structs' bound; negative: back to the count in the job's text
+}
+
+// RestartJob has every allocation that exists now replaced; the work of a batch job runs again. Answer: *Receipt.
+type RestartJob struct{ Name string }
+
+// SetJobStatus records what a job looks like. Answer: *Receipt.
+type SetJobStatus struct {
+	Name    string
+	Version uint64 // 0: any; a conflict when the job has another version now
+	Status  structs.JobStatus
+	Why     string
+}
+
+// Place carries decisions of the allocator: what to stop, what to change in place, what will never be tried again, and
+// what to start, done in this order. Each part is checked against the state that it meets and answered for itself; the
+// command as a whole does not fail. Answer: *Placed.
+type Place struct {
+	Stops      []*Stop
+	Updates    []*Update
+	GiveUps    []*GiveUp
+	Placements []*Placement
+}
+
+// Stop has an allocation stopped. One that ended or is being stopped is left alone.
+type Stop struct {
+	ID  structs.AllocID
+	Why string
+}
+
+// Update moves a running allocation to the current version of its job in place.
+type Update struct {
+	ID      structs.AllocID
+	Version uint64
+}
+
+// GiveUp records that the work of one index of a batch group failed for good.
+type GiveUp struct {
+	Job     string
+	Version uint64
+	Group   string
+	Index   int
+	Why     string
+}
+
+// Placement starts an allocation. Of Alloc the decider sets ID, Framework, Job, Version, Group, Index, Node, Resources,
+// Ports and Failures; Role, Priority and OnLost are taken from the job when they are not set, the rest is set by Apply.
+type Placement struct {
+	Alloc           *structs.Allocation
+	NodeIncarnation uint64 // that it relies on
+	// Replaces is the allocation that this one follows in its place, with the ModifyIndex that the decision saw; 0: any.
+	// It must have ended or be one that is being stopped, and with on_lost "fence" it must have ended.
+	Replaces      structs.AllocID
+	ReplacesIndex uint64
+}
+
+// Placed answers Place.
+type Placed struct {
+	Index       uint64
+	Placements  []PlaceResult // one for each placement, in order
+	Updates     []PlaceResult // those that were refused
+	Incarnation uint64        // of the first placement; each later one is one more
+}
+
+// PlaceResult is the answer for one placement or update.
+type PlaceResult struct {
+	ID      structs.AllocID
+	Refused Refusal // empty: done
+	Why     string  // for people
+}
+
+// Refusal is why a placement was refused.
+type Refusal string
+
+const (
+	RefusedNode      Refusal = "node"      // the node is gone, not schedulable, or came back as another incarnation
+	RefusedJob       Refusal = "job"       // the job is gone, stopped, or has another version
+	RefusedHeld      Refusal = "held"      // its index is held by another allocation
+	RefusedFinished  Refusal = "finished"  // the work of its index is done, or was given up, or is not wanted any more
+	RefusedResources Refusal = "resources" // the node has less free than it asks
+	RefusedPorts     Refusal = "ports"     // a port of the host is taken
+	RefusedChanged   Refusal = "changed"   // what it replaces, or the allocation itself, changed
+	RefusedInvalid   Refusal = "invalid"   // it can never be accepted as it is
+)
+
+// Observe records what a node reports of its allocations. Reports of an ended allocation, of an older incarnation, or
+// of an allocation that is not the node's change nothing. It is a conflict when the node is not ready or has another
+// incarnation. Answer: *Observed.
+type Observe struct {
+	Node            structs.NodeID
+	NodeIncarnation uint64
+	Updates         []*structs.AllocUpdate
+}
+
+// Observed answers Observe.
+type Observed struct {
+	Index   uint64
+	Changed int
+}
+
+// StopAlloc has one allocation stopped; its job places another one if it still wants it. Answer: *Receipt.
+type StopAlloc struct {
+	ID  structs.AllocID
+	Why string
+}
+
+// RestartAlloc has a task of an allocation, or all of them, restarted on its node. Answer: *Receipt.
+type RestartAlloc struct {
+	ID   structs.AllocID
+	Task string
+}
+
+// PutRole stores a role. Answer: *Receipt.
+type PutRole struct{ Role *structs.Role }
+
+// DeleteRole removes a role that nothing uses. Answer: *Receipt.
+type DeleteRole struct{ Name string }
+
+// PutFramework stores a framework. Answer: *Receipt.
+type PutFramework struct{ Framework *structs.Framework }
+
+// RemoveFramework removes a framework; what runs of it is stopped. Answer: *Receipt.
+type RemoveFramework struct{ ID structs.FrameworkID }
+
+// Collect removes ended allocations that nothing needs any more, and ended jobs without allocations: the oldest first,
+// those that ended before Before, and those beyond MaxFinished. What one entry removes is bounded. Answer: *Collected.
+type Collect struct {
+	Before      structs.Time
+	MaxFinished int // allocations kept, and jobs kept; 0: DefaultMaxFinished; negative: none
+}
+
+// DefaultMaxFinished is how many ended allocations and how many ended jobs stay in state.
+const DefaultMaxFinished = 5000
+
+// Collected answers Collect.
+type Collected struct {
+	Index  uint64
+	Allocs int
+	Jobs   int
+	More   bool // the bound of one entry was met: ask again
+}
