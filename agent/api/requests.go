@@ -1,0 +1,190 @@
+package api
+
+import (
+	"encoding/json"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Written is the answer to a change: the index at which the region has it.
+type Written struct {
+	Index uint64 `json:"index"`
+}
+
+// JobSubmitted is the answer to a submitted job.
+type JobSubmitted struct {
+	Name    string `json:"name"`
+	Version uint64 `json:"version"`
+	Changed bool   `json:"changed"` // false: the region had this text already
+	Index   uint64 `json:"index"`
+}
+
+// GroupCounts is how many allocations of a group are in which state. Finished work of a batch job counts as complete
+// after its allocations left the state.
+type GroupCounts struct {
+	Group    string `json:"group"`
+	Wanted   int    `json:"wanted"`
+	Waiting  int    `json:"waiting"` // not placed
+	Pending  int    `json:"pending"`
+	Running  int    `json:"running"`
+	Complete int    `json:"complete"`
+	Failed   int    `json:"failed"`
+	Lost     int    `json:"lost"`
+}
+
+// JobSummary is a job in a list.
+type JobSummary struct {
+	structs.JobRecord
+	Groups []*GroupCounts `json:"groups"`
+}
+
+// JobDetail is one job: what the region knows of it and its text.
+type JobDetail struct {
+	JobSummary
+	Job *structs.Job `json:"job"`
+}
+
+// JobStatus is one job with its allocations, newest first, at most 1,000 of them.
+type JobStatus struct {
+	JobDetail
+	Allocations []*structs.Allocation `json:"allocations"`
+	Truncated   bool                  `json:"truncated,omitempty"`
+}
+
+// JobPlan is what submitting a job would do.
+type JobPlan struct {
+	Diff        json.RawMessage `json:"diff"` // of package agent/spec
+	Text        string          `json:"text"` // the diff for people
+	CheckIndex  uint64          `json:"check_index"`
+	Explanation *Explanation    `json:"explanation,omitempty"` // where it would go; absent when nobody knows now
+	Unexplained string          `json:"unexplained,omitempty"` // why Explanation is absent
+}
+
+// JobScale asks for another count of a group.
+type JobScale struct {
+	Group string `json:"group"`
+	Count int    `json:"count"`
+}
+
+// JobRevert asks for an older version's text as a new version.
+type JobRevert struct {
+	Version uint64 `json:"version"`
+}
+
+// AllocDetail is one allocation and the names of its tasks, main ones first.
+type AllocDetail struct {
+	structs.Allocation
+	TaskNames []string `json:"task_names"`
+}
+
+// AllocRestart asks to restart a task, or all of them.
+type AllocRestart struct {
+	Task string `json:"task,omitempty"`
+}
+
+// AllocSignal asks to send a signal to a task, or to all main tasks.
+type AllocSignal struct {
+	Task   string `json:"task,omitempty"`
+	Signal string `json:"signal"`
+}
+
+// AllocStats is what an allocation uses now.
+type AllocStats struct {
+	Tasks map[string]*drivers.Stats `json:"tasks"`
+}
+
+// NodeEligibility asks to let work be placed on a node, or not.
+type NodeEligibility struct {
+	Eligible bool `json:"eligible"`
+}
+
+// NodeDrain asks a node to empty itself, or with Off to stop doing so.
+type NodeDrain struct {
+	Off      bool             `json:"off,omitempty"`
+	Deadline structs.Duration `json:"deadline,omitempty"` // after which what is left is stopped; 0: never
+	// Keep leaves the node ineligible when Off is set.
+	Keep bool `json:"keep,omitempty"`
+}
+
+// NodeDetail is one node and what it holds.
+type NodeDetail struct {
+	structs.Node
+	Used        structs.Resources     `json:"used"` // by allocations that have not ended
+	Allocations []*structs.Allocation `json:"allocations"`
+}
+
+// RoleStatus is a role and what it uses.
+type RoleStatus struct {
+	structs.Role
+	Used structs.Resources `json:"used"` // by its allocations and those of roles below it
+	Jobs int               `json:"jobs"`
+}
+
+// Leader is who leads the region.
+type Leader struct {
+	Name    string `json:"name"`
+	Address string `json:"address"` // of its HTTP API; may be empty
+}
+
+// Health is whether an agent does its work.
+type Health struct {
+	Healthy bool `json:"healthy"`
+}
+
+// Join asks an agent to join others.
+type Join struct {
+	Addresses []string `json:"addresses"`
+}
+
+// ForceLeave asks to forget a member that failed.
+type ForceLeave struct {
+	Name string `json:"name"`
+}
+
+// RaftServer names a member of the Raft group.
+type RaftServer struct {
+	ID string `json:"id"`
+}
+
+// KeyringChange is an operation on the gossip keys.
+type KeyringChange struct {
+	Op  string `json:"op"`            // install, use or remove
+	Key string `json:"key,omitempty"` // 16, 24 or 32 bytes in base64
+}
+
+// Events is all that one index changed. A stream has one of them a line; one without events says only that the region
+// has come so far.
+type Events struct {
+	Index  uint64   `json:"index"`
+	Events []*Event `json:"events,omitempty"`
+	// Err is why the stream ends here: it is the last line.
+	Err *structs.Error `json:"error,omitempty"`
+}
+
+// Event is one changed record.
+type Event struct {
+	Topic  string          `json:"topic"`            // job, version, allocation, node, role or framework
+	Key    string          `json:"key"`              // name or id
+	Job    string          `json:"job,omitempty"`    // that it belongs to
+	Node   structs.NodeID  `json:"node,omitempty"`   // that it belongs to
+	Gone   bool            `json:"gone,omitempty"`   // it left the state
+	Record json.RawMessage `json:"record,omitempty"` // as it is now
+}
+
+// Messages of an exec websocket are binary; the first byte says what the rest is.
+const (
+	ExecStdin  = 0 // to the task; empty: end of input
+	ExecResize = 1 // to the task: drivers.Size in JSON
+	ExecStdout = 2 // from the task
+	ExecStderr = 3 // from the task
+	ExecExit   = 4 // the last message: ExecResult in JSON
+)
+
+// ExecResult is how a command in a task ended.
+type ExecResult struct {
+	Code   int            `json:"code"`
+	Signal int            `json:"signal,omitempty"`
+	Why    string         `json:"why,omitempty"`
+	Err    *structs.Error `json:"error,omitempty"` // it could not be run
+}
