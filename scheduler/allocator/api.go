@@ -1,0 +1,69 @@
+package allocator
+
+import (
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// Request asks for allocations of one shape: one for each slot.
+type Request struct {
+	ID        string // unique; the host names it, such as "job/group"
+	Framework structs.FrameworkID
+	Role      string
+	Priority  structs.Priority
+	Seq       uint64 // FIFO order inside a framework and level: smaller first, such as the Raft index of the submission
+	Ask       *placement.Ask
+	Slots     []Slot // what waits for placement; the allocator ignores the indexes that it has in flight
+}
+
+// Slot is one allocation that is wanted.
+type Slot struct {
+	Index    int
+	Previous structs.AllocID  // carried to the decision
+	Avoid    []structs.NodeID // taken only when nothing else fits
+	Prefer   structs.NodeID   // taken when it fits
+}
+
+// Decision is one thing that the allocator decided. Exactly one field is set.
+type Decision struct {
+	Place   *Place
+	Offer   *structs.Offer
+	Rescind *Rescind
+}
+
+// Place puts one allocation on a node. Its resources are held from now on; the host commits it and answers with Confirm
+// or Refuse.
+type Place struct {
+	ID          uint64 // of the decision
+	Request     string
+	Framework   structs.FrameworkID
+	Role        string
+	Priority    structs.Priority // as asked
+	Ordered     structs.Band     // as served: batch when production or monitoring was beyond its guarantee
+	Job         string
+	Group       string
+	Slot        Slot
+	Node        structs.NodeID
+	NodeName    string
+	Incarnation uint64 // of the node, that Apply checks
+	Resources   structs.Resources
+	Ports       []structs.AssignedPort
+}
+
+// Rescind takes an offer back.
+type Rescind struct {
+	Offer     structs.OfferID
+	Framework structs.FrameworkID
+	Why       string
+}
+
+// Operation uses a part of accepted offers for one allocation.
+type Operation struct {
+	Job, Group string // what it is accounted to for distinct_hosts and the like; may be empty
+	Priority   structs.Priority
+	Resources  structs.Resources
+	Ports      []structs.AssignedPort
+}
+
+// Filter is what a decline says: the same or less of the node is not offered again for Refuse.
+type Filter struct{ Refuse structs.Duration }

@@ -1,0 +1,239 @@
+package placement
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Ask is what one allocation of a group needs of a node, compiled. It is immutable.
+type Ask struct {
+	Job       string
+	Group     string
+	Resources structs.Resources
+	Drivers   []string // sorted, each once
+
+	datacenters []string
+	constraints []condition
+	affinities  []affinity
+	spreads     []spread
+	properties  []property // distinct_property
+	hosts       scope      // distinct_hosts
+	ports       []structs.Port
+	unnamed     int  // ports without a name
+	unique      bool // it looks at what differs from node to node
+	key         string
+}
+
+// scope says which allocations a distinct rule counts.
+type scope uint8
+
+const (
+	nothing scope = iota
+	ofGroup       // those of the group
+	ofJob         // those of the whole job
+)
+
+type property struct {
+	text  string
+	value template
+	limit int
+	scope scope
+}
+
+type affinity struct {
+	condition
+	weight int64
+}
+
+type spread struct {
+	attribute template
+	weight    int64
+	targets   []structs.SpreadTarget
+	rest      int64 // percent for values that are no target
+}
+
+// Bounds of what a job may say; validation and Compile refuse more.
+const (
+	MaxConditions = 64
+	MaxRegexp     = 1 << 10
+)
+
+// Compile checks and compiles what an allocation of the group needs. The error is structs.Problems as one Invalid error
+// with every fault in it.
+func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
+	var problems structs.Problems
+	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), datacenters: job.Datacenters}
+	a.Resources.Problems("group."+group.Name, &problems)
+	for _, t := range group.Tasks {
+		driver := t.Driver
+		if driver == "" {
+			driver = DefaultDriver
+		}
+		a.Drivers = append(a.Drivers, driver)
+		if t.Resources != nil {
+			a.unnamed += t.Resources.Ports
+		}
+	}
+	slices.Sort(a.Drivers)
+	a.Drivers = slices.Compact(a.Drivers)
+	if group.Network != nil {
+		for _, p := range group.Network.Ports {
+			a.ports = append(a.ports, *p)
+		}
+	}
+	a.unnamed = max(0, a.Resources.Ports-len(a.ports))
+	if n := len(job.Constraints) + len(group.Constraints) + len(job.Affinities) + len(group.Affinities); n > MaxConditions {
+		problems.Add("group."+group.Name, "%d constraints and affinities are more than %d", n, MaxConditions)
+		return nil, problems.Err()
+	}
+	a.compileConstraints("constraint", job.Constraints, ofJob, &problems)
+	a.compileConstraints("group."+group.Name+".constraint", group.Constraints, ofGroup, &problems)
+	a.compileAffinities("affinity", job.Affinities, &problems)
+	a.compileAffinities("group."+group.Name+".affinity", group.Affinities, &problems)
+	a.compileSpreads("spread", job.Spreads, &problems)
+	a.compileSpreads("group."+group.Name+".spread", group.Spreads, &problems)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	a.key = a.makeKey(job, group)
+	return a, nil
+}
+
+// DefaultDriver is the driver of tasks that name none.
+const DefaultDriver = "exec"
+
+// Plain returns an ask for an amount under no condition, for operations on offers and for tests.
+func Plain(job, group string, amount structs.Resources) *Ask {
+	a := &Ask{Job: job, Group: group, Resources: amount, unnamed: amount.Ports}
+	a.key = a.makeKey(&structs.Job{}, &structs.Group{})
+	return a
+}
+
+// Key is equal for asks that fit on the same nodes and score them equally: an equivalence class. It holds the names of
+// job and group only where the other allocations of the job matter.
+func (a *Ask) Key() string { return a.key }
+
+// Peered reports whether the answer depends on where the other allocations of the job are.
+func (a *Ask) Peered() bool { return a.hosts != nothing || len(a.properties) > 0 || len(a.spreads) > 0 }
+
+func (a *Ask) makeKey(job *structs.Job, group *structs.Group) string {
+	var b strings.Builder
+	if a.Peered() {
+		fmt.Fprintf(&b, "%q %q ", a.Job, a.Group)
+	}
+	fmt.Fprintf(&b, "%s %q %q %v %d ", a.Resources, a.Drivers, a.datacenters, a.ports, a.unnamed)
+	if len(job.Constraints)+len(group.Constraints)+len(job.Affinities)+len(group.Affinities)+len(job.Spreads)+
+		len(group.Spreads) > 0 {
+		// Only strings and numbers: it cannot fail.
+		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
+			group.Spreads})
+		b.Write(raw)
+	}
+	return b.String()
+}
+
+// CheckConstraint reports what is wrong with a constraint, for validation without a job.
+func CheckConstraint(c *structs.Constraint) error {
+	var problems structs.Problems
+	new(Ask).compileConstraints("constraint", []*structs.Constraint{c}, ofGroup, &problems)
+	return problems.Err()
+}
+
+func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope scope, problems *structs.Problems) {
+	for i, c := range list {
+		object := fmt.Sprintf("%s[%d]", where, i)
+		switch c.Operator {
+		case "distinct_hosts":
+			switch c.Value {
+			case "", "true":
+				a.hosts = max(a.hosts, scope)
+			case "false":
+			default:
+				problems.Add(object, "distinct_hosts is true or false, not %q", c.Value)
+			}
+		case "distinct_property":
+			limit := 1
+			if c.Value != "" {
+				n, err := strconv.Atoi(c.Value)
+				if err != nil || n < 1 {
+					problems.Add(object, "distinct_property takes how many may share a value (1 or more), not %q", c.Value)
+					continue
+				}
+				limit = n
+			}
+			t, err := parseTemplate(c.Attribute)
+			if err != nil || c.Attribute == "" {
+				problems.Add(object, "distinct_property needs an attribute such as ${meta.rack}")
+				continue
+			}
+			a.unique = a.unique || t.unique()
+			a.properties = append(a.properties, property{c.Attribute, t, limit, scope})
+		default:
+			cond, err := compileCondition(c.Attribute, c.Operator, c.Value)
+			if err != nil {
+				problems.Add(object, "%s", err)
+				continue
+			}
+			a.unique = a.unique || cond.unique()
+			a.constraints = append(a.constraints, cond)
+		}
+	}
+}
+
+func (a *Ask) compileAffinities(where string, list []*structs.Affinity, problems *structs.Problems) {
+	for i, f := range list {
+		object := fmt.Sprintf("%s[%d]", where, i)
+		cond, err := compileCondition(f.Attribute, f.Operator, f.Value)
+		weight := f.Weight
+		if weight == 0 {
+			weight = 50
+		}
+		switch {
+		case err != nil:
+			problems.Add(object, "%s", err)
+		case weight < -100 || weight > 100:
+			problems.Add(object+".weight", "%d is not from -100 to 100", weight)
+		default:
+			a.unique = a.unique || cond.unique()
+			a.affinities = append(a.affinities, affinity{cond, int64(weight)})
+		}
+	}
+}
+
+func (a *Ask) compileSpreads(where string, list []*structs.Spread, problems *structs.Problems) {
+	for i, s := range list {
+		object := fmt.Sprintf("%s[%d]", where, i)
+		t, err := parseTemplate(s.Attribute)
+		if err != nil || len(t.parts) == 0 {
+			problems.Add(object+".attribute", "%q is not an attribute such as ${meta.rack}", s.Attribute)
+			continue
+		}
+		weight := s.Weight
+		if weight == 0 {
+			weight = 50
+		}
+		if weight < 1 || weight > 100 {
+			problems.Add(object+".weight", "%d is not from 1 to 100", weight)
+			continue
+		}
+		sp := spread{attribute: t, weight: int64(weight), rest: 100}
+		for _, target := range s.Targets {
+			sp.targets = append(sp.targets, *target)
+			sp.rest -= int64(target.Percent)
+			if target.Percent < 0 || target.Percent > 100 {
+				problems.Add(object+".target."+target.Value, "%d%% is not from 0 to 100", target.Percent)
+			}
+		}
+		if sp.rest < 0 {
+			problems.Add(object+".target", "the shares add up to %d%%", 100-sp.rest)
+			continue
+		}
+		a.unique = a.unique || t.unique()
+		a.spreads = append(a.spreads, sp)
+	}
+}

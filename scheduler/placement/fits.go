@@ -1,0 +1,278 @@
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Reason is one thing that speaks against a node. What is numeric is in thousandths (CPU and custom resources), bytes
+// (memory and disk) or pieces (ports).
+type Reason struct {
+	Kind    ReasonKind `json:"kind"`
+	Subject string     `json:"subject"`         // the resource, the constraint as written, the driver, the port
+	Have    string     `json:"have,omitempty"`  // the node's value, for constraints and the like; empty when it has none
+	Asked   int64      `json:"asked,omitempty"` // of a resource
+	Free    int64      `json:"free,omitempty"`  // of a resource; may be negative on a node that shrank
+}
+
+// ReasonKind is the class of a reason.
+type ReasonKind string
+
+const (
+	NodeNotReady     ReasonKind = "node_not_ready"    // lost or left
+	NodeIneligible   ReasonKind = "node_ineligible"   // by the operator
+	NodeDraining     ReasonKind = "node_draining"     //
+	WrongDatacenter  ReasonKind = "datacenter"        //
+	DriverMissing    ReasonKind = "driver_missing"    //
+	DriverUnhealthy  ReasonKind = "driver_unhealthy"  //
+	ConstraintUnmet  ReasonKind = "constraint"        //
+	DistinctHosts    ReasonKind = "distinct_hosts"    // the job or group is on the node already
+	DistinctProperty ReasonKind = "distinct_property" // the value of the property is used up
+	ResourceShort    ReasonKind = "resource"          //
+	PortTaken        ReasonKind = "port_taken"        // a static port
+	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
+)
+
+// String tells the reason in the words of job explain: "memory: 2GiB asked, 1.5GiB free".
+func (r Reason) String() string {
+	switch r.Kind {
+	case ResourceShort, PortsShort:
+		return fmt.Sprintf("%s: %s asked, %s free", r.Subject, formatAmount(r.Subject, r.Asked), formatAmount(r.Subject, max(0, r.Free)))
+	case ConstraintUnmet, WrongDatacenter, DistinctProperty:
+		have := "it has none"
+		if r.Have != "" {
+			have = "it has " + r.Have
+		}
+		return r.title() + ": " + have
+	}
+	if r.Have != "" {
+		return r.title() + ": " + r.Have
+	}
+	return r.title()
+}
+
+// title names what was not met, without the node's value.
+func (r Reason) title() string {
+	switch r.Kind {
+	case NodeNotReady:
+		return "node not ready"
+	case NodeIneligible:
+		return "node not eligible"
+	case NodeDraining:
+		return "node drains"
+	case WrongDatacenter:
+		return "datacenter " + r.Subject
+	case DriverMissing:
+		return "driver " + r.Subject + " missing"
+	case DriverUnhealthy:
+		return "driver " + r.Subject + " not healthy"
+	case DistinctHosts:
+		return "distinct_hosts"
+	case DistinctProperty:
+		return "distinct_property " + r.Subject
+	case PortTaken:
+		return "port " + r.Subject + " taken"
+	case ConstraintUnmet:
+		return "constraint " + r.Subject
+	}
+	return r.Subject
+}
+
+func formatAmount(subject string, n int64) string {
+	switch subject {
+	case "memory", "disk":
+		return structs.Bytes(n).String()
+	case "ports":
+		return fmt.Sprint(n)
+	}
+	return structs.Milli(n).String()
+}
+
+// Verdict is the answer of Fits.
+type Verdict struct {
+	OK      bool
+	Reasons []Reason // all of them in mode All, none in the other modes
+}
+
+// Mode says how thorough Fits is.
+type Mode uint8
+
+const (
+	All   Mode = iota // every check, with reasons
+	First             // stops at the first failure, without reasons
+	// Alone is First without distinct_property, the one check that depends on other nodes. Index answers that one.
+	Alone
+)
+
+// Fits is the decision: whether one allocation of ask fits on a node beside what the node holds and the other allocations
+// of its job. It is pure.
+func Fits(node *Node, existing *Peers, ask *Ask, mode Mode) Verdict {
+	c := check{mode: mode}
+	c.run(node, existing, ask)
+	return Verdict{OK: !c.failed, Reasons: c.reasons}
+}
+
+type check struct {
+	mode    Mode
+	failed  bool
+	reasons []Reason
+}
+
+// refuse records a reason and reports whether the check is over.
+func (c *check) refuse(r Reason) bool {
+	c.failed = true
+	if c.mode != All {
+		return true
+	}
+	c.reasons = append(c.reasons, r)
+	return false
+}
+
+func (c *check) run(n *Node, existing *Peers, a *Ask) {
+	if c.state(n) || n.spec == nil {
+		return
+	}
+	if c.amounts(n, a) || c.static(n.spec, a) || c.assigned(n, a) {
+		return
+	}
+	if a.hosts != nothing && existing.on(n.ID, a.hosts, a.Group) > 0 {
+		if c.refuse(Reason{Kind: DistinctHosts, Subject: "distinct_hosts"}) {
+			return
+		}
+	}
+	if c.mode == Alone {
+		return
+	}
+	for i := range a.properties {
+		p := &a.properties[i]
+		value, ok := p.value.resolve(n.spec)
+		if !ok || existing.with(p.value, value, p.scope, a.Group) >= p.limit {
+			if c.refuse(Reason{Kind: DistinctProperty, Subject: p.text, Have: value}) {
+				return
+			}
+		}
+	}
+}
+
+// state checks whether new work may be placed at all.
+func (c *check) state(n *Node) bool {
+	spec := n.spec
+	switch {
+	case spec == nil:
+		return c.refuse(Reason{Kind: NodeNotReady, Have: "not known"})
+	case spec.Schedulable():
+		return false
+	}
+	if spec.Status != structs.NodeReady && c.refuse(Reason{Kind: NodeNotReady, Have: string(spec.Status)}) {
+		return true
+	}
+	if spec.Drain != nil && c.refuse(Reason{Kind: NodeDraining}) {
+		return true
+	}
+	return !spec.Eligible && c.refuse(Reason{Kind: NodeIneligible, Have: spec.Reason})
+}
+
+// static checks what depends on the class of the node only.
+func (c *check) static(spec *structs.Node, a *Ask) bool {
+	if len(a.datacenters) > 0 && !slices.ContainsFunc(a.datacenters, func(d string) bool { return inDatacenter(spec.Datacenter, d) }) {
+		if c.refuse(Reason{Kind: WrongDatacenter, Subject: strings.Join(a.datacenters, ","), Have: spec.Datacenter}) {
+			return true
+		}
+	}
+	for _, name := range a.Drivers {
+		switch d := spec.Drivers[name]; {
+		case d == nil:
+			if c.refuse(Reason{Kind: DriverMissing, Subject: name}) {
+				return true
+			}
+		case !d.Healthy:
+			if c.refuse(Reason{Kind: DriverUnhealthy, Subject: name, Have: d.Why}) {
+				return true
+			}
+		}
+	}
+	for i := range a.constraints {
+		if cond := &a.constraints[i]; !cond.met(spec) {
+			r := Reason{Kind: ConstraintUnmet, Subject: cond.text}
+			r.Have, _ = cond.left.resolve(spec)
+			if c.refuse(r) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func inDatacenter(have, pattern string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(have, prefix)
+	}
+	return have == pattern
+}
+
+// amounts checks every resource.
+func (c *check) amounts(n *Node, a *Ask) bool {
+	ask, avail, used := &a.Resources, &n.avail, &n.used
+	short := func(subject string, asked, free int64) bool {
+		return asked > free && asked > 0 && c.refuse(Reason{Kind: ResourceShort, Subject: subject, Asked: asked, Free: free})
+	}
+	if short("cpu", int64(ask.CPU), int64(avail.CPU-used.CPU)) ||
+		short("memory", int64(ask.Memory), int64(avail.Memory-used.Memory)) ||
+		short("disk", int64(ask.Disk), int64(avail.Disk-used.Disk)) {
+		return true
+	}
+	if len(ask.Custom) > 0 {
+		for _, name := range ask.Names() {
+			if short(name, int64(ask.Custom[name]), int64(avail.Custom[name]-used.Custom[name])) {
+				return true
+			}
+		}
+	}
+	if len(ask.Ranges) == 0 && len(ask.Sets) == 0 {
+		return false
+	}
+	free := n.Free()
+	for _, name := range sortedKeys(ask.Ranges) {
+		part := structs.Resources{Ranges: map[string][]structs.Range{name: ask.Ranges[name]}}
+		if !free.Fits(part) && c.refuse(Reason{Kind: ConstraintUnmet, Subject: name, Have: structs.Resources{
+			Ranges: map[string][]structs.Range{name: free.Ranges[name]}}.String()}) {
+			return true
+		}
+	}
+	for _, name := range sortedKeys(ask.Sets) {
+		part := structs.Resources{Sets: map[string][]string{name: ask.Sets[name]}}
+		if !free.Fits(part) && c.refuse(Reason{Kind: ConstraintUnmet, Subject: name, Have: strings.Join(free.Sets[name], ",")}) {
+			return true
+		}
+	}
+	return false
+}
+
+// assigned checks the ports.
+func (c *check) assigned(n *Node, a *Ask) bool {
+	if len(a.ports) == 0 && a.unnamed == 0 {
+		return false
+	}
+	host, within := n.host(), 0
+	for i, p := range a.ports {
+		if p.Static == 0 {
+			continue
+		}
+		if int64(p.Static) >= n.spec.PortRange.First && int64(p.Static) <= n.spec.PortRange.Last {
+			within++
+		}
+		twice := slices.ContainsFunc(a.ports[:i], func(q structs.Port) bool { return q.Static == p.Static })
+		if (twice || n.ports.taken(host, p.Static)) && c.refuse(Reason{Kind: PortTaken, Subject: fmt.Sprint(p.Static)}) {
+			return true
+		}
+	}
+	wanted := a.dynamic()
+	if wanted == 0 {
+		return false
+	}
+	free := min(n.ports.free(host)-within, n.avail.Ports-n.used.Ports)
+	return wanted > free && c.refuse(Reason{Kind: PortsShort, Subject: "ports", Asked: int64(wanted), Free: int64(free)})
+}
