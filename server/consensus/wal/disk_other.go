@@ -1,0 +1,9 @@
+//go:build !linux
+
+package wal
+
+import "os"
+
+func syncData(f *os.File) error            { return f.Sync() }
+func reserve(f *os.File, size int64) error { return nil }
+func isQuota(err error) bool               { return false }
