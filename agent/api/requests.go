@@ -12,6 +12,11 @@ type Written struct {
 	Index uint64 `json:"index"`
 }
 
+// Done is the answer to what has nothing more to say.
+type Done struct {
+	Done bool `json:"done"`
+}
+
 // JobSubmitted is the answer to a submitted job.
 type JobSubmitted struct {
 	Name    string `json:"name"`
@@ -54,17 +59,17 @@ type JobStatus struct {
 
 // JobPlan is what submitting a job would do.
 type JobPlan struct {
-	Diff        json.RawMessage `json:"diff"` // of package agent/spec
-	Text        string          `json:"text"` // the diff for people
-	CheckIndex  uint64          `json:"check_index"`
+	Diff        json.RawMessage `json:"diff"`                  // of package agent/spec
+	Text        string          `json:"text"`                  // the diff for people
+	Version     uint64          `json:"version"`               // that the region has now, 0: none; what check takes
 	Explanation *Explanation    `json:"explanation,omitempty"` // where it would go; absent when nobody knows now
 	Unexplained string          `json:"unexplained,omitempty"` // why Explanation is absent
 }
 
 // JobScale asks for another count of a group.
 type JobScale struct {
-	Group string `json:"group"`
-	Count int    `json:"count"`
+	Group string `json:"group,omitempty"` // may be empty when the job has one
+	Count *int   `json:"count"`           // negative: back to the count in the job's text
 }
 
 // JobRevert asks for an older version's text as a new version.
@@ -96,7 +101,7 @@ type AllocStats struct {
 
 // NodeEligibility asks to let work be placed on a node, or not.
 type NodeEligibility struct {
-	Eligible bool `json:"eligible"`
+	Eligible *bool `json:"eligible"`
 }
 
 // NodeDrain asks a node to empty itself, or with Off to stop doing so.

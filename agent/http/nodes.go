@@ -1,0 +1,269 @@
+package http
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/agent/spec"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+func nodeList(c *call) (any, error) {
+	return c.read([]state.Key{state.OfTable(state.Nodes)}, func(snap *state.Snapshot) (any, error) {
+		return page(c, nodeKey, func(id string) seq[*structs.Node] { return snap.NodesFrom(structs.NodeID(id)) })
+	})
+}
+
+// nodeRead answers about the node of the path.
+func (c *call) nodeRead(build func(*state.Snapshot, *structs.Node) (any, error)) (any, error) {
+	snap, err := c.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.node(snap)
+	if err != nil {
+		return nil, err
+	}
+	return c.read([]state.Key{state.OfNode(found.ID), state.OfNodeAllocs(found.ID)}, func(snap *state.Snapshot) (any, error) {
+		n, err := nodeByPrefix(snap, string(found.ID))
+		if err != nil {
+			return nil, err
+		}
+		return build(snap, n)
+	})
+}
+
+func nodeGet(c *call) (any, error) {
+	return c.nodeRead(func(snap *state.Snapshot, n *structs.Node) (any, error) {
+		d := &api.NodeDetail{Node: *n, Used: snap.Usage(n.ID).Resources, Allocations: []*structs.Allocation{}}
+		for a := range snap.AllocsOnNode(n.ID) {
+			if d.Allocations = append(d.Allocations, a); len(d.Allocations) == maxStatus {
+				break
+			}
+		}
+		return d, nil
+	})
+}
+
+func nodeAllocs(c *call) (any, error) {
+	return c.nodeRead(func(snap *state.Snapshot, n *structs.Node) (any, error) {
+		return c.allocPage(slices.Collect(snap.AllocsOnNode(n.ID)))
+	})
+}
+
+// nodeWrite proposes what command makes of the path's node.
+func (c *call) nodeWrite(command func(*structs.Node) state.Command) (any, error) {
+	snap, err := c.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	n, err := c.node(snap)
+	if err != nil {
+		return nil, err
+	}
+	return c.written(command(n), "")
+}
+
+func nodeEligibility(c *call) (any, error) {
+	var body api.NodeEligibility
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Eligible == nil {
+		return nil, structs.Errorf(structs.Invalid, "eligible", "it is missing")
+	}
+	return c.nodeWrite(func(n *structs.Node) state.Command {
+		return &state.SetEligibility{Node: n.ID, Eligible: *body.Eligible}
+	})
+}
+
+func nodeDrain(c *call) (any, error) {
+	var body api.NodeDrain
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	return c.nodeWrite(func(n *structs.Node) state.Command {
+		if body.Off {
+			return &state.SetDrain{Node: n.ID, Eligible: !body.Keep}
+		}
+		drain := &structs.Drain{}
+		if body.Deadline > 0 {
+			drain.Deadline = structs.At(time.Now()).Add(body.Deadline)
+		}
+		return &state.SetDrain{Node: n.ID, Drain: drain}
+	})
+}
+
+func nodePurge(c *call) (any, error) {
+	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID} })
+}
+
+func roleList(c *call) (any, error) {
+	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	return c.read(keys, func(snap *state.Snapshot) (any, error) {
+		roles, err := page(c, func(r *structs.Role) string { return r.Name }, func(from string) seq[*structs.Role] {
+			return func(yield func(*structs.Role) bool) {
+				for r := range snap.Roles() {
+					if r.Name >= from && !yield(r) {
+						return
+					}
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		use := usage(snap)
+		list := make([]*api.RoleStatus, len(roles))
+		for i, r := range roles {
+			list[i] = use.of(r)
+		}
+		return list, nil
+	})
+}
+
+// roleUse is what roles use, each with those below it.
+type roleUse struct {
+	used map[string]structs.Resources
+	jobs map[string]int
+}
+
+func (u roleUse) of(r *structs.Role) *api.RoleStatus {
+	return &api.RoleStatus{Role: *r, Used: u.used[r.Name], Jobs: u.jobs[r.Name]}
+}
+
+func usage(snap *state.Snapshot) roleUse {
+	u := roleUse{map[string]structs.Resources{}, map[string]int{}}
+	for n := range snap.Nodes() {
+		for a := range snap.HeldOnNode(n.ID) {
+			for name := range upwards(a.Role) {
+				u.used[name] = u.used[name].Add(a.Resources)
+			}
+		}
+	}
+	for j := range snap.Jobs() {
+		for name := range upwards(j.Role) {
+			u.jobs[name]++
+		}
+	}
+	return u
+}
+
+// upwards yields a role and those above it.
+func upwards(role string) seq[string] {
+	return func(yield func(string) bool) {
+		for role != "" && yield(role) {
+			role = role[:max(0, strings.LastIndexByte(role, '/'))]
+		}
+	}
+}
+
+func roleGet(c *call) (any, error) {
+	name, err := c.role()
+	if err != nil {
+		return nil, err
+	}
+	keys := []state.Key{state.OfRole(name), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	return c.read(keys, func(snap *state.Snapshot) (any, error) {
+		r := snap.Role(name)
+		if r == nil {
+			return nil, noRole(snap, name)
+		}
+		return usage(snap).of(r), nil
+	})
+}
+
+func noRole(snap *state.Snapshot, name string) error {
+	var names []string
+	for r := range snap.Roles() {
+		if names = append(names, r.Name); len(names) == mostNames {
+			break
+		}
+	}
+	return advise(structs.Errorf(structs.NotFound, `role "`+name+`"`, "there is none"), name, names)
+}
+
+func rolePut(c *call) (any, error) {
+	name, err := c.role()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := c.bytes()
+	if err != nil {
+		return nil, err
+	}
+	role, err := spec.ParseRole("body", raw)
+	if err != nil {
+		return nil, err
+	}
+	if role.Name == "" {
+		role.Name = name
+	}
+	if role.Name != name {
+		return nil, structs.Errorf(structs.Invalid, "name", "%q is not the role %q of the path", role.Name, name)
+	}
+	return c.written(&state.PutRole{Role: role}, "")
+}
+
+func roleDelete(c *call) (any, error) {
+	name, err := c.role()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.written(&state.DeleteRole{Name: name}, "")
+	if structs.KindOf(err) == structs.NotFound {
+		return nil, noRole(c.s.Region.Store().Snapshot(), name)
+	}
+	return answer, err
+}
+
+func frameworkList(c *call) (any, error) {
+	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) {
+		return page(c, func(f *structs.Framework) string { return string(f.ID) }, func(from string) seq[*structs.Framework] {
+			return func(yield func(*structs.Framework) bool) {
+				for f := range snap.Frameworks() {
+					if string(f.ID) >= from && !yield(f) {
+						return
+					}
+				}
+			}
+		})
+	})
+}
+
+func frameworkGet(c *call) (any, error) {
+	given := c.r.PathValue("id")
+	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) {
+		var names []string
+		for f := range snap.Frameworks() {
+			if string(f.ID) == given || f.Name == given {
+				return f, nil
+			}
+			names = append(names, f.Name)
+		}
+		if len(given) >= 4 && strings.Trim(given, "0123456789abcdef") == "" {
+			return byPrefix("framework", given, func(f *structs.Framework) string { return string(f.ID) }, func(id string) seq[*structs.Framework] {
+				return func(yield func(*structs.Framework) bool) {
+					for f := range snap.Frameworks() {
+						if string(f.ID) >= id && !yield(f) {
+							return
+						}
+					}
+				}
+			})
+		}
+		return nil, advise(structs.Errorf(structs.NotFound, "framework "+quoted(given), "there is none"), given, names)
+	})
+}
+
+func offerList(c *call) (any, error) {
+	offers, err := c.s.Region.Offers(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(offers, func(a, b *structs.Offer) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return page(c, func(o *structs.Offer) string { return string(o.ID) }, func(from string) seq[*structs.Offer] { return slices.Values(offers) })
+}

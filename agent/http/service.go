@@ -1,0 +1,195 @@
+package http
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Bounds of the service.
+const (
+	maxHeader      = 16 << 10
+	maxBody        = 1 << 20           // of a request that does not say otherwise
+	maxLong        = 4096              // blocking queries and streams at a time
+	maxConnections = 16384             //
+	slowRead       = 30 * time.Second  // for a request's body, or for its next piece when it is a stream
+	slowWrite      = 30 * time.Second  // for an answer, or for its next piece when it is a stream
+	patience       = 60 * time.Second  // for the work of a call that neither streams nor blocks
+	idle           = 120 * time.Second // between requests of a connection
+	shutdown       = 5 * time.Second   // for what is under way when the service stops
+)
+
+// Options is what a service is made of.
+type Options struct {
+	Region  Region               // nil on an agent without a server
+	Agent   Agent                //
+	Forward http.Handler         // without a Region: passes calls of the region on to a server; nil: they are Unavailable
+	Docs    http.Handler         // serves /docs/; nil: none
+	Token   string               // that each request must carry; empty: only this machine may ask
+	Drivers structs.ConfigChecks // of the drivers that jobs may name
+	Names   []string             // host names that the agent answers to, beside addresses and localhost; lower case
+	Log     *slog.Logger
+}
+
+// Service serves the API.
+type Service struct {
+	Options
+	guard    *guard
+	mux      *http.ServeMux
+	routes   []Route
+	openAPI  func() []byte
+	long     atomic.Int64   // streams and blocking queries under way
+	hijacked sync.WaitGroup // handlers of connections that the http server no longer knows
+}
+
+// New returns a service. It starts nothing.
+func New(o Options) *Service {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{Options: o, guard: newGuard(o.Token, o.Names), mux: http.NewServeMux(), routes: Routes(),
+		openAPI: sync.OnceValue(OpenAPI)}
+	methods := map[string][]string{}
+	for i := range s.routes {
+		route := &s.routes[i]
+		methods[route.Path] = append(methods[route.Path], route.Method)
+		s.mux.Handle(route.Method+" "+route.Path, s.serve(route))
+	}
+	for path, allowed := range methods {
+		s.mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeError(w, requestID(r), refuse(http.StatusMethodNotAllowed, structs.Invalid, r.Method+" "+r.URL.Path,
+				"this path takes %s", strings.Join(allowed, ", ")))
+		})
+	}
+	s.mux.HandleFunc("/", s.other)
+	return s
+}
+
+// Serve answers on ln until ctx ends, then lets what is under way finish for a few seconds, and returns when nothing of
+// it is left. It closes ln.
+func (s *Service) Serve(ctx context.Context, ln net.Listener) error {
+	long, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: slowRead,
+		IdleTimeout:       idle,
+		MaxHeaderBytes:    maxHeader,
+		BaseContext:       func(net.Listener) context.Context { return long },
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(newBoundedListener(ln, maxConnections)) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop() // streams and blocking queries end now
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		server.Close()
+	}
+	s.hijacked.Wait()
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+type requestKey struct{}
+
+// request is what the middleware knows of a request.
+type request struct {
+	id, actor string
+}
+
+func requestID(r *http.Request) string {
+	if q, ok := r.Context().Value(requestKey{}).(*request); ok {
+		return q.id
+	}
+	return ""
+}
+
+// ServeHTTP is the middleware: every request passes it, gets its id and its identity here, and is answered even when a
+// handler panics.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := &request{id: structs.NewID()[:16]}
+	w.Header().Set("X-Request-Id", q.id)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Cache-Control", "no-store")
+	tracked := &tracker{ResponseWriter: w}
+	defer func() {
+		fault := recover()
+		if fault == nil || fault == http.ErrAbortHandler {
+			if fault != nil {
+				panic(fault)
+			}
+			return
+		}
+		s.Log.Error("request failed", "request", q.id, "method", r.Method, "path", r.URL.Path, "fault", fault,
+			"stack", string(debug.Stack()))
+		if tracked.wrote {
+			panic(http.ErrAbortHandler) // the client must not take what it has for the whole
+		}
+		writeError(w, q.id, structs.Errorf(structs.Internal, r.Method+" "+r.URL.Path, "the agent made a mistake").
+			Advise("report it with what the agent's log says of request %s", q.id))
+	}()
+	actor, err := s.guard.identify(r)
+	if err != nil {
+		if !strings.HasPrefix(r.URL.Path, "/v1/") {
+			w.Header().Set("WWW-Authenticate", `Basic realm="Proffer: any user, the token as password"`)
+		}
+		refused(w, r)
+		writeError(tracked, q.id, err)
+		return
+	}
+	q.actor = actor
+	s.mux.ServeHTTP(tracked, r.WithContext(context.WithValue(r.Context(), requestKey{}, q)))
+}
+
+// refused is called before a request is answered whose body was not read: the connection is closed instead of reading
+// the rest of it.
+func refused(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// other answers what is not in the table.
+func (s *Service) other(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		s.home(w, r)
+	case s.Docs != nil && (r.URL.Path == "/docs" || strings.HasPrefix(r.URL.Path, "/docs/")):
+		s.Docs.ServeHTTP(w, r)
+	default:
+		refused(w, r)
+		writeError(w, requestID(r), structs.Errorf(structs.NotFound, r.URL.Path, "there is no such path").
+			Advise("/v1/openapi.json lists all"))
+	}
+}
+
+// tracker knows whether an answer was begun.
+type tracker struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+func (t *tracker) WriteHeader(status int) { t.wrote = true; t.ResponseWriter.WriteHeader(status) }
+
+func (t *tracker) Write(p []byte) (int, error) { t.wrote = true; return t.ResponseWriter.Write(p) }
+
+// Unwrap is for http.ResponseController.
+func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
