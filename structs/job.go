@@ -184,12 +184,14 @@ type JobRecord struct {
 	Why      string         `json:"why,omitempty"`
 	// Finished has, by group of a batch job, the indexes whose work is complete in this Version: their allocations may have
 	// left the state, and their work must not run again. FailedFor has those that failed for good.
-	Finished    map[string][]Range `json:"finished,omitempty"`
-	FailedFor   map[string][]Range `json:"failed_for,omitempty"`
-	Submitted   Time               `json:"submitted"`
-	Ended       Time               `json:"ended,omitempty"`
-	CreateIndex uint64             `json:"create_index"`
-	ModifyIndex uint64             `json:"modify_index"`
+	Finished  map[string][]Range `json:"finished,omitempty"`
+	FailedFor map[string][]Range `json:"failed_for,omitempty"`
+	// FinishedSince is the first version whose work counts in Finished: a change in place keeps what was done before it.
+	FinishedSince uint64 `json:"finished_since,omitempty"`
+	Submitted     Time   `json:"submitted"`
+	Ended         Time   `json:"ended,omitempty"`
+	CreateIndex   uint64 `json:"create_index"`
+	ModifyIndex   uint64 `json:"modify_index"`
 }
 
 // CountOf returns how many allocations of g the job wants now.

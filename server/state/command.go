@@ -183,10 +183,9 @@ type Placement struct {
 
 // Placed answers Place.
 type Placed struct {
-	Index       uint64
-	Placements  []PlaceResult // one for each placement, in order
-	Updates     []PlaceResult // those that were refused
-	Incarnation uint64        // of the first placement; each later one is one more
+	Index      uint64
+	Placements []PlaceResult // one for each placement, in order
+	Updates    []PlaceResult // those that were refused
 }
 
 // PlaceResult is the answer for one placement or update.

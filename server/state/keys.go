@@ -83,6 +83,8 @@ type Batch struct {
 	Index   uint64
 	Time    structs.Time
 	Changes []Change
+
+	last int // while a part for a feed is collected: the position of its last change
 }
 
 // keys calls yield for each key that c touches, at most four.

@@ -1,56 +1,36 @@
 package state
 
 import (
-	"context"
-	"io"
+	"sync"
+	"sync/atomic"
 
 	"github.com/proffer/proffer/structs"
 )
 
-// Store is the state of a region on this server. Apply and Restore are called by one goroutine, the Raft state machine;
-// everything else from any.
-type Store struct{}
+// Store is the state of a region on this server. Apply, ApplyEntry and Restore are called by one goroutine at a time, that
+// of the Raft state machine; everything else from any.
+type Store struct {
+	current atomic.Pointer[Snapshot]
 
-// Tx is what a command changes the state through.
-type Tx struct{}
+	// mu guards what the state machine works on: Apply and Restore hold it throughout, Image for a moment.
+	mu       sync.Mutex
+	work     trees
+	answered answered
+	decoder  *decoder
 
-// New returns an empty store.
-func New() *Store { panic("") }
-
-// Snapshot returns the state after the last entry.
-func (s *Store) Snapshot() *Snapshot { panic("") }
-
-// Wait returns a snapshot as soon as something under one of keys has changed after index, or at once when that is not
-// known any more. It returns ctx's error when that ends first; take a Snapshot then.
-func (s *Store) Wait(ctx context.Context, index uint64, keys ...Key) (*Snapshot, error) { panic("") }
-
-// WaitIndex returns a snapshot as soon as the store has reached index.
-func (s *Store) WaitIndex(ctx context.Context, index uint64) (*Snapshot, error) { panic("") }
-
-// Subscribe returns the state and the changes that follow it, without a gap: those under keys, all when there are none.
-// The feed holds up to limit changes that were not read; 0 means 4,096.
-func (s *Store) Subscribe(limit int, keys ...Key) (*Snapshot, *Feed) { panic("") }
-
-// SubscribeAfter is Subscribe for somebody who has seen the changes up to index; the feed begins behind it. It is a
-// *Lagged error when those changes are not kept any more.
-func (s *Store) SubscribeAfter(index uint64, limit int, keys ...Key) (*Snapshot, *Feed, error) {
-	panic("")
+	watches watches
 }
 
-// Feed is an ordered stream of changes.
-type Feed struct{}
+// New returns an empty store.
+func New() *Store {
+	s := &Store{work: newTrees(), answered: newAnswered(), decoder: newDecoder()}
+	s.current.Store(&Snapshot{trees: s.work.copied()})
+	s.watches.init()
+	return s
+}
 
-// Next returns the next batch. A feed whose reader is too slow, or whose store was restored, ends with a *Lagged error:
-// subscribe again and begin from the snapshot.
-func (f *Feed) Next(ctx context.Context) (*Batch, error) { panic("") }
-
-// Close ends the subscription.
-func (f *Feed) Close() { panic("") }
-
-// Lagged says that changes were lost.
-type Lagged struct{ After uint64 }
-
-func (e *Lagged) Error() string { panic("") }
+// Snapshot returns the state after the last entry.
+func (s *Store) Snapshot() *Snapshot { return s.current.Load() }
 
 // Entry is what one Raft entry carries.
 type Entry struct {
@@ -58,8 +38,44 @@ type Entry struct {
 	Envelopes []Envelope
 }
 
-// Persist writes everything to w.
-func (s *Store) Persist(w io.Writer) error { panic("") }
+// ApplyEntry decodes and applies an encoded entry. See DecodeEntry for what an error means; nothing was changed then.
+func (s *Store) ApplyEntry(index uint64, raw []byte) ([]Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.decoder.entry(raw)
+	if err != nil {
+		return nil, err
+	}
+	return s.apply(index, e), nil
+}
 
-// Restore replaces everything.
-func (s *Store) Restore(r io.Reader) error { panic("") }
+// Apply applies an entry as one transaction and publishes what it changed as one snapshot. It returns one result for
+// each envelope, in order.
+func (s *Store) Apply(index uint64, e *Entry) []Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.apply(index, e)
+}
+
+func (s *Store) apply(index uint64, e *Entry) []Result {
+	last := s.current.Load()
+	tx := &Tx{Index: index, Now: max(e.Time, last.now), trees: &s.work, changes: make([]Change, 0, len(e.Envelopes))}
+	results := make([]Result, len(e.Envelopes))
+	for i := range e.Envelopes {
+		env := &e.Envelopes[i]
+		if env.Key != "" {
+			if r, seen := s.answered.find(env.Key, env.Command.Kind()); seen {
+				results[i] = r
+				continue
+			}
+		}
+		tx.Actor = env.Actor
+		answer, err := tx.run(env.Command)
+		results[i] = Result{Answer: answer, Err: err, Index: index}
+		if env.Key != "" {
+			s.answered.remember(env.Key, env.Command.Kind(), tx.Now, results[i])
+		}
+	}
+	s.watches.publish(s, tx.publish(last), &Batch{Index: index, Time: tx.Now, Changes: tx.changes})
+	return results
+}

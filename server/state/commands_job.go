@@ -1,0 +1,278 @@
+package state
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
+
+func jobText(name string) string { return fmt.Sprintf("job %q", name) }
+
+// Apply stores a job.
+func (c *SubmitJob) Apply(tx *Tx) (any, error) {
+	j := c.Job
+	if j == nil || !structs.ValidName(j.Name) || len(j.Groups) == 0 {
+		return nil, structs.Errorf(structs.Invalid, "job", "it has no valid name or no group")
+	}
+	priority, err := structs.ParsePriority(j.Priority)
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, jobText(j.Name)+": priority", "%w", err)
+	}
+	role := j.Role
+	if role == "" {
+		role = structs.DefaultRole
+	}
+	old := get(tx.jobs, j.Name)
+	if err := c.expected(old); err != nil {
+		return nil, err
+	}
+	if err := tx.useRole(role, priority); err != nil {
+		return nil, err
+	}
+	if old != nil && sameText(tx.version(j.Name, old.Version), j) {
+		return tx.resubmit(old), nil
+	}
+	r := structs.JobRecord{Name: j.Name, Version: 1, FinishedSince: 1, Status: structs.JobPending}
+	if old != nil {
+		r = *old
+		r.Version++
+		if !c.KeepFinished {
+			r.Finished, r.FinishedSince = nil, r.Version
+		}
+		if r.Stopped || r.Ended != 0 {
+			r.Status, r.Why = structs.JobPending, ""
+		}
+	}
+	r.Type, r.Role, r.Priority = jobType(j), role, priority
+	r.Stopped, r.Ended, r.Counts, r.FailedFor, r.Submitted = false, 0, nil, nil, tx.Now
+	tx.putJob(old, r)
+	tx.put(Versions, nil, &structs.JobVersion{Job: j, Version: r.Version, Time: tx.Now, Actor: tx.Actor, Index: tx.Index})
+	tx.forgetVersions(j.Name)
+	tx.settle(j.Name)
+	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+}
+
+func (c *SubmitJob) expected(old *structs.JobRecord) error {
+	if c.ExpectVersion == nil {
+		return nil
+	}
+	have := uint64(0)
+	if old != nil {
+		have = old.Version
+	}
+	if want := *c.ExpectVersion; want != have {
+		if have == 0 {
+			return structs.Errorf(structs.Conflict, jobText(c.Job.Name), "version %d was expected and there is no such job", want)
+		}
+		return structs.Errorf(structs.Conflict, jobText(c.Job.Name), "it has version %d and version %d was expected", have, want).
+			Advise("look at it again and submit on top of version %d", have)
+	}
+	return nil
+}
+
+func jobType(j *structs.Job) string {
+	if j.Type == "" {
+		return structs.ServiceJob
+	}
+	return j.Type
+}
+
+// sameText compares by JSON, which writes maps in order and does not tell 1 from 1.0.
+func sameText(v *structs.JobVersion, j *structs.Job) bool {
+	if v == nil {
+		return false
+	}
+	a, errA := json.Marshal(v.Job)
+	b, errB := json.Marshal(j)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+func (tx *Tx) resubmit(old *structs.JobRecord) *Receipt {
+	if old.Stopped {
+		r := *old
+		r.Stopped, r.Ended, r.Status, r.Why, r.Submitted = false, 0, structs.JobPending, "", tx.Now
+		tx.putJob(old, r)
+		tx.settle(r.Name)
+	}
+	return &Receipt{Index: tx.Index, Version: old.Version}
+}
+
+// forgetVersions keeps the newest MaxVersions of a job and those that its running allocations refer to.
+func (tx *Tx) forgetVersions(job string) {
+	all := slices.Collect(tx.versionsOf(job))
+	if len(all) <= MaxVersions {
+		return
+	}
+	used := make(map[uint64]bool)
+	for a := range tx.ofJob(job) {
+		if !a.Ended() {
+			used[a.Version] = true
+		}
+	}
+	for _, v := range all[:len(all)-MaxVersions] {
+		if !used[v.Version] {
+			tx.put(Versions, v, nil)
+		}
+	}
+}
+
+// Apply stops a job.
+func (c *StopJob) Apply(tx *Tx) (any, error) {
+	old, err := tx.job(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	receipt := &Receipt{Index: tx.Index, Version: old.Version}
+	if c.Purge {
+		for _, a := range slices.Collect(tx.ofJob(c.Name)) {
+			tx.stop(a, "its job was purged")
+			if a.Ended() {
+				tx.put(Allocs, a, nil)
+			}
+		}
+		tx.removeJob(old)
+		return receipt, nil
+	}
+	if !old.Stopped {
+		r := *old
+		r.Stopped = true
+		if r.Ended == 0 {
+			r.Status, r.Why, r.Ended = structs.JobStopped, "", tx.Now
+			if tx.Actor != "" {
+				r.Why = "stopped by " + bounded(tx.Actor)
+			}
+		}
+		tx.putJob(old, r)
+	}
+	return receipt, nil
+}
+
+func (tx *Tx) removeJob(r *structs.JobRecord) {
+	for _, v := range slices.Collect(tx.versionsOf(r.Name)) {
+		tx.put(Versions, v, nil)
+	}
+	tx.put(Jobs, r, nil)
+}
+
+// Apply sets a count.
+func (c *ScaleJob) Apply(tx *Tx) (any, error) {
+	const most = 1 << 20
+	old, err := tx.job(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	if old.Stopped {
+		return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it is stopped").Advise("submit it again")
+	}
+	if c.Count > most {
+		return nil, structs.Errorf(structs.Invalid, jobText(c.Name), "a count of %d is above %d", c.Count, most)
+	}
+	if v := tx.version(c.Name, old.Version); v == nil || v.Job.Group(c.Group) == nil {
+		return nil, structs.Errorf(structs.NotFound, jobText(c.Name), "it has no group %q", c.Group)
+	}
+	r := *old
+	r.Counts = maps.Clone(old.Counts)
+	if c.Count < 0 {
+		delete(r.Counts, c.Group)
+	} else {
+		if r.Counts == nil {
+			r.Counts = make(map[string]int)
+		}
+		r.Counts[c.Group] = c.Count
+	}
+	if r.Ended != 0 {
+		r.Status, r.Why, r.Ended = structs.JobPending, "", 0
+	}
+	tx.putJob(old, r)
+	tx.settle(c.Name)
+	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+}
+
+// Apply lets everything be replaced.
+func (c *RestartJob) Apply(tx *Tx) (any, error) {
+	old, err := tx.job(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	if old.Stopped {
+		return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it is stopped").Advise("submit it again")
+	}
+	r := *old
+	r.Restart, r.Finished, r.FailedFor = tx.Index, nil, nil
+	if r.Ended != 0 {
+		r.Status, r.Why, r.Ended = structs.JobPending, "", 0
+	}
+	tx.putJob(old, r)
+	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+}
+
+// Apply records a status.
+func (c *SetJobStatus) Apply(tx *Tx) (any, error) {
+	old, err := tx.job(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	if c.Version != 0 && c.Version != old.Version {
+		return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it has version %d now", old.Version)
+	}
+	if old.Status == c.Status && old.Why == c.Why {
+		return &Receipt{Index: tx.Index, Version: old.Version}, nil
+	}
+	r := *old
+	r.Status, r.Why = c.Status, bounded(c.Why)
+	switch c.Status {
+	case structs.JobDone, structs.JobFailed, structs.JobStopped:
+		if r.Ended == 0 {
+			r.Ended = tx.Now
+		}
+	default:
+		if old.Stopped {
+			return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it is stopped")
+		}
+		r.Ended = 0
+	}
+	tx.putJob(old, r)
+	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+}
+
+// settle ends a batch job once the work of every index is finished or given up.
+func (tx *Tx) settle(name string) {
+	old := get(tx.jobs, name)
+	if old == nil || old.Type != structs.BatchJob || old.Stopped || old.Ended != 0 {
+		return
+	}
+	v := tx.version(name, old.Version)
+	if v == nil {
+		return
+	}
+	failed := 0
+	for _, g := range v.Job.Groups {
+		n := old.CountOf(g)
+		done := below(old.Finished[g.Name], n)
+		bad := below(old.FailedFor[g.Name], n)
+		if done+bad < n {
+			return
+		}
+		failed += bad
+	}
+	r := *old
+	r.Status, r.Ended, r.Why = structs.JobDone, tx.Now, ""
+	if failed > 0 {
+		r.Status, r.Why = structs.JobFailed, fmt.Sprintf("%d failed for good", failed)
+	}
+	tx.putJob(old, r)
+}
+
+// below counts the numbers under n.
+func below(ranges []structs.Range, n int) (count int) {
+	for _, r := range ranges {
+		if r.First < int64(n) {
+			count += int(min(r.Last, int64(n)-1) - r.First + 1)
+		}
+	}
+	return count
+}

@@ -1,0 +1,153 @@
+package state
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Apply stores a fingerprint.
+func (c *RegisterNode) Apply(tx *Tx) (any, error) {
+	if c.Node == nil || c.Node.ID == "" {
+		return nil, structs.Errorf(structs.Invalid, "node", "it has no id")
+	}
+	n, old := *c.Node, get(tx.nodes, c.Node.ID)
+	if old == nil {
+		n.Incarnation, n.Status, n.Eligible, n.Drain = 1, structs.NodeReady, true, nil
+		n.Changed, n.Reason = tx.Now, ""
+		tx.putNode(nil, n)
+		return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Changed: true}, nil
+	}
+	n.Incarnation, n.Status, n.Eligible, n.Drain = old.Incarnation, old.Status, old.Eligible, old.Drain
+	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = old.Changed, old.Reason, old.CreateIndex, old.ModifyIndex
+	if old.Status != structs.NodeReady {
+		n.Incarnation++
+		n.Status, n.Changed, n.Reason = structs.NodeReady, tx.Now, ""
+	} else if reflect.DeepEqual(old, &n) {
+		return &Registered{Index: tx.Index, Incarnation: n.Incarnation}, nil
+	}
+	tx.putNode(old, n)
+	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Changed: true}, nil
+}
+
+// Apply changes the status.
+func (c *SetNodeStatus) Apply(tx *Tx) (any, error) {
+	old, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	if c.Incarnation != 0 && c.Incarnation != old.Incarnation {
+		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it came back as incarnation %d", old.Incarnation)
+	}
+	switch c.Status {
+	case structs.NodeReady, structs.NodeLost, structs.NodeLeft:
+	default:
+		return nil, structs.Errorf(structs.Invalid, "node "+string(c.Node), "%q is no status of a node", c.Status)
+	}
+	if old.Status == c.Status {
+		return tx.receipt(), nil
+	}
+	n := *old
+	n.Status, n.Changed, n.Reason = c.Status, tx.Now, bounded(c.Why)
+	if c.Status == structs.NodeReady {
+		n.Incarnation++
+	}
+	tx.putNode(old, n)
+	switch c.Status {
+	case structs.NodeLost:
+		for _, a := range tx.held(c.Node) {
+			if a.OnLost == "" || a.OnLost == "replace" {
+				tx.lose(a, "its node is lost")
+			}
+		}
+	case structs.NodeLeft:
+		for _, a := range tx.held(c.Node) {
+			tx.lose(a, "its node left")
+		}
+	}
+	return tx.receipt(), nil
+}
+
+// Apply gives allocations up.
+func (c *LoseAllocs) Apply(tx *Tx) (any, error) {
+	if n := get(tx.nodes, c.Node); n != nil && n.Status == structs.NodeReady {
+		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is ready, so its allocations are not lost")
+	}
+	why := c.Why
+	if why == "" {
+		why = "its node is lost"
+	}
+	if len(c.Allocs) == 0 {
+		for _, a := range tx.held(c.Node) {
+			tx.lose(a, why)
+		}
+	}
+	for _, id := range c.Allocs {
+		if a := get(tx.allocs, id); a != nil && a.Node == c.Node {
+			tx.lose(a, why)
+		}
+	}
+	return tx.receipt(), nil
+}
+
+// Apply opens or closes a node for new work.
+func (c *SetEligibility) Apply(tx *Tx) (any, error) {
+	old, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	if c.Eligible && old.Drain != nil {
+		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is being drained").
+			Advise("end the drain first")
+	}
+	if old.Eligible != c.Eligible {
+		n := *old
+		n.Eligible = c.Eligible
+		tx.putNode(old, n)
+	}
+	return tx.receipt(), nil
+}
+
+// Apply begins or ends a drain.
+func (c *SetDrain) Apply(tx *Tx) (any, error) {
+	old, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	n := *old
+	if c.Drain == nil {
+		n.Drain, n.Eligible = nil, c.Eligible
+	} else {
+		d := *c.Drain
+		d.Started = tx.Now
+		if old.Drain != nil {
+			d.Started = old.Drain.Started
+		}
+		n.Drain, n.Eligible = &d, false
+	}
+	tx.putNode(old, n)
+	return tx.receipt(), nil
+}
+
+// Apply forgets a node.
+func (c *RemoveNode) Apply(tx *Tx) (any, error) {
+	old, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	if old.Status == structs.NodeReady {
+		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is ready").
+			Advise("stop its agent first")
+	}
+	for _, a := range tx.held(c.Node) {
+		tx.lose(a, "its node was removed")
+	}
+	tx.put(Nodes, old, nil)
+	return tx.receipt(), nil
+}
+
+// nodeText names a node in texts.
+func nodeText(n *structs.Node) string {
+	return fmt.Sprintf("node %s (%s)", structs.Short(n.ID), n.Name)
+}

@@ -1,0 +1,284 @@
+package state
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Apply records a report.
+func (c *Observe) Apply(tx *Tx) (any, error) {
+	n, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	if n.Status != structs.NodeReady || n.Incarnation != c.NodeIncarnation {
+		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node),
+			"it is %s as incarnation %d and the report is of incarnation %d", n.Status, n.Incarnation, c.NodeIncarnation).
+			Advise("register again")
+	}
+	out := &Observed{Index: tx.Index}
+	var jobs drafts
+	for _, u := range c.Updates {
+		if u != nil && tx.observe(n, u, &jobs) {
+			out.Changed++
+		}
+	}
+	for _, d := range jobs.inOrder {
+		if d.changed {
+			tx.putJob(d.old, d.record)
+		}
+		if d.settle {
+			tx.settle(d.old.Name)
+		}
+	}
+	return out, nil
+}
+
+// observe records one report and tells whether it changed anything. An end is final; only "lost" gives way to what the
+// node knows better.
+func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) bool {
+	a := get(tx.allocs, u.ID)
+	if a == nil || a.Node != n.ID || a.Incarnation != u.Incarnation || a.Ended() && a.Status != structs.AllocLost {
+		return false
+	}
+	status, known := allocStatus(u.Status)
+	if !known {
+		return false
+	}
+	if a.Status == structs.AllocLost && !status.Ended() && !tx.welcome(n, a) {
+		if a.Desired == structs.DesiredStop {
+			return false
+		}
+		next := *a
+		next.Desired, next.DesiredWhy, next.WantIndex = structs.DesiredStop, "it was given up while its node was away", tx.Index
+		tx.putAlloc(a, next)
+		return true
+	}
+	tasks, changed := mergeTasks(a.Tasks, u.Tasks)
+	if status == a.Status && !changed && bounded(u.Why) == a.Why {
+		return false
+	}
+	next := *a
+	next.Status, next.Why, next.Tasks = status, bounded(u.Why), tasks
+	if status == structs.AllocRunning && a.Started == 0 {
+		next.Started = tx.Now
+	}
+	if status == structs.AllocComplete {
+		next.Tasks = forgetEvents(tasks)
+	}
+	if a.Status == structs.AllocLost && !status.Ended() {
+		next.WantIndex = tx.Index // the node hears that it goes on
+	}
+	made := tx.putAlloc(a, next)
+	if a.Job != "" {
+		tx.account(made, jobs)
+	}
+	return true
+}
+
+// welcome reports whether a lost allocation that still runs may go on: nobody took its place and it is still wanted.
+func (tx *Tx) welcome(n *structs.Node, a *structs.Allocation) bool {
+	if a.Next != "" || a.Desired != structs.DesiredRun {
+		return false
+	}
+	if a.Job == "" {
+		refused, _ := tx.fits(n, a)
+		return refused == "" && get(tx.frameworks, a.Framework) != nil
+	}
+	r := get(tx.jobs, a.Job)
+	if r == nil || r.Stopped || a.CreateIndex < r.CreateIndex || a.CreateIndex < r.Restart {
+		return false
+	}
+	v := tx.version(a.Job, r.Version)
+	if v == nil || v.Job.Group(a.Group) == nil || a.Index >= r.CountOf(v.Job.Group(a.Group)) ||
+		structs.HasIndex(r.Finished[a.Group], a.Index) || structs.HasIndex(r.FailedFor[a.Group], a.Index) {
+		return false
+	}
+	for other := range tx.ofIndex(a.Job, a.Group, a.Index) {
+		if other.ID != a.ID && (!other.Ended() || other.Incarnation > a.Incarnation) {
+			return false
+		}
+	}
+	refused, _ := tx.fits(n, a)
+	return refused == ""
+}
+
+// account writes to the job what a's new status means for it.
+func (tx *Tx) account(a *structs.Allocation, jobs *drafts) {
+	d := jobs.of(tx, a.Job)
+	if d == nil || a.CreateIndex < d.record.CreateIndex || a.CreateIndex < d.record.Restart {
+		return
+	}
+	switch {
+	case a.Status == structs.AllocRunning && d.record.Status == structs.JobPending && !d.record.Stopped:
+		d.record.Status, d.record.Why, d.changed = structs.JobRunning, "", true
+	case a.Status == structs.AllocComplete && d.record.Type == structs.BatchJob && a.Version >= d.record.FinishedSince &&
+		(a.Desired == structs.DesiredRun || allFinished(a.Tasks)):
+		if !structs.HasIndex(d.record.Finished[a.Group], a.Index) {
+			d.add(&d.record.Finished, &d.ownFinished, a.Group, a.Index)
+			d.changed, d.settle = true, true
+		}
+	}
+}
+
+func allFinished(tasks map[string]*structs.TaskState) bool {
+	for _, t := range tasks {
+		if t.Status != structs.TaskFinished {
+			return false
+		}
+	}
+	return len(tasks) > 0
+}
+
+// drafts are the job records that a report changes, each copied once however many of its allocations are in the report.
+type drafts struct {
+	byName  map[string]*draft
+	inOrder []*draft
+}
+
+func (ds *drafts) of(tx *Tx, name string) *draft {
+	if d, ok := ds.byName[name]; ok {
+		return d
+	}
+	var d *draft
+	if old := get(tx.jobs, name); old != nil {
+		d = newDraft(old)
+		ds.inOrder = append(ds.inOrder, d)
+	}
+	if ds.byName == nil {
+		ds.byName = make(map[string]*draft)
+	}
+	ds.byName[name] = d
+	return d
+}
+
+// draft is a job record that is being changed.
+type draft struct {
+	old                    *structs.JobRecord
+	record                 structs.JobRecord
+	ownFinished, ownFailed map[string]bool // groups whose ranges are copies already
+	changed, settle        bool
+}
+
+func newDraft(old *structs.JobRecord) *draft { return &draft{old: old, record: *old} }
+
+// add puts index into the ranges of a group.
+func (d *draft) add(ranges *map[string][]structs.Range, own *map[string]bool, group string, index int) {
+	if *own == nil {
+		*own = make(map[string]bool, 1)
+		*ranges = maps.Clone(*ranges)
+		if *ranges == nil {
+			*ranges = make(map[string][]structs.Range, 1)
+		}
+	}
+	have := (*ranges)[group]
+	if !(*own)[group] {
+		(*own)[group] = true
+		have = append(make([]structs.Range, 0, len(have)+1), have...)
+	}
+	(*ranges)[group] = insertIndex(have, int64(index))
+}
+
+// insertIndex puts n into ascending, disjoint ranges that do not touch, in place.
+func insertIndex(ranges []structs.Range, n int64) []structs.Range {
+	i, _ := slices.BinarySearchFunc(ranges, n, func(r structs.Range, n int64) int {
+		if r.Last < n {
+			return -1
+		}
+		return 1
+	})
+	if i < len(ranges) && ranges[i].First <= n {
+		return ranges
+	}
+	left := i > 0 && ranges[i-1].Last == n-1
+	right := i < len(ranges) && ranges[i].First == n+1
+	switch {
+	case left && right:
+		ranges[i-1].Last = ranges[i].Last
+		return slices.Delete(ranges, i, i+1)
+	case left:
+		ranges[i-1].Last = n
+	case right:
+		ranges[i].First = n
+	default:
+		return slices.Insert(ranges, i, structs.Range{First: n, Last: n})
+	}
+	return ranges
+}
+
+// allocStatus returns the constant for a status that came from outside, so that the text of the report is not kept.
+func allocStatus(s structs.AllocStatus) (structs.AllocStatus, bool) {
+	switch s {
+	case structs.AllocPending:
+		return structs.AllocPending, true
+	case structs.AllocRunning:
+		return structs.AllocRunning, true
+	case structs.AllocComplete:
+		return structs.AllocComplete, true
+	case structs.AllocFailed:
+		return structs.AllocFailed, true
+	}
+	return "", false
+}
+
+// maxTasks bounds the tasks of one allocation that are kept.
+const maxTasks = 64
+
+// mergeTasks returns old with what news has, and whether that is different.
+func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*structs.TaskState, changed bool) {
+	merged = old
+	for name, t := range news {
+		if t == nil || sameTask(old[name], t) || old[name] == nil && len(merged) >= maxTasks {
+			continue
+		}
+		if !changed {
+			changed = true
+			merged = make(map[string]*structs.TaskState, max(len(old), len(news)))
+			maps.Copy(merged, old)
+		}
+		merged[name] = boundedTask(t)
+	}
+	return merged, changed
+}
+
+func sameTask(a, b *structs.TaskState) bool {
+	return a != nil && a.Status == b.Status && a.Why == bounded(b.Why) && a.ExitCode == b.ExitCode && a.Signal == b.Signal &&
+		a.OOM == b.OOM && a.Restarts == b.Restarts && a.Started == b.Started && a.Ended == b.Ended &&
+		slices.Equal(a.Events, b.Events)
+}
+
+// boundedTask cuts what a node may have sent too much of.
+func boundedTask(t *structs.TaskState) *structs.TaskState {
+	long := len(t.Events) > structs.MaxTaskEvents || bounded(t.Why) != t.Why
+	for _, e := range t.Events {
+		long = long || bounded(e.Text) != e.Text || len(e.Type) > 64
+	}
+	if !long {
+		return t
+	}
+	cut := *t
+	cut.Why = bounded(t.Why)
+	cut.Events = slices.Clone(t.Events[max(0, len(t.Events)-structs.MaxTaskEvents):])
+	for i := range cut.Events {
+		e := &cut.Events[i]
+		e.Text = bounded(e.Text)
+		e.Type = e.Type[:min(len(e.Type), 64)]
+	}
+	return &cut
+}
+
+// forgetEvents keeps of tasks that ended well only how they ended: there are many of them.
+func forgetEvents(tasks map[string]*structs.TaskState) map[string]*structs.TaskState {
+	short := make(map[string]*structs.TaskState, len(tasks))
+	for name, t := range tasks {
+		if t.Status == structs.TaskFinished && len(t.Events) > 0 {
+			end := *t
+			end.Events = nil
+			t = &end
+		}
+		short[name] = t
+	}
+	return short
+}

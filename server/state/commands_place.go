@@ -1,0 +1,216 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Apply carries decisions out, each for itself.
+func (c *Place) Apply(tx *Tx) (any, error) {
+	out := &Placed{Index: tx.Index}
+	var stopped map[structs.AllocID]uint64 // by this command, with the ModifyIndex before
+	for _, s := range c.Stops {
+		if a := get(tx.allocs, s.ID); a != nil && !a.Ended() && a.Desired != structs.DesiredStop {
+			if stopped == nil {
+				stopped = make(map[structs.AllocID]uint64, len(c.Stops))
+			}
+			stopped[a.ID] = a.ModifyIndex
+			tx.stop(a, s.Why)
+		}
+	}
+	for _, u := range c.Updates {
+		if refused, why := tx.update(u); refused != "" {
+			out.Updates = append(out.Updates, PlaceResult{u.ID, refused, why})
+		}
+	}
+	for _, g := range c.GiveUps {
+		tx.giveUp(g)
+	}
+	if len(c.Placements) > 0 {
+		out.Placements = make([]PlaceResult, len(c.Placements))
+	}
+	for i, p := range c.Placements {
+		refused, why := tx.place(p, stopped)
+		id := structs.AllocID("")
+		if p != nil && p.Alloc != nil {
+			id = p.Alloc.ID
+		}
+		out.Placements[i] = PlaceResult{id, refused, why}
+	}
+	return out, nil
+}
+
+func (tx *Tx) update(u *Update) (Refusal, string) {
+	a := get(tx.allocs, u.ID)
+	if a == nil || a.Ended() || a.Desired != structs.DesiredRun {
+		return RefusedChanged, "it ended or is being stopped"
+	}
+	r := get(tx.jobs, a.Job)
+	if r == nil || r.Stopped || r.Version != u.Version {
+		return RefusedJob, "the job is stopped or has another version"
+	}
+	if a.Version == u.Version {
+		return "", ""
+	}
+	v := tx.version(a.Job, u.Version)
+	if v == nil || v.Job.Group(a.Group) == nil {
+		return RefusedJob, "the job has no such group any more"
+	}
+	next := *a
+	next.Version, next.Priority, next.OnLost, next.WantIndex = u.Version, r.Priority, v.Job.Group(a.Group).OnLost, tx.Index
+	tx.putAlloc(a, next)
+	return "", ""
+}
+
+func (tx *Tx) giveUp(g *GiveUp) {
+	old := get(tx.jobs, g.Job)
+	if old == nil || old.Type != structs.BatchJob || old.Version != g.Version || old.Stopped || g.Index < 0 ||
+		structs.HasIndex(old.Finished[g.Group], g.Index) || structs.HasIndex(old.FailedFor[g.Group], g.Index) {
+		return
+	}
+	d := newDraft(old)
+	d.add(&d.record.FailedFor, &d.ownFailed, g.Group, g.Index)
+	if g.Why != "" {
+		d.record.Why = bounded(g.Why)
+	}
+	tx.putJob(old, d.record)
+	tx.settle(g.Job)
+}
+
+// place makes an allocation, or says why not.
+func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, string) {
+	if p == nil || p.Alloc == nil || p.Alloc.ID == "" || p.Alloc.Index < 0 {
+		return RefusedInvalid, "it has no id or a negative index"
+	}
+	a := *p.Alloc
+	if get(tx.allocs, a.ID) != nil {
+		return RefusedInvalid, "there is an allocation with this id"
+	}
+	n := get(tx.nodes, a.Node)
+	switch {
+	case n == nil:
+		return RefusedNode, "the node is gone"
+	case !n.Schedulable():
+		return RefusedNode, fmt.Sprintf("%s takes no work now", nodeText(n))
+	case n.Incarnation != p.NodeIncarnation:
+		return RefusedNode, fmt.Sprintf("%s came back as another incarnation", nodeText(n))
+	}
+	if refused, why := tx.wanted(&a); refused != "" {
+		return refused, why
+	}
+	if refused, why := tx.follows(p, &a, stopped); refused != "" {
+		return refused, why
+	}
+	if refused, why := tx.fits(n, &a); refused != "" {
+		return refused, why
+	}
+	if tx.starts == 0xffff {
+		return RefusedInvalid, "one entry cannot make more than 65,535 allocations"
+	}
+	tx.starts++
+	a.NodeName, a.Node = n.Name, n.ID
+	a.Incarnation = tx.Index<<16 | tx.starts
+	a.Desired, a.DesiredWhy, a.RestartTask, a.Restarts = structs.DesiredRun, "", "", 0
+	a.Status, a.Why, a.Tasks, a.Started = structs.AllocPending, "", nil, 0
+	a.Previous, a.Next = p.Replaces, ""
+	made := tx.putAlloc(nil, a)
+	if old := get(tx.allocs, p.Replaces); old != nil {
+		next := *old
+		next.Next = made.ID
+		tx.putAlloc(old, next)
+	}
+	return "", ""
+}
+
+// wanted checks a against its job and fills in what the job says. Allocations of external frameworks have no job.
+func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
+	if a.Job == "" {
+		if get(tx.frameworks, a.Framework) == nil {
+			return RefusedJob, "its framework is gone"
+		}
+		return "", ""
+	}
+	r := get(tx.jobs, a.Job)
+	switch {
+	case r == nil:
+		return RefusedJob, "the job is gone"
+	case r.Stopped:
+		return RefusedJob, "the job is stopped"
+	case r.Version != a.Version:
+		return RefusedJob, fmt.Sprintf("the job has version %d now", r.Version)
+	}
+	v := tx.version(a.Job, r.Version)
+	if v == nil || v.Job.Group(a.Group) == nil {
+		return RefusedJob, "the job has no such group"
+	}
+	g := v.Job.Group(a.Group)
+	if a.Index >= r.CountOf(g) {
+		return RefusedFinished, "its index is not wanted any more"
+	}
+	if structs.HasIndex(r.Finished[a.Group], a.Index) || structs.HasIndex(r.FailedFor[a.Group], a.Index) {
+		return RefusedFinished, "the work of its index is done"
+	}
+	// The job's own strings are kept, not those of the command: a million allocations share them.
+	a.Job, a.Group, a.Role, a.Priority, a.OnLost = r.Name, g.Name, r.Role, r.Priority, g.OnLost
+	if string(a.Framework) == r.Type {
+		a.Framework = structs.FrameworkID(r.Type)
+	}
+	return "", ""
+}
+
+// follows checks that nobody holds the index, and the allocation that p replaces: it is as the decision saw it, but for
+// the stop that came with the decision.
+func (tx *Tx) follows(p *Placement, a *structs.Allocation, stopped map[structs.AllocID]uint64) (Refusal, string) {
+	fence := a.OnLost == "fence"
+	if p.Replaces != "" {
+		old := get(tx.allocs, p.Replaces)
+		if old == nil {
+			return RefusedChanged, "what it replaces is gone"
+		}
+		seen := old.ModifyIndex
+		if before, ok := stopped[old.ID]; ok {
+			seen = before
+		}
+		switch {
+		case old.Job != a.Job || old.Group != a.Group || old.Index != a.Index:
+			return RefusedInvalid, "what it replaces is of another index"
+		case p.ReplacesIndex != 0 && p.ReplacesIndex != seen:
+			return RefusedChanged, "what it replaces changed since"
+		case old.Next != "":
+			return RefusedChanged, "what it replaces was replaced already"
+		}
+		fence = fence || old.OnLost == "fence"
+	}
+	if a.Job == "" {
+		return "", ""
+	}
+	for other := range tx.ofIndex(a.Job, a.Group, a.Index) {
+		if !other.Ended() && (other.Desired == structs.DesiredRun || fence) {
+			return RefusedHeld, fmt.Sprintf("allocation %s holds its index", structs.Short(other.ID))
+		}
+	}
+	return "", ""
+}
+
+// fits checks the arithmetic of the node, ports included.
+func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
+	free := n.Available()
+	if u := get(tx.usage, n.ID); u != nil {
+		free = free.Sub(u.Resources)
+	}
+	if !free.Fits(a.Resources) {
+		return RefusedResources, fmt.Sprintf("%s has %s free", nodeText(n), free)
+	}
+	for i, p := range a.Ports {
+		if by, taken := tx.portTaken(n.ID, p.Host, p.Port); taken {
+			return RefusedPorts, fmt.Sprintf("port %d of %s is held by allocation %s", p.Port, nodeText(n), structs.Short(by))
+		}
+		for _, q := range a.Ports[:i] {
+			if p.Port == q.Port && (p.Host == q.Host || p.Host == "" || q.Host == "") {
+				return RefusedInvalid, fmt.Sprintf("it has port %d twice", p.Port)
+			}
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,124 @@
+package state
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// DefaultMaxPriority is the highest priority of work in a role that does not say otherwise.
+var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
+
+// Apply stores a role.
+func (c *PutRole) Apply(tx *Tx) (any, error) {
+	if c.Role == nil || !structs.ValidRole(c.Role.Name) {
+		return nil, structs.Errorf(structs.Invalid, "role", "its name is not valid")
+	}
+	if _, err := structs.ParsePriority(c.Role.MaxPriority); err != nil {
+		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("role %q: max_priority", c.Role.Name), "%w", err)
+	}
+	r := *c.Role
+	r.CreateIndex, r.ModifyIndex = tx.Index, tx.Index
+	if old := get(tx.roles, r.Name); old != nil {
+		r.CreateIndex = old.CreateIndex
+		tx.put(Roles, old, &r)
+	} else {
+		tx.put(Roles, nil, &r)
+	}
+	return tx.receipt(), nil
+}
+
+// Apply removes a role.
+func (c *DeleteRole) Apply(tx *Tx) (any, error) {
+	object := fmt.Sprintf("role %q", c.Name)
+	old := get(tx.roles, c.Name)
+	if old == nil {
+		return nil, structs.Errorf(structs.NotFound, object, "there is no such role")
+	}
+	for r := range from(tx.roles, c.Name+"/") {
+		if strings.HasPrefix(r.Name, c.Name+"/") {
+			return nil, structs.Errorf(structs.Conflict, object, "role %q is below it", r.Name)
+		}
+		break
+	}
+	for j := range from(tx.jobs, "") {
+		if j.Role == c.Name && j.Ended == 0 {
+			return nil, structs.Errorf(structs.Conflict, object, "job %q uses it", j.Name)
+		}
+	}
+	for f := range from(tx.frameworks, "") {
+		if slices.Contains(f.Roles, c.Name) {
+			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name)
+		}
+	}
+	tx.put(Roles, old, nil)
+	return tx.receipt(), nil
+}
+
+// useRole makes a role on first use and refuses work above its highest priority.
+func (tx *Tx) useRole(name string, p structs.Priority) error {
+	r := get(tx.roles, name)
+	highest := DefaultMaxPriority
+	if r != nil && r.MaxPriority != "" {
+		if m, err := structs.ParsePriority(r.MaxPriority); err == nil {
+			highest = m
+		}
+	}
+	if p.Compare(highest) > 0 {
+		return structs.Errorf(structs.Forbidden, fmt.Sprintf("role %q", name), "its work may have priority %s at most, not %s",
+			highest, p).Advise("set max_priority of the role")
+	}
+	if r == nil {
+		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
+	}
+	return nil
+}
+
+// Apply stores a framework.
+func (c *PutFramework) Apply(tx *Tx) (any, error) {
+	if c.Framework == nil || c.Framework.ID == "" {
+		return nil, structs.Errorf(structs.Invalid, "framework", "it has no id")
+	}
+	f, old := *c.Framework, get(tx.frameworks, c.Framework.ID)
+	for _, role := range f.Roles {
+		if !structs.ValidRole(role) {
+			return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("framework %q", f.Name), "%q is no valid role", role)
+		}
+		if err := tx.useRole(role, structs.Priority{}); err != nil {
+			return nil, err
+		}
+	}
+	f.CreateIndex, f.ModifyIndex, f.Since = tx.Index, tx.Index, tx.Now
+	if old == nil {
+		tx.put(Frameworks, nil, &f)
+		return tx.receipt(), nil
+	}
+	f.CreateIndex = old.CreateIndex
+	if f.Connected == old.Connected {
+		f.Since = old.Since
+	}
+	tx.put(Frameworks, old, &f)
+	return tx.receipt(), nil
+}
+
+// Apply removes a framework.
+func (c *RemoveFramework) Apply(tx *Tx) (any, error) {
+	old := get(tx.frameworks, c.ID)
+	if old == nil {
+		return nil, structs.Errorf(structs.NotFound, fmt.Sprintf("framework %q", c.ID), "there is no such framework")
+	}
+	var live []*structs.Allocation
+	tx.allocs.Scan(func(_ structs.AllocID, a *structs.Allocation) bool {
+		if a.Framework == c.ID && !a.Ended() {
+			live = append(live, a)
+		}
+		return true
+	})
+	for _, a := range live {
+		tx.stop(a, "its framework was removed")
+	}
+	tx.put(Frameworks, old, nil)
+	return tx.receipt(), nil
+}
