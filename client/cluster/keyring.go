@@ -1,0 +1,231 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Keyring holds the gossip keys of an agent, at most 8, the primary one first. Packets are encrypted with the primary
+// one and connections are proved with any. It is safe for concurrent use and may be kept in a file.
+type Keyring struct {
+	mu   sync.Mutex // guards changes; ring has its own lock
+	path string     // "" when it is not kept
+	ring *memberlist.Keyring
+}
+
+// NewKey returns a new random key of 32 bytes in base64.
+func NewKey() string {
+	var key [32]byte
+	rand.Read(key[:])
+	return base64.StdEncoding.EncodeToString(key[:])
+}
+
+// NewKeyring makes a keyring of base64 keys that is not kept. The first one is the primary; without any it is Invalid.
+func NewKeyring(keys ...string) (*Keyring, error) {
+	if len(keys) == 0 {
+		return nil, structs.Errorf(structs.Invalid, "keyring", "has no key")
+	}
+	if len(keys) > maxKeys {
+		return nil, structs.Errorf(structs.Exhausted, "keyring", "has more than %d keys", maxKeys)
+	}
+	raw := make([][]byte, len(keys))
+	for i, text := range keys {
+		var err error
+		if raw[i], err = parseKey(text); err != nil {
+			return nil, err
+		}
+	}
+	ring, err := memberlist.NewKeyring(raw, raw[0])
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, "keyring", "%w", err)
+	}
+	return &Keyring{ring: ring}, nil
+}
+
+// OpenKeyring reads the keyring that is kept at path. When there is none, it is made of the given keys and written. The
+// kept one wins, because keys are rotated while agents run.
+func OpenKeyring(path string, keys ...string) (*Keyring, error) {
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		var kept []string
+		if err := json.Unmarshal(raw, &kept); err != nil {
+			return nil, structs.Errorf(structs.Invalid, path, "is not a keyring: %w", err).
+				Advise("remove the file to start again from the configured key")
+		}
+		k, err := NewKeyring(kept...)
+		if err != nil {
+			return nil, err
+		}
+		k.path = path
+		return k, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, structs.Errorf(structs.Unavailable, path, "cannot read the keyring: %w", err)
+	}
+	k, err := NewKeyring(keys...)
+	if err != nil {
+		return nil, err
+	}
+	k.path = path
+	return k, k.keep(k.List())
+}
+
+func parseKey(text string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, "gossip key", "is not base64: %w", err)
+	}
+	if err := memberlist.ValidateKey(key); err != nil {
+		return nil, structs.Errorf(structs.Invalid, "gossip key", "has %d bytes, and must have 16, 24 or 32", len(key))
+	}
+	return key, nil
+}
+
+// Keys returns the keys, primary first; the caller must not change them. A nil keyring has none.
+func (k *Keyring) Keys() [][]byte {
+	if k == nil {
+		return nil
+	}
+	return k.ring.GetKeys()
+}
+
+// Gossip returns the ring that memberlist encrypts with; nil for nil. Change it through k only.
+func (k *Keyring) Gossip() *memberlist.Keyring {
+	if k == nil {
+		return nil
+	}
+	return k.ring
+}
+
+// List returns the keys in base64, primary first.
+func (k *Keyring) List() []string {
+	var list []string
+	for _, key := range k.Keys() {
+		list = append(list, base64.StdEncoding.EncodeToString(key))
+	}
+	return list
+}
+
+// Install adds a key, so that what is encrypted and proved with it is understood. It is the first step of a rotation, on
+// every member; Use and then Remove of the old one follow. A key that is there already is no error.
+func (k *Keyring) Install(text string) error {
+	return k.change(text, func(keys [][]byte, at int, key []byte) ([][]byte, error) {
+		if at >= 0 {
+			return keys, nil
+		}
+		if len(keys) >= maxKeys {
+			return nil, structs.Errorf(structs.Exhausted, "keyring", "has %d keys", len(keys)).Advise("remove old ones first")
+		}
+		return append(keys, key), nil
+	})
+}
+
+// Use makes an installed key the primary one.
+func (k *Keyring) Use(text string) error {
+	return k.change(text, func(keys [][]byte, at int, key []byte) ([][]byte, error) {
+		if at < 0 {
+			return nil, structs.Errorf(structs.NotFound, "gossip key", "is not installed").Advise("install it on every member first")
+		}
+		copy(keys[1:at+1], keys[:at])
+		keys[0] = key
+		return keys, nil
+	})
+}
+
+// Remove takes an installed key away; the primary one cannot be. A key that is not there is no error.
+func (k *Keyring) Remove(text string) error {
+	return k.change(text, func(keys [][]byte, at int, key []byte) ([][]byte, error) {
+		switch {
+		case at == 0:
+			return nil, structs.Errorf(structs.Conflict, "gossip key", "is the primary one").Advise("use another one first")
+		case at > 0:
+			return append(keys[:at], keys[at+1:]...), nil
+		}
+		return keys, nil
+	})
+}
+
+// change keeps the new keys first and puts them to use then.
+func (k *Keyring) change(text string, f func(keys [][]byte, at int, key []byte) ([][]byte, error)) error {
+	key, err := parseKey(text)
+	if err != nil {
+		return err
+	}
+	if k == nil {
+		return structs.Errorf(structs.Conflict, "keyring", "this agent gossips without a key")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old := k.ring.GetKeys()
+	at := -1
+	for i, have := range old {
+		if bytes.Equal(have, key) {
+			at = i
+		}
+	}
+	keys, err := f(append([][]byte(nil), old...), at, key)
+	if err != nil {
+		return err
+	}
+	list := make([]string, len(keys))
+	for i, key := range keys {
+		list[i] = base64.StdEncoding.EncodeToString(key)
+	}
+	if err := k.keep(list); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		k.ring.AddKey(key)
+	}
+	k.ring.UseKey(keys[0])
+	if len(keys) < len(old) {
+		k.ring.RemoveKey(key)
+	}
+	return nil
+}
+
+// keep writes the file so that a crash leaves the old or the new one.
+func (k *Keyring) keep(list []string) error {
+	if k.path == "" {
+		return nil
+	}
+	raw, err := json.Marshal(list)
+	if err == nil {
+		err = replaceFile(k.path, raw)
+	}
+	if err != nil {
+		return structs.Errorf(structs.Unavailable, k.path, "cannot keep the keyring: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a private file beside path, syncs it and renames it over path.
+func replaceFile(path string, raw []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(raw)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	return err
+}
