@@ -37,6 +37,7 @@ type connection struct {
 	queued  uint64 // bytes ever put into out
 	handed  uint64 // bytes ever given to the system, or at least those that it took when a write failed
 	writing bool
+	reason  error // why it is being closed
 	err     error // why it failed; nil while it works
 	failed  chan struct{}
 	goAway  bool // the peer wants no new streams
