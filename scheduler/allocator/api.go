@@ -56,14 +56,3 @@ type Rescind struct {
 	Framework structs.FrameworkID
 	Why       string
 }
-
-// Operation uses a part of accepted offers for one allocation.
-type Operation struct {
-	Job, Group string // what it is accounted to for distinct_hosts and the like; may be empty
-	Priority   structs.Priority
-	Resources  structs.Resources
-	Ports      []structs.AssignedPort
-}
-
-// Filter is what a decline says: the same or less of the node is not offered again for Refuse.
-type Filter struct{ Refuse structs.Duration }

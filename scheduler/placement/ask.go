@@ -237,3 +237,6 @@ func (a *Ask) compileSpreads(where string, list []*structs.Spread, problems *str
 		a.spreads = append(a.spreads, sp)
 	}
 }
+
+// Elsewhere reports whether room on one node can come from a change on another one (distinct_property).
+func (a *Ask) Elsewhere() bool { return len(a.properties) > 0 }

@@ -193,3 +193,6 @@ func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 	}
 	return out, true
 }
+
+// PortFree reports whether nobody holds that port of the node.
+func (n *Node) PortFree(host string, port int) bool { return !n.ports.taken(host, port) }

@@ -1,0 +1,348 @@
+package allocator
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+const bands = int(structs.Monitoring) + 1
+
+// account is a vertex of the tree that shares are compared in: a role, the own work of a role (the leaf "." beside its
+// sub-roles), or one framework in it.
+type account struct {
+	name   string // last element of the role, ".", or the framework
+	path   string // the role
+	parent *account
+	weight structs.Milli
+	used   []int64 // by kind: committed, in flight and offered, of everything below
+	high   []int64 // the part of used that asked for production or monitoring
+	share  Share
+	active [bands]heap[*account] // children with demand in the band
+	at     [bands]int            // position in active of the parent, -1
+
+	// Of a role.
+	spec      *structs.Role // nil when it was made on first use
+	roles     map[string]*account
+	own       *account
+	limit     bound
+	guarantee bound
+	parked    map[*group]bool // over the limit of this role
+	demoted   map[*group]bool // beyond the guarantee of this role, ordered as batch
+
+	// Of the leaf ".".
+	clients map[structs.FrameworkID]*account
+
+	// Of a framework.
+	client *client
+}
+
+// bound has an amount for each kind of resource that it names, -1 for the others; nil bounds nothing.
+type bound []int64
+
+func (b bound) at(kind int) (int64, bool) {
+	if kind >= len(b) || b[kind] < 0 {
+		return 0, false
+	}
+	return b[kind], true
+}
+
+func (a *Allocator) newAccount(name, path string, parent *account) *account {
+	acc := &account{name: name, path: path, parent: parent, weight: 1000}
+	for b := range acc.active {
+		acc.at[b] = -1
+		acc.active[b] = heap[*account]{less: serveFirst, at: func(x *account) *int { return &x.at[b] }}
+	}
+	acc.share = a.policy.Share(nil, a.total, acc.weight)
+	return acc
+}
+
+// serveFirst orders siblings: the smaller share first, then by name.
+func serveFirst(x, y *account) bool {
+	if x.share.less(y.share) {
+		return true
+	}
+	if y.share.less(x.share) {
+		return false
+	}
+	return x.name < y.name
+}
+
+// role returns the account of a role, making it and its parents when they do not exist.
+func (a *Allocator) role(path string) *account {
+	acc := a.root
+	for name := range strings.SplitSeq(path, "/") {
+		next := acc.roles[name]
+		if next == nil {
+			full := name
+			if acc != a.root {
+				full = acc.path + "/" + name
+			}
+			next = a.newRole(name, full, acc)
+			acc.roles[name] = next
+		}
+		acc = next
+	}
+	return acc
+}
+
+// find returns the account of a role, or nil.
+func (a *Allocator) find(path string) *account {
+	acc := a.root
+	for name := range strings.SplitSeq(path, "/") {
+		if acc = acc.roles[name]; acc == nil {
+			return nil
+		}
+	}
+	return acc
+}
+
+func (a *Allocator) newRole(name, path string, parent *account) *account {
+	acc := a.newAccount(name, path, parent)
+	acc.roles = map[string]*account{}
+	acc.own = a.newAccount(".", path, acc)
+	acc.own.clients = map[structs.FrameworkID]*account{}
+	acc.parked, acc.demoted = map[*group]bool{}, map[*group]bool{}
+	return acc
+}
+
+// roleOf returns the role of a framework's account.
+func (acc *account) roleOf() *account { return acc.parent.parent }
+
+// prune removes accounts that hold nothing and that nobody asked for.
+func (a *Allocator) prune(acc *account) {
+	c := acc.client
+	if c.holds > 0 || len(c.groups) > 0 || c.registered {
+		return
+	}
+	delete(acc.parent.clients, c.framework)
+	for role := acc.roleOf(); role != a.root; role = role.parent {
+		if role.spec != nil || len(role.roles) > 0 || len(role.own.clients) > 0 {
+			return
+		}
+		delete(role.parent.roles, role.name)
+	}
+}
+
+// charge adds an amount to a framework and everything above it; a negative sign gives it back.
+func (a *Allocator) charge(acc *account, amount []int64, high bool, sign int64) {
+	acc.client.holds += int(sign)
+	for x := acc; x != nil; x = x.parent {
+		addTo(&x.used, amount, sign)
+		if high {
+			addTo(&x.high, amount, sign)
+		}
+		x.share = a.policy.Share(x.used, a.total, x.weight)
+		for b := range x.at {
+			if x.at[b] >= 0 {
+				x.parent.active[b].fix(x)
+			}
+		}
+		if sign < 0 && x.roles != nil {
+			a.unpark(x)
+			if high {
+				a.restore(x)
+			}
+		}
+	}
+}
+
+func addTo(to *[]int64, amount []int64, sign int64) {
+	for len(*to) < len(amount) {
+		*to = append(*to, 0)
+	}
+	for i, v := range amount {
+		(*to)[i] += sign * v
+	}
+}
+
+// unpark lets those try again that waited for the limit of a role.
+func (a *Allocator) unpark(role *account) {
+	for g := range role.parked {
+		delete(role.parked, g)
+		g.parked = nil
+		a.enqueue(g)
+	}
+}
+
+// restore lets those try again in their own band that were beyond the guarantee of a role.
+func (a *Allocator) restore(role *account) {
+	for g := range role.demoted {
+		delete(role.demoted, g)
+		queued := g.at >= 0
+		if queued {
+			a.dequeue(g)
+		}
+		g.demoted = nil
+		if queued {
+			a.enqueue(g)
+		}
+	}
+}
+
+// reshare recomputes every share after the total changed.
+func (a *Allocator) reshare(acc *account) {
+	acc.share = a.policy.Share(acc.used, a.total, acc.weight)
+	for child := range acc.children() {
+		a.reshare(child)
+	}
+	for b := range acc.active {
+		acc.active[b].init()
+	}
+}
+
+// children yields the accounts below, in no order.
+func (acc *account) children() func(yield func(*account) bool) {
+	return func(yield func(*account) bool) {
+		for _, child := range acc.roles {
+			if !yield(child) {
+				return
+			}
+		}
+		for _, child := range acc.clients {
+			if !yield(child) {
+				return
+			}
+		}
+		if acc.own != nil {
+			yield(acc.own)
+		}
+	}
+}
+
+// activate notes that a framework has something to serve in a band, or no longer has.
+func (acc *account) activate(band structs.Band) {
+	for x := acc; x.parent != nil && x.at[band] < 0; x = x.parent {
+		x.parent.active[band].push(x)
+	}
+}
+
+func (acc *account) deactivate(band structs.Band) {
+	for x := acc; x.parent != nil && x.at[band] >= 0; x = x.parent {
+		x.parent.active[band].remove(x)
+		if x.parent.active[band].len() > 0 {
+			return
+		}
+	}
+}
+
+// overLimit returns the first role, from the leaf up, whose limit an amount would exceed, and the kind; nil for none.
+func (acc *account) overLimit(amount []int64) (*account, int) {
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		for kind, v := range amount {
+			limit, named := role.limit.at(kind)
+			if named && v > 0 && usedOf(role.used, kind)+v > limit {
+				return role, kind
+			}
+		}
+	}
+	return nil, 0
+}
+
+// beyondGuarantee returns the role at which production or monitoring work of that amount would be beyond what is
+// guaranteed: the first one whose guarantee is used up, or the role itself when no guarantee covers it. Nil means that
+// it is within.
+func (acc *account) beyondGuarantee(amount []int64) *account {
+	covered := false
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		for kind, v := range amount {
+			guarantee, named := role.guarantee.at(kind)
+			if !named || v == 0 {
+				continue
+			}
+			covered = true
+			if usedOf(role.high, kind)+v > guarantee {
+				return role
+			}
+		}
+	}
+	if covered {
+		return nil
+	}
+	return acc.roleOf()
+}
+
+func usedOf(used []int64, kind int) int64 {
+	if kind >= len(used) {
+		return 0
+	}
+	return used[kind]
+}
+
+// SetRole makes a role or changes it. What its work holds stays, even beyond a new limit.
+func (a *Allocator) SetRole(spec *structs.Role) error {
+	if !structs.ValidRole(spec.Name) {
+		return structs.Errorf(structs.Invalid, "role "+spec.Name, "is not a valid name")
+	}
+	if spec.Weight < 0 {
+		return structs.Errorf(structs.Invalid, "role "+spec.Name, "weight %s is negative", spec.Weight)
+	}
+	acc := a.role(spec.Name)
+	acc.spec, acc.weight, acc.limit, acc.guarantee = spec, spec.Weight, nil, nil
+	if acc.weight == 0 {
+		acc.weight = 1000
+	}
+	if q := spec.Quota; q != nil {
+		acc.limit, acc.guarantee = a.bound(q.Limit), a.bound(q.Guarantee)
+	}
+	acc.share = a.policy.Share(acc.used, a.total, acc.weight)
+	for b := range acc.at {
+		if acc.at[b] >= 0 {
+			acc.parent.active[b].fix(acc)
+		}
+	}
+	a.unpark(acc)
+	a.restoreBelow(acc)
+	return nil
+}
+
+func (a *Allocator) restoreBelow(acc *account) {
+	if acc.roles == nil {
+		return
+	}
+	a.restore(acc)
+	for _, child := range acc.roles {
+		a.restoreBelow(child)
+	}
+}
+
+// RemoveRole forgets weight and quota of a role. A role in use goes on as one that was made on first use.
+func (a *Allocator) RemoveRole(name string) {
+	acc := a.find(name)
+	if acc == nil || acc.spec == nil {
+		return
+	}
+	_ = a.SetRole(&structs.Role{Name: name}) // its name was valid before
+	acc.spec = nil
+	for role := acc; role != a.root && role.spec == nil && len(role.roles) == 0 && len(role.own.clients) == 0; role = role.parent {
+		delete(role.parent.roles, role.name)
+	}
+}
+
+func (a *Allocator) bound(q *structs.QuotaAmount) bound {
+	if q == nil {
+		return nil
+	}
+	var b bound
+	set := func(kind int, v int64) {
+		for len(b) <= kind {
+			b = append(b, -1)
+		}
+		b[kind] = v
+	}
+	if q.CPU != nil {
+		set(kindCPU, int64(*q.CPU))
+	}
+	if q.Memory != nil {
+		set(kindMemory, int64(*q.Memory))
+	}
+	if q.Disk != nil {
+		set(kindDisk, int64(*q.Disk))
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.Custom)) {
+		set(a.kind(name), int64(q.Custom[name]))
+	}
+	return b
+}

@@ -1,0 +1,93 @@
+package allocator
+
+import (
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// Options of an allocator. The zero value is usable.
+type Options struct {
+	Policy       Policy           // default DRF
+	Term         uint64           // leadership term; part of offer ids, so that an id never comes twice
+	OfferTimeout structs.Duration // how long an offer is held unanswered; default DefaultOfferTimeout
+	MinCPU       structs.Milli    // a node with less than both is not offered; default 0.01 cores
+	MinMemory    structs.Bytes    // default 32MiB
+	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 512MiB.
+	IndexBytes int
+}
+
+// Defaults of offers.
+const (
+	DefaultOfferTimeout = structs.Duration(30e9)
+	DefaultRefuse       = structs.Duration(5e9)               // of a filter, for those who say none
+	MaxRefuse           = structs.Duration(365 * 24 * 3600e9) // longer filters are cut to it
+)
+
+// Allocator is the state machine. See the package comment.
+type Allocator struct {
+	policy  Policy
+	options Options
+	custom  []string // names of kinds from firstCustom on
+
+	root         *account
+	total        []int64
+	totalChanged bool
+
+	nodes    map[structs.NodeID]*node
+	byOrd    []*node // tombstones stay until their number is given away
+	freeOrds []int
+	log      []int32 // ords of nodes that changed, oldest first
+	logStart int     // position of log[0]
+	grown    []*node
+	open     bitset // nodes that can be offered
+
+	allocs    map[structs.AllocID]*hold
+	decisions map[uint64]*hold
+	placing   map[string]map[int]*hold // decisions by request and index
+	lastID    uint64
+
+	requests map[string]*request
+	shapes   map[string]*shape
+	blocked  map[*shape]bool
+	peers    map[string]*placement.Peers // by job
+	peered   map[string]int              // shapes of each job that look at its peers
+	tick     uint64
+
+	frameworks map[structs.FrameworkID]*framework
+	offering   []*client // those that want offers
+	offers     map[structs.OfferID]*offer
+	byExpiry   heap[*offer]
+	byUntil    heap[*filter]
+	lastOffer  uint64
+	round      uint64 // of makeRoom
+
+	out []Decision // decided by inputs, handed out by the next Step
+}
+
+// New returns an empty allocator.
+func New(options Options) *Allocator {
+	if options.Policy == nil {
+		options.Policy = DRF{}
+	}
+	if options.OfferTimeout <= 0 {
+		options.OfferTimeout = DefaultOfferTimeout
+	}
+	if options.MinCPU <= 0 {
+		options.MinCPU = 10
+	}
+	if options.MinMemory <= 0 {
+		options.MinMemory = 32 << 20
+	}
+	if options.IndexBytes <= 0 {
+		options.IndexBytes = 512 << 20
+	}
+	a := &Allocator{policy: options.Policy, options: options,
+		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
+		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
+		blocked: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
+		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{}}
+	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
+	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
+	a.root = a.newRole("", "", nil)
+	return a
+}

@@ -1,0 +1,48 @@
+package allocator
+
+import "github.com/proffer/proffer/structs"
+
+// Scalar resources are numbered, so that accounts are short slices: these three, then custom ones as they are met.
+const (
+	kindCPU = iota
+	kindMemory
+	kindDisk
+	firstCustom
+)
+
+// Kinds returns the names of scalar resources in the order of a Policy's slices.
+func (a *Allocator) Kinds() []string { return append([]string{"cpu", "memory", "disk"}, a.custom...) }
+
+func (a *Allocator) kind(name string) int {
+	for i, known := range a.custom {
+		if known == name {
+			return firstCustom + i
+		}
+	}
+	a.custom = append(a.custom, name)
+	return firstCustom + len(a.custom) - 1
+}
+
+// amount returns the scalars of r by kind.
+func (a *Allocator) amount(r structs.Resources) []int64 {
+	out := make([]int64, firstCustom, firstCustom+len(r.Custom))
+	out[kindCPU], out[kindMemory], out[kindDisk] = int64(r.CPU), int64(r.Memory), int64(r.Disk)
+	if len(r.Custom) > 0 {
+		for _, name := range r.Names() {
+			k := a.kind(name)
+			for len(out) <= k {
+				out = append(out, 0)
+			}
+			out[k] = int64(r.Custom[name])
+		}
+	}
+	return out
+}
+
+// formatKind writes an amount of a kind.
+func (a *Allocator) formatKind(kind int, v int64) string {
+	if kind == kindMemory || kind == kindDisk {
+		return structs.Bytes(v).String()
+	}
+	return structs.Milli(v).String()
+}

@@ -1,0 +1,266 @@
+package allocator
+
+import (
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// node is the books of a node with its offers and what is held on it.
+type node struct {
+	*placement.Node
+	total   []int64           // what it adds to the total
+	offered structs.Resources // the part of what is held that offers hold
+	offers  []*offer          // oldest first
+	holds   int               // allocations and decisions
+	grew    bool              // in Allocator.grown
+	gone    bool              // removed; a tombstone until the last hold goes
+
+	// Scratch of makeRoom.
+	round uint64
+	back  structs.Resources
+}
+
+// hold is one allocation or decision.
+type hold struct {
+	decision  uint64          // 0 for what is committed
+	alloc     structs.AllocID // of what is committed
+	node      *node
+	client    *client
+	job       string
+	group     string
+	amount    []int64
+	resources structs.Resources
+	ports     []structs.AssignedPort
+	high      bool
+
+	request string // of a decision; empty for an operation on an offer
+	slot    Slot
+	wanted  bool // the slot waits again when it is refused
+}
+
+// SetNode makes a node or takes over what changed on it. Offers of a node where nothing may be placed are rescinded. The
+// caller must not change spec afterwards.
+func (a *Allocator) SetNode(spec *structs.Node) {
+	n := a.node(spec.ID)
+	if n.Spec() == spec {
+		return
+	}
+	n.gone = false
+	n.SetSpec(spec)
+	a.retotal(n)
+	a.settle(n)
+	a.touch(n, true)
+}
+
+// RemoveNode forgets a node. What is held on it is accounted to its holders until it is released.
+func (a *Allocator) RemoveNode(id structs.NodeID) {
+	n := a.nodes[id]
+	if n == nil {
+		return
+	}
+	n.SetSpec(nil)
+	n.gone = true
+	a.retotal(n)
+	a.settle(n)
+	a.touch(n, false)
+	a.bury(n)
+}
+
+// node returns the books of a node, empty ones when it is not known yet.
+func (a *Allocator) node(id structs.NodeID) *node {
+	n := a.nodes[id]
+	if n == nil {
+		n = &node{Node: placement.NewNode(id, nil)}
+		if last := len(a.freeOrds) - 1; last >= 0 {
+			n.Ord, a.freeOrds = a.freeOrds[last], a.freeOrds[:last]
+			a.byOrd[n.Ord] = n
+		} else {
+			n.Ord = len(a.byOrd)
+			a.byOrd = append(a.byOrd, n)
+		}
+		a.nodes[id] = n
+	}
+	return n
+}
+
+// bury gives the number of a removed node free once nothing is held on it.
+func (a *Allocator) bury(n *node) {
+	if !n.gone && n.Spec() != nil || n.holds > 0 || a.nodes[n.ID] != n {
+		return
+	}
+	delete(a.nodes, n.ID)
+	for _, c := range a.offering {
+		a.unfilter(c, n)
+	}
+	a.freeOrds = append(a.freeOrds, n.Ord)
+}
+
+// retotal brings the total up to date: what nodes share from which the region hears.
+func (a *Allocator) retotal(n *node) {
+	addTo(&a.total, n.total, -1)
+	n.total = nil
+	if spec := n.Spec(); spec != nil && spec.Status == structs.NodeReady {
+		n.total = a.amount(n.Available())
+		addTo(&a.total, n.total, 1)
+	}
+	a.totalChanged = true
+}
+
+// settle rescinds offers of a node that may not be used, or that has less than is held.
+func (a *Allocator) settle(n *node) {
+	usable := n.Spec() != nil && n.Spec().Schedulable()
+	for len(n.offers) > 0 && (!usable || overdrawn(n.Free())) {
+		why := "the node has less than before"
+		if !usable {
+			why = "the node takes no new work"
+		}
+		a.rescind(n.offers[len(n.offers)-1], why)
+	}
+}
+
+func overdrawn(free structs.Resources) bool {
+	if free.CPU < 0 || free.Memory < 0 || free.Disk < 0 || free.Ports < 0 {
+		return true
+	}
+	for _, v := range free.Custom {
+		if v < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// touch notes that the books of n changed; grew says that something may fit now that did not before.
+func (a *Allocator) touch(n *node, grew bool) {
+	a.log = append(a.log, int32(n.Ord))
+	if a.offerable(n) {
+		a.open.add(n.Ord)
+	} else {
+		a.open.remove(n.Ord)
+	}
+	if grew && !n.grew {
+		n.grew = true
+		a.grown = append(a.grown, n)
+	}
+}
+
+// take holds an allocation or a decision.
+func (a *Allocator) take(h *hold) {
+	h.node.Hold(h.resources, h.ports)
+	h.node.holds++
+	a.count(h, 1)
+	a.charge(h.client.account, h.amount, h.high, 1)
+	a.touch(h.node, false)
+}
+
+// give releases what take took.
+func (a *Allocator) give(h *hold) {
+	h.node.Drop(h.resources, h.ports)
+	h.node.holds--
+	a.count(h, -1)
+	a.touch(h.node, true)
+	a.charge(h.client.account, h.amount, h.high, -1)
+	a.bury(h.node)
+	a.prune(h.client.account)
+}
+
+// count keeps the peers of the job.
+func (a *Allocator) count(h *hold, by int) {
+	if h.job == "" {
+		return
+	}
+	p := a.peersOf(h.job)
+	p.Add(h.node.Node, h.group, by)
+	if by < 0 && p.Empty() && a.peered[h.job] == 0 {
+		delete(a.peers, h.job)
+	}
+}
+
+func (a *Allocator) peersOf(job string) *placement.Peers {
+	p := a.peers[job]
+	if p == nil {
+		p = &placement.Peers{}
+		a.peers[job] = p
+	}
+	return p
+}
+
+// SetAllocation takes over the committed state of an allocation: its resources are held until it ended. Calling it again
+// changes nothing. A decision is turned into its allocation by Confirm instead.
+func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
+	old := a.allocs[alloc.ID]
+	if !alloc.Holds() {
+		a.RemoveAllocation(alloc.ID)
+		return
+	}
+	if old != nil && old.node.ID == alloc.Node && equal(old.resources, alloc.Resources) && len(old.ports) == len(alloc.Ports) {
+		return
+	}
+	a.RemoveAllocation(alloc.ID)
+	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.client(alloc.Framework, alloc.Role), job: alloc.Job,
+		group: alloc.Group, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
+		high: alloc.Priority.Band >= structs.Production}
+	a.allocs[alloc.ID] = h
+	a.take(h)
+	a.settle(h.node)
+}
+
+// RemoveAllocation releases what an allocation holds.
+func (a *Allocator) RemoveAllocation(id structs.AllocID) {
+	if h := a.allocs[id]; h != nil {
+		delete(a.allocs, id)
+		a.give(h)
+	}
+}
+
+// equal compares what matters for accounting; ranges and sets are compared by what one has beyond the other.
+func equal(x, y structs.Resources) bool { return x.Fits(y) && y.Fits(x) }
+
+// Confirm says that a decision was committed as alloc, which holds its resources from now on in its stead. An allocation
+// that ended already holds nothing.
+func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
+	h := a.decisions[decision]
+	if h == nil {
+		return noDecision(decision)
+	}
+	a.settled(h)
+	same := alloc.Holds() && h.node.ID == alloc.Node && h.client == a.client(alloc.Framework, alloc.Role) && h.job == alloc.Job &&
+		h.group == alloc.Group && equal(h.resources, alloc.Resources) && a.allocs[alloc.ID] == nil
+	if !same {
+		a.give(h)
+		a.SetAllocation(alloc)
+		return nil
+	}
+	h.decision, h.alloc, h.request = 0, alloc.ID, ""
+	a.allocs[alloc.ID] = h
+	return nil
+}
+
+// Refuse says that a decision was not committed. Its resources are free again, and its slot waits again.
+func (a *Allocator) Refuse(decision uint64) error {
+	h := a.decisions[decision]
+	if h == nil {
+		return noDecision(decision)
+	}
+	a.settled(h)
+	a.give(h)
+	if h.wanted {
+		a.again(h.request, h.slot)
+	}
+	return nil
+}
+
+func noDecision(id uint64) error {
+	return structs.Errorf(structs.NotFound, "decision", "%d is not in flight", id)
+}
+
+// settled takes a decision out of what is in flight.
+func (a *Allocator) settled(h *hold) {
+	delete(a.decisions, h.decision)
+	if placing := a.placing[h.request]; placing != nil {
+		delete(placing, h.slot.Index)
+		if len(placing) == 0 {
+			delete(a.placing, h.request)
+		}
+	}
+}

@@ -1,0 +1,309 @@
+package allocator
+
+import (
+	"cmp"
+	"container/list"
+	"math"
+	"slices"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// client is one framework in one role.
+type client struct {
+	account    *account
+	framework  structs.FrameworkID
+	registered bool // by SetFramework for this role
+	holds      int  // allocations, decisions and offers
+	groups     map[groupKey]*group
+	queue      [bands]heap[*group] // groups that may be served now
+
+	// Of one that wants offers.
+	offering   *group // nil when it wants none in this role
+	suppressed bool
+	offers     list.List // of *offer, oldest first
+	offered    []int64   // what they hold
+	todo       bitset    // nodes to look at, by Ord
+	filters    map[*node][]*filter
+}
+
+type groupKey struct {
+	band  structs.Band
+	shape *shape
+}
+
+// group is the requests of one framework, band and shape: an equivalence class. What keeps one of them waiting keeps all
+// of them waiting, so they wait and wake together. A group without shape stands for the wish to be offered something.
+type group struct {
+	client   *client
+	band     structs.Band // as asked
+	shape    *shape
+	requests heap[*request]
+	members  int // requests, also those with nothing pending
+	at       int // position in the queue of its client, -1
+
+	queued  structs.Band // the band of that queue
+	blocked bool         // it fits on no node
+	parked  *account     // the role whose limit it would exceed
+	demoted *account     // the role beyond whose guarantee it is
+}
+
+// request is a Request with what is left of it.
+type request struct {
+	Request
+	group   *group
+	pending []Slot // by index
+	at      int    // position in its group, -1
+}
+
+// shape is what is the same for all requests with an equal ask.
+type shape struct {
+	ask     *placement.Ask
+	key     string
+	amount  []int64
+	groups  map[*group]bool
+	index   *placement.Index // nil until it is needed
+	seen    int              // position in the log of changes up to which index is right
+	used    uint64           // tick of its last use
+	blocked bool             // it fits nowhere, even with all offers taken back
+}
+
+func (a *Allocator) client(framework structs.FrameworkID, role string) *client {
+	if role == "" {
+		role = structs.DefaultRole
+	}
+	own := a.role(role).own
+	acc := own.clients[framework]
+	if acc == nil {
+		acc = a.newAccount(string(framework), own.path, own)
+		acc.client = &client{account: acc, framework: framework, groups: map[groupKey]*group{}}
+		for b := range acc.client.queue {
+			acc.client.queue[b] = heap[*group]{less: func(x, y *group) bool { return x.before(y) }, at: func(g *group) *int { return &g.at }}
+		}
+		own.clients[framework] = acc
+	}
+	return acc.client
+}
+
+// level and seq of a wish for offers: that of the default priority, behind all requests of that level.
+var (
+	offerPriority = structs.DefaultPriority
+	offerSeq      = uint64(math.MaxUint64)
+)
+
+func (g *group) head() (level int8, seq uint64, id string) {
+	if g.shape == nil {
+		return offerPriority.Level, offerSeq, ""
+	}
+	r := g.requests.top()
+	return r.Priority.Level, r.Seq, r.ID
+}
+
+// before orders the groups of a framework: the higher level, then the older request.
+func (g *group) before(o *group) bool {
+	gl, gs, gid := g.head()
+	ol, os, oid := o.head()
+	return cmp.Or(cmp.Compare(ol, gl), cmp.Compare(gs, os), cmp.Compare(gid, oid)) < 0
+}
+
+func (r *request) before(o *request) bool {
+	return cmp.Or(cmp.Compare(o.Priority.Level, r.Priority.Level), cmp.Compare(r.Seq, o.Seq), cmp.Compare(r.ID, o.ID)) < 0
+}
+
+// enqueue lets g be served, unless something keeps it waiting.
+func (a *Allocator) enqueue(g *group) {
+	if g.at >= 0 || g.blocked || g.parked != nil || g.shape != nil && (g.shape.blocked || g.requests.len() == 0) {
+		return
+	}
+	g.queued = g.band
+	if g.demoted != nil {
+		g.queued = structs.BatchBand
+	}
+	g.client.queue[g.queued].push(g)
+	g.client.account.activate(g.queued)
+}
+
+func (a *Allocator) dequeue(g *group) {
+	if g.at < 0 {
+		return
+	}
+	q := &g.client.queue[g.queued]
+	q.remove(g)
+	if q.len() == 0 {
+		g.client.account.deactivate(g.queued)
+	}
+}
+
+// reorder restores the order after the head of g changed.
+func (g *group) reorder() {
+	if g.at >= 0 {
+		g.client.queue[g.queued].fix(g)
+	}
+}
+
+// block makes everything of a shape wait until a node changes.
+func (a *Allocator) block(s *shape) {
+	s.blocked = true
+	a.blocked[s] = true
+	for g := range s.groups {
+		a.dequeue(g)
+	}
+}
+
+func (a *Allocator) unblock(s *shape) {
+	s.blocked = false
+	delete(a.blocked, s)
+	for g := range s.groups {
+		a.enqueue(g)
+	}
+}
+
+// add puts a request with pending slots into its group.
+func (a *Allocator) add(r *request) {
+	g := r.group
+	if r.at >= 0 || len(r.pending) == 0 {
+		return
+	}
+	g.requests.push(r)
+	g.reorder()
+	a.enqueue(g)
+}
+
+// drop takes a request out of its group.
+func (a *Allocator) drop(r *request) {
+	g := r.group
+	if r.at < 0 {
+		return
+	}
+	if g.requests.len() == 1 {
+		a.dequeue(g)
+	}
+	g.requests.remove(r)
+	g.reorder()
+}
+
+func (a *Allocator) group(c *client, band structs.Band, s *shape) *group {
+	k := groupKey{band, s}
+	g := c.groups[k]
+	if g == nil {
+		g = &group{client: c, band: band, shape: s, at: -1}
+		g.requests = heap[*request]{less: func(x, y *request) bool { return x.before(y) }, at: func(r *request) *int { return &r.at }}
+		c.groups[k] = g
+		s.groups[g] = true
+	}
+	return g
+}
+
+// leave notes that a request is no longer of a group, and forgets the group with the last one.
+func (a *Allocator) leave(g *group) {
+	if g.members--; g.members > 0 {
+		return
+	}
+	a.dequeue(g)
+	if g.parked != nil {
+		delete(g.parked.parked, g)
+	}
+	if g.demoted != nil {
+		delete(g.demoted.demoted, g)
+	}
+	delete(g.client.groups, groupKey{g.band, g.shape})
+	delete(g.shape.groups, g)
+	if len(g.shape.groups) == 0 {
+		a.retire(g.shape)
+	}
+	a.prune(g.client.account)
+}
+
+// SetRequest makes a request or replaces it. Slots that are in flight are not asked for again; when their placement is
+// refused they wait again if this call still listed them. The caller must not change r afterwards.
+func (a *Allocator) SetRequest(r *Request) error {
+	object := "request " + r.ID
+	switch {
+	case r.ID == "" || r.Ask == nil || r.Framework == "":
+		return structs.Errorf(structs.Invalid, object, "needs an id, a framework and an ask")
+	case !structs.ValidRole(orDefault(r.Role)):
+		return structs.Errorf(structs.Invalid, object, "role %q is not a valid name", r.Role)
+	case r.Priority.Band < 0 || int(r.Priority.Band) >= bands:
+		return structs.Errorf(structs.Invalid, object, "%s is not a band", r.Priority.Band)
+	}
+	pending := slices.Clone(r.Slots)
+	if !slices.IsSortedFunc(pending, compareSlots) {
+		slices.SortFunc(pending, compareSlots)
+	}
+	for i := range pending {
+		if pending[i].Index < 0 || i > 0 && pending[i].Index == pending[i-1].Index {
+			return structs.Errorf(structs.Invalid, object, "index %d is negative or listed twice", pending[i].Index)
+		}
+	}
+	pending = a.withoutInFlight(r.ID, pending)
+	old := a.requests[r.ID]
+	if old != nil {
+		a.drop(old)
+	}
+	c := a.client(r.Framework, r.Role)
+	g := a.group(c, r.Priority.Band, a.shape(r.Ask))
+	g.members++
+	next := &request{Request: *r, group: g, pending: pending, at: -1}
+	next.Slots = nil
+	a.requests[r.ID] = next
+	a.add(next)
+	if old != nil {
+		a.leave(old.group)
+	}
+	return nil
+}
+
+// RemoveRequest withdraws a request. What is in flight of it stays in flight.
+func (a *Allocator) RemoveRequest(id string) {
+	r := a.requests[id]
+	if r == nil {
+		return
+	}
+	a.drop(r)
+	delete(a.requests, id)
+	a.withoutInFlight(id, nil)
+	a.leave(r.group)
+}
+
+func compareSlots(x, y Slot) int { return cmp.Compare(x.Index, y.Index) }
+
+func orDefault(role string) string {
+	if role == "" {
+		return structs.DefaultRole
+	}
+	return role
+}
+
+// withoutInFlight takes the slots that are in flight out of a sorted list, and notes which of them are still wanted.
+func (a *Allocator) withoutInFlight(id string, slots []Slot) []Slot {
+	placing := a.placing[id]
+	if len(placing) == 0 {
+		return slots
+	}
+	for _, h := range placing {
+		h.wanted = false
+	}
+	return slices.DeleteFunc(slots, func(s Slot) bool {
+		h := placing[s.Index]
+		if h == nil {
+			return false
+		}
+		h.slot, h.wanted = s, true
+		return true
+	})
+}
+
+// again puts a slot back whose placement was refused.
+func (a *Allocator) again(id string, s Slot) {
+	r := a.requests[id]
+	if r == nil {
+		return
+	}
+	i, found := slices.BinarySearchFunc(r.pending, s, compareSlots)
+	if found {
+		return
+	}
+	r.pending = slices.Insert(r.pending, i, s)
+	a.add(r)
+}

@@ -1,0 +1,421 @@
+package allocator
+
+import (
+	"slices"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// Step decides until nothing can be served, or until it made budget decisions (0: no bound). It costs what changed since
+// the last Step, and next to nothing when nothing did. now ends offers and filters; it must not go back.
+func (a *Allocator) Step(now structs.Time, budget int) []Decision {
+	a.expire(now)
+	for budget <= 0 || len(a.out) < budget {
+		a.wake()
+		if a.totalChanged {
+			a.totalChanged = false
+			a.reshare(a.root)
+		}
+		g := a.next()
+		if g == nil {
+			break
+		}
+		if g.shape == nil {
+			if o := a.serveOffer(g.client, now); o != nil {
+				a.out = append(a.out, Decision{Offer: o})
+			}
+		} else if p := a.serve(g); p != nil {
+			a.out = append(a.out, Decision{Place: p})
+		}
+	}
+	out := a.out
+	a.out = nil
+	a.trim()
+	return out
+}
+
+// next returns whose turn it is: the highest band with demand; in it the role with the smallest share, from the root
+// down; in that role the framework with the smallest share; of it what comes first by level and age.
+func (a *Allocator) next() *group {
+	for band := structs.Band(bands - 1); band >= 0; band-- {
+		acc := a.root
+		for acc.client == nil {
+			if acc.active[band].len() == 0 {
+				break
+			}
+			acc = acc.active[band].top()
+		}
+		if acc.client != nil {
+			return acc.client.queue[band].top()
+		}
+	}
+	return nil
+}
+
+// serve places one slot of the group's first request, or puts the group aside until something changed.
+//
+// What a request may claim, in this order: free room; then room that offers hold. Preemption is the third claim and has
+// its place behind makeRoom: it would name the victims, and the group would wait for them as for any change of a node.
+func (a *Allocator) serve(g *group) *Place {
+	acc, s := g.client.account, g.shape
+	if g.band >= structs.Production && g.demoted == nil {
+		if role := acc.beyondGuarantee(s.amount); role != nil {
+			a.dequeue(g)
+			g.demoted = role
+			role.demoted[g] = true
+			a.enqueue(g)
+			return nil
+		}
+	}
+	over, _ := acc.overLimit(s.amount)
+	if over != nil && !a.fitsWithoutOffers(acc, s.amount) {
+		a.dequeue(g)
+		g.parked = over
+		over.parked[g] = true
+		return nil
+	}
+	r := g.requests.top()
+	slot := r.pending[0]
+	n := a.choose(s, slot)
+	if n == nil && a.makeRoom(s) {
+		n = a.choose(s, slot)
+	}
+	if n == nil {
+		a.block(s)
+		return nil
+	}
+	ports, ok := n.Assign(s.ask)
+	if !ok {
+		// Fits counted the same ports; it cannot happen, and waiting is the harmless answer.
+		a.block(s)
+		return nil
+	}
+	if over != nil {
+		a.makeLimitRoom(acc, s.amount)
+	}
+	band := g.queued
+	r.pending = r.pending[1:]
+	if len(r.pending) == 0 {
+		r.pending = nil
+		a.drop(r)
+	}
+	h := &hold{node: n, client: g.client, job: r.Ask.Job, group: r.Ask.Group, amount: s.amount, resources: s.ask.Resources,
+		ports: ports, high: g.band >= structs.Production, request: r.ID, slot: slot, wanted: true}
+	return a.decide(h, r.Priority, band)
+}
+
+// decide takes a hold as a decision in flight.
+func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.Band) *Place {
+	a.lastID++
+	h.decision = a.lastID
+	a.decisions[h.decision] = h
+	if h.request != "" {
+		placing := a.placing[h.request]
+		if placing == nil {
+			placing = make(map[int]*hold, 1)
+			a.placing[h.request] = placing
+		}
+		placing[h.slot.Index] = h
+	}
+	a.take(h)
+	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
+		Ordered: ordered, Job: h.job, Group: h.group, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
+		Resources: h.resources, Ports: h.ports}
+	if spec := h.node.Spec(); spec != nil {
+		p.Incarnation = spec.Incarnation
+	}
+	return p
+}
+
+// choose returns the node for a slot, or nil.
+func (a *Allocator) choose(s *shape, slot Slot) *node {
+	a.sync(s)
+	if slot.Prefer != "" {
+		if n := a.nodes[slot.Prefer]; n != nil && s.index.Fits(n.Node) {
+			return n
+		}
+	}
+	best := s.index.Best(slot.Avoid)
+	if best == nil {
+		return nil
+	}
+	return a.byOrd[best.Ord]
+}
+
+// shape returns the shape of an ask.
+func (a *Allocator) shape(ask *placement.Ask) *shape {
+	s := a.shapes[ask.Key()]
+	if s == nil {
+		s = &shape{ask: ask, key: ask.Key(), amount: a.amount(ask.Resources), groups: map[*group]bool{}}
+		a.shapes[s.key] = s
+		if ask.Peered() {
+			a.peered[ask.Job]++
+		}
+	}
+	return s
+}
+
+// retire keeps the index of a shape that nobody asks for, for the next who does; of one job's shape it forgets all.
+func (a *Allocator) retire(s *shape) {
+	if s.blocked || s.index == nil || s.ask.Peered() {
+		a.forget(s)
+	}
+}
+
+func (a *Allocator) forget(s *shape) {
+	delete(a.shapes, s.key)
+	delete(a.blocked, s)
+	if !s.ask.Peered() {
+		return
+	}
+	if a.peered[s.ask.Job]--; a.peered[s.ask.Job] == 0 {
+		delete(a.peered, s.ask.Job)
+		if a.peers[s.ask.Job].Empty() {
+			delete(a.peers, s.ask.Job)
+		}
+	}
+}
+
+// sync brings the index of a shape up to date: it looks again at what changed since it was used last.
+func (a *Allocator) sync(s *shape) {
+	a.tick++
+	s.used = a.tick
+	end := a.logStart + len(a.log)
+	if s.index == nil || s.seen < a.logStart || end-s.seen > 2*len(a.byOrd)+64 {
+		a.evict(s)
+		nodes := make([]*placement.Node, len(a.byOrd))
+		for i, n := range a.byOrd {
+			nodes[i] = n.Node
+		}
+		var peers *placement.Peers
+		if s.ask.Peered() {
+			peers = a.peersOf(s.ask.Job)
+		}
+		s.index = placement.NewIndex(s.ask, peers, nodes)
+	} else {
+		for _, ord := range a.log[s.seen-a.logStart:] {
+			s.index.Update(a.byOrd[ord].Node)
+		}
+	}
+	s.seen = end
+}
+
+// bytesPerEntry is about what a node costs in an index.
+const bytesPerEntry = 64
+
+// evict drops the indexes that were not used for longest, until one more fits into the bound.
+func (a *Allocator) evict(keep *shape) {
+	most := max(2, a.options.IndexBytes/(bytesPerEntry*max(1, len(a.byOrd))))
+	var with []*shape
+	if len(a.shapes) < most {
+		return
+	}
+	for _, s := range a.shapes {
+		if s.index != nil && s != keep {
+			with = append(with, s)
+		}
+	}
+	if len(with) < most {
+		return
+	}
+	slices.SortFunc(with, func(x, y *shape) int { return int(int64(x.used) - int64(y.used)) })
+	for _, s := range with[:len(with)-most*3/4] {
+		s.index = nil
+		if len(s.groups) == 0 {
+			a.forget(s)
+		}
+	}
+}
+
+// trim forgets the part of the log that no index will replay.
+func (a *Allocator) trim() {
+	if most := 2*len(a.byOrd) + 64; len(a.log) > 2*most {
+		drop := len(a.log) - most
+		a.log = append(a.log[:0], a.log[drop:]...)
+		a.logStart += drop
+	}
+}
+
+// wake lets those try again for whom nodes changed.
+func (a *Allocator) wake() {
+	if len(a.grown) == 0 {
+		return
+	}
+	grown := a.grown
+	a.grown = nil
+	for _, n := range grown {
+		n.grew = false
+	}
+	const few = 16
+	var ords bitset
+	if len(grown) >= few && len(a.offering) > 0 {
+		for _, n := range grown {
+			ords.add(n.Ord)
+		}
+	}
+	for s := range a.blocked {
+		if a.mayFit(s, grown) {
+			a.unblock(s)
+		}
+	}
+	for _, c := range a.offering {
+		if len(grown) < few {
+			for _, n := range grown {
+				c.todo.add(n.Ord)
+			}
+		} else {
+			c.todo.unite(ords)
+		}
+		if c.offering.at < 0 {
+			a.wakeOffering(c)
+		}
+	}
+}
+
+// mayFit reports whether s may fit on one of some nodes, offers on it taken back.
+func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
+	if s.ask.Elsewhere() {
+		return true
+	}
+	var peers *placement.Peers
+	if s.ask.Peered() {
+		peers = a.peersOf(s.ask.Job)
+	}
+	for _, n := range nodes {
+		books := n.Node
+		if len(n.offers) > 0 {
+			books = n.With(n.offered)
+		}
+		if placement.Fits(books, peers, s.ask, placement.Alone).OK {
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom rescinds the offers that keep s from fitting, lowest in the order first, until it fits on a node; false when
+// it would fit on none without any offer, and then nothing is rescinded.
+func (a *Allocator) makeRoom(s *shape) bool {
+	if len(a.offers) == 0 {
+		return false
+	}
+	var peers *placement.Peers
+	if s.ask.Peered() {
+		peers = a.peersOf(s.ask.Job)
+	}
+	a.round++
+	var tried map[*client]bool
+	for {
+		c := a.lastOfOffers(a.root, tried)
+		if c == nil {
+			return false
+		}
+		for e := c.offers.Back(); e != nil; e = e.Prev() {
+			o := e.Value.(*offer)
+			n := o.node
+			if n.round != a.round {
+				n.round, n.back = a.round, structs.Resources{}
+			}
+			n.back = n.back.Add(o.Resources)
+			if !placement.Fits(n.With(n.back), peers, s.ask, placement.First).OK {
+				continue
+			}
+			a.rescindSeen(o, tried)
+			return true
+		}
+		if tried == nil {
+			tried = map[*client]bool{}
+		}
+		tried[c] = true
+	}
+}
+
+// rescindSeen rescinds the offers on the node of last that makeRoom counted: all of frameworks that were tried, and those
+// of its own that are not older.
+func (a *Allocator) rescindSeen(last *offer, tried map[*client]bool) {
+	for _, o := range slices.Clone(last.node.offers) {
+		if tried[o.client] || o.client == last.client && o.seq >= last.seq {
+			a.rescind(o, "a request needs the room")
+		}
+	}
+}
+
+// lastOfOffers returns the framework below acc that comes last in the order, among those with offers that were not tried.
+func (a *Allocator) lastOfOffers(acc *account, tried map[*client]bool) (last *client) {
+	for _, c := range a.offering {
+		if c.offers.Len() > 0 && !tried[c] && c.account.below(acc) && (last == nil || last.account.comesBefore(c.account)) {
+			last = c
+		}
+	}
+	return last
+}
+
+func (acc *account) below(top *account) bool {
+	for ; acc != nil; acc = acc.parent {
+		if acc == top {
+			return true
+		}
+	}
+	return false
+}
+
+// comesBefore orders two frameworks as the walk from the root does: by the shares of what they have not in common.
+func (acc *account) comesBefore(o *account) bool {
+	x, y := acc.line(), o.line()
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			return serveFirst(x[i], y[i])
+		}
+	}
+	return false
+}
+
+// line returns the accounts from below the root to acc.
+func (acc *account) line() (out []*account) {
+	for ; acc.parent != nil; acc = acc.parent {
+		out = append(out, acc)
+	}
+	slices.Reverse(out)
+	return out
+}
+
+// fitsWithoutOffers reports whether an amount would be within all limits if all offers below the roles were taken back.
+func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64) bool {
+	if len(a.offers) == 0 {
+		return false
+	}
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.limit == nil {
+			continue
+		}
+		var held []int64
+		for _, c := range a.offering {
+			if c.account.below(role) {
+				addTo(&held, c.offered, 1)
+			}
+		}
+		for kind, v := range amount {
+			if limit, named := role.limit.at(kind); named && v > 0 && usedOf(role.used, kind)-usedOf(held, kind)+v > limit {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// makeLimitRoom rescinds offers below roles that are at their limit, lowest in the order first, until the amount is within
+// all limits.
+func (a *Allocator) makeLimitRoom(acc *account, amount []int64) {
+	for {
+		over, _ := acc.overLimit(amount)
+		if over == nil {
+			return
+		}
+		c := a.lastOfOffers(over, nil)
+		if c == nil {
+			return
+		}
+		a.rescind(c.newest(), "a request needs the quota")
+	}
+}

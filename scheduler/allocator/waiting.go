@@ -1,0 +1,232 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// Waiting says how a request stands and why it waits.
+type Waiting struct {
+	Request   string                `json:"request"`
+	Framework structs.FrameworkID   `json:"framework"`
+	Role      string                `json:"role"`
+	Priority  structs.Priority      `json:"priority"`
+	Ordered   structs.Band          `json:"ordered"`   // the band in which it is served
+	Pending   int                   `json:"pending"`   // slots that wait
+	InFlight  int                   `json:"in_flight"` // slots that are decided and not yet committed
+	Because   Because               `json:"because,omitempty"`
+	Quota     []QuotaShort          `json:"quota,omitempty"`     // limits in its way
+	Guarantee []QuotaShort          `json:"guarantee,omitempty"` // guarantees that are used up, so that it is served as batch
+	Shares    []RoleShare           `json:"shares,omitempty"`    // from the top role down to the framework
+	Placement placement.Explanation `json:"placement"`
+}
+
+// Because is the class of why something waits.
+type Because string
+
+const (
+	ItsTurn  Because = "turn"    // it may be served, and others come first
+	OfQuota  Because = "quota"   // it would exceed the limit of a role
+	OfNoNode Because = "no_node" // it fits on no node
+)
+
+// QuotaShort is one bound that is in the way, in the unit of its resource.
+type QuotaShort struct {
+	Role     string `json:"role"`
+	Resource string `json:"resource"`
+	Bound    int64  `json:"bound"`
+	Used     int64  `json:"used"`
+	Asked    int64  `json:"asked"`
+}
+
+// RoleShare is the share of a role or framework among its siblings.
+type RoleShare struct {
+	Name   string        `json:"name"`
+	Share  structs.Milli `json:"share"` // of the region, before the weight
+	Weight structs.Milli `json:"weight"`
+}
+
+// Explain says how a request stands; false when there is none of that id. It changes nothing, and costs a look at every
+// node.
+func (a *Allocator) Explain(id string) (Waiting, bool) {
+	r := a.requests[id]
+	if r == nil {
+		return Waiting{}, false
+	}
+	acc, s := r.group.client.account, r.group.shape
+	w := Waiting{Request: id, Framework: r.Framework, Role: acc.path, Priority: r.Priority, Ordered: r.Priority.Band,
+		Pending: len(r.pending), InFlight: len(a.placing[id])}
+	for _, x := range acc.line() {
+		if x.name == "." {
+			continue
+		}
+		name := x.path
+		if x.client != nil {
+			name = "framework " + x.name
+		}
+		w.Shares = append(w.Shares, RoleShare{name, a.policy.Share(x.used, a.total, x.weight).Milli(), x.weight})
+	}
+	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
+		w.Ordered = structs.BatchBand
+		w.Guarantee = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.guarantee, x.high })
+	}
+	nodes := make([]*placement.Node, 0, len(a.byOrd))
+	for _, n := range a.byOrd {
+		if len(n.offers) > 0 {
+			nodes = append(nodes, n.With(n.offered)) // offers give way
+		} else {
+			nodes = append(nodes, n.Node)
+		}
+	}
+	w.Placement = placement.Explain(nodes, a.peers[r.Ask.Job], r.Ask)
+	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
+	switch {
+	case w.Pending == 0:
+	case len(w.Quota) > 0:
+		w.Because = OfQuota
+	case w.Placement.Fits == 0:
+		w.Because = OfNoNode
+	default:
+		w.Because = ItsTurn
+	}
+	return w, true
+}
+
+func (a *Allocator) short(acc *account, amount []int64, of func(*account) (bound, []int64)) (out []QuotaShort) {
+	kinds := a.Kinds()
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		bounds, used := of(role)
+		for kind, v := range amount {
+			if b, named := bounds.at(kind); named && v > 0 && usedOf(used, kind)+v > b {
+				out = append(out, QuotaShort{role.path, kinds[kind], b, usedOf(used, kind), v})
+			}
+		}
+	}
+	return out
+}
+
+// String tells it in a few lines; no line break at the end.
+func (w Waiting) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %d waiting, %d in flight, role %s, %s", w.Request, w.Pending, w.InFlight, w.Role, w.Priority)
+	if w.Ordered != w.Priority.Band {
+		fmt.Fprintf(&b, ", served as %s", w.Ordered)
+		if len(w.Guarantee) == 0 {
+			fmt.Fprintf(&b, ": no guarantee covers it")
+		}
+	}
+	for _, q := range w.Guarantee {
+		fmt.Fprintf(&b, "\n  guarantee of %s is used up: %s", q.Role, q)
+	}
+	for _, q := range w.Quota {
+		fmt.Fprintf(&b, "\n  limit of %s: %s", q.Role, q)
+	}
+	if w.Because == ItsTurn {
+		fmt.Fprintf(&b, "\n  others come first")
+	}
+	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
+	return b.String()
+}
+
+func (q QuotaShort) String() string {
+	write := func(v int64) string {
+		if q.Resource == "memory" || q.Resource == "disk" {
+			return structs.Bytes(v).String()
+		}
+		return structs.Milli(v).String()
+	}
+	return fmt.Sprintf("%s %s asked, %s of %s used", q.Resource, write(q.Asked), write(q.Used), write(q.Bound))
+}
+
+// Pending returns the ids of the requests that have slots waiting, in order.
+func (a *Allocator) Pending() (out []string) {
+	for id, r := range a.requests {
+		if len(r.pending) > 0 {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// RoleUsage is what a role holds.
+type RoleUsage struct {
+	Role       string           `json:"role"`
+	Weight     structs.Milli    `json:"weight"`
+	Share      structs.Milli    `json:"share"` // dominant part of the region, before the weight
+	Used       map[string]int64 `json:"used"`  // committed, in flight and offered; in the unit of the resource, with sub-roles
+	Guaranteed map[string]int64 `json:"guaranteed,omitempty"`
+	Limit      map[string]int64 `json:"limit,omitempty"`
+	Frameworks int              `json:"frameworks"` // that hold or want something in this very role
+	Waiting    int              `json:"waiting"`    // slots of requests, without sub-roles
+}
+
+// Roles returns every role in order of name.
+func (a *Allocator) Roles() (out []RoleUsage) {
+	waiting := map[string]int{}
+	for _, r := range a.requests {
+		waiting[r.group.client.account.path] += len(r.pending)
+	}
+	kinds := a.Kinds()
+	named := func(values []int64) map[string]int64 {
+		m := map[string]int64{}
+		for i, v := range values {
+			if v > 0 {
+				m[kinds[i]] = v
+			}
+		}
+		return m
+	}
+	bounds := func(b bound) map[string]int64 {
+		if b == nil {
+			return nil
+		}
+		m := map[string]int64{}
+		for kind := range b {
+			if v, ok := b.at(kind); ok {
+				m[kinds[kind]] = v
+			}
+		}
+		return m
+	}
+	var walk func(acc *account)
+	walk = func(acc *account) {
+		if acc != a.root {
+			out = append(out, RoleUsage{Role: acc.path, Weight: acc.weight, Used: named(acc.used), Guaranteed: bounds(acc.guarantee),
+				Share: a.policy.Share(acc.used, a.total, acc.weight).Milli(), Limit: bounds(acc.limit),
+				Frameworks: len(acc.own.clients), Waiting: waiting[acc.path]})
+		}
+		for _, name := range slices.Sorted(maps.Keys(acc.roles)) {
+			walk(acc.roles[name])
+		}
+	}
+	walk(a.root)
+	return out
+}
+
+// Describe draws the state for people and tests: a line a node, a role, an offer and a request.
+func (a *Allocator) Describe() string {
+	var b strings.Builder
+	nodes := slices.SortedFunc(maps.Values(a.nodes), func(x, y *node) int {
+		return cmp.Or(strings.Compare(x.Name(), y.Name()), strings.Compare(string(x.ID), string(y.ID)))
+	})
+	for _, n := range nodes {
+		fmt.Fprintf(&b, "node %s: %d held, free %s\n", n.Name(), n.holds, n.Free())
+	}
+	for _, r := range a.Roles() {
+		fmt.Fprintf(&b, "role %s: weight %s, share %s, %d waiting\n", r.Role, r.Weight, r.Share, r.Waiting)
+	}
+	for _, o := range a.Offers() {
+		fmt.Fprintf(&b, "offer %s of %s to %s as %s: %s\n", strings.TrimLeft(string(o.ID), "0"), o.NodeName, o.Framework, o.Role, o.Resources)
+	}
+	for _, id := range a.Pending() {
+		fmt.Fprintf(&b, "request %s: %d waiting, %d in flight\n", id, len(a.requests[id].pending), len(a.placing[id]))
+	}
+	return b.String()
+}
