@@ -182,7 +182,7 @@ func failAt(t *testing.T, at int, fault error, power bool) {
 	}
 }
 
-// TestFullDisk keeps the disk full over many tries: reads go on, nothing is lost, and work goes on when there is room.
+// TestFullDisk keeps the disk full over many appends: reads go on, nothing is lost, and work goes on when there is room.
 func TestFullDisk(t *testing.T) {
 	disk := faulty.New(1)
 	log := open(t, disk)
@@ -197,9 +197,6 @@ func TestFullDisk(t *testing.T) {
 		err := log.StoreLogs(run(m.last()+1, 1, 3000, 3000, 3000))
 		if structs.KindOf(err) != structs.Exhausted || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "disk is full") {
 			t.Fatalf("append to a full disk: %v", err)
-		}
-		if err := log.Set([]byte("vote"), []byte("b")); structs.KindOf(err) != structs.Exhausted {
-			t.Fatalf("set on a full disk: %v", err)
 		}
 	}
 	if why := m.diff(log); why != "" {
@@ -317,34 +314,48 @@ func newest(t testing.TB, disk *faulty.Disk) string {
 	return names[len(names)-1]
 }
 
-// stored is a closed log of several segments, with its contents.
-func stored(t testing.TB) (*faulty.Disk, model) {
-	disk := faulty.New(1)
+// stored is a log of several segments at rest, with its contents, and without its last append.
+func stored(t testing.TB, closed bool) (disk *faulty.Disk, m, before model) {
+	disk = faulty.New(1)
 	log := open(t, disk)
-	m := play(t, log, script[:8], model{})
+	m = play(t, log, script[:8], model{})
 	for _, size := range []int{6000, 6000, 100, 600, 30} {
+		before = m
 		m = play(t, log, []step{setting("vote", "c"), appending(run(m.last()+1, 4, size, size))}, m)
 	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
+	if closed {
+		if err := log.Close(); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		disk.Restart(true)
 	}
 	if n := len(segments(t, disk)); n < 3 {
 		t.Fatalf("only %d segments", n)
 	}
-	return disk, m
+	return disk, m, before
 }
 
 // TestDamage changes bytes, sectors and blocks of a log at rest. Each change is reported with file and offset, or does
-// no harm.
+// no harm. After a crash there is one exception: a last append with a sector that reads as never written was cut short.
 func TestDamage(t *testing.T) {
-	disk, m := stored(t)
+	t.Run("closed", func(t *testing.T) { testDamage(t, true) })
+	t.Run("crashed", func(t *testing.T) { testDamage(t, false) })
+}
+
+func testDamage(t *testing.T, closed bool) {
+	disk, m, before := stored(t, closed)
 	check := func(name, what string, b []byte) bool {
 		t.Helper()
 		d := disk.Clone(1)
 		d.SetFile(name, b)
 		log, err := wal.Open("log", options(d))
 		if err == nil {
-			if why := m.diff(log); why != "" {
+			why := m.diff(log)
+			if !closed && strings.Contains(what, "zeros") && before.diff(log) == "" {
+				why = ""
+			}
+			if why != "" {
 				t.Fatalf("%s: %s: not noticed: %s", name, what, why)
 			}
 			return false
@@ -373,8 +384,10 @@ func TestDamage(t *testing.T) {
 				b := slices.Clone(whole)
 				clear(b[off : off+size])
 				check(name, fmt.Sprintf("%d zeros at %d", size, off), b)
-				copy(b[off:], whole[(off+size)%len(whole):][:size])
-				check(name, fmt.Sprintf("%d bytes misplaced at %d", size, off), b)
+				if next := whole[(off+size)%len(whole):][:size]; string(next) != string(b[off:off+size]) {
+					copy(b[off:], next)
+					check(name, fmt.Sprintf("%d bytes misplaced at %d", size, off), b)
+				}
 			}
 			check(name, "cut", whole[:len(whole)-size])
 		}
@@ -387,7 +400,7 @@ func TestDamage(t *testing.T) {
 
 // TestDamagedStable damages one copy of the stable file at a time: nothing is lost. With both gone, the log says so.
 func TestDamagedStable(t *testing.T) {
-	disk, m := stored(t)
+	disk, m, _ := stored(t, true)
 	whole := disk.File("stable")
 	for off := 0; off < len(whole); off += 17 {
 		b := slices.Clone(whole)
@@ -408,7 +421,7 @@ func TestDamagedStable(t *testing.T) {
 
 // TestMissingFile removes one file at a time.
 func TestMissingFile(t *testing.T) {
-	disk, _ := stored(t)
+	disk, _, _ := stored(t, true)
 	names, err := disk.Names()
 	if err != nil {
 		t.Fatal(err)
@@ -424,7 +437,7 @@ func TestMissingFile(t *testing.T) {
 
 // FuzzOpen opens folders of garbage: an error or a log that can be read, and no more memory than the files have.
 func FuzzOpen(f *testing.F) {
-	disk, _ := stored(f)
+	disk, _, _ := stored(f, true)
 	names := segments(f, disk)
 	for i, name := range append(names, "stable") {
 		f.Add(i, 24, []byte{1, 2, 3}, true)

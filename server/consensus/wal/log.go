@@ -106,8 +106,8 @@ func (l *Log) describe(op, name string, err error) error {
 	return e.Advise("look at the disk, then start the agent again")
 }
 
-// fault reports an error of the disk while writing. A full disk is not final: nothing was changed and the next try
-// may find room. After any other error it is not known what the disk holds, so no further write is taken: the
+// fault reports an error of the disk while writing. A full disk is not final: what was acknowledged is untouched, and
+// the next try may find room. (A restart before it may show the frame that found none, whole or not at all.) After any other error it is not known what the disk holds, so no further write is taken: the
 // next process reads what is really there.
 func (l *Log) fault(op, name string, err error) error {
 	described := l.describe(op, name, err)
@@ -387,7 +387,7 @@ func (l *Log) commit(f frame, length int, fill func([]byte) []byte) (int64, erro
 
 // final reports an error after which it is unknown what the disk holds, even if it says that it is full.
 func (l *Log) final(op, name string, err error) error {
-	e := structs.Errorf(structs.Unknown, l.path(name), "sync: %w", err)
+	e := structs.Errorf(structs.Unknown, l.path(name), "%w", err)
 	e.Op = op
 	l.fail(e.Advise("look at the disk, then start the agent again"))
 	return e

@@ -184,7 +184,7 @@ func (l *Log) saveStable(next *stable) error {
 		return structs.Errorf(structs.Exhausted, l.path(stableName), "the values need more than one block of %d bytes", blockSize)
 	}
 	if err := next.writeSlots(l.stableFile, [2]int{0, 1}); err != nil {
-		return l.fault("store", stableName, err)
+		return l.final("store", stableName, err) // the first copy may have it, and a restart would show it
 	}
 	l.mu.Lock()
 	l.stable = next
