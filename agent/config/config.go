@@ -2,11 +2,7 @@
 // change without a restart.
 package config
 
-import (
-	"time"
-
-	"github.com/proffer/proffer/structs"
-)
+import "github.com/proffer/proffer/structs"
 
 // Config is all that an agent can be told. Files are HCL or JSON; see structs/doc.go for the tags.
 type Config struct {
@@ -18,9 +14,9 @@ type Config struct {
 	Advertise  string   `json:"advertise,omitempty" doc:"Address by which other agents reach this one, with an optional port. Default: bind, or the first private IPv4 address when bind is 0.0.0.0."`
 	Join       []string `json:"join,omitempty" change:"reload" doc:"Addresses (host or host:port of the cluster port) of agents to join."`
 
-	HTTPAddress     string `json:"http_address,omitempty" doc:"Address that the HTTP API listens on. Default 127.0.0.1; another than loopback needs a token."`
+	HTTPAddress     string `json:"http_address,omitempty" doc:"Address that the HTTP API listens on: an IP address or a go-sockaddr template; another than loopback needs a token. Default: bind when that is a loopback address or there is a token, 127.0.0.1 otherwise."`
 	HTTPPort        int    `json:"http_port,omitempty" doc:"Port of the HTTP API. Default 5050."`
-	ExecutorAddress string `json:"executor_address,omitempty" doc:"Address that the executor API listens on. Default 127.0.0.1; another than loopback needs a token."`
+	ExecutorAddress string `json:"executor_address,omitempty" doc:"Address that the executor API listens on, as http_address. Default: as http_address."`
 	ExecutorPort    int    `json:"executor_port,omitempty" doc:"Port of the executor API, on clients. Default 5051."`
 	ClusterPort     int    `json:"cluster_port,omitempty" doc:"The cluster port, TCP and UDP. Default 5052."`
 
@@ -29,9 +25,9 @@ type Config struct {
 	Token     Secret `json:"token,omitempty" change:"reload" doc:"Shared token that every HTTP request must carry."`
 	TokenFile string `json:"token_file,omitempty" doc:"File that holds the token; not with token."`
 
-	Encrypt     []Secret         `json:"encrypt,omitempty" doc:"Keys of the cluster port, base64 of 16, 24 or 32 bytes; the first one is used to send."`
+	Encrypt     []Secret         `json:"encrypt,omitempty" doc:"Keys of the cluster port, base64 of 32 bytes, the same everywhere; the first one is used to send, so that keys can be changed one after the other. Needed unless -dev."`
 	EncryptFile string           `json:"encrypt_file,omitempty" doc:"File with keys, one a line; not with encrypt."`
-	Lease       structs.Duration `json:"lease,omitempty" doc:"How long a node may be silent before its work is taken for lost; the same on all servers. Default 15s."`
+	Lease       structs.Duration `json:"lease,omitempty" doc:"How long a node may be silent before its work is taken for lost, 1s to 10m; the same on all servers. Default 15s."`
 
 	Server    *Server    `json:"server,omitempty" hcl:"block" doc:"This agent is a server."`
 	Client    *Client    `json:"client,omitempty" hcl:"block" doc:"This agent is a client: it runs work."`
@@ -88,9 +84,9 @@ type Amounts struct {
 
 // GC bounds what ended allocations leave on a node.
 type GC struct {
-	MaxAllocs int              `json:"max_allocs,omitempty" doc:"Folders of ended allocations that are kept. Default 500."`
+	MaxAllocs int              `json:"max_allocs,omitempty" doc:"Folders of ended allocations that are kept. Default 1000."`
 	MaxAge    structs.Duration `json:"max_age,omitempty" doc:"How long they are kept. Default 24h."`
-	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 80."`
+	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 85."`
 	Interval  structs.Duration `json:"interval,omitempty" doc:"How often is looked. Default 1m."`
 }
 
@@ -98,14 +94,3 @@ type GC struct {
 type Telemetry struct {
 	Disabled bool `json:"disabled,omitempty" doc:"No /v1/metrics."`
 }
-
-// Secret is text that is never printed: String, JSON and slog give "<secret>". Reveal gives it.
-type Secret string
-
-// Reveal returns the secret itself.
-func (s Secret) Reveal() string { return string(s) }
-
-// PortRangeOf returns the port range of c, valid once c is.
-func (c *Client) Ports() structs.Range { return structs.Range{} }
-
-var _ = time.Second

@@ -96,6 +96,13 @@ func Compare(old, new *structs.Job) Diff {
 	return d
 }
 
+// Changes returns what differs between two values of a tagged struct type (both values, or both pointers), as they are.
+func Changes(old, new any) []Change {
+	var c comparer
+	c.structs(reflect.Indirect(reflect.ValueOf(old)), reflect.Indirect(reflect.ValueOf(new)), "", None)
+	return c.changes
+}
+
 // Replaces reports whether going from old to new replaces the running allocations of a group, as a group's removal does.
 func Replaces(old, new *structs.Job, group string) bool {
 	for _, g := range Compare(old, new).Groups {
@@ -179,13 +186,7 @@ func (c *comparer) structs(old, new reflect.Value, path string, inherited Effect
 				c.leaf(a.MapIndex(reflect.ValueOf(k)), b.MapIndex(reflect.ValueOf(k)), join(at, k), effect)
 			}
 		default:
-			if a.IsZero() {
-				a = reflect.Value{}
-			}
-			if b.IsZero() {
-				b = reflect.Value{}
-			}
-			c.leaf(a, b, at, effect)
+			c.leaf(present(a), present(b), at, effect)
 		}
 	}
 }
@@ -254,11 +255,28 @@ func (c *comparer) blocks(old, new reflect.Value, t reflect.Type, path string, e
 	}
 }
 
+// present returns v, or the invalid Value when v is what an absent attribute is.
+func present(v reflect.Value) reflect.Value {
+	if v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0 {
+		return reflect.Value{}
+	}
+	return v
+}
+
+// same compares values themselves: how a secret is written tells nothing. Numbers of a free block are equal when they are
+// written alike, whatever types they have.
+func same(a, b reflect.Value) bool {
+	if !a.IsValid() || !b.IsValid() {
+		return a.IsValid() == b.IsValid()
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface()) || a.Kind() == reflect.Interface && inline(a) == inline(b)
+}
+
 // leaf compares values; an invalid one is absent.
 func (c *comparer) leaf(old, new reflect.Value, path string, e Effect) {
 	a, b := inline(old), inline(new)
 	switch {
-	case a == b && old.IsValid() == new.IsValid():
+	case same(old, new):
 	case !old.IsValid():
 		c.add(path, Added, "", b, e)
 	case !new.IsValid():

@@ -88,6 +88,9 @@ func (p Positions) At(path string) string {
 	return ""
 }
 
+// Set notes that a value came from somewhere else than a text, such as a flag.
+func (p Positions) Set(path, where string) { p[path] = pos{file: where} }
+
 func (p Positions) find(path string) (pos, bool) {
 	for {
 		if at, ok := p[path]; ok {
