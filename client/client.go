@@ -1,0 +1,404 @@
+// Package client is the node: it says what the machine has, keeps one session with the servers, and makes what the region
+// wants of it true: allocations, their folders, their tasks, their end. See DESIGN.md.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/runner"
+	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Client is one node. Its methods may be called from any goroutine; those that the session calls are named after what they
+// bring.
+type Client struct {
+	config Config
+	log    *slog.Logger
+	lock   *flock.Flock
+	store  *store.Store
+	node   *runner.Node
+	uplink Uplink
+	lease  *lease
+	self   atomic.Pointer[structs.Node]
+	jobs   *jobs
+
+	watching context.Context // ends with Stop: the runners watch no longer
+	unwatch  context.CancelCauseFunc
+	routines sync.WaitGroup
+	collect  chan struct{}       // something ended; capacity 1
+	diskUse  func() (int, error) // percent
+
+	mu      sync.Mutex
+	memory  store.Node
+	held    map[structs.AllocID]*held
+	slots   map[slot][]*held // held ones by what one of them follows another in
+	ended   map[structs.AllocID]*ended
+	foreign bool   // the servers' generation is not that of the node's work
+	welcome string // generation of the present session
+	server  string // that the session is with; empty: there is none
+	leaving bool
+	stopped bool
+}
+
+// slot is what only one allocation shall have at a time: each later one has a larger incarnation.
+type slot struct {
+	job, group string
+	index      int
+}
+
+func slotOf(a *structs.Allocation) slot { return slot{a.Job, a.Group, a.Index} }
+
+// held is an allocation that has not ended.
+type held struct {
+	alloc *structs.Allocation // newest that was recorded
+	job   jobKey
+	run   *runner.Alloc
+}
+
+// ended is what stays in memory of an ended one.
+type ended struct {
+	at     structs.Time
+	folder bool
+	gone   bool // the region forgot it
+}
+
+// New opens the data folder and looks at the machine. Nothing runs yet. The errors are Invalid (configuration, or a damaged
+// folder), Conflict (another region's folder, or another agent uses it), Exhausted (full disk) and Unavailable.
+func New(ctx context.Context, config Config) (*Client, error) {
+	if err := config.fill(); err != nil {
+		return nil, err
+	}
+	c := &Client{config: config, log: config.Log, lease: newLease(config.Clock), jobs: newJobs(),
+		held: make(map[structs.AllocID]*held), ended: make(map[structs.AllocID]*ended),
+		slots: make(map[slot][]*held), collect: make(chan struct{}, 1)}
+	c.diskUse = func() (int, error) { return diskUse(c.config.DataDir) }
+	c.watching, c.unwatch = context.WithCancelCause(context.Background())
+	if err := c.openFolder(); err != nil {
+		return nil, err
+	}
+	if err := c.load(ctx); err != nil {
+		return nil, errors.Join(err, c.closeFolder())
+	}
+	if config.Connect != nil {
+		c.uplink = config.Connect(c)
+	}
+	return c, nil
+}
+
+// openFolder makes the folders, takes the lock and opens the store.
+func (c *Client) openFolder() error {
+	dir := c.config.DataDir
+	// Tasks with other users must be able to pass through, not to look around.
+	for _, path := range []string{dir, c.allocRoot()} {
+		if err := os.MkdirAll(path, 0o711); err != nil {
+			return structs.Errorf(structs.Unavailable, "data folder "+dir, "it cannot be made: %w", err).
+				Advise("choose another folder with -data-dir, or make this one writable")
+		}
+	}
+	c.lock = flock.New(filepath.Join(dir, "lock"))
+	locked, err := c.lock.TryLock()
+	if err != nil {
+		return structs.Errorf(structs.Unavailable, "data folder "+dir, "it cannot be locked: %w", err)
+	}
+	if !locked {
+		return structs.Errorf(structs.Conflict, "data folder "+dir, "another agent uses it").
+			Advise("stop that agent, or give this one a folder of its own with -data-dir")
+	}
+	if c.store, err = store.Open(c.config.Disk, filepath.Join(dir, "state")); err != nil {
+		return errors.Join(err, c.lock.Unlock())
+	}
+	return nil
+}
+
+func (c *Client) allocRoot() string { return filepath.Join(c.config.DataDir, "allocs") }
+
+func (c *Client) closeFolder() error { return errors.Join(c.store.Close(), c.lock.Unlock()) }
+
+// load reads what the node remembers and finds out what the machine has.
+func (c *Client) load(ctx context.Context) error {
+	known, err := c.store.Node(c.config.Region)
+	if err != nil {
+		return err
+	}
+	if known != nil {
+		c.memory = *known
+	} else {
+		c.memory = store.Node{Format: store.Format, ID: structs.NodeID(structs.NewID()), Region: c.config.Region}
+		if err := c.store.Commit(ctx, store.PutNode(&c.memory)); err != nil {
+			return err
+		}
+	}
+	if c.memory.Boot == c.config.BootID && c.config.BootID != "" {
+		c.lease.extend(session.Instant(c.memory.Lease))
+	}
+	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
+		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts)}
+	for _, d := range c.config.Drivers {
+		c.node.Drivers[d.Name()] = d
+	}
+	allocs, problems := c.store.Allocs()
+	for _, p := range problems {
+		c.log.Error("a record of the node cannot be used; what runs of it is not touched", "err", p)
+	}
+	var disk structs.Bytes
+	for _, known := range allocs {
+		run, err := runner.New(c.node, known)
+		if err != nil {
+			c.log.Error("a record of the node cannot be used; what runs of it is not touched", "alloc", known.Alloc.ID, "err", err)
+			continue
+		}
+		disk += known.Alloc.Resources.Disk
+		h := &held{alloc: known.Alloc, job: keyOf(known.Job), run: run}
+		c.holdLocked(h)
+		c.jobs.refer(known.Job)
+	}
+	c.jobs.drop(c.store)
+	for _, id := range c.store.EndedIDs() {
+		e, err := c.store.Ended(id)
+		if err != nil {
+			c.log.Error("the record of an end cannot be used", "alloc", id, "err", err)
+			continue
+		}
+		c.ended[id] = &ended{at: e.Update.Time, folder: e.Folder}
+	}
+	n, err := fingerprint.Machine(ctx, c.machine(disk))
+	if err != nil {
+		return err
+	}
+	n.ID, n.Name, n.Datacenter, n.Address, n.Version = c.memory.ID, c.config.Name, c.config.Datacenter, c.config.Address, c.config.Version
+	if c.config.AllowIsolationNone {
+		n.Attributes["isolation.none"] = "1"
+	}
+	c.self.Store(n)
+	return nil
+}
+
+func (c *Client) machine(held structs.Bytes) fingerprint.Config {
+	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: c.config.Attributes, Meta: c.config.Meta,
+		Resources: c.config.Resources, Reserved: c.config.Reserved, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
+		Drivers: c.config.Drivers, GPUs: c.config.GPUs, HeldDisk: held}
+}
+
+// Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx
+// ended. After an error, Stop.
+func (c *Client) Start(ctx context.Context) error {
+	left, _ := c.lease.left()
+	c.mu.Lock()
+	adopted := make([]*runner.Alloc, 0, len(c.held))
+	for _, h := range c.held {
+		if h.alloc.OnLost == onLostFence && left <= 0 && h.run.Begun() {
+			h.run.Fence("the node's lease ended, and on_lost is fence")
+		}
+		adopted = append(adopted, h.run)
+	}
+	for _, h := range c.held {
+		c.launch(h)
+	}
+	quarantined := c.quarantinedLocked()
+	c.mu.Unlock()
+	for _, run := range adopted {
+		select {
+		case <-run.Ready():
+		case <-ctx.Done():
+			return structs.Errorf(structs.Unavailable, "node", "not all tasks were looked for: %w", context.Cause(ctx))
+		}
+	}
+	if len(adopted) > 0 {
+		c.log.Info("adopted the allocations of the last run", "allocs", len(adopted), "quarantined", quarantined)
+	}
+	c.sweep(ctx)
+	c.routines.Go(func() { c.watchLease(c.watching) })
+	c.routines.Go(func() { c.renewFencers(c.watching) })
+	c.routines.Go(func() { c.lookAgain(c.watching) })
+	c.routines.Go(func() { c.collectGarbage(c.watching) })
+	if c.uplink != nil {
+		c.routines.Go(func() { c.uplink.Run(c.watching) })
+	}
+	return nil
+}
+
+// sweep lets drivers forget ended tasks of allocations whose end is recorded.
+func (c *Client) sweep(ctx context.Context) {
+	for _, d := range c.config.Drivers {
+		s, ok := d.(Sweeper)
+		if !ok {
+			continue
+		}
+		err := s.Sweep(ctx, func(id string) bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			alloc, _, _ := cutTask(id)
+			return c.held[alloc] != nil
+		})
+		if err != nil {
+			c.log.Warn("what ended tasks left cannot be removed", "driver", d.Name(), "err", err)
+		}
+	}
+}
+
+// Stop ends watching: tasks go on, and the next Start finds them. It returns when no goroutine is left, or with ctx's error.
+func (c *Client) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	if c.stopped {
+		c.mu.Unlock()
+		return nil
+	}
+	c.stopped = true
+	c.mu.Unlock()
+	c.unwatch(errStopping)
+	done := make(chan struct{})
+	go func() {
+		c.routines.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return structs.Errorf(structs.Unavailable, "node", "it does not stop: %w", context.Cause(ctx))
+	}
+	return c.closeFolder()
+}
+
+var errStopping = structs.Errorf(structs.Unavailable, "node", "the agent stops")
+
+// Leave stops all work, tells the servers, and then does what Stop does. Nothing is started any more.
+func (c *Client) Leave(ctx context.Context) error {
+	c.mu.Lock()
+	c.leaving = true
+	var runs []*runner.Alloc
+	for _, h := range c.held {
+		h.run.Stop("the node leaves the region")
+		runs = append(runs, h.run)
+	}
+	c.mu.Unlock()
+	for _, run := range runs {
+		select {
+		case <-run.Done():
+		case <-ctx.Done():
+			return errors.Join(structs.Errorf(structs.Unavailable, "node", "its work did not end: %w", context.Cause(ctx)), c.Stop(ctx))
+		}
+	}
+	var err error
+	if c.uplink != nil {
+		err = c.uplink.Leave(ctx)
+	}
+	return errors.Join(err, c.Stop(ctx))
+}
+
+// Node returns what the node says of itself now. The value is not to be changed.
+func (c *Client) Node() *structs.Node { return c.self.Load() }
+
+// Connected returns the name of the server that the session is with, and whether there is one.
+func (c *Client) Connected() (server string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server, c.server != ""
+}
+
+// lookAgain watches drivers and devices and tells when they changed.
+func (c *Client) lookAgain(ctx context.Context) {
+	ticker := time.NewTicker(c.config.FingerprintEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		c.refresh(func(n *structs.Node) *structs.Node { return fingerprint.Again(ctx, n, c.machine(0)) })
+		c.noteState()
+	}
+}
+
+// refresh replaces what the node says of itself and tells the servers when it changed.
+func (c *Client) refresh(change func(old *structs.Node) *structs.Node) {
+	for {
+		old := c.self.Load()
+		n := change(old)
+		if n == old || c.watching.Err() != nil {
+			return
+		}
+		if c.self.CompareAndSwap(old, n) {
+			c.log.Info("the node changed", "drivers", healthy(n))
+			if c.uplink != nil {
+				c.uplink.Fingerprint(n)
+			}
+			return
+		}
+	}
+}
+
+func healthy(n *structs.Node) (names []string) {
+	for name, d := range n.Drivers {
+		if d.Healthy {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Attributes that say what is wrong with the node itself.
+const (
+	attrQuarantine = "quarantine.count"
+	attrState      = "state.error"
+)
+
+// noteState shows quarantined work and a store that cannot be written as attributes.
+func (c *Client) noteState() {
+	c.mu.Lock()
+	quarantined := c.quarantinedLocked()
+	c.mu.Unlock()
+	want := map[string]string{}
+	if quarantined > 0 {
+		want[attrQuarantine] = strconv.Itoa(quarantined)
+	}
+	if err := c.store.Err(); err != nil {
+		want[attrState] = err.Error()
+	}
+	c.refresh(func(old *structs.Node) *structs.Node {
+		if old.Attributes[attrQuarantine] == want[attrQuarantine] && old.Attributes[attrState] == want[attrState] {
+			return old
+		}
+		n := *old
+		n.Attributes = maps.Clone(old.Attributes)
+		delete(n.Attributes, attrQuarantine)
+		delete(n.Attributes, attrState)
+		maps.Copy(n.Attributes, want)
+		return &n
+	})
+}
+
+func (c *Client) quarantinedLocked() (n int) {
+	for _, h := range c.held {
+		if h.run.State().Quarantined != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// report passes a runner's news on.
+func (c *Client) report(u *structs.AllocUpdate) {
+	if c.uplink != nil {
+		c.uplink.Observe(u)
+	}
+}
+
+func notFound(id structs.AllocID) error {
+	return structs.Errorf(structs.NotFound, fmt.Sprintf("allocation %s", structs.Short(id)), "the node does not have it")
+}

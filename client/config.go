@@ -1,0 +1,130 @@
+package client
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Config is what a node is made from. It is read once, by New; the maps and slices in it are not changed.
+type Config struct {
+	DataDir    string // folder of the node; made when missing. One node at a time uses it
+	Region     string // required
+	Name       string // of the node; required
+	Datacenter string // default "dc1"
+	Address    string // host:port of the cluster port, as others reach it
+	Version    string // of Proffer
+
+	Meta       map[string]string
+	Attributes map[string]string // win over what is found
+	Resources  structs.Resources // non-zero amounts replace what is found; custom, ranges and sets are added
+	Reserved   structs.Resources // kept for the system
+	PortRange  structs.Range     // zero: 20000 to 32000
+	Hosts      []string          // addresses that tasks may use; empty: what is found. The first is the advertised one
+
+	Drivers []drivers.Driver
+	Fencers []Fencer // who else holds the deadline of the lease
+
+	// Connect makes the node's session with the servers; session.New with a Config that has the node is meant. Nil: the node
+	// stays alone.
+	Connect func(node session.Node) Uplink
+	Clock   session.Clock // nil: session.BootClock()
+	BootID  string        // names this boot of the machine; empty: what the system says
+	Log     *slog.Logger  // nil: discards
+
+	GC                 GC
+	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
+	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
+	ParallelStarts     int              // tasks that are started at the same time; 0: 64
+	GPUs               fingerprint.GPUs // nil: NVIDIA's tool, when it is installed
+	Disk               store.Disk       // below the node's state; nil: the file system
+}
+
+// GC bounds what ended allocations leave on the disk. Zero fields have the default.
+type GC struct {
+	MaxAge      time.Duration // ended longer ago than this: 24 h
+	MaxCount    int           // ended allocations with a folder: 1,000
+	MaxDiskUsed int           // percent of the disk; when it is fuller, the oldest go first: 85
+	Every       time.Duration // between two looks, beside those when something ended: 1 min
+}
+
+// Uplink is the node's session with the servers, over all reconnects; *session.Client is one.
+type Uplink interface {
+	// Run keeps a session until ctx ends.
+	Run(ctx context.Context) error
+	// Observe reports changed allocations; it never blocks and does not call the node.
+	Observe(updates ...*structs.AllocUpdate)
+	// Fingerprint reports a changed node.
+	Fingerprint(n *structs.Node)
+	// Leave says goodbye and waits until it was sent.
+	Leave(ctx context.Context) error
+}
+
+// Fencer holds the deadline of the lease outside the agent, so that fenced tasks end even without one; *supervisor.Client
+// is one.
+type Fencer interface {
+	// Renew moves the deadline, which is in the time of session.Clock.
+	Renew(ctx context.Context, until time.Duration) error
+}
+
+// Sweeper is a driver that can forget ended tasks whose allocations are not known any more: the agent was killed between
+// writing down their end and telling the driver. Its ids are those of drivers.Spec.
+type Sweeper interface {
+	Sweep(ctx context.Context, known func(id string) bool) error
+}
+
+func (c *Config) fill() error {
+	var problems structs.Problems
+	if c.DataDir == "" {
+		problems.Add("client.data_dir", "a folder for the node's state is needed")
+	}
+	for what, name := range map[string]string{"node.name": c.Name, "region": c.Region} {
+		if !structs.ValidName(name) {
+			problems.Add(what, "%q is not a valid name (letters, digits, -, _ and .; at most 128)", name)
+		}
+	}
+	if c.Datacenter == "" {
+		c.Datacenter = "dc1"
+	}
+	if !structs.ValidName(c.Datacenter) {
+		problems.Add("datacenter", "%q is not a valid name", c.Datacenter)
+	}
+	if c.GC.MaxDiskUsed < 0 || c.GC.MaxDiskUsed > 100 || c.GC.MaxCount < 0 || c.GC.MaxAge < 0 {
+		problems.Add("client.gc", "a limit is out of range")
+	}
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	if c.Clock == nil {
+		c.Clock = session.BootClock()
+	}
+	if c.BootID == "" {
+		c.BootID = bootID()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Disk == nil {
+		c.Disk = store.OS{}
+	}
+	setDefault(&c.GC.MaxAge, 24*time.Hour)
+	setDefault(&c.GC.MaxCount, 1000)
+	setDefault(&c.GC.MaxDiskUsed, 85)
+	setDefault(&c.GC.Every, time.Minute)
+	setDefault(&c.FingerprintEvery, 30*time.Second)
+	setDefault(&c.ParallelStarts, 64)
+	return nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

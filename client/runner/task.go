@@ -1,0 +1,677 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/client/taskdir"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// task runs one task of an allocation: start, wait, start again. What is mutable is under alloc.mu; run is called from one
+// goroutine.
+type task struct {
+	alloc *Alloc
+	name  string
+	def   *structs.Task // newest version of it
+	rec   store.Task
+
+	handle  drivers.Task // of the newest start; nil before it and after Destroy
+	lost    bool         // it was recorded as running and nobody knows it
+	changed bool         // since the last update
+	over    bool         // its time is over: a sidecar whose main tasks ended
+	again   string       // why it is to be started again; empty: it is not
+	wake    chan struct{}
+	up      chan struct{} // closed when it was started once, or will not be
+	isUp    bool
+	cancel  context.CancelFunc // of the present wait
+}
+
+func (t *task) hook() string {
+	if t.def.Lifecycle == nil {
+		return ""
+	}
+	return t.def.Lifecycle.Hook
+}
+
+func (t *task) sidecar() bool { return t.def.Lifecycle != nil && t.def.Lifecycle.Sidecar }
+
+// interrupt makes run look again at what is wanted. The caller holds mu.
+func (t *task) interrupt() {
+	close(t.wake)
+	t.wake = make(chan struct{})
+	if t.cancel != nil {
+		t.cancel()
+	}
+}
+
+// restart asks for a new start. The caller holds mu.
+func (t *task) restart(why string) {
+	if t.rec.Done || t.rec.Start == 0 || t.hook() != "" && !t.sidecar() {
+		return // it ended for good, or its turn is still to come
+	}
+	t.again = why
+	t.interrupt()
+}
+
+// unwanted reports whether the task shall end, and whether without grace. The caller holds mu.
+func (t *task) unwanted() (stop, hard bool) {
+	s := &t.alloc.state
+	if t.hook() == "poststop" {
+		return t.over || s.Hard, s.Hard
+	}
+	return t.over || s.Stop != "", s.Hard
+}
+
+// event notes what happened; the slice is copied, because updates share it. The caller holds mu, or nobody else has t yet.
+func (t *task) event(kind, text string) {
+	old := t.rec.State.Events
+	old = old[max(0, len(old)-structs.MaxTaskEvents+1):]
+	events := make([]structs.TaskEvent, len(old), len(old)+1)
+	copy(events, old)
+	t.rec.State.Events = append(events, structs.TaskEvent{Time: structs.At(time.Now()), Type: kind, Text: text})
+	t.changed = true
+}
+
+// set changes the state, notes it and reports it.
+func (t *task) set(status structs.TaskStatus, why, kind, text string) {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	t.rec.State.Status, t.rec.State.Why = status, why
+	t.event(kind, text)
+	t.alloc.report()
+}
+
+func (t *task) markUp() {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	if !t.isUp {
+		t.isUp = true
+		close(t.up)
+	}
+}
+
+// good reports whether the end of the task is no reason for the allocation to fail.
+func (t *task) good() bool {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	switch t.rec.State.Status {
+	case structs.TaskFinished, structs.TaskKilled:
+		return true
+	}
+	return t.over
+}
+
+// skip ends a task that was never started.
+func (t *task) skip(why string) {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	t.done(structs.TaskKilled, why)
+}
+
+// done notes the last state. The caller holds mu.
+func (t *task) done(status structs.TaskStatus, why string) {
+	t.rec.Done, t.rec.Running = true, false
+	t.rec.State.Status, t.rec.State.Why = status, why
+	if t.rec.State.Ended == 0 || t.rec.State.Ended < t.rec.State.Started {
+		t.rec.State.Ended = structs.At(time.Now())
+	}
+	t.changed = true
+}
+
+// run keeps the task going until it ended for good. False: ctx ended, and the task may run on.
+func (t *task) run(ctx context.Context) bool {
+	defer t.markUp()
+	short := 0 // tries in a row for which the node was short of something
+	for {
+		t.alloc.mu.Lock()
+		done, stop := t.rec.Done, false
+		handle, lost := t.handle, t.lost
+		t.lost = false
+		if handle == nil && !lost {
+			stop, _ = t.unwanted()
+		}
+		t.alloc.mu.Unlock()
+		switch {
+		case done:
+			return true
+		case ctx.Err() != nil:
+			return false
+		case stop:
+			t.alloc.mu.Lock()
+			t.done(structs.TaskKilled, t.stopWhy())
+			t.alloc.mu.Unlock()
+			return t.settle(ctx)
+		}
+		var exit drivers.Exit
+		switch {
+		case lost:
+			exit = drivers.Exit{Code: -1, Why: "nobody knows how it ended"}
+			t.note(exit)
+			t.alloc.mu.Lock()
+			t.rec.State.Status = structs.TaskLost
+			t.alloc.mu.Unlock()
+		case handle == nil:
+			var err error
+			if handle, err = t.start(ctx); err != nil {
+				switch {
+				case ctx.Err() != nil:
+					return false
+				case errors.Is(err, errInterrupted):
+					continue
+				}
+				again, wait := t.startFailed(err, &short)
+				if !again {
+					return t.settle(ctx)
+				}
+				if !t.pause(ctx, wait) {
+					return false
+				}
+				continue
+			}
+			short = 0
+			fallthrough
+		default:
+			t.markUp()
+			var ok bool
+			if exit, ok = t.wait(ctx, handle); !ok {
+				return false
+			}
+			t.note(exit)
+		}
+		again, wait := t.ended(exit)
+		if !t.settle(ctx) {
+			return false
+		}
+		if !again {
+			return true
+		}
+		if !t.pause(ctx, wait) {
+			return false
+		}
+	}
+}
+
+func (t *task) stopWhy() string {
+	if s := t.alloc.state.Stop; s != "" {
+		return s
+	}
+	return "what it accompanies ended"
+}
+
+// note writes down how a start ended.
+func (t *task) note(exit drivers.Exit) {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	s := &t.rec.State
+	s.ExitCode, s.Signal, s.OOM, s.Ended = exit.Code, exit.Signal, exit.OOM, structs.At(time.Now())
+	t.rec.Running = false
+	t.event("ended", describe(exit))
+}
+
+func describe(exit drivers.Exit) string {
+	switch {
+	case exit.OOM:
+		return "the kernel ended it: it needed more memory than its limit"
+	case exit.Why != "":
+		return exit.Why
+	case exit.Signal != 0:
+		return fmt.Sprintf("signal %d ended it", exit.Signal)
+	}
+	return fmt.Sprintf("exit code %d", exit.Code)
+}
+
+// ended decides what follows the end of a start.
+func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	asked := t.again
+	t.again = ""
+	if stop, _ := t.unwanted(); stop {
+		status := structs.TaskKilled
+		if exit.Code == 0 && exit.Signal == 0 {
+			status = structs.TaskFinished
+		}
+		t.done(status, t.stopWhy())
+		return false, 0
+	}
+	if asked != "" {
+		t.rec.State.Restarts++
+		t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, asked
+		t.event("restarting", asked)
+		return true, 0
+	}
+	policy := PolicyOf(a.job.Job.Type, a.group.Restart)
+	always := policy.Always && (t.hook() == "") || t.sidecar()
+	if exit.Code == 0 && exit.Signal == 0 && !exit.OOM && !always {
+		t.done(structs.TaskFinished, "")
+		return false, 0
+	}
+	status := structs.TaskFailed
+	if t.rec.State.Status == structs.TaskLost {
+		status = structs.TaskLost
+	}
+	return t.apply(policy, describe(exit), status)
+}
+
+// apply asks the restart policy. The caller holds mu.
+func (t *task) apply(policy Policy, what string, status structs.TaskStatus) (again bool, wait time.Duration) {
+	v := policy.Next(t.rec.Failures, structs.At(time.Now()))
+	t.rec.Failures = v.Failures
+	if !v.Restart {
+		t.done(status, what+"; "+v.Why)
+		t.event("failed", v.Why)
+		return false, 0
+	}
+	t.rec.State.Restarts++
+	t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, what
+	t.event("restarting", what+"; "+v.Why)
+	t.alloc.report()
+	return true, v.After
+}
+
+// startFailed decides what follows a start that did not happen.
+func (t *task) startFailed(err error, short *int) (again bool, wait time.Duration) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.rec.Running = false
+	switch classify(err) {
+	case permanent:
+		t.event("failed", err.Error())
+		t.done(structs.TaskError, err.Error())
+		return false, 0
+	case shortage:
+		wait = nodeBackOff(*short)
+		*short++
+		t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, err.Error()
+		if *short == 1 { // one event for a shortage, however long it lasts
+			t.event("waiting", err.Error())
+			a.log.Warn("a task cannot be started now", "task", t.name, "err", err)
+		}
+		t.changed = true
+		a.report()
+		return true, wait
+	}
+	return t.apply(PolicyOf(a.job.Job.Type, a.group.Restart), err.Error(), structs.TaskFailed)
+}
+
+// settle makes the end of a start durable and lets the driver forget it. When it is the last thing of the allocation, both
+// are left to the end of that. False: ctx ended.
+func (t *task) settle(ctx context.Context) bool {
+	a := t.alloc
+	a.mu.Lock()
+	last := t.rec.Done
+	for _, other := range a.tasks {
+		last = last && other.rec.Done
+	}
+	rec := t.rec
+	rec.Handle = nil
+	a.mu.Unlock()
+	if last {
+		return true
+	}
+	if !t.commit(ctx, &rec) {
+		return false
+	}
+	t.destroy(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t.changed {
+		a.report()
+	}
+	return true
+}
+
+// commit writes the record, however long the disk is full. False: ctx ended.
+func (t *task) commit(ctx context.Context, rec *store.Task) bool {
+	for try := 0; ; try++ {
+		err := t.alloc.node.Store.Commit(ctx, store.PutTask(t.alloc.id, t.name, rec))
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		t.alloc.log.Error("the state of a task cannot be recorded", "task", t.name, "err", err)
+		if !sleep(ctx, nodeBackOff(try), nil) {
+			return false
+		}
+	}
+}
+
+// destroy lets the driver forget the newest start.
+func (t *task) destroy(ctx context.Context) {
+	t.alloc.mu.Lock()
+	handle := t.handle
+	t.handle = nil
+	t.alloc.mu.Unlock()
+	if handle == nil {
+		return
+	}
+	if err := handle.Destroy(ctx); err != nil && ctx.Err() == nil {
+		t.alloc.log.Warn("what is left of a task cannot be removed", "task", t.name, "err", err)
+	}
+}
+
+// pause waits before the next start; it ends early when something else is wanted. False: ctx ended.
+func (t *task) pause(ctx context.Context, d time.Duration) bool {
+	until := time.Now().Add(d)
+	for {
+		t.alloc.mu.Lock()
+		stop, _ := t.unwanted()
+		asked := t.again != ""
+		t.again = ""
+		wake := t.wake
+		t.alloc.mu.Unlock()
+		left := time.Until(until)
+		if stop || asked || left <= 0 {
+			return ctx.Err() == nil
+		}
+		if !sleep(ctx, left, wake) {
+			return false
+		}
+	}
+}
+
+// sleep waits for d or wake. False: ctx ended.
+func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-wake:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// specID names one start on the node.
+func (t *task) specID(start uint64) string {
+	return fmt.Sprintf("%s/%s/%d", t.alloc.id, t.name, start)
+}
+
+// spec computes what the driver needs for a start of that number, with the references in the config resolved.
+func (t *task) spec(start uint64) (*drivers.Spec, *taskdir.Scope, error) {
+	a := t.alloc
+	a.mu.Lock()
+	alloc, job, group, def := a.alloc, a.job, a.group, t.def
+	a.mu.Unlock()
+	owner, err := taskdir.OwnerOf(def.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	scope, err := taskdir.NewScope(taskdir.Subject{Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
+		Group: group, Task: def, Dir: a.dir, Owner: owner})
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := scope.ExpandConfig(def.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	resolved := *def
+	resolved.Config = config
+	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
+		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
+		LogDir: a.dir.Logs(), User: owner.Name}
+	if r := def.Resources; r != nil {
+		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
+	}
+	if alloc.OnLost == "fence" {
+		s.Fence = &drivers.Fence{}
+	}
+	return s, scope, nil
+}
+
+func (t *task) driver() (drivers.Driver, error) {
+	t.alloc.mu.Lock()
+	name := t.def.Driver
+	t.alloc.mu.Unlock()
+	if name == "" {
+		name = "exec"
+	}
+	d := t.alloc.node.Drivers[name]
+	if d == nil {
+		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("task %q", t.name), "the node has no driver %q", name)
+	}
+	return d, nil
+}
+
+// start starts the task. The number of the start is durable before the driver hears of it.
+func (t *task) start(ctx context.Context) (drivers.Task, error) {
+	a := t.alloc
+	driver, err := t.driver()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	fenced := a.alloc.OnLost == "fence"
+	a.mu.Unlock()
+	if fenced {
+		if err := t.awaitLease(ctx); err != nil {
+			return nil, err
+		}
+	}
+	select {
+	case a.node.Starts <- struct{}{}:
+		defer func() { <-a.node.Starts }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	number := t.rec.Start + 1 // only run changes it
+	spec, scope, err := t.spec(number)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.prepare(scope, spec); err != nil {
+		return nil, err
+	}
+	starting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	if stop, _ := t.unwanted(); stop {
+		a.mu.Unlock()
+		return nil, errInterrupted
+	}
+	t.rec.Start, t.rec.Running, t.rec.Handle = number, true, nil
+	t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, ""
+	t.cancel = cancel
+	rec := t.rec
+	a.mu.Unlock()
+	defer t.uncancel()
+	if err := a.node.Store.Commit(ctx, store.PutTask(a.id, t.name, &rec)); err != nil {
+		return nil, err
+	}
+	if fenced && !a.node.Holds() {
+		return nil, errInterrupted // it ended meanwhile; from here on the end of the lease finds the task
+	}
+	handle, err := driver.Start(starting, spec)
+	switch structs.KindOf(err) {
+	case "", structs.Unavailable, structs.Exhausted, structs.Invalid, structs.NotFound, structs.Forbidden: // the answer is known
+	default:
+		handle, err = t.look(ctx, starting, driver, spec, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.started(handle)
+	return handle, nil
+}
+
+// look finds out whether a start happened whose answer was lost or given up. There is no other start before that is known.
+func (t *task) look(ctx, starting context.Context, d drivers.Driver, spec *drivers.Spec, startErr error) (drivers.Task, error) {
+	for try := 0; ; try++ {
+		found, err := d.Recover(ctx, spec, nil)
+		switch {
+		case err == nil:
+			return found, nil
+		case structs.KindOf(err) == structs.NotFound && starting.Err() != nil:
+			return nil, errInterrupted
+		case structs.KindOf(err) == structs.NotFound:
+			return nil, startErr
+		}
+		if !sleep(ctx, nodeBackOff(try), nil) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// errInterrupted is the error of a start that was given up, because something else is wanted now.
+var errInterrupted = errors.New("something else is wanted now")
+
+// awaitLease waits for the lease, or until something else is wanted.
+func (t *task) awaitLease(ctx context.Context) error {
+	a := t.alloc
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	if stop, _ := t.unwanted(); stop {
+		a.mu.Unlock()
+		return errInterrupted
+	}
+	t.cancel = cancel
+	a.mu.Unlock()
+	defer t.uncancel()
+	if err := a.node.Lease(waiting); err != nil {
+		if ctx.Err() == nil {
+			return errInterrupted
+		}
+		return err
+	}
+	return nil
+}
+
+func (t *task) uncancel() {
+	t.alloc.mu.Lock()
+	t.cancel = nil
+	t.alloc.mu.Unlock()
+}
+
+// prepare makes the folders and files that the start needs.
+func (t *task) prepare(scope *taskdir.Scope, spec *drivers.Spec) error {
+	d := t.alloc.dir
+	if err := d.Create(); err != nil {
+		return err
+	}
+	owner, err := taskdir.OwnerOf(spec.Task.User)
+	if err != nil {
+		return err
+	}
+	if err := d.CreateTask(spec.Task.Name, owner); err != nil {
+		return err
+	}
+	return scope.Render()
+}
+
+// started notes that a start went well.
+func (t *task) started(handle drivers.Task) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := structs.At(time.Now())
+	t.handle = handle
+	t.rec.Handle = handle.Handle()
+	s := &t.rec.State
+	s.Status, s.Why, s.Started = structs.TaskRunning, "", now
+	t.event("started", fmt.Sprintf("start %d", t.rec.Start))
+	ops := []store.Op{store.PutTask(a.id, t.name, &t.rec)}
+	if a.status == structs.AllocPending && a.mainsUp() {
+		a.status, a.why = structs.AllocRunning, ""
+		a.state.Started = now
+		ops = append(ops, store.PutState(a.id, &a.state))
+	}
+	a.node.Store.Enqueue(ops...)
+	a.report()
+}
+
+// mainsUp reports whether each main task was started once. The caller holds mu.
+func (a *Alloc) mainsUp() bool {
+	for _, t := range a.tasks {
+		if t.hook() == "" && t.rec.State.Started == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// wait returns when the task ended, by itself or because it was to. False: ctx ended.
+func (t *task) wait(ctx context.Context, handle drivers.Task) (drivers.Exit, bool) {
+	a := t.alloc
+	for try := 0; ; {
+		a.mu.Lock()
+		stop, hard := t.unwanted()
+		again := t.again
+		waiting, cancel := context.WithCancel(ctx)
+		t.cancel = cancel
+		a.mu.Unlock()
+		var exit drivers.Exit
+		var err error
+		if stop || again != "" {
+			err = t.kill(waiting, handle, hard, again)
+			if err == nil {
+				exit, err = handle.Wait(waiting)
+			}
+		} else {
+			exit, err = handle.Wait(waiting)
+		}
+		interrupted := waiting.Err() != nil
+		cancel()
+		t.uncancel()
+		switch {
+		case err == nil:
+			return exit, true
+		case ctx.Err() != nil:
+			return exit, false
+		case structs.KindOf(err) == structs.NotFound:
+			a.mu.Lock()
+			t.rec.State.Status = structs.TaskLost
+			a.mu.Unlock()
+			return drivers.Exit{Code: -1, Why: "nobody knows how it ended: " + err.Error()}, true
+		case interrupted:
+			continue
+		}
+		a.log.Warn("a task cannot be watched now", "task", t.name, "err", err)
+		a.mu.Lock()
+		wake := t.wake
+		a.mu.Unlock()
+		if !sleep(ctx, nodeBackOff(try), wake) {
+			return exit, false
+		}
+		try++
+	}
+}
+
+// kill asks the task to end and, after its grace, ends it. An interruption of ctx makes wait look again whether it became
+// urgent.
+func (t *task) kill(ctx context.Context, handle drivers.Task, hard bool, again string) error {
+	a := t.alloc
+	a.mu.Lock()
+	signal, grace := t.def.KillSignal, t.def.KillTimeout.Std()
+	why := again
+	if why == "" {
+		why = t.stopWhy()
+	}
+	if t.rec.State.Status != structs.TaskKilling {
+		t.rec.State.Status, t.rec.State.Why = structs.TaskKilling, why
+		t.event("killing", why)
+		a.report()
+	}
+	a.mu.Unlock()
+	if signal == "" {
+		signal = "SIGTERM"
+	}
+	if grace == 0 {
+		grace = 5 * time.Second
+	}
+	if hard {
+		signal, grace = "SIGKILL", 0
+	}
+	return handle.Stop(ctx, signal, grace)
+}

@@ -1,0 +1,191 @@
+package client
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/logs"
+	"github.com/proffer/proffer/client/runner"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// run returns the runner of an allocation that has not ended.
+func (c *Client) run(id structs.AllocID) (*runner.Alloc, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.held[id]; h != nil {
+		return h.run, nil
+	}
+	if c.ended[id] != nil {
+		return nil, structs.Errorf(structs.Conflict, "allocation "+structs.Short(id), "it ended")
+	}
+	return nil, notFound(id)
+}
+
+// LogRequest says which output of a task is wanted.
+type LogRequest struct {
+	Alloc  structs.AllocID
+	Task   string // empty: the only one
+	Stream string // stdout or stderr; empty: stdout
+	Offset int64  // bytes since the task's first
+	Tail   int64  // >0: the last so many bytes; Offset is ignored
+	Lines  int    // >0: the last so many lines; Offset and Tail are ignored
+	Follow bool   // go on until the allocation ended, or ctx
+}
+
+// Logs writes a task's output to w. It returns the offset that it reached, for a later call to go on. Logs can be read
+// until the folder of the ended allocation is removed.
+func (c *Client) Logs(ctx context.Context, req LogRequest, w io.Writer) (reached int64, err error) {
+	dir, err := c.dirOf(req.Alloc)
+	if err != nil {
+		return 0, err
+	}
+	names, ended, err := c.tasksOf(req.Alloc)
+	if err != nil {
+		return 0, err
+	}
+	object := "allocation " + structs.Short(req.Alloc)
+	switch {
+	case req.Task == "" && len(names) == 1:
+		req.Task = names[0]
+	case req.Task == "":
+		return 0, structs.Errorf(structs.Invalid, object, "it has several tasks: say which").Advise("it has %v", names)
+	case !slices.Contains(names, req.Task):
+		return 0, structs.Errorf(structs.NotFound, object, "it has no task %q", req.Task).Advise("it has %v", names)
+	}
+	stream := logs.Stream(req.Stream)
+	switch stream {
+	case "":
+		stream = logs.Stdout
+	case logs.Stdout, logs.Stderr:
+	default:
+		return 0, structs.Errorf(structs.Invalid, object, "there is no stream %q", req.Stream).Advise("it is stdout or stderr")
+	}
+	reader, err := logs.Open(dir.Logs(), req.Task, stream)
+	if err != nil {
+		return 0, err
+	}
+	first, end, err := reader.Bounds()
+	if err != nil {
+		return 0, err
+	}
+	from := max(first, req.Offset)
+	switch {
+	case req.Lines > 0:
+		if from, err = reader.TailLines(req.Lines); err != nil {
+			return 0, err
+		}
+	case req.Tail > 0:
+		from = max(first, end-req.Tail)
+	}
+	if !req.Follow {
+		closed := make(chan struct{})
+		close(closed)
+		ended = closed
+	}
+	return reader.Follow(ctx, w, from, ended)
+}
+
+// tasksOf returns the names of an allocation's tasks and a channel that is closed when it ended.
+func (c *Client) tasksOf(id structs.AllocID) (names []string, ended <-chan struct{}, err error) {
+	c.mu.Lock()
+	h := c.held[id]
+	c.mu.Unlock()
+	if h != nil {
+		return h.run.Tasks(), h.run.Done(), nil
+	}
+	record, err := c.store.Ended(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	closed := make(chan struct{})
+	close(closed)
+	return record.Tasks, closed, nil
+}
+
+// Exec runs a command in a task (the only one when task is empty).
+func (c *Client) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
+	if len(cmd.Args) == 0 {
+		return drivers.Exit{}, structs.Errorf(structs.Invalid, "allocation "+structs.Short(alloc), "there is no command to run")
+	}
+	run, err := c.run(alloc)
+	if err != nil {
+		return drivers.Exit{}, err
+	}
+	return run.Exec(ctx, task, cmd)
+}
+
+// Stats says what each running task of an allocation uses.
+func (c *Client) Stats(ctx context.Context, alloc structs.AllocID) (map[string]*drivers.Stats, error) {
+	run, err := c.run(alloc)
+	if err != nil {
+		return nil, err
+	}
+	return run.Stats(ctx)
+}
+
+// Signal sends a signal to a task; to all when task is empty.
+func (c *Client) Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error {
+	run, err := c.run(alloc)
+	if err != nil {
+		return err
+	}
+	return run.Signal(ctx, task, signal)
+}
+
+// Restart starts a task again (all when task is empty); it uses up none of the restart policy's attempts.
+func (c *Client) Restart(ctx context.Context, alloc structs.AllocID, task string) error {
+	run, err := c.run(alloc)
+	if err != nil {
+		return err
+	}
+	return run.Restart(task)
+}
+
+// Usage is what a node uses now.
+type Usage struct {
+	Allocs      int               `json:"allocs"`
+	Ended       int               `json:"ended"` // whose end is still known
+	Tasks       int               `json:"tasks"` // that run
+	Quarantined int               `json:"quarantined"`
+	Held        structs.Resources `json:"held"` // by allocations
+	CPU         structs.Milli     `json:"cpu"`  // used by tasks
+	Memory      structs.Bytes     `json:"memory"`
+	DiskFree    structs.Bytes     `json:"disk_free"`
+	DiskTotal   structs.Bytes     `json:"disk_total"`
+}
+
+// Usage says what the node uses. Tasks that do not answer are left out.
+func (c *Client) Usage(ctx context.Context) (*Usage, error) {
+	u := &Usage{}
+	c.mu.Lock()
+	runs := make([]*runner.Alloc, 0, len(c.held))
+	for _, h := range c.held {
+		u.Held = u.Held.Add(h.alloc.Resources)
+		runs = append(runs, h.run)
+	}
+	u.Allocs, u.Ended, u.Quarantined = len(c.held), len(c.ended), c.quarantinedLocked()
+	c.mu.Unlock()
+	for _, run := range runs {
+		stats, err := run.Stats(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			continue
+		}
+		for _, s := range stats {
+			u.Tasks++
+			u.CPU += s.CPU
+			u.Memory += s.Memory
+		}
+	}
+	var err error
+	if u.DiskFree, u.DiskTotal, err = fingerprint.Disk(c.config.DataDir); err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "data folder "+c.config.DataDir, "its disk cannot be looked at: %w", err)
+	}
+	return u, nil
+}

@@ -1,0 +1,236 @@
+package taskdir
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"text/template"
+	"text/template/parse"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Bounds of one template: what it writes, and how often it may go round or call another.
+const (
+	MaxRendered = 4 << 20
+	maxSteps    = 100_000
+)
+
+// CheckTemplate says what is wrong with a template without a node: its syntax, its destination, its mode. object names the
+// place for messages.
+func CheckTemplate(object string, t *structs.Template) error {
+	if _, err := (&Scope{}).parse(t.Data); err != nil {
+		return structs.Errorf(structs.Invalid, object+".data", "%w", err)
+	}
+	if !strings.Contains(t.Destination, "${") {
+		if _, err := destination(t.Destination); err != nil {
+			return structs.Errorf(structs.Invalid, object+".destination", "%w", err)
+		}
+	}
+	if _, err := perms(t.Perms); err != nil {
+		return structs.Errorf(structs.Invalid, object+".perms", "%w", err)
+	}
+	return nil
+}
+
+func destination(s string) (string, error) {
+	clean := path.Clean(s)
+	if s == "" || strings.HasSuffix(s, "/") || clean == "." || !filepath.IsLocal(clean) {
+		return "", fmt.Errorf("%q is not a file below the task folder, such as local/app.conf", s)
+	}
+	return clean, nil
+}
+
+func perms(s string) (fs.FileMode, error) {
+	if s == "" {
+		return 0o644, nil
+	}
+	n, err := strconv.ParseUint(s, 8, 32)
+	if err != nil || n > 0o777 {
+		return 0, fmt.Errorf("%q is not a mode in octal such as 0644", s)
+	}
+	return fs.FileMode(n), nil
+}
+
+// Render writes the templates of the task below its folder, following no link out of it. Its error is Invalid for a faulty
+// template, and Unavailable or Exhausted when the disk cannot take it.
+func (sc *Scope) Render() error {
+	s := &sc.subject
+	if len(s.Task.Templates) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(s.Dir.Task(s.Task.Name))
+	if err != nil {
+		return failure("template", err)
+	}
+	defer root.Close()
+	for _, t := range s.Task.Templates {
+		if err := sc.render(root, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sc *Scope) render(root *os.Root, t *structs.Template) error {
+	object := "template " + strconv.Quote(t.Destination)
+	name, err := sc.Expand(t.Destination)
+	if err == nil {
+		name, err = destination(name)
+	}
+	if err != nil {
+		return structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	mode, err := perms(t.Perms)
+	if err != nil {
+		return structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	parsed, err := sc.parse(t.Data)
+	if err != nil {
+		return structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	out := &bounded{}
+	if err := parsed.Execute(out, nil); err != nil {
+		return structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	if err := sc.place(root, name, out.Bytes(), mode); err != nil {
+		var escape *fs.PathError
+		if errors.As(err, &escape) && strings.Contains(escape.Err.Error(), "escapes") {
+			return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
+		}
+		return failure(object, err)
+	}
+	return nil
+}
+
+// place writes a file so that a task sees the old or the new one, never a part.
+func (sc *Scope) place(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	if dir := path.Dir(name); dir != "." {
+		if err := root.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	// 0600 until it is complete and belongs to the task: it may hold a secret.
+	temporary := name + ".proffer-new"
+	root.Remove(temporary)
+	f, err := root.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if o := sc.subject.Owner; err == nil && o.UID != 0 && os.Geteuid() == 0 {
+		err = f.Chown(o.UID, o.GID)
+	}
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		root.Remove(temporary)
+		return err
+	}
+	return root.Rename(temporary, name)
+}
+
+// bounded is a buffer with MaxRendered.
+type bounded struct{ bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > MaxRendered {
+		return 0, fmt.Errorf("it writes more than %s", structs.Bytes(MaxRendered))
+	}
+	return b.Buffer.Write(p)
+}
+
+const stepFunc = "proffer_step"
+
+// parse reads a template and adds a step to each round of a range and each call of a template, so that none runs for ever.
+func (sc *Scope) parse(text string) (*template.Template, error) {
+	steps := 0
+	t := template.New("template").Option("missingkey=error").Funcs(template.FuncMap{
+		"env":   sc.envFunc,
+		"meta":  sc.metaFunc,
+		"alloc": sc.alloc,
+		stepFunc: func() (string, error) {
+			if steps++; steps > maxSteps {
+				return "", fmt.Errorf("it takes more than %d steps", maxSteps)
+			}
+			return "", nil
+		},
+	})
+	t, err := t.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	step := template.Must(template.New("step").Funcs(template.FuncMap{stepFunc: func() string { return "" }}).
+		Parse("{{" + stepFunc + "}}")).Root.Nodes[0]
+	for _, each := range t.Templates() {
+		if each.Tree != nil && each.Root != nil {
+			addSteps(each.Root, step)
+			each.Root.Nodes = append([]parse.Node{step.Copy()}, each.Root.Nodes...)
+		}
+	}
+	return t, nil
+}
+
+func addSteps(list *parse.ListNode, step parse.Node) {
+	if list == nil {
+		return
+	}
+	for _, n := range list.Nodes {
+		switch n := n.(type) {
+		case *parse.RangeNode:
+			addSteps(n.List, step)
+			addSteps(n.ElseList, step)
+			n.List.Nodes = append([]parse.Node{step.Copy()}, n.List.Nodes...)
+		case *parse.IfNode:
+			addSteps(n.List, step)
+			addSteps(n.ElseList, step)
+		case *parse.WithNode:
+			addSteps(n.List, step)
+			addSteps(n.ElseList, step)
+		}
+	}
+}
+
+func (sc *Scope) envFunc(name string) (string, error) {
+	v, ok := sc.env[name]
+	if !ok {
+		return "", fmt.Errorf("the task has no environment variable %q", name)
+	}
+	return v, nil
+}
+
+func (sc *Scope) metaFunc(name string) (string, error) {
+	v, ok := sc.meta[name]
+	if !ok {
+		return "", fmt.Errorf("the job, group and task have no meta %q", name)
+	}
+	return v, nil
+}
+
+// alloc gives a field of the allocation by its name: id, job, group, task, index, incarnation, role, node_id, node_name,
+// datacenter, region, ip, port.LABEL, addr.LABEL.
+func (sc *Scope) alloc(field string) (string, error) {
+	variable := ""
+	switch space, label, _ := strings.Cut(field, "."); space {
+	case "id":
+		variable = "ALLOC_ID"
+	case "datacenter":
+		variable = "DC"
+	case "job", "group", "task", "index", "incarnation", "role", "node_id", "node_name", "region", "ip":
+		variable = strings.ToUpper(space)
+	case "port", "addr":
+		variable = strings.ToUpper(space) + "_" + envName(label)
+	}
+	v, ok := sc.env["PROFFER_"+variable]
+	if variable == "" || !ok {
+		return "", fmt.Errorf("the allocation has no %q", field)
+	}
+	return v, nil
+}
