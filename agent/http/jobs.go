@@ -182,7 +182,7 @@ func jobPlan(c *call) (any, error) {
 	explanation, err := c.s.Region.Plan(c.r.Context(), job)
 	switch structs.KindOf(err) {
 	case "":
-		plan.Explanation = explanation
+		plan.Explanation = listed(explanation)
 	case structs.Unavailable, structs.Unknown:
 		plan.Unexplained = err.Error()
 	default:
@@ -269,7 +269,27 @@ func jobExplain(c *call) (any, error) {
 	if v := snap.Version(r.Name, r.Version); group != "" && v != nil && v.Job.Group(group) == nil {
 		return nil, noGroup(v.Job, group)
 	}
-	return c.s.Region.Explain(c.r.Context(), r.Name, group)
+	x, err := c.s.Region.Explain(c.r.Context(), r.Name, group)
+	if err != nil {
+		return nil, err
+	}
+	return listed(x), nil
+}
+
+// listed makes absent lists of an explanation empty ones, as in every answer.
+func listed(x *api.Explanation) *api.Explanation {
+	if x.Groups == nil {
+		x.Groups = []*api.GroupExplanation{}
+	}
+	for _, g := range x.Groups {
+		if g.Reasons == nil {
+			g.Reasons = []*api.Reason{}
+		}
+		if g.Placing == nil {
+			g.Placing = []*api.PlacedOn{}
+		}
+	}
+	return x
 }
 
 func noGroup(job *structs.Job, group string) error {

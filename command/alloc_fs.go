@@ -1,0 +1,74 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	"github.com/proffer/proffer/structs"
+)
+
+func allocFS(e *Environment) *command {
+	c := newCommand(e, "alloc fs", "ALLOC [PATH]", "List a folder of an allocation, or print a file").reads()
+	c.about = "List a folder of an allocation, or print a file. PATH is relative to the allocation's folder."
+	c.min, c.max = 1, 2
+	c.predict = predictAllocs(e)
+	stat := c.flags.Bool("stat", false, "say what PATH is instead of its content")
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		path := ""
+		if len(args) == 2 {
+			path = args[1]
+		}
+		info, err := client.StatFile(ctx, args[0], path)
+		if err != nil {
+			return err
+		}
+		if *stat {
+			return c.show(info, func(b *bytes.Buffer) error {
+				var d details
+				d.add("Name", info.Name)
+				d.add("Mode", info.Mode)
+				d.add("Size", structs.Bytes(info.Size))
+				d.add("Changed", info.Time)
+				d.say("Points to", info.Target)
+				d.write(b)
+				return nil
+			})
+		}
+		if !info.Dir {
+			file, err := client.ReadFile(ctx, args[0], path, 0, -1)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			if _, err := io.Copy(e.Out, file); err != nil {
+				return structs.Errorf(structs.Unknown, path, "it broke off: %w", err)
+			}
+			return nil
+		}
+		list, err := client.ListFiles(ctx, args[0], path)
+		if err != nil {
+			return err
+		}
+		return c.show(list, func(b *bytes.Buffer) error {
+			t := newTable("MODE", "SIZE", "CHANGED", "NAME")
+			for _, f := range list {
+				name := f.Name
+				if f.Dir {
+					name += "/"
+				}
+				if f.Target != "" {
+					name += " -> " + f.Target
+				}
+				t.row(f.Mode, structs.Bytes(f.Size).Human(), f.Time.Std().Format("2006-01-02 15:04:05"), name)
+			}
+			t.write(b)
+			return nil
+		})
+	}
+	return c
+}

@@ -1,0 +1,121 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
+)
+
+func allocStatus(e *Environment) *command {
+	c := newCommand(e, "alloc status", "[ALLOC]", "List allocations, or show one").reads()
+	c.max = 1
+	c.predict = predictAllocs(e)
+	job := c.flags.String("job", "", "only allocations of this `JOB`")
+	var filters listFlag
+	c.flags.Var(&filters, "filter", "only allocations for which `FIELD=VALUE` holds; also FIELD!=VALUE and FIELD~PART; may be repeated")
+	stale := c.flags.Bool("stale", false, "what the agent has will do, even when it has lost the leader")
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		query := &api.Query{Filter: filters, Stale: *stale}
+		if len(args) == 1 {
+			a, _, err := client.Allocation(ctx, args[0], &api.Query{Stale: *stale})
+			if err != nil {
+				return err
+			}
+			return c.show(a, func(b *bytes.Buffer) error { writeAlloc(b, a, time.Now()); return nil })
+		}
+		list := client.Allocations
+		if *job != "" {
+			list = func(ctx context.Context, q *api.Query) ([]*structs.Allocation, *api.Meta, error) {
+				return client.JobAllocations(ctx, *job, q)
+			}
+		}
+		allocs, _, err := api.Collect(ctx, query, list)
+		if err != nil {
+			return err
+		}
+		return c.show(allocs, func(b *bytes.Buffer) error {
+			if len(allocs) == 0 {
+				b.WriteString("There are no allocations.\n")
+				return nil
+			}
+			writeAllocs(b, allocs, time.Now())
+			return nil
+		})
+	}
+	return c
+}
+
+func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
+	var d details
+	d.add("ID", a.ID)
+	d.add("Job", fmt.Sprintf("%s, version %d", a.Job, a.Version))
+	d.add("Group", fmt.Sprintf("%s[%d]", a.Group, a.Index))
+	d.add("Node", fmt.Sprintf("%s (%s)", a.NodeName, structs.Short(a.Node)))
+	d.add("Role", a.Role)
+	d.add("Priority", a.Priority)
+	d.add("Wanted", joinNonEmpty(": ", string(a.Desired), a.DesiredWhy))
+	d.add("Status", joinNonEmpty(": ", string(a.Status), a.Why))
+	d.add("Incarnation", a.Incarnation)
+	d.add("Resources", a.Resources)
+	var ports []string
+	for _, p := range a.Ports {
+		text := fmt.Sprintf("%s:%d", p.Host, p.Port)
+		if p.To > 0 {
+			text += fmt.Sprintf("->%d", p.To)
+		}
+		ports = append(ports, joinNonEmpty("=", p.Label, text))
+	}
+	d.say("Ports", strings.Join(ports, ", "))
+	d.add("Created", age(now, a.Created)+" ago")
+	d.say("Replaces", structs.Short(a.Previous))
+	d.say("Replaced by", structs.Short(a.Next))
+	d.write(b)
+	for _, name := range taskOrder(a) {
+		t := a.Tasks[name]
+		if t == nil {
+			heading(b, fmt.Sprintf("Task %q: not begun", cell(name)))
+			continue
+		}
+		line := string(t.Status)
+		if t.Status.Ended() {
+			line += ", " + taskEnd(t)
+		} else if t.Why != "" {
+			line += ", " + t.Why
+		}
+		if t.Restarts > 0 {
+			line += ", " + counted(t.Restarts, "restart", "restarts")
+		}
+		heading(b, cell(fmt.Sprintf("Task %q: %s", name, line)))
+		if len(t.Events) > 0 {
+			events := newTable("  TIME", "EVENT", "WHAT")
+			for _, ev := range t.Events {
+				events.row("  "+ev.Time.Std().UTC().Format("2006-01-02 15:04:05"), ev.Type, ev.Text)
+			}
+			events.write(b)
+		}
+	}
+}
+
+// taskOrder returns the names of an allocation's tasks: main ones first, then any that only its node knows.
+func taskOrder(a *api.AllocDetail) []string {
+	names := append([]string(nil), a.TaskNames...)
+	known := map[string]bool{}
+	for _, n := range names {
+		known[n] = true
+	}
+	for _, n := range sortedKeys(a.Tasks) {
+		if !known[n] {
+			names = append(names, n)
+		}
+	}
+	return names
+}

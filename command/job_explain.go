@@ -1,0 +1,83 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/proffer/proffer/agent/api"
+)
+
+func jobExplain(e *Environment) *command {
+	c := newCommand(e, "job explain", "JOB [GROUP]", "Say why a job is where it is, or why it waits").reads()
+	c.about = "Say for each group where its allocations are and why there; and when some wait, how many nodes each constraint and\n" +
+		"resource refused and which was the nearest miss."
+	c.min, c.max = 1, 2
+	c.predict = predictJobs(e)
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		group := ""
+		if len(args) == 2 {
+			group = args[1]
+		}
+		x, err := client.ExplainJob(ctx, args[0], group)
+		if err != nil {
+			return err
+		}
+		return c.show(x, func(b *bytes.Buffer) error { writeExplanation(b, x); return nil })
+	}
+	return c
+}
+
+// writeExplanation prints an explanation for people.
+func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
+	for i, g := range x.Groups {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		verb := "placed"
+		if x.Dry {
+			verb = "would be placed"
+		}
+		fmt.Fprintf(b, "Group %q: %d of %d %s", cell(g.Group), g.Placed, g.Count, verb)
+		if g.Waiting > 0 {
+			fmt.Fprintf(b, ", %d waiting", g.Waiting)
+		}
+		fmt.Fprintf(b, "; each asks %s\n", cell(g.Ask.String()))
+		if g.Order != "" {
+			fmt.Fprintf(b, "  %s\n", cell(g.Order))
+		}
+		if g.Waiting > 0 || len(g.Reasons) > 0 {
+			writeReasons(b, g)
+		}
+		if len(g.Placing) > 0 {
+			t := newTable("  INDEX", "ALLOCATION", "NODE", "SCORE", "PARTS")
+			for _, p := range g.Placing {
+				parts := ""
+				for _, name := range sortedKeys(p.Parts) {
+					parts = joinNonEmpty(" ", parts, fmt.Sprintf("%s=%.2f", name, p.Parts[name]))
+				}
+				t.row(fmt.Sprintf("  %d", p.Index), orDash(string(p.Alloc[:min(8, len(p.Alloc))])), p.NodeName, fmt.Sprintf("%.2f", p.Score), parts)
+			}
+			t.write(b)
+		}
+	}
+}
+
+// writeReasons prints what refused nodes.
+func writeReasons(b *bytes.Buffer, g *api.GroupExplanation) {
+	fmt.Fprintf(b, "  %d of %s would take one more now\n", g.Fit, counted(g.Nodes, "node", "nodes"))
+	if len(g.Reasons) > 0 {
+		t := newTable("  REFUSED BY", "NODES", "NEAREST MISS")
+		for _, r := range g.Reasons {
+			t.row("  "+r.What, r.Nodes, orDash(r.Nearest))
+		}
+		t.write(b)
+	}
+	if g.Advice != "" {
+		fmt.Fprintf(b, "  Hint: %s\n", cell(g.Advice))
+	}
+}

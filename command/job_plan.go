@@ -1,0 +1,63 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/posener/complete"
+
+	"github.com/proffer/proffer/agent/spec"
+	"github.com/proffer/proffer/structs"
+)
+
+func jobPlan(e *Environment) *command {
+	c := newCommand(e, "job plan", "FILE", "Show what running a job would change").reads()
+	c.about = "Show what job run would change, which changes replace running work and which are made in place, and where it would\n" +
+		"be placed now. Nothing is changed. FILE - is the input."
+	c.min, c.max = 1, 1
+	c.predict = complete.PredictFiles("*")
+	var file jobFile
+	file.flags(c)
+	code := c.flags.Bool("exit-code", false, "exit with 10 when something would change")
+	c.run = func(ctx context.Context, args []string) error {
+		job, err := file.read(e, args[0])
+		if err != nil {
+			return err
+		}
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		plan, err := client.PlanJob(ctx, job)
+		if err != nil {
+			return err
+		}
+		var diff spec.Diff
+		if err := json.Unmarshal(plan.Diff, &diff); err != nil {
+			return structs.Errorf(structs.Internal, "diff", "%w", err)
+		}
+		err = c.show(plan, func(b *bytes.Buffer) error {
+			if diff.Kind == "" {
+				fmt.Fprintf(b, "Job %q: nothing would change (version %d).\n", job.Name, plan.Version)
+			} else {
+				b.WriteString(clean(strings.TrimRight(plan.Text, "\n")) + "\n")
+			}
+			if plan.Explanation != nil {
+				b.WriteByte('\n')
+				writeExplanation(b, plan.Explanation)
+			} else if plan.Unexplained != "" {
+				fmt.Fprintf(b, "\nWhere it would go is not known now: %s\n", clean(plan.Unexplained))
+			}
+			fmt.Fprintf(b, "\nTo run exactly this: proffer job run -check %d %s\n", plan.Version, args[0])
+			return nil
+		})
+		if err == nil && *code && diff.Kind != "" {
+			return exitCode(exitChanges)
+		}
+		return err
+	}
+	return c
+}

@@ -1,0 +1,130 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
+)
+
+func jobStatus(e *Environment) *command {
+	c := newCommand(e, "job status", "[JOB]", "List jobs, or show one").reads()
+	c.max = 1
+	c.predict = predictJobs(e)
+	every := c.flags.Bool("all", false, "show ended allocations of earlier versions too")
+	var filters listFlag
+	c.flags.Var(&filters, "filter", "only jobs for which `FIELD=VALUE` holds; also FIELD!=VALUE and FIELD~PART; may be repeated")
+	stale := c.flags.Bool("stale", false, "what the agent has will do, even when it has lost the leader")
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 {
+			jobs, _, err := api.Collect(ctx, &api.Query{Filter: filters, Stale: *stale}, client.Jobs)
+			if err != nil {
+				return err
+			}
+			return c.show(jobs, func(b *bytes.Buffer) error { writeJobs(b, jobs, time.Now()); return nil })
+		}
+		status, _, err := client.JobStatus(ctx, args[0], &api.Query{Stale: *stale})
+		if err != nil {
+			return err
+		}
+		var waiting *api.Explanation
+		for _, g := range status.Groups {
+			if g.Waiting > 0 && !c.asJSON && c.template == "" {
+				waiting, _ = client.ExplainJob(ctx, args[0], "") // the rest of the status is worth showing without
+				break
+			}
+		}
+		return c.show(status, func(b *bytes.Buffer) error { writeJobStatus(b, status, waiting, *every, time.Now()); return nil })
+	}
+	return c
+}
+
+func writeJobs(b *bytes.Buffer, jobs []*api.JobSummary, now time.Time) {
+	if len(jobs) == 0 {
+		b.WriteString("There are no jobs.\n")
+		return
+	}
+	t := newTable("JOB", "TYPE", "ROLE", "PRIORITY", "STATUS", "RUNNING", "WAITING", "AGE")
+	for _, j := range jobs {
+		running, wanted, waiting := 0, 0, 0
+		for _, g := range j.Groups {
+			running, wanted, waiting = running+g.Running, wanted+g.Wanted, waiting+g.Waiting
+		}
+		t.row(j.Name, j.Type, j.Role, j.Priority, j.Status, fmt.Sprintf("%d/%d", running, wanted), waiting, age(now, j.Submitted))
+	}
+	t.write(b)
+}
+
+func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation, every bool, now time.Time) {
+	var d details
+	d.add("Job", s.Name)
+	d.add("Type", s.Type)
+	d.add("Role", s.Role)
+	d.add("Priority", s.Priority)
+	d.add("Version", s.Version)
+	d.add("Status", s.Status)
+	d.say("Why", s.Why)
+	d.add("Submitted", age(now, s.Submitted)+" ago")
+	if !s.Ended.IsZero() {
+		d.add("Ended", age(now, s.Ended)+" ago")
+	}
+	d.write(b)
+
+	heading(b, "Groups")
+	t := newTable("GROUP", "WANTED", "WAITING", "PENDING", "RUNNING", "COMPLETE", "FAILED", "LOST")
+	for _, g := range s.Groups {
+		t.row(g.Group, g.Wanted, g.Waiting, g.Pending, g.Running, g.Complete, g.Failed, g.Lost)
+	}
+	t.write(b)
+
+	if waiting != nil {
+		for _, g := range waiting.Groups {
+			if g.Waiting > 0 {
+				heading(b, fmt.Sprintf("Why %d of group %s wait", g.Waiting, strconv.Quote(g.Group)))
+				writeReasons(b, g)
+			}
+		}
+	}
+
+	var shown []*structs.Allocation
+	for _, a := range s.Allocations {
+		if every || a.Version == s.Version || !a.Ended() {
+			shown = append(shown, a)
+		}
+	}
+	heading(b, "Allocations")
+	if len(shown) == 0 {
+		b.WriteString("none\n")
+		return
+	}
+	writeAllocs(b, shown, now)
+	if s.Truncated {
+		b.WriteString("… and older ones: proffer alloc status -job " + s.Name + "\n")
+	}
+}
+
+// writeAllocs prints a table of allocations.
+func writeAllocs(b *bytes.Buffer, allocs []*structs.Allocation, now time.Time) {
+	ids := make([]structs.AllocID, len(allocs))
+	for i, a := range allocs {
+		ids[i] = a.ID
+	}
+	short := shorten(ids)
+	t := newTable("ID", "JOB", "GROUP", "NODE", "VERSION", "WANTED", "STATUS", "AGE", "WHY")
+	for _, a := range allocs {
+		why := a.Why
+		if why == "" {
+			why = a.DesiredWhy
+		}
+		t.row(short(a.ID), a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), a.NodeName, a.Version, a.Desired, a.Status, age(now, a.Created), why)
+	}
+	t.write(b)
+}

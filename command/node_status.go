@@ -1,0 +1,181 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
+)
+
+func nodeStatus(e *Environment) *command {
+	c := newCommand(e, "node status", "[NODE]", "List nodes, or show one").reads()
+	c.about = "List nodes, or show one by its id, the beginning of it, or its name."
+	c.max = 1
+	c.predict = predictNodes(e)
+	attributes := c.flags.Bool("attributes", false, "also show attributes and meta of the node")
+	var filters listFlag
+	c.flags.Var(&filters, "filter", "only nodes for which `FIELD=VALUE` holds; also FIELD!=VALUE and FIELD~PART; may be repeated")
+	stale := c.flags.Bool("stale", false, "what the agent has will do, even when it has lost the leader")
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		if len(args) == 0 {
+			nodes, _, err := api.Collect(ctx, &api.Query{Filter: filters, Stale: *stale}, client.Nodes)
+			if err != nil {
+				return err
+			}
+			return c.show(nodes, func(b *bytes.Buffer) error { writeNodes(b, nodes, time.Now()); return nil })
+		}
+		id, err := nodeID(ctx, client, args[0])
+		if err != nil {
+			return err
+		}
+		n, _, err := client.Node(ctx, id, &api.Query{Stale: *stale})
+		if err != nil {
+			return err
+		}
+		return c.show(n, func(b *bytes.Buffer) error { writeNode(b, n, *attributes, time.Now()); return nil })
+	}
+	return c
+}
+
+// nodeID returns what the API takes for a node: given itself when it may be an id, the id of the node of that name
+// otherwise.
+func nodeID(ctx context.Context, client *api.Client, given string) (string, error) {
+	if given == "-self" || given == "self" {
+		self, err := client.Self(ctx)
+		if err != nil {
+			return "", err
+		}
+		if self.Node == "" {
+			return "", structs.Errorf(structs.NotFound, "node self", "the agent runs no client")
+		}
+		return string(self.Node), nil
+	}
+	if len(given) >= 4 && len(given) <= 32 && strings.Trim(given, "0123456789abcdef") == "" {
+		if _, _, err := client.Node(ctx, given, nil); structs.KindOf(err) != structs.NotFound {
+			return given, nil // found, or an error that the next call gives
+		}
+	}
+	nodes, _, err := api.Collect(ctx, &api.Query{Filter: []string{"name=" + given}}, client.Nodes)
+	if err != nil {
+		return "", err
+	}
+	switch len(nodes) {
+	case 1:
+		return string(nodes[0].ID), nil
+	case 0:
+		everyone, _, err := api.Collect(ctx, nil, client.Nodes)
+		if err != nil {
+			return "", err
+		}
+		var names []string
+		for _, n := range everyone {
+			names = append(names, n.Name)
+		}
+		e := structs.Errorf(structs.NotFound, fmt.Sprintf("node %q", given), "there is none of that id or name")
+		if near := structs.Nearest(given, names); near != "" {
+			return "", e.Advise("did you mean %q?", near)
+		}
+		return "", e
+	}
+	return "", structs.Errorf(structs.Invalid, fmt.Sprintf("node %q", given), "%d nodes have that name", len(nodes)).Advise("give an id")
+}
+
+// nodeState is the one word that matters most of a node.
+func nodeState(n *structs.Node) string {
+	switch {
+	case n.Status != structs.NodeReady:
+		return string(n.Status)
+	case n.Drain != nil:
+		return "draining"
+	case !n.Eligible:
+		return "ineligible"
+	}
+	return "ready"
+}
+
+func writeNodes(b *bytes.Buffer, nodes []*structs.Node, now time.Time) {
+	if len(nodes) == 0 {
+		b.WriteString("There are no nodes.\n")
+		return
+	}
+	ids := make([]structs.NodeID, len(nodes))
+	for i, n := range nodes {
+		ids[i] = n.ID
+	}
+	short := shorten(ids)
+	t := newTable("ID", "NAME", "DATACENTER", "STATUS", "SINCE", "CPU", "MEMORY", "DRIVERS", "VERSION")
+	for _, n := range nodes {
+		available := n.Available()
+		t.row(short(n.ID), n.Name, n.Datacenter, nodeState(n), age(now, n.Changed), available.CPU, available.Memory.Human(), driverNames(n), n.Version)
+	}
+	t.write(b)
+}
+
+// driverNames lists the healthy drivers.
+func driverNames(n *structs.Node) string {
+	var names []string
+	for _, name := range sortedKeys(n.Drivers) {
+		if d := n.Drivers[name]; d != nil && d.Healthy {
+			names = append(names, name)
+		}
+	}
+	return orDash(strings.Join(names, ","))
+}
+
+func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Time) {
+	var d details
+	d.add("ID", n.ID)
+	d.add("Name", n.Name)
+	d.add("Datacenter", n.Datacenter)
+	d.add("Address", n.Address)
+	d.add("Version", n.Version)
+	d.add("Status", joinNonEmpty(": ", nodeState(&n.Node), n.Reason)+", since "+age(now, n.Changed))
+	d.add("Eligible", yesNo(n.Eligible))
+	if n.Drain != nil {
+		deadline := "without a deadline"
+		if !n.Drain.Deadline.IsZero() {
+			deadline = "until " + n.Drain.Deadline.String()
+		}
+		d.add("Drain", deadline)
+	}
+	d.add("Incarnation", n.Incarnation)
+	d.add("Resources", n.Resources)
+	d.add("Reserved", n.Reserved)
+	d.add("Used", n.Used)
+	d.add("Free", n.Available().Sub(n.Used))
+	d.write(b)
+
+	heading(b, "Drivers")
+	t := newTable("DRIVER", "HEALTHY", "WHY NOT")
+	for _, name := range sortedKeys(n.Drivers) {
+		if driver := n.Drivers[name]; driver != nil {
+			t.row(name, yesNo(driver.Healthy), orDash(driver.Why))
+		}
+	}
+	t.write(b)
+	if attributes {
+		heading(b, "Attributes and meta")
+		var list details
+		for _, name := range sortedKeys(n.Attributes) {
+			list.add("attr."+name, n.Attributes[name])
+		}
+		for _, name := range sortedKeys(n.Meta) {
+			list.add("meta."+name, n.Meta[name])
+		}
+		list.write(b)
+	}
+	heading(b, "Allocations")
+	if len(n.Allocations) == 0 {
+		b.WriteString("none\n")
+		return
+	}
+	writeAllocs(b, n.Allocations, now)
+}
