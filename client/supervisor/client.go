@@ -1,58 +1,515 @@
+//go:build unix
+
 package supervisor
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/proffer/proffer/drivers"
-	"github.com/proffer/proffer/drivers/exec"
+	driver "github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
 )
 
-// Options say where the supervisor of a node is and how to start one.
-type Options struct {
-	Dir    string   // its folder: socket, table, log. Made when absent, mode 0700
-	Binary []string // program and arguments that run Main; nil: this executable with "supervisor"
-	Hide   []string // host paths that isolated tasks must not see, beside the usual ones
-	Logger *slog.Logger
+// Client is the agent's side. It reconnects, and starts a supervisor when there is none. It implements exec.Supervisor
+// and may be used from any goroutine.
+type Client struct {
+	opts Options
+
+	dialing sync.Mutex // one attempt to connect at a time
+	mu      sync.Mutex
+	conn    *link
+	closed  bool
+	started int // pid of a supervisor that this process started, until it was reaped
 }
 
-// Client is the agent's side. It reconnects, and starts a supervisor when there is none. It implements exec.Supervisor.
-type Client struct{ opts Options }
-
 // Connect reaches the supervisor in opts.Dir and starts it when absent.
-func Connect(ctx context.Context, opts Options) (*Client, error) { return &Client{opts: opts}, nil }
+func Connect(ctx context.Context, opts Options) (*Client, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.Binary == nil {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		opts.Binary = []string{self, "supervisor"}
+	}
+	dir, err := filepath.Abs(opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	opts.Dir = dir
+	c := &Client{opts: opts}
+	if _, err := c.link(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // Close ends the connection; tasks and the supervisor go on.
-func (c *Client) Close() error { return nil }
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	l := c.conn
+	c.conn = nil
+	c.mu.Unlock()
+	if l != nil {
+		l.conn.Close()
+		<-l.done
+	}
+	c.reap()
+	return nil
+}
+
+// reap collects a supervisor that this process started and that has ended.
+func (c *Client) reap() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.started == 0 {
+		return
+	}
+	if pid, err := unix.Wait4(c.started, nil, unix.WNOHANG, nil); pid == c.started || errors.Is(err, unix.ECHILD) {
+		c.started = 0
+	}
+}
+
+// link is one connection: requests go out, answers come in, in any order.
+type link struct {
+	conn    *net.UnixConn
+	version int // of the supervisor
+	pid     int
+
+	writing sync.Mutex
+	mu      sync.Mutex
+	next    uint64
+	pending map[uint64]chan *response // nil once the connection ended
+	done    chan struct{}             // closed when the reading goroutine ended
+}
+
+// link returns the connection, a new one when the last one ended.
+func (c *Client) link(ctx context.Context) (*link, error) {
+	c.dialing.Lock()
+	defer c.dialing.Unlock()
+	c.mu.Lock()
+	l, closed := c.conn, c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, structs.Errorf(structs.Unavailable, "supervisor", "the connection was closed")
+	}
+	if l != nil {
+		select {
+		case <-l.done:
+		default:
+			return l, nil
+		}
+	}
+	var err error
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if l, err = c.dial(ctx); err == nil {
+			break
+		}
+		if err := c.spawn(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		l.conn.Close()
+		<-l.done
+		return nil, structs.Errorf(structs.Unavailable, "supervisor", "the connection was closed")
+	}
+	c.conn = l
+	return l, nil
+}
+
+func (c *Client) dial(ctx context.Context) (*link, error) {
+	conn, err := dialSocket(c.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	frame, err := encode(hello{Version: Version, PID: os.Getpid()})
+	if err == nil {
+		_, err = conn.Write(frame)
+	}
+	r := bufio.NewReaderSize(conn, 16<<10)
+	var theirs hello
+	if err == nil {
+		err = decode(r, maxRequest, &theirs)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	l := &link{conn: conn, version: theirs.Version, pid: theirs.PID, pending: map[uint64]chan *response{}, done: make(chan struct{})}
+	go l.read(r)
+	return l, nil
+}
+
+// read hands answers to who waits for them, until the connection ends.
+func (l *link) read(r io.Reader) {
+	defer close(l.done)
+	for {
+		resp := new(response)
+		if decode(r, maxResponse, resp) != nil {
+			break
+		}
+		l.mu.Lock()
+		ch := l.pending[resp.ID]
+		delete(l.pending, resp.ID)
+		l.mu.Unlock()
+		if ch != nil {
+			ch <- resp // it has room for the one answer
+		}
+	}
+	l.conn.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ch := range l.pending {
+		close(ch)
+	}
+	l.pending = nil
+}
+
+var errLost = errors.New("the connection to the supervisor ended")
+
+// call sends a request and waits for its answer. errLost means that it may or may not have been done.
+func (l *link) call(ctx context.Context, req *request, files []*os.File) (*response, error) {
+	ch := make(chan *response, 1)
+	l.mu.Lock()
+	if l.pending == nil {
+		l.mu.Unlock()
+		return nil, errLost
+	}
+	l.next++
+	sent := *req
+	sent.ID = l.next
+	l.pending[sent.ID] = ch
+	l.mu.Unlock()
+	if err := l.send(&sent, files); err != nil {
+		l.mu.Lock()
+		delete(l.pending, sent.ID)
+		l.mu.Unlock()
+		return nil, err
+	}
+	select {
+	case resp, ok := <-ch:
+		if !ok {
+			return nil, errLost
+		}
+		return resp, nil
+	case <-ctx.Done():
+		l.mu.Lock()
+		delete(l.pending, sent.ID)
+		l.mu.Unlock()
+		l.send(&request{ID: sent.ID, Op: opCancel}, nil)
+		return nil, ctx.Err()
+	}
+}
+
+func (l *link) send(req *request, files []*os.File) error {
+	frame, err := encode(req)
+	if err != nil {
+		return err
+	}
+	if len(frame) > maxRequest {
+		return structs.Errorf(structs.Exhausted, "task "+req.Task, "its arguments and environment take %d bytes, more than %d", len(frame), maxRequest)
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if len(files) > 0 {
+		n, _, err := l.conn.WriteMsgUnix(frame[:1], rightsOf(files), nil)
+		if err != nil {
+			l.conn.Close()
+			return errLost
+		}
+		frame = frame[n:]
+	}
+	if _, err := l.conn.Write(frame); err != nil {
+		l.conn.Close()
+		return errLost
+	}
+	return nil
+}
+
+// do sends a request that may be repeated, on a new connection when one is lost, until ctx ends.
+func (c *Client) do(ctx context.Context, req *request) (*response, error) {
+	for {
+		l, err := c.link(ctx)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := l.call(ctx, req, nil)
+		if errors.Is(err, errLost) {
+			<-l.done
+			continue
+		}
+		return resp, failure(resp, err)
+	}
+}
+
+func failure(resp *response, err error) error {
+	if err != nil {
+		return err
+	}
+	if resp.Err != nil {
+		return resp.Err
+	}
+	return nil
+}
+
+// spawn starts a supervisor and returns when it serves. That one serves already is no error.
+func (c *Client) spawn(ctx context.Context) error {
+	c.reap()
+	fail := func(err error) error {
+		return structs.Errorf(structs.Unavailable, "supervisor", "it cannot be started: %w", err).
+			Advise("see %s", filepath.Join(c.opts.Dir, "supervisor.log"))
+	}
+	if err := os.MkdirAll(c.opts.Dir, 0o700); err != nil {
+		return fail(err)
+	}
+	path := filepath.Join(c.opts.Dir, "supervisor.log")
+	if info, err := os.Stat(path); err == nil && info.Size() > 10<<20 {
+		os.Rename(path, path+".old")
+	}
+	log, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	defer log.Close()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fail(err)
+	}
+	defer r.Close()
+	args := append([]string{}, c.opts.Binary...)
+	args = append(args, "-dir", c.opts.Dir, "-ready", "3")
+	for _, h := range c.opts.Hide {
+		args = append(args, "-hide", h)
+	}
+	if c.opts.Linger > 0 {
+		args = append(args, "-linger", c.opts.Linger.String())
+	}
+	bin, err := exec.LookPath(args[0])
+	if err != nil {
+		w.Close()
+		return fail(err)
+	}
+	cmd := &exec.Cmd{Path: bin, Args: args, Dir: "/", Stdout: log, Stderr: log, ExtraFiles: []*os.File{w},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true}}
+	err = cmd.Start()
+	w.Close()
+	if err != nil {
+		return fail(err)
+	}
+	c.mu.Lock()
+	c.started = cmd.Process.Pid
+	c.mu.Unlock()
+	cmd.Process.Release() // it outlives us; reap collects it when it does not
+	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	word, err := io.ReadAll(io.LimitReader(r, 4096))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fail(err)
+	case string(word) == readyWord || string(word) == errRuns.Error():
+		return nil
+	case len(word) == 0:
+		return fail(errors.New("it ended at once"))
+	}
+	return fail(errors.New(string(word)))
+}
 
 // Release tells the supervisor that the agent stops for good: it ends at once when it has no tasks, and with the last
 // one otherwise. Close follows.
-func (c *Client) Release(ctx context.Context) error { return nil }
+func (c *Client) Release(ctx context.Context) error {
+	l, err := c.link(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := l.call(ctx, &request{Op: opRelease}, nil)
+	if errors.Is(err, errLost) {
+		return nil
+	}
+	return failure(resp, err)
+}
 
 // Renew moves the end of the node's lease to until, in CLOCK_BOOTTIME (see Now). Fenced tasks are killed when it passes.
-func (c *Client) Renew(ctx context.Context, until time.Duration) error { return nil }
+func (c *Client) Renew(ctx context.Context, until time.Duration) error {
+	_, err := c.do(ctx, &request{Op: opRenew, Until: until})
+	return err
+}
 
-// Upgrade makes the supervisor replace itself in place by opts.Binary; tasks notice nothing.
-func (c *Client) Upgrade(ctx context.Context) error { return nil }
+// Upgrade makes the supervisor replace itself in place by opts.Binary; tasks notice nothing. It returns when the new one
+// answers.
+func (c *Client) Upgrade(ctx context.Context) error {
+	bin, err := exec.LookPath(c.opts.Binary[0])
+	if err != nil {
+		return err
+	}
+	l, err := c.link(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := l.call(ctx, &request{Op: opUpgrade, Args: append([]string{bin}, c.opts.Binary[1:]...)}, nil)
+	if !errors.Is(err, errLost) {
+		return failure(resp, err)
+	}
+	<-l.done
+	_, err = c.link(ctx)
+	return err
+}
+
+// PID returns the supervisor's process id, for messages and tests.
+func (c *Client) PID(ctx context.Context) (int, error) {
+	l, err := c.link(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return l.pid, nil
+}
+
+// Version returns the protocol version of the supervisor that runs. When it is not Version, Upgrade it.
+func (c *Client) Version(ctx context.Context) (int, error) {
+	l, err := c.link(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return l.version, nil
+}
+
+// Features says what the host lets the supervisor do.
+func (c *Client) Features(ctx context.Context) (*driver.Features, error) {
+	resp, err := c.do(ctx, &request{Op: opFeatures})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Features, nil
+}
 
 // List returns all tasks that the supervisor knows, ended ones that were not forgotten included.
-func (c *Client) List(ctx context.Context) ([]*exec.Status, error) { return nil, nil }
+func (c *Client) List(ctx context.Context) ([]*driver.Status, error) {
+	resp, err := c.do(ctx, &request{Op: opList})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Tasks, nil
+}
 
-func (c *Client) Start(ctx context.Context, launch *exec.Launch) (*exec.Status, error) {
-	return nil, nil
+// Start starts a task and returns once its program runs. When the connection is lost in between, it finds out whether
+// the task was started.
+func (c *Client) Start(ctx context.Context, launch *driver.Launch) (*driver.Status, error) {
+	for again := false; ; again = true {
+		l, err := c.link(ctx)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := l.call(ctx, &request{Op: opStart, Launch: launch}, nil)
+		if errors.Is(err, errLost) {
+			<-l.done
+			continue
+		}
+		err = failure(resp, err)
+		if again && structs.KindOf(err) == structs.Conflict {
+			return c.Status(ctx, launch.ID) // the first attempt did it
+		}
+		if err != nil {
+			return nil, err
+		}
+		return one(resp)
+	}
 }
-func (c *Client) Status(ctx context.Context, id string) (*exec.Status, error) { return nil, nil }
+
+func one(resp *response) (*driver.Status, error) {
+	if len(resp.Tasks) != 1 {
+		return nil, structs.Errorf(structs.Internal, "supervisor", "it answered with %d tasks", len(resp.Tasks))
+	}
+	return resp.Tasks[0], nil
+}
+
+// Status returns what is known of a task.
+func (c *Client) Status(ctx context.Context, id string) (*driver.Status, error) {
+	resp, err := c.do(ctx, &request{Op: opStatus, Task: id})
+	if err != nil {
+		return nil, err
+	}
+	return one(resp)
+}
+
+// Wait returns when the task ended.
 func (c *Client) Wait(ctx context.Context, id string) (drivers.Exit, error) {
-	return drivers.Exit{}, nil
+	resp, err := c.do(ctx, &request{Op: opWait, Task: id})
+	if err != nil {
+		return drivers.Exit{}, err
+	}
+	return *resp.Exit, nil
 }
-func (c *Client) Signal(ctx context.Context, id string, signal int) error { return nil }
+
+// Signal sends a signal to the task's program.
+func (c *Client) Signal(ctx context.Context, id string, signal int) error {
+	_, err := c.do(ctx, &request{Op: opSignal, Task: id, Signal: signal})
+	return err
+}
+
+// Stop sends signal, waits grace, kills what is left, and returns when nothing is left. The supervisor goes on with it
+// when ctx ends.
 func (c *Client) Stop(ctx context.Context, id string, signal int, grace time.Duration) error {
-	return nil
+	_, err := c.do(ctx, &request{Op: opStop, Task: id, Signal: signal, Grace: grace})
+	return err
 }
+
+// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. The
+// command is killed when ctx or the connection ends.
 func (c *Client) Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error) {
-	return drivers.Exit{}, nil
+	l, err := c.link(ctx)
+	if err != nil {
+		return drivers.Exit{}, err
+	}
+	resp, err := l.call(ctx, &request{Op: opExec, Task: id, Args: args, TTY: tty}, stdio[:])
+	if errors.Is(err, errLost) {
+		return drivers.Exit{}, structs.Errorf(structs.Unknown, "exec", "%w while the command ran", err)
+	}
+	if err = failure(resp, err); err != nil {
+		return drivers.Exit{}, err
+	}
+	return *resp.Exit, nil
 }
-func (c *Client) Stats(ctx context.Context, id string) (*drivers.Stats, error) { return nil, nil }
-func (c *Client) Forget(ctx context.Context, id string) error                  { return nil }
+
+// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
+func (c *Client) Stats(ctx context.Context, id string) (*drivers.Stats, error) {
+	resp, err := c.do(ctx, &request{Op: opStats, Task: id})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Stats, nil
+}
+
+// Forget removes an ended task's cgroups and record. Unknown tasks are no error.
+func (c *Client) Forget(ctx context.Context, id string) error {
+	_, err := c.do(ctx, &request{Op: opForget, Task: id})
+	return err
+}
+
+var _ driver.Supervisor = (*Client)(nil)

@@ -3,38 +3,185 @@ package exec
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
+// defaultPids bounds the processes and threads of a task that does not say pids itself, so that a fork bomb stays its own.
+const defaultPids = 4096
+
 // Options are the node's configuration of the driver.
 type Options struct {
 	AllowNone bool // tasks may ask for isolation = "none"
-	Logger    *slog.Logger
+	// DefaultNone runs tasks that do not ask for an isolation without it where full isolation is impossible: a dev agent
+	// without root. It implies AllowNone.
+	DefaultNone bool
+	Logger      *slog.Logger
 }
 
 // Driver runs programs in isolation. It implements drivers.Driver.
 type Driver struct {
-	sup  Supervisor
-	opts Options
+	sup   Supervisor
+	opts  Options
+	users users
 }
 
+var _ drivers.Driver = (*Driver)(nil)
+
 // New makes the driver over the node's supervisor.
-func New(sup Supervisor, opts Options) *Driver { return &Driver{sup: sup, opts: opts} }
+func New(sup Supervisor, opts Options) *Driver {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	opts.AllowNone = opts.AllowNone || opts.DefaultNone
+	return &Driver{sup: sup, opts: opts}
+}
 
 // Name is "exec".
 func (d *Driver) Name() string { return "exec" }
 
-// Validate checks a task's config. It needs no node and no Driver made by New: (*Driver)(nil).Validate works.
-func (d *Driver) Validate(object string, config map[string]any) error { return nil }
+// Validate checks a task's config. It needs no node: (*Driver)(nil).Validate works.
+func (d *Driver) Validate(object string, config map[string]any) error {
+	_, err := parse(object, config)
+	return err
+}
 
-func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver { return nil }
+// Fingerprint asks the supervisor what the host can do.
+func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
+	f, err := d.sup.Features(ctx)
+	if err != nil {
+		return &structs.Driver{Why: err.Error()}
+	}
+	attrs := map[string]string{
+		"isolation.full": strconv.FormatBool(f.Full),
+		"isolation.none": strconv.FormatBool(d.opts.AllowNone),
+	}
+	if f.Cgroups > 0 {
+		attrs["cgroups"] = strconv.Itoa(f.Cgroups)
+	}
+	if f.Lacks != "" {
+		attrs["limits.missing"] = f.Lacks
+	}
+	if !f.Full {
+		attrs["isolation.missing"] = f.Why
+		if !d.opts.AllowNone {
+			return &structs.Driver{Why: "isolated tasks cannot be started here: " + f.Why, Attributes: attrs}
+		}
+	}
+	return &structs.Driver{Healthy: true, Attributes: attrs}
+}
 
+// Start starts a task and returns once its program runs. The folders local, secrets and tmp of the task are made when
+// they are not there, and given to its user.
 func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, error) {
-	return nil, nil
+	launch, err := d.launch(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := d.sup.Start(ctx, launch); err != nil {
+		return nil, err
+	}
+	return d.task(spec), nil
 }
 
+// Recover finds a task by the ID of its spec; it needs no handle.
 func (d *Driver) Recover(ctx context.Context, spec *drivers.Spec, handle []byte) (drivers.Task, error) {
-	return nil, nil
+	if _, err := d.sup.Status(ctx, spec.ID); err != nil {
+		return nil, err
+	}
+	return d.task(spec), nil
 }
+
+// launch resolves everything that the supervisor needs.
+func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error) {
+	object := "task " + spec.ID
+	c, err := parse(object+".config", spec.Task.Config)
+	if err != nil {
+		return nil, err
+	}
+	full, err := d.isolation(ctx, object, c)
+	if err != nil {
+		return nil, err
+	}
+	l := &Launch{
+		ID: spec.ID, Program: c.command, Args: c.args, Env: spec.Env, Full: full, Network: c.network == networkNone,
+		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
+		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
+		Pids: defaultPids, Fenced: spec.Fence != nil,
+	}
+	if c.pids > 0 {
+		l.Pids = c.pids
+	}
+	if l.Host, err = os.Hostname(); err != nil || len(l.Host) > 63 {
+		l.Host = "proffer"
+	}
+	if logs := spec.Task.Logs; logs != nil {
+		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()
+	}
+	who, err := d.users.find(object, spec.User)
+	if err != nil {
+		return nil, err
+	}
+	l.UID, l.GID, l.Groups = who.uid, who.gid, who.groups
+	return l, prepare(object, l)
+}
+
+// isolation decides between full and none.
+func (d *Driver) isolation(ctx context.Context, object string, c *config) (full bool, err error) {
+	if c.isolation == isolationNone {
+		if !d.opts.AllowNone {
+			return false, structs.Errorf(structs.Forbidden, object, `this node does not allow isolation = "none"`).
+				Advise("leave it out, or allow it in the node's configuration of the exec driver")
+		}
+		return false, nil
+	}
+	if c.isolation == "" && d.opts.DefaultNone {
+		f, err := d.sup.Features(ctx)
+		if err != nil {
+			return false, err
+		}
+		return f.Full, nil
+	}
+	return true, nil // the supervisor says why not when it cannot
+}
+
+// prepare makes the folders of the task.
+func prepare(object string, l *Launch) error {
+	for _, dir := range []struct {
+		path string
+		mode os.FileMode
+	}{
+		{filepath.Join(l.TaskDir, "local"), 0o755}, {filepath.Join(l.TaskDir, "secrets"), 0o700}, {filepath.Join(l.TaskDir, "tmp"), 0o1777},
+		{l.AllocDir, 0o777},
+	} {
+		mode := dir.mode & 0o777
+		if dir.mode&0o1000 != 0 {
+			mode |= os.ModeSticky
+		}
+		err := os.Mkdir(dir.path, mode.Perm())
+		if os.IsNotExist(err) {
+			err = os.MkdirAll(dir.path, mode.Perm())
+		}
+		switch {
+		case err == nil:
+			err = os.Chmod(dir.path, mode)
+		case os.IsExist(err):
+			err = nil
+		}
+		if err == nil && dir.path != l.AllocDir {
+			err = own(dir.path, l)
+		}
+		if err != nil {
+			return structs.Errorf(structs.Unavailable, object, "prepare its folder: %w", err)
+		}
+	}
+	return nil
+}
+
+// hostHasIDs reports whether user ids mean anything here and may be changed.
+func hostHasIDs() bool { return runtime.GOOS != "windows" && os.Geteuid() == 0 }

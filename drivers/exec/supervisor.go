@@ -12,6 +12,8 @@ import (
 // Supervisor is the process of the node whose children the tasks are. supervisor.Client implements it. Errors have
 // kinds: NotFound for a task that it does not know, Unavailable when it cannot be reached.
 type Supervisor interface {
+	// Features says what the host lets it do.
+	Features(ctx context.Context) (*Features, error)
 	// Start starts a task and returns once its program runs. A task of that ID that is known already is Conflict.
 	Start(ctx context.Context, launch *Launch) (*Status, error)
 	// Status returns what is known of a task.
@@ -70,4 +72,13 @@ type Status struct {
 	Started structs.Time
 	Ended   structs.Time  // 0 while it runs
 	Exit    *drivers.Exit // once it ended
+}
+
+// Features is what a supervisor can do on its host.
+type Features struct {
+	Full    bool   // isolated tasks can be started
+	Why     string // why not
+	Root    bool   // it may change users
+	Cgroups int    // version that tasks are limited by, 0: none
+	Lacks   string // why not, or which controllers are missing
 }

@@ -1,0 +1,107 @@
+package supervisor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/hashicorp/go-msgpack/v2/codec"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+// Version is that of the protocol on the socket. Both sides send a hello first; an agent that is newer than the running
+// supervisor upgrades it, see Client.Upgrade, so only `upgrade` must never change.
+const Version = 1
+
+// Bounds of a frame, in bytes. A list of many tasks is the largest.
+const (
+	maxRequest  = 1 << 20
+	maxResponse = 64 << 20
+	maxPending  = 8192 // requests of one connection
+)
+
+type hello struct {
+	Version int
+	PID     int
+}
+
+// Operations.
+const (
+	opCancel   = "cancel" // of the request with this ID; it has no answer
+	opFeatures = "features"
+	opStart    = "start"
+	opList     = "list"
+	opStatus   = "status"
+	opWait     = "wait"
+	opSignal   = "signal"
+	opStop     = "stop"
+	opExec     = "exec" // three descriptors travel with it: stdin, stdout, stderr
+	opStats    = "stats"
+	opForget   = "forget"
+	opRenew    = "renew"
+	opRelease  = "release"
+	opUpgrade  = "upgrade"
+)
+
+type request struct {
+	ID     uint64
+	Op     string
+	Task   string        `codec:",omitempty"`
+	Launch *exec.Launch  `codec:",omitempty"`
+	Signal int           `codec:",omitempty"`
+	Grace  time.Duration `codec:",omitempty"`
+	Until  time.Duration `codec:",omitempty"`
+	Args   []string      `codec:",omitempty"` // of exec; of upgrade: the binary and its arguments
+	TTY    bool          `codec:",omitempty"`
+}
+
+type response struct {
+	ID       uint64
+	Err      *structs.Error `codec:",omitempty"`
+	Tasks    []*exec.Status `codec:",omitempty"`
+	Exit     *drivers.Exit  `codec:",omitempty"`
+	Stats    *drivers.Stats `codec:",omitempty"`
+	Features *exec.Features `codec:",omitempty"`
+}
+
+var handle = func() *codec.MsgpackHandle {
+	h := &codec.MsgpackHandle{WriteExt: true}
+	h.RawToString = true
+	return h
+}()
+
+// encode returns a frame: four bytes of length, then msgpack.
+func encode(v any) ([]byte, error) {
+	b := make([]byte, 4, 512)
+	body := b[4:]
+	if err := codec.NewEncoderBytes(&body, handle).Encode(v); err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	b = append(b[:4], body...)
+	binary.BigEndian.PutUint32(b, uint32(len(body)))
+	return b, nil
+}
+
+// decode reads one frame of at most limit bytes.
+func decode(r io.Reader, limit int, v any) error {
+	var n [4]byte
+	if _, err := io.ReadFull(r, n[:]); err != nil {
+		return err
+	}
+	size := int(binary.BigEndian.Uint32(n[:]))
+	if size > limit {
+		return structs.Errorf(structs.Exhausted, "supervisor", "a message of %d bytes is larger than %d", size, limit)
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(r, b); err != nil {
+		return err
+	}
+	if err := codec.NewDecoderBytes(b, handle).Decode(v); err != nil {
+		return fmt.Errorf("decode: %w", err)
+	}
+	return nil
+}

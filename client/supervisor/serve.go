@@ -1,0 +1,264 @@
+//go:build unix
+
+package supervisor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+// serve answers one connection until it ends. Each request has its goroutine, so a long wait delays nothing.
+func (s *server) serve(ctx context.Context, c *net.UnixConn) {
+	if err := allowed(c); err != nil {
+		s.log.Warn("a connection was refused", "err", err)
+		return
+	}
+	files := &fileReader{conn: c}
+	in := bufio.NewReader(files)
+	defer files.close()
+	var theirs hello
+	if err := decode(in, maxRequest, &theirs); err != nil {
+		return
+	}
+	var writing sync.Mutex
+	send := func(v any) {
+		frame, err := encode(v)
+		if err != nil {
+			s.log.Error("an answer cannot be encoded", "err", err)
+			c.Close()
+			return
+		}
+		writing.Lock()
+		defer writing.Unlock()
+		if _, err := c.Write(frame); err != nil {
+			c.Close()
+		}
+	}
+	send(hello{Version: Version, PID: os.Getpid()})
+
+	ctx, cancel := context.WithCancel(ctx)
+	var requests sync.WaitGroup
+	defer requests.Wait()
+	defer cancel()
+	var mu sync.Mutex
+	pending := map[uint64]context.CancelFunc{}
+	for {
+		req := new(request)
+		if err := decode(in, maxRequest, req); err != nil {
+			return
+		}
+		if req.Op == opCancel {
+			mu.Lock()
+			if cancel := pending[req.ID]; cancel != nil {
+				cancel()
+			}
+			mu.Unlock()
+			continue
+		}
+		var stdio []*os.File
+		if req.Op == opExec {
+			stdio = files.take(3)
+		}
+		if theirs.Version != Version && req.Op != opUpgrade {
+			send(response{ID: req.ID, Err: structs.Errorf(structs.Unavailable, "supervisor",
+				"it speaks protocol version %d, and the agent %d", Version, theirs.Version)})
+			continue
+		}
+		mu.Lock()
+		full := len(pending) >= maxPending
+		reqCtx, done := context.WithCancel(ctx)
+		if !full {
+			pending[req.ID] = done
+		}
+		mu.Unlock()
+		if full {
+			done()
+			send(response{ID: req.ID, Err: structs.Errorf(structs.Exhausted, "supervisor", "%d requests are under way", maxPending)})
+			continue
+		}
+		requests.Go(func() {
+			resp := &response{ID: req.ID}
+			if err := s.answer(reqCtx, req, stdio, resp); err != nil {
+				resp.Err = structs.AsError(err)
+			}
+			for _, f := range stdio {
+				f.Close()
+			}
+			done()
+			mu.Lock()
+			delete(pending, req.ID)
+			mu.Unlock()
+			send(resp)
+		})
+	}
+}
+
+// answer does what a request asks for.
+func (s *server) answer(ctx context.Context, req *request, files []*os.File, resp *response) error {
+	switch req.Op {
+	case opFeatures:
+		resp.Features = s.host.features()
+		return nil
+	case opList:
+		resp.Tasks = s.list()
+		return nil
+	case opStart:
+		status, err := s.start(ctx, req.Launch)
+		if err == nil {
+			resp.Tasks = []*exec.Status{status}
+		}
+		return err
+	case opForget:
+		return s.forget(ctx, req.Task)
+	case opRenew:
+		return s.renew(req.Until)
+	case opRelease:
+		s.mu.Lock()
+		s.released = true
+		s.mu.Unlock()
+		s.poke()
+		return nil
+	case opUpgrade:
+		return s.upgrade(req.Args)
+	}
+	t, err := s.find(ctx, req.Task)
+	if err != nil {
+		return err
+	}
+	switch req.Op {
+	case opStatus:
+		s.mu.Lock()
+		resp.Tasks = []*exec.Status{t.rec.status()}
+		s.mu.Unlock()
+		return nil
+	case opWait:
+		select {
+		case <-t.ended:
+			resp.Exit = t.rec.Exit
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case opSignal:
+		if !t.running() || t.proc == nil {
+			return structs.Errorf(structs.Conflict, "task "+req.Task, "it has ended")
+		}
+		return s.host.signal(t.proc, req.Signal)
+	case opStop:
+		stopped := make(chan struct{})
+		s.work.Go(func() {
+			defer close(stopped)
+			s.stop(t, req.Signal, req.Grace)
+		})
+		select {
+		case <-stopped:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case opStats:
+		resp.Stats, err = s.host.stats(t.rec)
+		return err
+	case opExec:
+		if len(files) != 3 {
+			return structs.Errorf(structs.Invalid, "exec", "three descriptors must come along")
+		}
+		if !t.running() || t.proc == nil {
+			return structs.Errorf(structs.Conflict, "task "+req.Task, "it has ended")
+		}
+		exit, err := s.enter(ctx, t, req, files)
+		resp.Exit = &exit
+		return err
+	}
+	return structs.Errorf(structs.Invalid, "supervisor", "it does not know the operation %q", req.Op)
+}
+
+// enter runs a command in a task until it ends. When ctx ends first, the command is killed.
+func (s *server) enter(ctx context.Context, t *task, req *request, files []*os.File) (drivers.Exit, error) {
+	s.world.RLock()
+	proc, err := s.host.enter(ctx, t, req.Args, req.TTY, files)
+	s.world.RUnlock()
+	for i := range files { // so that the other ends see the end of the command
+		files[i].Close()
+	}
+	if err != nil {
+		var missing *notFound
+		if errors.As(err, &missing) {
+			return drivers.Exit{Code: missing.code, Why: missing.Error()}, nil
+		}
+		return drivers.Exit{}, err
+	}
+	defer proc.close()
+	stop := context.AfterFunc(ctx, func() { s.host.killCommand(proc) })
+	defer stop()
+	o := proc.wait()
+	if ctx.Err() != nil {
+		return drivers.Exit{}, ctx.Err()
+	}
+	return o.exit(), nil
+}
+
+// notFound is a program that cannot be run: code 127 when it is not there, 126 otherwise, as shells have it.
+type notFound struct {
+	code int
+	err  *structs.Error
+}
+
+func (n *notFound) Error() string { return n.err.Error() }
+func (n *notFound) Unwrap() error { return n.err }
+
+// fileReader reads a connection and keeps the descriptors that come with the bytes, in their order.
+type fileReader struct {
+	conn  *net.UnixConn
+	files []*os.File
+}
+
+const maxFiles = 64 // that a peer may send without asking for anything with them
+
+func (r *fileReader) Read(p []byte) (int, error) {
+	oob := make([]byte, syscall.CmsgSpace(4*8))
+	n, oobn, flags, _, err := r.conn.ReadMsgUnix(p, oob)
+	if oobn > 0 {
+		msgs, perr := syscall.ParseSocketControlMessage(oob[:oobn])
+		if perr == nil {
+			for _, m := range msgs {
+				fds, _ := syscall.ParseUnixRights(&m)
+				for _, fd := range fds {
+					unix.CloseOnExec(fd)
+					r.files = append(r.files, os.NewFile(uintptr(fd), "stdio"))
+				}
+			}
+		}
+		if len(r.files) > maxFiles || flags&unix.MSG_CTRUNC != 0 {
+			return 0, errors.New("too many descriptors")
+		}
+	}
+	if n == 0 && err == nil && len(p) > 0 {
+		return 0, net.ErrClosed
+	}
+	return n, err
+}
+
+func (r *fileReader) take(n int) []*os.File {
+	n = min(n, len(r.files))
+	files := r.files[:n:n]
+	r.files = r.files[n:]
+	return files
+}
+
+func (r *fileReader) close() {
+	for _, f := range r.files {
+		f.Close()
+	}
+}

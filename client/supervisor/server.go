@@ -1,0 +1,531 @@
+//go:build unix
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/proffer/proffer/client/logs"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+// server is the supervisor process.
+type server struct {
+	dir    string
+	hide   []string
+	linger time.Duration // how long it stays without tasks and connections
+	log    *slog.Logger
+	host   *host
+	lanes  chan struct{} // bounds starts under way: more of them only contend for the kernel's locks
+
+	// world is held for reading while something changes that a replacement in place must not cut in two (a start, a
+	// request, a read from a pipe and its write to a file), and for writing during the replacement.
+	world sync.RWMutex
+
+	mu       sync.Mutex
+	table    *table
+	tasks    map[string]*task
+	seq      uint64
+	slots    []uint32 // free ones
+	topSlot  uint32   // highest in use
+	conns    map[*net.UnixConn]bool
+	released bool     // the agent has stopped for good
+	lock     *os.File // held while we are the supervisor of dir
+	listener *net.UnixListener
+	changed  chan struct{} // has a value after conns, tasks or released changed
+
+	work sync.WaitGroup // of waiters, pumps, connections
+}
+
+// task is a task that the supervisor knows.
+type task struct {
+	rec *record // guarded by server.mu once started is closed
+	out *logs.Writer
+	err *logs.Writer
+
+	started chan struct{} // closed when the start succeeded or failed
+	proc    *process      // set before started is closed, nil when the start failed
+	ended   chan struct{} // closed when rec.Exit is set
+	cleaned chan struct{} // closed when nothing is left on the host
+	fenced  bool          // killed because the lease ended; guarded by server.mu
+}
+
+func newTask(rec *record) *task {
+	l := rec.Launch
+	limits := logs.Limits{MaxFiles: l.LogFiles, MaxFileSize: l.LogFileSize, MaxAge: l.LogAge}
+	return &task{
+		rec:     rec,
+		out:     logs.NewWriter(l.LogDir, l.LogName, logs.Stdout, limits),
+		err:     logs.NewWriter(l.LogDir, l.LogName, logs.Stderr, limits),
+		started: make(chan struct{}), ended: make(chan struct{}), cleaned: make(chan struct{}),
+	}
+}
+
+// outcome is how a process ended, as the host learned it.
+type outcome struct {
+	code, signal int
+	fence        bool // its stage ended it because the lease passed
+	lost         bool // nobody knows
+}
+
+func (o outcome) exit() drivers.Exit {
+	switch {
+	case o.lost:
+		return drivers.Exit{Code: -1, Why: "it ended while no supervisor ran, and nothing wrote down how"}
+	case o.signal != 0:
+		return drivers.Exit{Code: 128 + o.signal, Signal: o.signal}
+	}
+	return drivers.Exit{Code: o.code}
+}
+
+// open prepares a server in dir: the table, the host, the tasks that are still there. given are descriptors that a
+// predecessor handed over.
+func open(dir string, hide []string, linger time.Duration, log *slog.Logger, given *handover) (*server, error) {
+	s := &server{
+		dir: dir, hide: hide, linger: linger, log: log, tasks: map[string]*task{}, conns: map[*net.UnixConn]bool{},
+		lanes: make(chan struct{}, 2*runtime.NumCPU()), changed: make(chan struct{}, 1),
+		seq: uint64(time.Now().UnixNano()),
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, fmt.Errorf("read the id of this boot: %w", err)
+	}
+	var fresh bool
+	if s.table, fresh, err = openTable(filepath.Join(dir, "table"), boot); err != nil {
+		return nil, err
+	}
+	if s.host, err = openHost(s, fresh, given); err != nil {
+		s.table.close()
+		return nil, err
+	}
+	used := map[uint32]bool{}
+	for _, rec := range s.table.live {
+		used[rec.Slot] = true
+		s.topSlot, s.seq = max(s.topSlot, rec.Slot), max(s.seq, rec.Seq)
+	}
+	for n := uint32(1); n <= s.topSlot; n++ {
+		if !used[n] {
+			s.slots = append(s.slots, n)
+		}
+	}
+	for _, rec := range s.table.live {
+		s.adopt(rec, given)
+	}
+	s.host.sweep(s.table.live)
+	return s, nil
+}
+
+// adopt takes over a task of the table.
+func (s *server) adopt(rec *record, given *handover) {
+	t := newTask(rec)
+	close(t.started)
+	s.tasks[rec.Launch.ID] = t
+	if rec.Exit != nil {
+		close(t.ended)
+		close(t.cleaned)
+		return
+	}
+	proc, out, err, exit := s.host.adopt(rec, given)
+	if proc == nil {
+		s.log.Warn("a task ended while no supervisor ran", "task", rec.Launch.ID, "code", exit.Code, "why", exit.Why)
+		if exit.Code != 0 && exit.Why == "" {
+			s.explain(t, outcome{}, &exit)
+		}
+		s.finish(t, exit)
+		s.work.Go(func() { s.clean(t) })
+		return
+	}
+	t.proc = proc
+	s.hold(t, out, err)
+}
+
+// start starts a task. It returns once the program runs.
+func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error) {
+	if l == nil || l.ID == "" || l.Program == "" || l.LogDir == "" || l.LogName == "" {
+		return nil, structs.Errorf(structs.Invalid, "task", "id, program, or log folder is missing")
+	}
+	select {
+	case s.lanes <- struct{}{}:
+		defer func() { <-s.lanes }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s.world.RLock()
+	defer s.world.RUnlock()
+	t, err := s.reserve(l)
+	if err != nil {
+		return nil, err
+	}
+	proc, out, errs, err := s.host.start(ctx, t.rec)
+	s.mu.Lock()
+	if err != nil {
+		s.drop(t)
+		close(t.started)
+		s.mu.Unlock()
+		return nil, err
+	}
+	t.proc = proc
+	change := &change{Seq: t.rec.Seq, PID: proc.pid, Birth: proc.birth(), Started: structs.At(time.Now())}
+	if err := s.table.change(change); err != nil {
+		s.log.Error("a start could not be written down", "task", l.ID, "err", err)
+	}
+	status := t.rec.status()
+	close(t.started)
+	s.mu.Unlock()
+	s.hold(t, out, errs)
+	return status, nil
+}
+
+// reserve gives a new task its number and writes the intent down.
+func (s *server) reserve(l *exec.Launch) (*task, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tasks[l.ID] != nil {
+		return nil, structs.Errorf(structs.Conflict, "task "+l.ID, "it was started already")
+	}
+	if l.Fenced && s.host.lease() <= Now() {
+		return nil, structs.Errorf(structs.Unavailable, "task "+l.ID, "the node has no lease, and the task may only run under one").
+			Advise("it starts when the node reaches a server")
+	}
+	s.seq++
+	rec := &record{Launch: l, Seq: s.seq, Cgroup: s.host.cgroupName(s.seq)}
+	if n := len(s.slots); n > 0 {
+		rec.Slot, s.slots = s.slots[n-1], s.slots[:n-1]
+	} else {
+		s.topSlot++
+		rec.Slot = s.topSlot
+	}
+	t := newTask(rec)
+	if err := s.table.put(rec); err != nil {
+		s.slots = append(s.slots, rec.Slot)
+		return nil, err
+	}
+	s.tasks[l.ID] = t
+	return t, nil
+}
+
+// drop removes a task that has no process. s.mu is held.
+func (s *server) drop(t *task) {
+	delete(s.tasks, t.rec.Launch.ID)
+	s.slots = append(s.slots, t.rec.Slot)
+	if err := s.table.delete(t.rec.Seq); err != nil {
+		s.log.Error("a removal could not be written down", "task", t.rec.Launch.ID, "err", err)
+	}
+	s.poke()
+}
+
+// hold watches a running task from now on: its output and its end.
+func (s *server) hold(t *task, out, err *os.File) {
+	var pumps sync.WaitGroup
+	t.proc.out, t.proc.err = out, err
+	for _, p := range []struct {
+		from *os.File
+		to   *logs.Writer
+	}{{out, t.out}, {err, t.err}} {
+		if p.from != nil {
+			pumps.Add(1)
+			s.work.Go(func() {
+				defer pumps.Done()
+				s.pump(p.from, p.to)
+			})
+		}
+	}
+	s.work.Go(func() {
+		o := t.proc.wait()
+		// What the task wrote is in the pipes, and nobody writes any more. A descriptor that it passed to somebody outside
+		// does not hold us: once a pipe is empty for a second, that is all.
+		for _, f := range []*os.File{out, err} {
+			if f != nil {
+				f.SetReadDeadline(time.Now().Add(time.Second))
+			}
+		}
+		pumps.Wait()
+		s.world.RLock()
+		defer s.world.RUnlock()
+		exit := o.exit()
+		if exit.Code != 0 {
+			s.explain(t, o, &exit)
+		}
+		s.finish(t, exit)
+		s.clean(t)
+	})
+}
+
+// explain adds what the status alone does not say.
+func (s *server) explain(t *task, o outcome, exit *drivers.Exit) {
+	s.mu.Lock()
+	fenced := t.fenced || o.fence
+	s.mu.Unlock()
+	kills := s.host.oomKills(t.rec)
+	switch {
+	case fenced:
+		exit.Why = "the node's lease ended, and the task may only run under one"
+	case kills > 0 && (exit.Code == 137 || exit.Signal == 9):
+		exit.OOM = true
+		exit.Why = fmt.Sprintf("the kernel killed it for using more than its memory limit of %v", t.rec.Launch.Memory)
+	case kills > 0:
+		exit.Why = fmt.Sprintf("the kernel killed %d of its processes for using more than its memory limit of %v", kills, t.rec.Launch.Memory)
+	}
+}
+
+// finish records the end.
+func (s *server) finish(t *task, exit drivers.Exit) {
+	t.out.Close()
+	t.err.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.table.change(&change{Seq: t.rec.Seq, Ended: structs.At(time.Now()), Exit: &exit}); err != nil {
+		s.log.Error("an end could not be written down", "task", t.rec.Launch.ID, "err", err)
+	}
+	close(t.ended)
+	s.poke()
+}
+
+// clean removes what an ended task left on the host.
+func (s *server) clean(t *task) {
+	if err := s.host.clean(t.rec); err != nil {
+		s.log.Error("an ended task left something behind", "task", t.rec.Launch.ID, "err", err)
+	}
+	if t.proc != nil {
+		t.proc.close()
+	}
+	close(t.cleaned)
+}
+
+// find returns a task that has been started.
+func (s *server) find(ctx context.Context, id string) (*task, error) {
+	s.mu.Lock()
+	t := s.tasks[id]
+	s.mu.Unlock()
+	if t != nil {
+		select {
+		case <-t.started:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		s.mu.Lock()
+		t = s.tasks[id] // the start may have failed
+		s.mu.Unlock()
+	}
+	if t == nil {
+		return nil, structs.Errorf(structs.NotFound, "task "+id, "the supervisor does not know it")
+	}
+	return t, nil
+}
+
+func (r *record) status() *exec.Status {
+	return &exec.Status{ID: r.Launch.ID, PID: r.PID, Started: r.Started, Ended: r.Ended, Exit: r.Exit}
+}
+
+func (s *server) list() []*exec.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*exec.Status, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		select {
+		case <-t.started:
+			all = append(all, t.rec.status())
+		default:
+		}
+	}
+	return all
+}
+
+// running reports whether the task has not ended. A task whose start is under way is running.
+func (t *task) running() bool {
+	select {
+	case <-t.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop ends a task. It goes on when whoever asked for it is gone.
+func (s *server) stop(t *task, signal int, grace time.Duration) {
+	if t.running() && t.proc != nil {
+		if grace > 0 {
+			s.host.signal(t.proc, signal)
+			timer := time.NewTimer(grace)
+			select {
+			case <-t.ended:
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+		if t.running() {
+			s.host.kill(t)
+		}
+	}
+	<-t.ended
+	<-t.cleaned
+}
+
+func (s *server) forget(ctx context.Context, id string) error {
+	t, err := s.find(ctx, id)
+	if structs.KindOf(err) == structs.NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if t.running() {
+		return structs.Errorf(structs.Conflict, "task "+id, "it runs").Advise("stop it first")
+	}
+	select {
+	case <-t.cleaned:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tasks[id] == t {
+		s.drop(t)
+	}
+	return nil
+}
+
+func (s *server) renew(until time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.host.renew(until)
+}
+
+// fence kills the fenced tasks if the lease has ended.
+func (s *server) fence() {
+	s.mu.Lock()
+	var doomed []*task
+	if s.host.lease() <= Now() {
+		for _, t := range s.tasks {
+			select {
+			case <-t.started:
+				if t.rec.Launch.Fenced && t.running() && t.proc != nil {
+					t.fenced = true
+					doomed = append(doomed, t)
+				}
+			default: // its stage looks at the lease before the program starts to matter
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range doomed {
+		s.log.Warn("the lease ended", "task", t.rec.Launch.ID)
+		s.work.Go(func() { s.host.kill(t) })
+	}
+}
+
+// poke makes run look whether there is still something to do.
+func (s *server) poke() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// idle reports that no task runs and, unless the agent has left for good, that nobody is connected.
+func (s *server) idle() (nothing, now bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		if t.running() {
+			return false, false
+		}
+	}
+	return s.released || len(s.conns) == 0, s.released
+}
+
+// run serves until there is nothing to do any more, or ctx ends.
+func (s *server) run(ctx context.Context, l *net.UnixListener) error {
+	s.listener = l
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var accept sync.WaitGroup
+	accept.Go(func() { s.accept(ctx) })
+	stopFence := s.host.watchLease(s.fence)
+	sweep := time.NewTicker(time.Minute)
+	defer sweep.Stop()
+	lonely := time.NewTimer(s.linger)
+	defer lonely.Stop()
+	for over := false; !over; {
+		select {
+		case <-ctx.Done():
+			over = true
+		case <-s.changed:
+			nothing, now := s.idle()
+			over = now && nothing
+			if nothing {
+				lonely.Reset(s.linger)
+			}
+		case <-lonely.C:
+			over, _ = s.idle()
+		case now := <-sweep.C:
+			s.expireLogs(now)
+		}
+	}
+	l.Close()
+	accept.Wait()
+	stopFence()
+	s.mu.Lock()
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	return nil
+}
+
+func (s *server) expireLogs(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		t.out.Expire(now)
+		t.err.Expire(now)
+	}
+}
+
+// close ends the helpers of a server that has no tasks. Ended tasks that were not forgotten stay in the table.
+func (s *server) close() {
+	s.work.Wait()
+	s.host.close()
+	s.table.close()
+}
+
+// accept takes connections until the listener closes.
+func (s *server) accept(ctx context.Context) {
+	for {
+		c, err := s.listener.AcceptUnix()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.log.Error("accept", "err", err)
+				select {
+				case <-ctx.Done():
+					return
+				case <-time.After(time.Second): // out of descriptors, most likely
+				}
+				continue
+			}
+			return
+		}
+		s.mu.Lock()
+		s.conns[c] = true
+		s.mu.Unlock()
+		s.work.Go(func() {
+			s.serve(ctx, c)
+			c.Close()
+			s.mu.Lock()
+			delete(s.conns, c)
+			s.mu.Unlock()
+			s.poke()
+		})
+	}
+}

@@ -1,0 +1,179 @@
+package supervisor
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+// record is what the table keeps of a task.
+type record struct {
+	Launch  *exec.Launch
+	Seq     uint64        // unique for ever; names the cgroup
+	Slot    uint32        // in the slots file
+	Cgroup  string        `codec:",omitempty"`
+	PID     int           `codec:",omitempty"` // of the stage; 0: it was not started yet
+	Birth   uint64        `codec:",omitempty"` // start time of PID in clock ticks since boot, so that a reused PID is not mistaken
+	Started structs.Time  `codec:",omitempty"`
+	Ended   structs.Time  `codec:",omitempty"`
+	Exit    *drivers.Exit `codec:",omitempty"`
+}
+
+// table is the file of records: entries are appended and replayed, and it is written anew when most of it is old. There
+// is no fsync: it has to survive this process, not the kernel, which ends the tasks as well. A record of another boot is
+// of no use and dropped. It may be used by one goroutine at a time.
+type table struct {
+	path string
+	boot string
+	f    *os.File
+	size int64 // of the file
+	live map[uint64]*record
+}
+
+type entry struct {
+	Boot   string  `codec:",omitempty"` // only in the first entry
+	Put    *record `codec:",omitempty"`
+	Change *change `codec:",omitempty"`
+	Delete uint64  `codec:",omitempty"`
+}
+
+// change updates a record that was Put.
+type change struct {
+	Seq     uint64
+	PID     int           `codec:",omitempty"`
+	Birth   uint64        `codec:",omitempty"`
+	Started structs.Time  `codec:",omitempty"`
+	Ended   structs.Time  `codec:",omitempty"`
+	Exit    *drivers.Exit `codec:",omitempty"`
+}
+
+func (c *change) apply(r *record) {
+	if c.PID != 0 {
+		r.PID, r.Birth, r.Started = c.PID, c.Birth, c.Started
+	}
+	if c.Ended != 0 {
+		r.Ended, r.Exit = c.Ended, c.Exit
+	}
+}
+
+// openTable reads the file. fresh: it is of another boot, or there was none.
+func openTable(path, boot string) (t *table, fresh bool, err error) {
+	t = &table{path: path, boot: boot, live: map[uint64]*record{}}
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, false, err
+	}
+	r := bytes.NewReader(raw)
+	var first entry
+	if decode(r, maxResponse, &first) != nil || first.Boot != boot {
+		return t, true, t.rewrite()
+	}
+	for {
+		var e entry
+		err := decode(r, maxResponse, &e)
+		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			break // at worst the last entry is cut off: it was never answered
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: %w", path, err)
+		}
+		switch {
+		case e.Put != nil:
+			t.live[e.Put.Seq] = e.Put
+		case e.Change != nil:
+			if rec := t.live[e.Change.Seq]; rec != nil {
+				e.Change.apply(rec)
+			}
+		default:
+			delete(t.live, e.Delete)
+		}
+	}
+	return t, false, t.rewrite()
+}
+
+// rewrite writes what is live to a new file that takes the old one's place.
+func (t *table) rewrite() error {
+	var b bytes.Buffer
+	add := func(e entry) error {
+		frame, err := encode(e)
+		b.Write(frame)
+		return err
+	}
+	if err := add(entry{Boot: t.boot}); err != nil {
+		return err
+	}
+	for _, seq := range slices.Sorted(maps.Keys(t.live)) {
+		if err := add(entry{Put: t.live[seq]}); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(t.path+".new", b.Bytes(), 0o600); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(t.path+".new", os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(t.path+".new", t.path); err != nil {
+		f.Close()
+		return err
+	}
+	if t.f != nil {
+		t.f.Close()
+	}
+	t.f, t.size = f, int64(b.Len())
+	return nil
+}
+
+func (t *table) append(e entry) error {
+	frame, err := encode(e)
+	if err != nil {
+		return err
+	}
+	n, err := t.f.Write(frame)
+	t.size += int64(n)
+	if err != nil {
+		if n > 0 {
+			t.f.Truncate(t.size - int64(n)) // no half entry before the next one
+			t.size -= int64(n)
+		}
+		return structs.Errorf(structs.Exhausted, filepath.Dir(t.path), "write the table of tasks: %w", err)
+	}
+	return nil
+}
+
+// put adds a record. The table keeps it; later changes go through change.
+func (t *table) put(r *record) error {
+	if err := t.append(entry{Put: r}); err != nil {
+		return err
+	}
+	t.live[r.Seq] = r
+	return nil
+}
+
+func (t *table) change(c *change) error {
+	if r := t.live[c.Seq]; r != nil {
+		c.apply(r)
+	}
+	return t.append(entry{Change: c})
+}
+
+// delete forgets a record, and shrinks the file when it is large for what it holds.
+func (t *table) delete(seq uint64) error {
+	delete(t.live, seq)
+	if t.size > 1<<20+int64(len(t.live))*16<<10 {
+		return t.rewrite()
+	}
+	return t.append(entry{Delete: seq})
+}
+
+func (t *table) close() { t.f.Close() }

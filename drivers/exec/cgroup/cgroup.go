@@ -1,0 +1,476 @@
+//go:build linux
+
+// Package cgroup makes, limits, reads, kills and removes the control groups of tasks, for version 1, hybrid hosts and
+// version 2. A task has one group: a folder in one hierarchy (v2) or the same folder in several (v1).
+package cgroup
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Layout is how the host's cgroups are mounted, and the folder in them that is ours.
+type Layout struct {
+	Version int // 1 or 2
+	base    string
+	// roots are mount points by controller: v1 cpu, cpuacct, memory, pids (those that exist); v2 only "".
+	roots map[string]string
+	names []string // the folders to make, without repetition: v1 controllers mounted together count once
+	// homes are hierarchies that the supervisor itself moves in, so that a service manager does not end it.
+	homes []string
+}
+
+// Limits of one group. Zero leaves a limit out.
+type Limits struct {
+	CPU, CPULimit structs.Milli
+	Memory        structs.Bytes
+	Pids          int
+}
+
+// Detect finds the hierarchies and makes base (a relative path, such as "proffer/1a2b3c4d") in them.
+func Detect(base string) (*Layout, error) {
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	l := layoutOf(raw, base)
+	if l == nil {
+		return nil, errors.New("no cgroup hierarchy with the memory controller is mounted")
+	}
+	if l.Version == 2 {
+		return l, l.prepare2()
+	}
+	for _, dir := range l.names {
+		if err := os.MkdirAll(filepath.Join(dir, base), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// layoutOf reads mountinfo(5).
+func layoutOf(mountinfo []byte, base string) *Layout {
+	l := &Layout{Version: 1, base: base, roots: map[string]string{}}
+	unified := ""
+	for line := range strings.Lines(string(mountinfo)) {
+		left, right, ok := strings.Cut(line, " - ")
+		fields, kinds := strings.Fields(left), strings.Fields(right)
+		if !ok || len(fields) < 5 || len(kinds) < 3 {
+			continue
+		}
+		switch point := fields[4]; kinds[0] {
+		case "cgroup2":
+			unified = point
+		case "cgroup":
+			for opt := range strings.SplitSeq(kinds[2], ",") {
+				switch opt {
+				case "cpu", "cpuacct", "memory", "pids":
+					l.roots[opt] = point
+				case "name=systemd":
+					l.homes = append(l.homes, point)
+				}
+			}
+		}
+	}
+	if unified != "" {
+		l.homes = append(l.homes, unified)
+	}
+	if l.roots["memory"] == "" {
+		if unified == "" {
+			return nil
+		}
+		l.Version, l.roots, l.names, l.homes = 2, map[string]string{"": unified}, []string{unified}, nil
+		return l
+	}
+	for _, c := range []string{"cpu", "cpuacct", "memory", "pids"} {
+		if dir := l.roots[c]; dir != "" && !slices.Contains(l.names, dir) {
+			l.names = append(l.names, dir)
+		}
+	}
+	return l
+}
+
+// prepare2 makes the base folder of a v2 hierarchy and passes the controllers down to it.
+func (l *Layout) prepare2() error {
+	dir := l.names[0]
+	steps := strings.Split(l.base, "/")
+	for i := 0; ; i++ {
+		have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		for _, c := range []string{"cpu", "memory", "pids"} {
+			if !slices.Contains(strings.Fields(string(have)), c) {
+				return fmt.Errorf("%s lacks the controller %s", dir, c)
+			}
+			if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c); err != nil {
+				return err
+			}
+		}
+		if i == len(steps) {
+			return nil
+		}
+		dir = filepath.Join(dir, steps[i])
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+}
+
+// MoveSelf moves this process to a group of its own in every hierarchy that a service manager kills by. Errors are
+// joined; none of them hinders tasks.
+func (l *Layout) MoveSelf(name string) error {
+	var all error
+	roots := l.homes
+	if l.Version == 2 {
+		roots = l.names
+	}
+	for _, root := range roots {
+		dir := filepath.Join(root, l.base, name)
+		err := os.MkdirAll(dir, 0o755)
+		if err == nil {
+			err = write(filepath.Join(dir, "cgroup.procs"), "0")
+		}
+		all = errors.Join(all, err)
+	}
+	return all
+}
+
+// RemoveBase removes our folders when they are empty; the process that calls it must have been the last.
+func (l *Layout) RemoveBase(self string) {
+	for _, root := range append(slices.Clone(l.homes), l.names...) {
+		if dir := filepath.Join(root, l.base, self); l.Version == 2 || slices.Contains(l.homes, root) {
+			write(filepath.Join(root, "cgroup.procs"), "0")
+			unix.Rmdir(dir)
+		}
+		for dir := filepath.Join(root, l.base); dir != root; dir = filepath.Dir(dir) {
+			if unix.Rmdir(dir) != nil {
+				break
+			}
+		}
+	}
+}
+
+// Group is the cgroup of one task.
+type Group struct {
+	l    *Layout
+	Name string
+}
+
+// Open returns the group of that name, which need not exist.
+func (l *Layout) Open(name string) *Group { return &Group{l, name} }
+
+// List returns the names of the groups that exist in any hierarchy.
+func (l *Layout) List() []string {
+	var names []string
+	for _, root := range l.names {
+		entries, _ := os.ReadDir(filepath.Join(root, l.base))
+		for _, e := range entries {
+			if e.IsDir() && !slices.Contains(names, e.Name()) {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	return names
+}
+
+func (g *Group) file(controller, name string) string {
+	if g.l.Version == 2 {
+		controller = ""
+	}
+	root := g.l.roots[controller]
+	if root == "" {
+		return ""
+	}
+	return root + "/" + g.l.base + "/" + g.Name + "/" + name
+}
+
+// Create makes the group with its limits. On an error nothing is left.
+func (l *Layout) Create(name string, limits Limits) (*Group, error) {
+	g := l.Open(name)
+	for _, root := range l.names {
+		if err := unix.Mkdir(root+"/"+l.base+"/"+name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+			g.Remove()
+			return nil, &os.PathError{Op: "mkdir", Path: root + "/" + l.base + "/" + name, Err: err}
+		}
+	}
+	for _, s := range settings(l.Version, limits) {
+		path := g.file(s.controller, s.file)
+		if path == "" {
+			continue // the host lacks the controller; the fingerprint says so
+		}
+		if err := write(path, s.value); err != nil && !(s.optional && errors.Is(err, os.ErrNotExist)) {
+			g.Remove()
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+type setting struct {
+	controller, file, value string
+	optional                bool
+}
+
+const period = 100_000 // µs, of the hard CPU cap
+
+// settings are what limits mean in files. One core is 1024 shares of v1 and a weight of 100 in v2.
+func settings(version int, limits Limits) []setting {
+	var list []setting
+	add := func(controller, file, value string) {
+		list = append(list, setting{controller, file, value, strings.Contains(file, "swap") || strings.Contains(file, "memsw")})
+	}
+	num := func(n int64) string { return strconv.FormatInt(n, 10) }
+	quota := max(int64(limits.CPULimit)*period/1000, 1000)
+	memory := num(int64(limits.Memory))
+	if version == 2 {
+		if limits.CPU > 0 {
+			add("cpu", "cpu.weight", num(min(max(int64(limits.CPU)/10, 1), 10_000)))
+		}
+		if limits.CPULimit > 0 {
+			add("cpu", "cpu.max", num(quota)+" "+num(period))
+		}
+		if limits.Memory > 0 {
+			add("memory", "memory.max", memory)
+			add("memory", "memory.swap.max", "0")
+		}
+		if limits.Pids > 0 {
+			add("pids", "pids.max", num(int64(limits.Pids)))
+		}
+		return list
+	}
+	if limits.CPU > 0 {
+		add("cpu", "cpu.shares", num(min(max(int64(limits.CPU)*1024/1000, 2), 262_144)))
+	}
+	if limits.CPULimit > 0 {
+		add("cpu", "cpu.cfs_quota_us", num(quota))
+	}
+	if limits.Memory > 0 {
+		add("memory", "memory.limit_in_bytes", memory)
+		add("memory", "memory.memsw.limit_in_bytes", memory)
+	}
+	if limits.Pids > 0 {
+		add("pids", "pids.max", num(int64(limits.Pids)))
+	}
+	return list
+}
+
+// Entry is how a stage gets into a group: the folder's descriptor for v2, the `tasks` files for v1. Close closes them.
+type Entry struct {
+	Dir   int // -1 for v1
+	Tasks []int
+}
+
+// Entry opens what a stage needs to join. A process that is moved through `tasks` must be single-threaded; moving it
+// through cgroup.procs would stall for milliseconds.
+func (g *Group) Entry() (Entry, error) {
+	e := Entry{Dir: -1}
+	for _, root := range g.l.names {
+		dir := root + "/" + g.l.base + "/" + g.Name
+		path, mode := dir+"/tasks", unix.O_WRONLY
+		if g.l.Version == 2 {
+			path, mode = dir, unix.O_RDONLY|unix.O_DIRECTORY
+		}
+		fd, err := unix.Open(path, mode|unix.O_CLOEXEC, 0)
+		if err != nil {
+			e.Close()
+			return Entry{Dir: -1}, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		if g.l.Version == 2 {
+			e.Dir = fd
+		} else {
+			e.Tasks = append(e.Tasks, fd)
+		}
+	}
+	return e, nil
+}
+
+// Close closes the descriptors.
+func (e Entry) Close() {
+	if e.Dir >= 0 {
+		unix.Close(e.Dir)
+	}
+	for _, fd := range e.Tasks {
+		unix.Close(fd)
+	}
+}
+
+// Kill kills every process of the group, those that are being forked included, and returns when they are gone or give
+// up waiting for them after about ten seconds.
+func (g *Group) Kill() error {
+	if g.l.Version == 2 {
+		if err := write(g.file("", "cgroup.kill"), "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	} else if path := g.file("pids", "pids.max"); path != "" {
+		write(path, "0") // nobody forks from here on, so that the loop below ends
+	}
+	pause := time.Millisecond
+	for range 200 {
+		pids, err := g.Pids()
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		for _, pid := range pids {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(pause)
+		pause = min(pause*2, 50*time.Millisecond)
+	}
+	return structs.Errorf(structs.Unavailable, "cgroup "+g.Name, "processes in it do not end")
+}
+
+// Pids lists the processes in any hierarchy of the group. A group that does not exist has none.
+func (g *Group) Pids() ([]int, error) {
+	var pids []int
+	for _, root := range g.l.names {
+		raw, err := os.ReadFile(root + "/" + g.l.base + "/" + g.Name + "/cgroup.procs")
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
+			return nil, err
+		}
+		for line := range strings.Lines(string(raw)) {
+			if pid, err := strconv.Atoi(strings.TrimSpace(line)); err == nil && pid > 0 && !slices.Contains(pids, pid) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, nil
+}
+
+// Remove removes the group. What ended a moment ago may still hold it, so it tries for about ten seconds.
+func (g *Group) Remove() error {
+	var last error
+	for _, root := range g.l.names {
+		dir := root + "/" + g.l.base + "/" + g.Name
+		pause := time.Millisecond
+		for range 200 {
+			last = unix.Rmdir(dir)
+			if !errors.Is(last, unix.EBUSY) && !errors.Is(last, unix.EINTR) {
+				break
+			}
+			time.Sleep(pause)
+			pause = min(pause*2, 50*time.Millisecond)
+		}
+		if last != nil && !errors.Is(last, unix.ENOENT) {
+			return &os.PathError{Op: "rmdir", Path: dir, Err: last}
+		}
+	}
+	return nil
+}
+
+// write writes a value to a file of the kernel. Those of the memory controller return EINTR when a signal arrives.
+func write(path, value string) error {
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	for {
+		if _, err = unix.Write(fd, []byte(value)); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return &os.PathError{Op: "write " + value + " to", Path: path, Err: err}
+	}
+	return nil
+}
+
+// Usage is what a group used.
+type Usage struct {
+	CPU, Throttled time.Duration
+	Memory         structs.Bytes // without page cache that can be dropped at once
+	Peak, Limit    structs.Bytes // Limit 0: none
+	OOMKills       int
+	Pids           int
+}
+
+// Usage reads the group. What a host does not count is zero.
+func (g *Group) Usage() Usage {
+	var u Usage
+	if g.l.Version == 2 {
+		cpu := fields(g.file("", "cpu.stat"))
+		u.CPU = time.Duration(cpu["usage_usec"]) * time.Microsecond
+		u.Throttled = time.Duration(cpu["throttled_usec"]) * time.Microsecond
+		u.Memory = structs.Bytes(max(number(g.file("", "memory.current"))-fields(g.file("", "memory.stat"))["inactive_file"], 0))
+		u.Peak = structs.Bytes(number(g.file("", "memory.peak")))
+		u.Limit = structs.Bytes(number(g.file("", "memory.max")))
+		u.Pids = int(number(g.file("", "pids.current")))
+	} else {
+		u.CPU = time.Duration(number(g.file("cpuacct", "cpuacct.usage")))
+		u.Throttled = time.Duration(fields(g.file("cpu", "cpu.stat"))["throttled_time"])
+		u.Memory = structs.Bytes(max(number(g.file("memory", "memory.usage_in_bytes"))-
+			fields(g.file("memory", "memory.stat"))["total_inactive_file"], 0))
+		u.Peak = structs.Bytes(number(g.file("memory", "memory.max_usage_in_bytes")))
+		u.Limit = structs.Bytes(number(g.file("memory", "memory.limit_in_bytes")))
+		u.Pids = int(number(g.file("pids", "pids.current")))
+	}
+	if u.Limit > 1<<60 {
+		u.Limit = 0
+	}
+	u.OOMKills = g.OOMKills()
+	return u
+}
+
+// OOMKills returns how many processes of the group the kernel killed for memory.
+func (g *Group) OOMKills() int {
+	if g.l.Version == 2 {
+		return int(fields(g.file("", "memory.events"))["oom_kill"])
+	}
+	return int(fields(g.file("memory", "memory.oom_control"))["oom_kill"])
+}
+
+func number(path string) int64 {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(raw)), 10, 64)
+	if err != nil {
+		return 0 // "max"
+	}
+	return int64(min(n, 1<<62))
+}
+
+func fields(path string) map[string]int64 {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	m := map[string]int64{}
+	for s := bufio.NewScanner(bytes.NewReader(raw)); s.Scan(); {
+		name, value, _ := strings.Cut(s.Text(), " ")
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			m[name] = n
+		}
+	}
+	return m
+}
+
+// Missing says which limits this host lacks; empty when none.
+func (l *Layout) Missing() string {
+	var lacks []string
+	if l.Version == 1 {
+		for _, c := range []string{"cpu", "cpuacct", "pids"} {
+			if l.roots[c] == "" {
+				lacks = append(lacks, c)
+			}
+		}
+	}
+	if lacks == nil {
+		return ""
+	}
+	return "cgroup controllers not mounted: " + strings.Join(lacks, ", ")
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package exec
+
+func localSignal(_ string, n int) int { return n }

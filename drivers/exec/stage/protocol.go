@@ -1,0 +1,170 @@
+//go:build linux && (amd64 || arm64)
+
+package stage
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Bounds of one start: the message to the starter, the strings in it, and groups of the user.
+const (
+	maxMessage = 160 << 10
+	maxStrings = 8000
+	maxGroups  = 1024
+)
+
+const (
+	opSetup = 1 + iota
+	opStart
+	opExec
+)
+
+const (
+	flagFull = 1 << iota
+	flagNetwork
+	flagFenced
+	flagSetIDs
+	flagTTY
+)
+
+// Plan is one process to start. Descriptors stay the caller's. Nil files are absent.
+type Plan struct {
+	Full    bool // own namespaces and root
+	Network bool // with Full: own network namespace
+	Fenced  bool // ends when the time in slot 0 has passed
+	SetIDs  bool // change to UID, GID, Groups
+	TTY     bool // Stdin is the slave of a terminal that becomes the controlling one
+
+	UID, GID uint32
+	Groups   []uint32
+	Caps     uint64 // kept capabilities, as a bit set; with Full
+	Rlimits  []Rlimit
+	Seq      uint64 // written to the slot
+	Slot     uint32 // 0: none
+
+	Dir    string // working folder, in the task's root
+	Host   string
+	Args   []string // Args[0] is looked up in PATH of Env unless it has a slash
+	Env    []string
+	Covers []string // paths in the root that are hidden behind something empty
+
+	Stdin, Stdout, Stderr int
+	KeepOut, KeepErr      int   // reading ends that the stage keeps open; -1: none
+	Cgroup                int   // folder of a cgroup v2, or -1
+	Joins                 []int // `tasks` files of cgroups v1
+	Binds                 []Bind
+	PidFD                 int // of the stage whose task is entered (Enter), or -1
+}
+
+// Bind is a detached mount (open_tree) and where it goes.
+type Bind struct {
+	FD     int
+	Target string
+}
+
+// Rlimit is one limit of setrlimit(2).
+type Rlimit struct{ Resource, Soft, Hard uint64 }
+
+// encode lays a plan out as struct head of stage.c, and lists the descriptors to send.
+func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) {
+	if len(p.Args) == 0 || p.Args[0] == "" {
+		return nil, nil, structs.Errorf(structs.Invalid, "", "no program is given")
+	}
+	if n := len(p.Args) + len(p.Env) + len(p.Covers) + len(p.Binds); n > maxStrings || len(p.Groups) > maxGroups {
+		return nil, nil, structs.Errorf(structs.Exhausted, "", "%d arguments and variables, %d groups: more than %d and %d",
+			n, len(p.Groups), maxStrings, maxGroups)
+	}
+	index := func(fd int) uint32 {
+		if fd < 0 {
+			return ^uint32(0)
+		}
+		fds = append(fds, fd)
+		return uint32(len(fds) - 1)
+	}
+	var flags uint32
+	for i, on := range []bool{p.Full, p.Network, p.Fenced, p.SetIDs, p.TTY} {
+		if on {
+			flags |= 1 << i
+		}
+	}
+	b := make([]byte, 0, 4096)
+	u32 := func(vs ...uint32) {
+		for _, v := range vs {
+			b = binary.NativeEndian.AppendUint32(b, v)
+		}
+	}
+	u64 := func(vs ...uint64) {
+		for _, v := range vs {
+			b = binary.NativeEndian.AppendUint64(b, v)
+		}
+	}
+	u32(op, flags, p.Slot, p.UID)
+	u64(p.Seq, p.Caps)
+	u32(p.GID, uint32(len(p.Groups)), uint32(len(p.Rlimits)), uint32(len(p.Args)), uint32(len(p.Env)),
+		uint32(len(p.Covers)), uint32(len(p.Binds)), uint32(len(p.Joins)))
+	u32(index(p.Stdin), index(p.Stdout), index(p.Stderr), index(p.KeepOut), index(p.KeepErr), index(report),
+		index(p.Cgroup), index(p.PidFD))
+	u32(uint32(len(fds)), uint32(len(fds)+len(p.Binds)))
+	for _, m := range p.Binds {
+		fds = append(fds, m.FD)
+	}
+	fds = append(fds, p.Joins...)
+	for _, r := range p.Rlimits {
+		u64(r.Resource, r.Soft, r.Hard)
+	}
+	u32(p.Groups...)
+	add := func(list ...string) {
+		for _, s := range list {
+			b = append(append(b, s...), 0)
+		}
+	}
+	add(p.Dir, p.Host)
+	add(p.Args...)
+	add(p.Env...)
+	add(p.Covers...)
+	for _, m := range p.Binds {
+		add(m.Target)
+	}
+	if len(b) > maxMessage {
+		return nil, nil, structs.Errorf(structs.Exhausted, "", "arguments and environment take %d bytes, more than %d",
+			len(b), maxMessage)
+	}
+	return b, fds, nil
+}
+
+// Failure is why the stage could not start a program.
+type Failure struct {
+	Step  string // "exec", "pivot_root"
+	What  string // the path or name that it was about; may be empty
+	Errno unix.Errno
+}
+
+func (f *Failure) Error() string {
+	if f.What == "" {
+		return fmt.Sprintf("%s: %v", f.Step, f.Errno)
+	}
+	return fmt.Sprintf("%s %s: %v", f.Step, f.What, f.Errno)
+}
+
+// Unwrap gives the errno.
+func (f *Failure) Unwrap() error { return f.Errno }
+
+// parseFailure reads what die of stage.c wrote; nil for nothing.
+func parseFailure(b []byte) *Failure {
+	if len(b) < 4 {
+		return nil
+	}
+	f := &Failure{Errno: unix.Errno(binary.NativeEndian.Uint32(b))}
+	for i, c := range b[4:] {
+		if c == 0 {
+			f.Step, f.What = string(b[4:4+i]), string(b[4+i+1:])
+			break
+		}
+	}
+	return f
+}
