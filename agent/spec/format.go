@@ -77,7 +77,7 @@ func (w *writer) block(name string, v reflect.Value) {
 		f := v.Field(g.index)
 		switch {
 		case g.shape == label:
-			head += " " + quote(f.String())
+			head += " " + quoteLabel(f.String())
 		case g.shape == attribute && !f.IsZero() && !(f.Kind() == reflect.Slice && f.Len() == 0):
 			attributes = append(attributes, assignment{g.name, f})
 		case (g.shape == names || g.shape == free) && f.Len() > 0 && !bareNames(f):
@@ -242,39 +242,51 @@ func escapeTemplate(b *strings.Builder, s string, escape func(string)) {
 	escape(s[at:])
 }
 
-// quote writes s in quotes. A brace that would begin a template is written by its number, which is never taken for one.
+// quote writes s in quotes, as an expression.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
-	escapeTemplate(&b, s, func(s string) {
-		for i, c := range s {
-			next := s[i+utf8.RuneLen(c):]
-			switch {
-			case (c == '$' || c == '%') && strings.HasPrefix(next, "{"):
-				if i > 0 && s[i-1] == byte(c) {
-					fmt.Fprintf(&b, `\u%04x`, c)
-				} else {
-					b.WriteRune(c)
-					b.WriteRune(c)
-				}
-			case c == '"' || c == '\\':
-				b.WriteByte('\\')
-				b.WriteRune(c)
-			case c == '\n':
-				b.WriteString(`\n`)
-			case c == '\r':
-				b.WriteString(`\r`)
-			case c == '\t':
-				b.WriteString(`\t`)
-			case !unicode.IsPrint(c) && c > 0xffff:
-				fmt.Fprintf(&b, `\U%08x`, c)
-			case !unicode.IsPrint(c):
-				fmt.Fprintf(&b, `\u%04x`, c)
-			default:
-				b.WriteRune(c)
-			}
-		}
-	})
+	escapeTemplate(&b, s, func(s string) { escapeText(&b, s, false) })
 	b.WriteByte('"')
 	return b.String()
+}
+
+// quoteLabel writes s in quotes, as a label, where no template may begin.
+func quoteLabel(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	escapeText(&b, s, true)
+	b.WriteByte('"')
+	return b.String()
+}
+
+// escapeText writes s so that it is read as it is. What would begin a template has its first character doubled, or written by
+// its number where that would not do: in a label, and after the same character.
+func escapeText(b *strings.Builder, s string, label bool) {
+	for i, c := range s {
+		switch {
+		case (c == '$' || c == '%') && strings.HasPrefix(s[i+1:], "{"):
+			if label || i > 0 && s[i-1] == byte(c) {
+				fmt.Fprintf(b, `\u%04x`, c)
+			} else {
+				b.WriteRune(c)
+				b.WriteRune(c)
+			}
+		case c == '"' || c == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(c)
+		case c == '\n':
+			b.WriteString(`\n`)
+		case c == '\r':
+			b.WriteString(`\r`)
+		case c == '\t':
+			b.WriteString(`\t`)
+		case !unicode.IsPrint(c) && c > 0xffff:
+			fmt.Fprintf(b, `\U%08x`, c)
+		case !unicode.IsPrint(c):
+			fmt.Fprintf(b, `\u%04x`, c)
+		default:
+			b.WriteRune(c)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"reflect"
 	"regexp"
@@ -14,14 +15,16 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/proffer/proffer/structs"
 )
 
 // Bounds that keep parsing and evaluating HCL of strangers cheap.
 const (
-	maxOperators = 10_000   // of one text: each may be one level of recursion
-	maxBrackets  = 20_000   // of one text, for the same reason
-	maxBlocks    = 50_000   // after dynamic blocks
-	maxWork      = 32 << 20 // see hclReader.spend
+	maxOperators = 10_000  // of one text: each may be one level of recursion
+	maxBrackets  = 20_000  // of one text, for the same reason
+	maxBlocks    = 20_000  // after dynamic blocks
+	maxWork      = 8 << 20 // see hclReader.spend
 )
 
 // hclReader turns HCL into nodes. It evaluates expressions, within maxWork.
@@ -122,7 +125,13 @@ func (r *hclReader) diagnose(diags hcl.Diagnostics, path string) {
 			}
 		}
 		e := r.add(at, path, "%s", why)
-		switch {
+		switch name := unknownFunction.FindStringSubmatch(why); {
+		case name != nil && strings.HasPrefix(name[1], "file"):
+			e.Advise("no function reads files: pass the text in a variable")
+		case name != nil:
+			if near := structs.Nearest(name[1], slices.Sorted(maps.Keys(library))); near != "" {
+				e.Advise("did you mean %q?", near)
+			}
 		case advice != "":
 			e.Advise("%s", advice)
 		case d.Summary == "Unknown variable":
@@ -130,6 +139,8 @@ func (r *hclReader) diagnose(diags hcl.Diagnostics, path string) {
 		}
 	}
 }
+
+var unknownFunction = regexp.MustCompile(`^there is no function named "(\w+)"`)
 
 // worn reports, from its second call on, that the bound on work was noted already.
 func (r *hclReader) worn() bool {
