@@ -1,14 +1,18 @@
 package consensus
 
 import (
+	"cmp"
 	"context"
-	"io"
+	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 // Config is what Open needs. ID, Address, Transport, Logs, Stable, Snapshots and Store are required; the other fields
@@ -45,8 +49,42 @@ type Config struct {
 
 	// Members, when set, turns on the clean-up of dead servers; it gives what gossip says of the servers, this one too.
 	Members func() []Member
-	// DeadAfter is how long a server is failed before it is removed; default 1 min. Never below a quorum's majority.
+	// DeadAfter is how long a server has failed, as this leader saw it, before it is removed; default 1 min. One that left
+	// is removed at once. Never more than a minority goes at a time, and never below MinPeers.
 	DeadAfter time.Duration
+	MinPeers  int // default 3 when BootstrapExpect is 3 or more, 1 otherwise
+
+	TempDir string // where an archive is unpacked before it is restored; default that of the system
+
+	// Fatal is told when this server met an entry that it cannot read and must not go on: an older binary in a newer
+	// region. Default: panic.
+	Fatal func(error)
+}
+
+func (c *Config) setDefaults() {
+	c.Logger = cmp.Or(c.Logger, slog.Default())
+	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 500*time.Millisecond)
+	c.ElectionTimeout = cmp.Or(c.ElectionTimeout, max(500*time.Millisecond, c.HeartbeatTimeout))
+	c.LeaseTimeout = cmp.Or(c.LeaseTimeout, min(250*time.Millisecond, c.HeartbeatTimeout))
+	c.CommitTimeout = cmp.Or(c.CommitTimeout, 10*time.Millisecond)
+	c.DiskTimeout = cmp.Or(c.DiskTimeout, 10*time.Second)
+	c.QueueBytes = cmp.Or(c.QueueBytes, 16<<20)
+	c.EntryBytes = cmp.Or(c.EntryBytes, 512<<10)
+	c.EntryCommands = cmp.Or(c.EntryCommands, 4096)
+	c.InFlight = cmp.Or(c.InFlight, 3)
+	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
+	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 65536)
+	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, 10*time.Second)
+	c.DeadAfter = cmp.Or(c.DeadAfter, time.Minute)
+	if c.MinPeers == 0 {
+		c.MinPeers = 1
+		if c.BootstrapExpect >= 3 {
+			c.MinPeers = 3
+		}
+	}
+	if c.Fatal == nil {
+		c.Fatal = func(err error) { panic(err) }
+	}
 }
 
 // Transport is a Raft transport that knows pre-votes, as those of hashicorp/raft do.
@@ -114,5 +152,175 @@ type Stats struct {
 	Stalled       bool          `json:"stalled"`      // its disk hangs
 }
 
-var _ = context.Background
-var _ io.Reader
+// Node is this server's part of the Raft group. Its methods may be called from any goroutine.
+type Node struct {
+	cfg   Config
+	log   *slog.Logger
+	raft  *raft.Raft
+	store *state.Store
+	logs  *timedLogs
+	gate  *gate
+	fsm   *fsm
+
+	queue queue
+	reads reads
+	lead  leadership
+
+	stop   context.CancelFunc // ends the goroutines of background
+	ctx    context.Context
+	own    sync.WaitGroup // goroutines that end when ctx does
+	calls  calls
+	again  chan struct{} // a token when watchLeadership shall look at the disk
+	closed atomic.Bool
+	once   sync.Once
+}
+
+// Open starts raft on the stores of cfg.
+func Open(cfg Config) (*Node, error) {
+	if cfg.ID == "" || cfg.Store == nil || cfg.Transport == nil || cfg.Logs == nil || cfg.Stable == nil || cfg.Snapshots == nil {
+		return nil, structs.Errorf(structs.Internal, "consensus", "id, store, transport, logs, stable and snapshots are required")
+	}
+	cfg.setDefaults()
+	n := &Node{cfg: cfg, log: cfg.Logger, store: cfg.Store}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.gate = &gate{Transport: cfg.Transport}
+	n.logs = newTimedLogs(cfg.Logs)
+	n.fsm = &fsm{store: cfg.Store, fatal: cfg.Fatal, log: n.log}
+	n.again = make(chan struct{}, 1)
+	n.queue.init(&n.cfg)
+	n.lead.init()
+
+	rc := raft.DefaultConfig()
+	rc.LocalID = raft.ServerID(cfg.ID)
+	rc.HeartbeatTimeout, rc.ElectionTimeout, rc.LeaderLeaseTimeout = cfg.HeartbeatTimeout, cfg.ElectionTimeout, cfg.LeaseTimeout
+	rc.CommitTimeout = cfg.CommitTimeout
+	rc.MaxAppendEntries = 32 // of up to EntryBytes each
+	rc.ShutdownOnRemove = false
+	rc.SnapshotThreshold = 1 << 62 // snapshots are taken by snapshotLoop
+	rc.Logger = newRaftLogger(cfg.Logger.With("component", "raft"))
+	rc.NoLegacyTelemetry = true
+	notify := make(chan bool, 64)
+	rc.NotifyCh = notify
+
+	if cfg.BootstrapExpect == 1 {
+		fresh, err := raft.HasExistingState(n.logs, cfg.Stable, cfg.Snapshots)
+		if err == nil && !fresh {
+			err = raft.BootstrapCluster(rc, n.logs, cfg.Stable, cfg.Snapshots, n.gate, raft.Configuration{
+				Servers: []raft.Server{{ID: rc.LocalID, Address: n.gate.LocalAddr()}}})
+		}
+		if err != nil {
+			n.stop()
+			return nil, structs.Errorf(structs.Internal, "consensus", "cannot begin a region: %w", err)
+		}
+	}
+	r, err := raft.NewRaft(rc, n.fsm, n.logs, cfg.Stable, cfg.Snapshots, n.gate)
+	if err != nil {
+		n.stop()
+		return nil, structs.Errorf(structs.Internal, "consensus", "raft does not start: %w", err)
+	}
+	n.raft = r
+	n.own.Go(func() { n.watchLeadership(notify) })
+	n.own.Go(n.watchLeader)
+	n.own.Go(n.watchDisk)
+	n.own.Go(n.commit)
+	n.own.Go(n.snapshotLoop)
+	return n, nil
+}
+
+// closePatience bounds how long Close waits for raft to answer calls that are under way.
+const closePatience = 5 * time.Second
+
+// Close hands leadership over, takes a snapshot when much was applied since the last one, stops everything that Open
+// started and waits for it. Calls that wait get Unavailable or Unknown.
+func (n *Node) Close() error {
+	var err error
+	n.once.Do(func() {
+		n.queue.close()
+		n.closed.Store(true)
+		if n.raft.State() == raft.Leader && len(n.otherVoters()) > 0 && !n.logs.stalled.Load() {
+			if err := n.raft.LeadershipTransfer().Error(); err != nil {
+				n.log.Debug("leadership was not handed over", "error", err)
+			}
+		}
+		if n.fsm.entries.Load() > closeSnapshotEntries && !n.logs.stalled.Load() {
+			if err := n.takeSnapshot(); err != nil {
+				n.log.Warn("no snapshot at the end; the next start replays the log", "error", err)
+			}
+		}
+		// Calls end while raft still runs: it forgets some of those that it shuts down on.
+		n.calls.wait(closePatience)
+		n.stop()
+		err = n.raft.Shutdown().Error()
+		if !n.calls.wait(closePatience) {
+			n.log.Warn("calls to raft are still open at the end")
+		}
+		n.own.Wait()
+	})
+	return err
+}
+
+// notLeader is the error of calls that only the leader can serve.
+func (n *Node) notLeader(op string) *structs.Error {
+	address, id := n.raft.LeaderWithID()
+	cause := &NotLeader{ID: string(id), Address: string(address)}
+	if cause.ID == n.cfg.ID {
+		cause = &NotLeader{}
+	}
+	return &structs.Error{Kind: structs.Unavailable, Op: op, Why: "this server is not the leader: " + cause.Error(), Err: cause}
+}
+
+// fault turns an error of raft into one with a kind: Unavailable when it did not happen, Unknown when it may have.
+func (n *Node) fault(op string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader):
+		return n.notLeader(op)
+	case errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return &structs.Error{Kind: structs.Unavailable, Op: op, Why: err.Error(), Err: err}
+	}
+	return &structs.Error{Kind: structs.Unknown, Op: op, Why: "it may have happened: " + err.Error(),
+		Do: "try again with the same key, or look", Err: err}
+}
+
+// Stats returns figures.
+func (n *Node) Stats() Stats {
+	out := Stats{
+		Term:         n.raft.CurrentTerm(),
+		LastIndex:    n.raft.LastIndex(),
+		CommitIndex:  n.raft.CommitIndex(),
+		AppliedIndex: n.store.Snapshot().Index(),
+		Stalled:      n.logs.stalled.Load(),
+	}
+	switch n.raft.State() {
+	case raft.Leader:
+		out.State = "leader"
+	case raft.Candidate:
+		out.State = "candidate"
+	case raft.Follower:
+		out.State = "follower"
+	default:
+		out.State = "shutdown"
+	}
+	raw := n.raft.Stats()
+	out.LastTerm = number(raw["last_log_term"])
+	out.SnapshotIndex = number(raw["last_snapshot_index"])
+	if out.State != "leader" {
+		out.LastContact = -1
+		if at := n.raft.LastContact(); !at.IsZero() {
+			out.LastContact = time.Since(at)
+		}
+	}
+	out.Queued, out.InFlight = n.queue.depth()
+	return out
+}
+
+func number(s string) (v uint64) {
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		v = v*10 + uint64(c-'0')
+	}
+	return v
+}

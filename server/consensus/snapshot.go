@@ -1,0 +1,198 @@
+package consensus
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+const (
+	closeSnapshotEntries = 1024     // entries since the last snapshot that make one worth while at the end
+	trailingBytes        = 64 << 20 // of entries that stay in the log behind a snapshot, for followers that are late
+	trailingLeast        = 128
+	trailingMost         = 16384
+
+	archiveMagic  = "proffer snapshot 1\n"
+	archiveFormat = 1
+	archiveLimit  = 64 << 30 // bytes of state that an archive may unpack to
+)
+
+// snapshotLoop takes a snapshot when enough was applied since the last one: a number of entries, or more bytes than both
+// SnapshotBytes and the last snapshot, so that a large state is not written over and over.
+func (n *Node) snapshotLoop() {
+	tick := time.NewTicker(n.cfg.SnapshotEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-n.ctx.Done():
+			return
+		}
+		if n.fsm.entries.Load() < n.cfg.SnapshotEntries && n.fsm.bytes.Load() < max(n.cfg.SnapshotBytes, n.fsm.saved.Load()) {
+			continue
+		}
+		if err := n.takeSnapshot(); err != nil && n.ctx.Err() == nil {
+			n.log.Error("the snapshot failed and the log grows on", "error", err)
+		}
+	}
+}
+
+func (n *Node) takeSnapshot() error {
+	trailing := uint64(trailingMost)
+	if e := n.fsm.entries.Load(); e > 0 {
+		size := max(1, uint64(n.fsm.bytes.Load())/e)
+		trailing = min(max(trailingBytes/size, trailingLeast), trailingMost)
+	}
+	rc := n.raft.ReloadableConfig()
+	rc.TrailingLogs = trailing
+	if err := n.raft.ReloadConfig(rc); err != nil {
+		return err
+	}
+	err := n.await(n.ctx, n.raft.Snapshot())
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return err
+}
+
+// Snapshot takes a Raft snapshot now, which lets the log be shortened.
+func (n *Node) Snapshot(ctx context.Context) error {
+	if err := n.takeSnapshot(); err != nil {
+		return structs.Errorf(structs.Internal, "snapshot", "%w", err)
+	}
+	return nil
+}
+
+// Archive describes a saved snapshot.
+type Archive struct {
+	Format       int            `json:"format"`
+	Region       string         `json:"region"`
+	Generation   string         `json:"generation"`
+	FeatureLevel int            `json:"feature_level"`
+	Index        uint64         `json:"index"`
+	Time         structs.Time   `json:"time"`     // of the last change
+	Records      map[string]int `json:"records"`  // by table
+	Bytes        int64          `json:"bytes"`    // of state, unpacked
+	Checksum     string         `json:"checksum"` // SHA-256 of the state, unpacked
+}
+
+// SaveSnapshot writes an archive of the state to w: a line that names the format, and the persisted state under zstd. Its
+// caller decides whether ReadIndex comes first.
+func (n *Node) SaveSnapshot(ctx context.Context, w io.Writer) (Archive, error) {
+	image := n.store.Image()
+	if _, err := io.WriteString(w, archiveMagic); err != nil {
+		return Archive{}, structs.Errorf(structs.Internal, "snapshot", "cannot be written: %w", err)
+	}
+	z, err := zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return Archive{}, structs.Errorf(structs.Internal, "snapshot", "%w", err)
+	}
+	sum := sha256.New()
+	summaries := make(chan *state.Summary, 1)
+	pr, pw := io.Pipe()
+	go func() { // ends when the pipe does, before this function returns
+		s, err := state.Inspect(pr)
+		pr.CloseWithError(err)
+		summaries <- s
+	}()
+	err = image.Persist(contextWriter{ctx, io.MultiWriter(z, sum, pw)})
+	pw.CloseWithError(err)
+	summary := <-summaries
+	if err := joinErrors(err, z.Close()); err != nil {
+		return Archive{}, structs.Errorf(structs.Internal, "snapshot", "cannot be written: %w", err)
+	}
+	return archiveOf(summary, sum.Sum(nil)), nil
+}
+
+type contextWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (c contextWriter) Write(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.w.Write(p)
+}
+
+func archiveOf(s *state.Summary, sum []byte) Archive {
+	return Archive{Format: archiveFormat, Region: s.Meta.Region, Generation: s.Meta.Generation, FeatureLevel: s.Meta.FeatureLevel,
+		Index: s.Index, Time: s.Time, Records: s.Records, Bytes: s.Bytes, Checksum: hex.EncodeToString(sum)}
+}
+
+// InspectSnapshot reads and verifies an archive.
+func InspectSnapshot(r io.Reader) (Archive, error) { return unpack(r, io.Discard) }
+
+// unpack reads an archive, verifies it, and writes the persisted state in it to to.
+func unpack(r io.Reader, to io.Writer) (Archive, error) {
+	bad := func(err error) (Archive, error) {
+		return Archive{}, structs.Errorf(structs.Invalid, "snapshot", "%w", err).Advise("use a file that operator snapshot save wrote")
+	}
+	magic := make([]byte, len(archiveMagic))
+	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != archiveMagic {
+		return bad(errors.New("this is no snapshot that this version can read"))
+	}
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
+	if err != nil {
+		return bad(err)
+	}
+	defer z.Close()
+	sum := sha256.New()
+	summary, err := state.Inspect(io.TeeReader(io.LimitReader(z, archiveLimit), io.MultiWriter(to, sum)))
+	if err != nil {
+		return bad(err)
+	}
+	return archiveOf(summary, sum.Sum(nil)), nil
+}
+
+// RestoreSnapshot replaces the region's state by an archive, which is read and verified in full first, and gives the
+// region a new generation. What was committed since the archive was saved is lost. Leader only.
+func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (Archive, error) {
+	if n.lead.term() == nil {
+		return Archive{}, n.notLeader("restore")
+	}
+	f, err := os.CreateTemp(n.cfg.TempDir, "proffer-restore-")
+	if err != nil {
+		return Archive{}, structs.Errorf(structs.Internal, "snapshot", "there is no room to unpack it: %w", err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	a, err := unpack(r, f)
+	if err != nil {
+		return Archive{}, err
+	}
+	if a.Region != "" && n.cfg.Region != "" && a.Region != n.cfg.Region {
+		return a, structs.Errorf(structs.Conflict, "snapshot", "it is of region %q and this is region %q", a.Region, n.cfg.Region)
+	}
+	if size, err := f.Seek(0, io.SeekEnd); err != nil || size != a.Bytes {
+		return a, structs.Errorf(structs.Invalid, "snapshot", "%d bytes where %d belong: %v", size, a.Bytes, err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return a, structs.Errorf(structs.Internal, "snapshot", "%w", err)
+	}
+	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: a.Index, Term: n.raft.CurrentTerm(), Size: a.Bytes}
+	if err := n.raft.Restore(meta, f, 0); err != nil {
+		return a, n.fault("restore", err)
+	}
+	generation := structs.NewID()
+	if _, _, err := n.Propose(ctx, "", "operator", &state.SetGeneration{Generation: generation}); err != nil {
+		return a, fmt.Errorf("the snapshot was restored and its generation was not changed: %w", err)
+	}
+	n.log.Warn("the state was replaced by a snapshot", "index", a.Index, "generation", generation)
+	return a, nil
+}
+
+// joinErrors returns the errors that are not nil, as one.
+func joinErrors(errs ...error) error { return errors.Join(errs...) }
