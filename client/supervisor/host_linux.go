@@ -196,9 +196,9 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 		}
 	}()
 	if rec.Cgroup != "" {
-		group, err := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
-		if err != nil {
-			return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", err)
+		group, failed := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
+		if failed != nil {
+			return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
 		}
 		defer func() {
 			if err != nil {

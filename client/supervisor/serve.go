@@ -229,6 +229,7 @@ const maxFiles = 64 // that a peer may send without asking for anything with the
 func (r *fileReader) Read(p []byte) (int, error) {
 	oob := make([]byte, syscall.CmsgSpace(4*8))
 	n, oobn, flags, _, err := r.conn.ReadMsgUnix(p, oob)
+	n = max(n, 0)
 	if oobn > 0 {
 		msgs, perr := syscall.ParseSocketControlMessage(oob[:oobn])
 		if perr == nil {

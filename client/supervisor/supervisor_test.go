@@ -102,6 +102,7 @@ func (n *node) end() {
 	gone(n.t, pid)
 	c.Close()
 	n.client.Close()
+	n.swept()
 	if n.t.Failed() {
 		n.t.Logf("supervisor.log:\n%s", n.log())
 	}

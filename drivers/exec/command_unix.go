@@ -47,6 +47,10 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 			theirs[i] = null
 			continue
 		}
+		if i == 2 && same(w, cmd.Stdout) { // one pipe keeps the order, and nobody writes to w at the same time
+			theirs[i] = theirs[1]
+			continue
+		}
 		r, pw, err := os.Pipe()
 		if err != nil {
 			closeAll(theirs[:])
@@ -64,6 +68,12 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	closeAll(theirs[:]) // the command's copies are the only ones now: its end is the end of the pipes
 	drain(ctx, ours, &outputs)
 	return t.explain(cmd, exit), err
+}
+
+// same reports whether two writers are one; some types cannot be compared.
+func same(a, b io.Writer) (yes bool) {
+	defer func() { recover() }()
+	return a == b
 }
 
 // drain waits for the output that is still in the pipes. Something that the command left running may hold them: then a

@@ -347,6 +347,8 @@ __attribute__((noreturn)) static void program(void) {
 	u64 none = 0;
 	C4(SYS_rt_sigprocmask, 2, &none, NULL, 8);
 
+	C3(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */); // whatever happens, the program gets 0, 1 and 2 alone
+
 	i64 err = -ENOENT;
 	int slash = 0;
 	for (char *p = argv[0]; *p; p++) slash |= *p == '/';
