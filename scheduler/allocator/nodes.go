@@ -62,7 +62,7 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	n.gone = true
 	a.retotal(n)
 	a.settle(n)
-	a.touch(n, false)
+	a.touch(n, true) // a value that its work had is free for distinct_property
 	a.bury(n)
 }
 

@@ -114,7 +114,7 @@ func (a *Allocator) unregister(c *client, why string) {
 		delete(c.offering.parked.parked, c.offering)
 	}
 	a.unfilterAll(c)
-	c.offering, c.todo = nil, nil
+	c.offering, c.todo, c.suppressed = nil, nil, false
 	a.offering = slices.DeleteFunc(a.offering, func(o *client) bool { return o == c })
 	a.prune(c.account)
 }
@@ -217,12 +217,17 @@ func (c *client) refused(n *node, bundle structs.Resources, now structs.Time) bo
 	return false
 }
 
-// positive cuts what is overdrawn to zero.
+// positive cuts what is overdrawn to zero, and leaves out custom resources of which nothing is left.
 func positive(r structs.Resources) structs.Resources {
 	r.CPU, r.Memory, r.Disk, r.Ports = max(0, r.CPU), max(0, r.Memory), max(0, r.Disk), max(0, r.Ports)
-	for name, v := range r.Custom {
-		if v < 0 {
-			r = r.Add(structs.Resources{Custom: map[string]structs.Milli{name: -v}})
+	custom := r.Custom
+	r.Custom = nil
+	for name, v := range custom {
+		if v > 0 {
+			if r.Custom == nil {
+				r.Custom = make(map[string]structs.Milli, len(custom))
+			}
+			r.Custom[name] = v
 		}
 	}
 	return r

@@ -1,0 +1,790 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+	"pgregory.net/rapid"
+)
+
+// twin is the written contract, computed from scratch for each single decision.
+type twin struct {
+	nodes      map[structs.NodeID]*structs.Node
+	ord        func(structs.NodeID) int
+	roles      map[string]*structs.Role
+	requests   map[string]*twinRequest
+	holds      []*twinHold
+	offers     []*twinHold // oldest first
+	frameworks map[structs.FrameworkID][]string
+	suppressed map[string]bool // framework and role
+	filters    []twinFilter
+	lastID     uint64
+	lastOffer  uint64
+	out        []string
+}
+
+type twinRequest struct {
+	Request
+	pending []Slot
+}
+
+type twinHold struct {
+	node      structs.NodeID
+	framework structs.FrameworkID
+	role      string
+	amount    structs.Resources
+	ports     []structs.AssignedPort
+	job       string
+	group     string
+	high      bool
+	decision  uint64
+	request   string
+	slot      Slot
+	wanted    bool
+	alloc     structs.AllocID
+	offer     structs.OfferID
+	expires   structs.Time
+}
+
+type twinFilter struct {
+	client  string
+	node    structs.NodeID
+	refused structs.Resources
+	until   structs.Time
+}
+
+func newTwin() *twin {
+	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
+		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}}
+}
+
+func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
+
+func (w *twin) held() []*twinHold { return append(slices.Clone(w.holds), w.offers...) }
+
+// books builds the nodes without some offers, and the peers of a job.
+func (w *twin) books(job string, without []*twinHold) (map[structs.NodeID]*placement.Node, *placement.Peers) {
+	nodes, peers := map[structs.NodeID]*placement.Node{}, &placement.Peers{}
+	for id, spec := range w.nodes {
+		nodes[id] = placement.NewNode(id, spec)
+	}
+	for _, h := range w.held() {
+		if slices.Contains(without, h) {
+			continue
+		}
+		n := nodes[h.node]
+		if n == nil {
+			continue
+		}
+		n.Hold(h.amount, h.ports)
+		if h.offer == "" && h.job == job {
+			peers.Add(n, h.group, 1)
+		}
+	}
+	return nodes, peers
+}
+
+func under(role, top string) bool { return top == "" || role == top || strings.HasPrefix(role, top+"/") }
+
+func kindsOf(r structs.Resources) map[string]int64 {
+	m := map[string]int64{"cpu": int64(r.CPU), "memory": int64(r.Memory), "disk": int64(r.Disk)}
+	for k, v := range r.Custom {
+		m[k] = int64(v)
+	}
+	return m
+}
+
+func (w *twin) used(match func(h *twinHold) bool) map[string]int64 {
+	sum := map[string]int64{}
+	for _, h := range w.held() {
+		if match(h) {
+			for k, v := range kindsOf(h.amount) {
+				sum[k] += v
+			}
+		}
+	}
+	return sum
+}
+
+func (w *twin) share(match func(h *twinHold) bool, weight structs.Milli) *big.Rat {
+	total := map[string]int64{}
+	for _, n := range w.nodes {
+		if n.Status == structs.NodeReady {
+			for k, v := range kindsOf(placement.Available(n)) {
+				total[k] += v
+			}
+		}
+	}
+	best := new(big.Rat)
+	for k, v := range w.used(match) {
+		if v <= 0 {
+			continue
+		}
+		r := big.NewRat(1<<62, 1) // of what the region has none of
+		if total[k] > 0 {
+			r = new(big.Rat).SetFrac(big.NewInt(v), new(big.Int).Mul(big.NewInt(total[k]), big.NewInt(int64(weight))))
+		}
+		if r.Cmp(best) > 0 {
+			best = r
+		}
+	}
+	return best
+}
+
+func (w *twin) weight(role string) structs.Milli {
+	if r := w.roles[role]; r != nil && r.Weight != 0 {
+		return r.Weight
+	}
+	return 1000
+}
+
+func ancestors(role string) (out []string) {
+	for {
+		out = append(out, role)
+		i := strings.LastIndexByte(role, '/')
+		if i < 0 {
+			return out
+		}
+		role = role[:i]
+	}
+}
+
+func named(q *structs.QuotaAmount) map[string]int64 {
+	m := map[string]int64{}
+	if q == nil {
+		return m
+	}
+	if q.CPU != nil {
+		m["cpu"] = int64(*q.CPU)
+	}
+	if q.Memory != nil {
+		m["memory"] = int64(*q.Memory)
+	}
+	for k, v := range q.Custom {
+		m[k] = int64(v)
+	}
+	return m
+}
+
+func (w *twin) withinLimit(role string, amount structs.Resources, offersToo bool) bool {
+	for _, r := range ancestors(role) {
+		spec := w.roles[r]
+		if spec == nil || spec.Quota == nil {
+			continue
+		}
+		used := w.used(func(h *twinHold) bool { return under(h.role, r) && (offersToo || h.offer == "") })
+		for k, limit := range named(spec.Quota.Limit) {
+			if v := kindsOf(amount)[k]; v > 0 && used[k]+v > limit {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (w *twin) guaranteed(role string, amount structs.Resources) bool {
+	covered := false
+	for _, r := range ancestors(role) {
+		spec := w.roles[r]
+		if spec == nil || spec.Quota == nil {
+			continue
+		}
+		used := w.used(func(h *twinHold) bool { return under(h.role, r) && h.high })
+		for k, bound := range named(spec.Quota.Guarantee) {
+			if v := kindsOf(amount)[k]; v > 0 {
+				covered = true
+				if used[k]+v > bound {
+					return false
+				}
+			}
+		}
+	}
+	return covered
+}
+
+// candidate is something that could be served now.
+type candidate struct {
+	band      structs.Band
+	role      string
+	framework structs.FrameworkID
+	level     int8
+	seq       uint64
+	id        string
+	request   *twinRequest // nil for an offer
+	node      structs.NodeID
+	rescind   []*twinHold
+	bundle    structs.Resources
+}
+
+func (w *twin) candidates(now structs.Time) (out []candidate) {
+	for _, r := range w.requests {
+		if len(r.pending) == 0 {
+			continue
+		}
+		c := candidate{band: r.Priority.Band, role: r.Role, framework: r.Framework, level: r.Priority.Level, seq: r.Seq, id: r.ID, request: r}
+		if c.band >= structs.Production && !w.guaranteed(r.Role, r.Ask.Resources) {
+			c.band = structs.BatchBand
+		}
+		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+			continue
+		}
+		nodes, peers := w.books(r.Ask.Job, nil)
+		if n := w.best(nodes, peers, r); n != nil {
+			c.node = n.ID
+			out = append(out, c)
+			continue
+		}
+		if c.rescind = w.inTheWay(r); c.rescind != nil {
+			out = append(out, c)
+		}
+	}
+	for f, roles := range w.frameworks {
+		for _, role := range roles {
+			if w.suppressed[clientKey(f, role)] {
+				continue
+			}
+			if id, bundle, ok := w.offerFor(f, role, now); ok {
+				out = append(out, candidate{band: structs.BatchBand, role: role, framework: f, seq: 1<<64 - 1, node: id, bundle: bundle})
+			}
+		}
+	}
+	return out
+}
+
+func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.Peers, r *twinRequest) *placement.Node {
+	slot := r.pending[0]
+	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
+		return n
+	}
+	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.Ask, slot.Avoid)
+}
+
+// inTheWay returns the offers to rescind for a request, or nil.
+func (w *twin) inTheWay(r *twinRequest) []*twinHold {
+	sorted := w.lowestFirst(w.offers)
+	for i, o := range sorted {
+		var back []*twinHold
+		for _, p := range sorted[:i+1] {
+			if p.node == o.node {
+				back = append(back, p)
+			}
+		}
+		nodes, peers := w.books(r.Ask.Job, back)
+		if n := nodes[o.node]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
+			return back
+		}
+	}
+	return nil
+}
+
+// lowestFirst sorts offers by the order of their frameworks, last first; of one framework the newest first.
+func (w *twin) lowestFirst(offers []*twinHold) (out []*twinHold) {
+	var clients []candidate
+	seen := map[string]bool{}
+	for _, o := range offers {
+		if k := clientKey(o.framework, o.role); !seen[k] {
+			seen[k] = true
+			clients = append(clients, candidate{role: o.role, framework: o.framework})
+		}
+	}
+	for len(clients) > 0 {
+		first := w.first(clients)
+		i := slices.IndexFunc(clients, func(c candidate) bool { return c.role == first.role && c.framework == first.framework })
+		clients = slices.Delete(clients, i, i+1)
+		for _, o := range offers { // oldest first: reversed below
+			if o.framework == first.framework && o.role == first.role {
+				out = append(out, o)
+			}
+		}
+	}
+	slices.Reverse(out)
+	return out
+}
+
+func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (structs.NodeID, structs.Resources, bool) {
+	nodes, _ := w.books("", nil)
+	ids := slices.SortedFunc(maps.Keys(nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
+	for _, id := range ids {
+		n := nodes[id]
+		bundle := n.Free()
+		worth := func() bool {
+			return bundle.CPU >= 0 && bundle.Memory >= 0 && (bundle.CPU >= 10 || bundle.Memory >= 32<<20)
+		}
+		if !n.Spec().Schedulable() || !worth() {
+			continue
+		}
+		bundle = positive(bundle)
+		for _, r := range ancestors(role) {
+			spec := w.roles[r]
+			if spec == nil || spec.Quota == nil {
+				continue
+			}
+			used := w.used(func(h *twinHold) bool { return under(h.role, r) })
+			for k, limit := range named(spec.Quota.Limit) {
+				left := max(0, limit-used[k])
+				switch k {
+				case "cpu":
+					if left < 10 {
+						return "", bundle, false
+					}
+					bundle.CPU = min(bundle.CPU, structs.Milli(left))
+				case "memory":
+					if left < 32<<20 {
+						return "", bundle, false
+					}
+					bundle.Memory = min(bundle.Memory, structs.Bytes(left))
+				default:
+					if over := int64(bundle.Custom[k]) - left; over > 0 {
+						bundle = bundle.Sub(structs.Resources{Custom: map[string]structs.Milli{k: structs.Milli(over)}})
+					}
+				}
+			}
+		}
+		if !worth() || slices.ContainsFunc(w.filters, func(x twinFilter) bool {
+			return x.client == clientKey(f, role) && x.node == id && x.until > now && x.refused.Fits(bundle)
+		}) {
+			continue
+		}
+		return id, bundle, true
+	}
+	return "", structs.Resources{}, false
+}
+
+// first returns whose turn it is.
+func (w *twin) first(all []candidate) candidate {
+	top := slices.MaxFunc(all, func(x, y candidate) int { return cmp.Compare(x.band, y.band) }).band
+	all = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return c.band != top })
+	for prefix := ""; ; {
+		child := func(c candidate) string {
+			if c.role == prefix {
+				return "."
+			}
+			rest := strings.TrimPrefix(strings.TrimPrefix(c.role, prefix), "/")
+			name, _, _ := strings.Cut(rest, "/")
+			return name
+		}
+		full := func(name string) string { return strings.TrimPrefix(prefix+"/"+name, "/") }
+		share := func(name string) *big.Rat {
+			if name == "." {
+				return w.share(func(h *twinHold) bool { return h.role == prefix }, 1000)
+			}
+			return w.share(func(h *twinHold) bool { return under(h.role, full(name)) }, w.weight(full(name)))
+		}
+		best := child(slices.MinFunc(all, func(x, y candidate) int {
+			return cmp.Or(share(child(x)).Cmp(share(child(y))), strings.Compare(child(x), child(y)))
+		}))
+		all = slices.DeleteFunc(all, func(c candidate) bool { return child(c) != best })
+		if best == "." {
+			break
+		}
+		prefix = full(best)
+	}
+	share := func(c candidate) *big.Rat {
+		return w.share(func(h *twinHold) bool { return h.role == c.role && h.framework == c.framework }, 1000)
+	}
+	return slices.MinFunc(all, func(x, y candidate) int {
+		return cmp.Or(share(x).Cmp(share(y)), cmp.Compare(x.framework, y.framework), cmp.Compare(y.level, x.level),
+			cmp.Compare(x.seq, y.seq), cmp.Compare(x.id, y.id))
+	})
+}
+
+func (w *twin) rescind(o *twinHold) {
+	w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
+	w.out = append(w.out, "rescind "+string(o.offer))
+}
+
+// step returns the decisions as text.
+func (w *twin) step(now structs.Time) []string {
+	for _, o := range slices.Clone(w.offers) {
+		if o.expires <= now {
+			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, o.amount, now.Add(DefaultRefuse)})
+			w.rescind(o)
+		}
+	}
+	for {
+		all := w.candidates(now)
+		if len(all) == 0 {
+			break
+		}
+		c := w.first(all)
+		if c.request == nil {
+			w.lastOffer++
+			o := &twinHold{node: c.node, framework: c.framework, role: c.role, amount: c.bundle,
+				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(DefaultOfferTimeout)}
+			w.offers = append(w.offers, o)
+			w.out = append(w.out, fmt.Sprintf("offer %s %s %s %s %s", o.offer, o.framework, o.role, o.node, o.amount))
+			continue
+		}
+		for _, o := range slices.SortedFunc(slices.Values(c.rescind), func(x, y *twinHold) int { return cmp.Compare(x.offer, y.offer) }) {
+			w.rescind(o)
+		}
+		r := c.request
+		nodes, peers := w.books(r.Ask.Job, nil)
+		n := w.best(nodes, peers, r)
+		for !w.withinLimit(r.Role, r.Ask.Resources, true) {
+			// The first role from the leaf up that is over its limit gives the last offer below it.
+			for _, role := range ancestors(r.Role) {
+				if !w.withinOne(role, r.Ask.Resources) {
+					below := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return !under(o.role, role) })
+					w.rescind(w.lowestFirst(below)[0])
+					break
+				}
+			}
+		}
+		ports, _ := n.Assign(r.Ask)
+		w.lastID++
+		h := &twinHold{node: n.ID, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
+			group: r.Ask.Group, high: r.Priority.Band >= structs.Production, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
+		r.pending = r.pending[1:]
+		w.holds = append(w.holds, h)
+		w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, c.band, ports))
+	}
+	out := w.out
+	w.out = nil
+	return out
+}
+
+func (w *twin) withinOne(role string, amount structs.Resources) bool {
+	spec := w.roles[role]
+	if spec == nil || spec.Quota == nil {
+		return true
+	}
+	used := w.used(func(h *twinHold) bool { return under(h.role, role) })
+	for k, limit := range named(spec.Quota.Limit) {
+		if v := kindsOf(amount)[k]; v > 0 && used[k]+v > limit {
+			return false
+		}
+	}
+	return true
+}
+
+// settle rescinds the offers of a node that may not be used or is overdrawn.
+func (w *twin) settle(id structs.NodeID) {
+	for {
+		var last *twinHold
+		for _, o := range w.offers {
+			if o.node == id {
+				last = o
+			}
+		}
+		if last == nil {
+			return
+		}
+		nodes, _ := w.books("", nil)
+		n := nodes[id]
+		if n != nil && n.Spec().Schedulable() && !overdrawn(n.Free()) {
+			return
+		}
+		w.rescind(last)
+	}
+}
+
+func texts(decisions []Decision) (out []string) {
+	for _, d := range decisions {
+		switch {
+		case d.Place != nil:
+			p := d.Place
+			out = append(out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", p.ID, p.Request, p.Slot.Index, p.Node, p.Ordered, p.Ports))
+		case d.Offer != nil:
+			o := d.Offer
+			out = append(out, fmt.Sprintf("offer %s %s %s %s %s", o.ID, o.Framework, o.Role, o.Node, o.Resources))
+		default:
+			out = append(out, "rescind "+string(d.Rescind.Offer))
+		}
+	}
+	return out
+}
+
+var (
+	testRoles      = []string{"a", "a/x", "a/y", "b", "b/z/q"}
+	testFrameworks = []structs.FrameworkID{"batch", "service"}
+	offerers       = []structs.FrameworkID{"spark", "storm"}
+)
+
+func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
+	n := &structs.Node{ID: id, Name: string(id), Status: structs.NodeReady, Eligible: rapid.IntRange(0, 7).Draw(t, "eligible") > 0,
+		Resources: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 6).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 6).Draw(t, "memory")) << 28},
+		PortRange: structs.Range{First: 100, Last: 100 + int64(rapid.IntRange(1, 4).Draw(t, "ports"))},
+		Drivers:   map[string]*structs.Driver{"exec": {Healthy: true}},
+		Meta:      map[string]string{"rack": rapid.SampledFrom([]string{"1", "2"}).Draw(t, "rack")}}
+	if rapid.IntRange(0, 8).Draw(t, "lost") == 0 {
+		n.Status = structs.NodeLost
+	}
+	if rapid.IntRange(0, 2).Draw(t, "gpus") == 0 {
+		n.Resources.Custom = map[string]structs.Milli{"gpus": 1000}
+	}
+	return n
+}
+
+func drawRequest(t *rapid.T, seq uint64) *Request {
+	id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
+	job, group := &structs.Job{Name: rapid.SampledFrom([]string{"j", "k"}).Draw(t, "job")}, &structs.Group{Name: "g"}
+	task := &structs.Task{Name: "t", Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 4).Draw(t, "cpu")),
+		Memory: structs.Bytes(rapid.IntRange(1, 3).Draw(t, "memory")) << 28, Ports: rapid.IntRange(0, 1).Draw(t, "ports")}}
+	if rapid.IntRange(0, 5).Draw(t, "gpu") == 0 {
+		task.Resources.Custom = map[string]structs.Milli{"gpus": 500}
+	}
+	group.Tasks = []*structs.Task{task}
+	switch rapid.IntRange(0, 7).Draw(t, "rule") {
+	case 0:
+		group.Constraints = []*structs.Constraint{{Operator: "distinct_hosts"}}
+	case 1:
+		group.Constraints = []*structs.Constraint{{Operator: "distinct_property", Attribute: "${meta.rack}"}}
+	case 2:
+		job.Spreads = []*structs.Spread{{Attribute: "${meta.rack}"}}
+	case 3:
+		job.Constraints = []*structs.Constraint{{Attribute: "${meta.rack}", Value: "1"}}
+	case 4:
+		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80}}}
+	}
+	ask, err := placement.Compile(job, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Request{ID: id, Framework: rapid.SampledFrom(testFrameworks).Draw(t, "framework"), Role: rapid.SampledFrom(testRoles).Draw(t, "role"),
+		Priority: structs.Priority{Band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))},
+		Seq:      seq, Ask: ask}
+	for i := range rapid.IntRange(0, 4).Draw(t, "count") {
+		s := Slot{Index: i}
+		if rapid.IntRange(0, 4).Draw(t, "prefer") == 0 {
+			s.Prefer = drawID(t)
+		}
+		if rapid.IntRange(0, 4).Draw(t, "avoid") == 0 {
+			s.Avoid = []structs.NodeID{drawID(t)}
+		}
+		r.Slots = append(r.Slots, s)
+	}
+	return r
+}
+
+func drawID(t *rapid.T) structs.NodeID {
+	return structs.NodeID(fmt.Sprintf("n%d", rapid.IntRange(0, 4).Draw(t, "node")))
+}
+
+func drawQuota(t *rapid.T, label string) *structs.QuotaAmount {
+	if rapid.IntRange(0, 2).Draw(t, label) > 0 {
+		return nil
+	}
+	q := &structs.QuotaAmount{}
+	if rapid.Bool().Draw(t, label+" cpu") {
+		v := structs.Milli(500 * rapid.IntRange(0, 6).Draw(t, label+" cpu"))
+		q.CPU = &v
+	}
+	if rapid.Bool().Draw(t, label+" memory") {
+		v := structs.Bytes(rapid.IntRange(0, 6).Draw(t, label+" memory")) << 28
+		q.Memory = &v
+	}
+	if rapid.Bool().Draw(t, label+" gpus") {
+		q.Custom = map[string]structs.Milli{"gpus": structs.Milli(500 * rapid.IntRange(0, 3).Draw(t, label+" gpus"))}
+	}
+	return q
+}
+
+// TestEqualsContract lives a random life in the allocator and in the twin: every decision is the same, in the same order.
+// The twin serves whatever can be served, so equality also says that nothing that fits is left waiting.
+func TestEqualsContract(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, w := New(Options{}), newTwin()
+		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
+		now, seq := structs.Time(1e9), uint64(0)
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			seq++
+			for range rapid.IntRange(1, 3).Draw(t, "inputs") {
+				input(t, a, w, seq, now)
+			}
+			now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
+			got, want := texts(a.Step(now, 0)), w.step(now)
+			if !slices.Equal(got, want) {
+				t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
+			}
+			audit(t, a, w)
+			if again := a.Step(now, 0); len(again) != 0 {
+				t.Fatalf("a second step decided %v", texts(again))
+			}
+		}
+	})
+}
+
+// input gives both the same random input.
+func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
+	filter := Filter{structs.Duration(rapid.IntRange(0, 3).Draw(t, "refuse")) * 4e9}
+	switch rapid.IntRange(0, 14).Draw(t, "input") {
+	case 0, 1, 2:
+		id := drawID(t)
+		spec := drawSpec(t, id)
+		w.nodes[id] = spec
+		w.settle(id)
+		a.SetNode(spec)
+	case 3:
+		id := drawID(t)
+		delete(w.nodes, id)
+		w.settle(id)
+		a.RemoveNode(id)
+	case 4:
+		r := &structs.Role{Name: rapid.SampledFrom([]string{"a", "a/x", "b", "b/z"}).Draw(t, "role"), Weight: structs.Milli(rapid.IntRange(0, 3).Draw(t, "weight") * 500),
+			Quota: &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")}}
+		w.roles[r.Name] = r
+		if err := a.SetRole(r); err != nil {
+			t.Fatal(err)
+		}
+	case 5:
+		name := rapid.SampledFrom([]string{"a", "a/x", "b", "b/z"}).Draw(t, "role")
+		delete(w.roles, name)
+		a.RemoveRole(name)
+	case 6, 7, 8:
+		r := drawRequest(t, seq)
+		if err := a.SetRequest(r); err != nil {
+			t.Fatal(err)
+		}
+		x := &twinRequest{Request: *r}
+		for _, h := range w.holds {
+			if h.decision != 0 && h.request == r.ID {
+				h.wanted = false
+			}
+		}
+		for _, s := range r.Slots {
+			i := slices.IndexFunc(w.holds, func(h *twinHold) bool { return h.decision != 0 && h.request == r.ID && h.slot.Index == s.Index })
+			if i < 0 {
+				x.pending = append(x.pending, s)
+			} else {
+				w.holds[i].slot, w.holds[i].wanted = s, true
+			}
+		}
+		w.requests[r.ID] = x
+	case 9:
+		id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
+		a.RemoveRequest(id)
+		if w.requests[id] != nil {
+			delete(w.requests, id)
+			for _, h := range w.holds {
+				if h.request == id {
+					h.wanted = false
+				}
+			}
+		}
+	case 10: // something ends, or an answer to a decision
+		if len(w.holds) == 0 {
+			return
+		}
+		i := rapid.IntRange(0, len(w.holds)-1).Draw(t, "which")
+		h := w.holds[i]
+		switch {
+		case h.decision == 0:
+			w.holds = slices.Delete(w.holds, i, i+1)
+			a.RemoveAllocation(h.alloc)
+		case rapid.Bool().Draw(t, "confirm"):
+			h.alloc = structs.AllocID(fmt.Sprintf("alloc%d", h.decision))
+			band := structs.BatchBand
+			if h.high {
+				band = structs.Production
+			}
+			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: band}, Job: h.job,
+				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
+			if err := a.Confirm(h.decision, alloc); err != nil {
+				t.Fatal(err)
+			}
+			h.decision, h.request = 0, ""
+		default:
+			if err := a.Refuse(h.decision); err != nil {
+				t.Fatal(err)
+			}
+			w.holds = slices.Delete(w.holds, i, i+1)
+			if r := w.requests[h.request]; r != nil && h.wanted {
+				r.pending = append(r.pending, h.slot)
+				slices.SortFunc(r.pending, compareSlots)
+			}
+		}
+	case 11: // a framework comes, changes or goes
+		f := rapid.SampledFrom(offerers).Draw(t, "framework")
+		roles := rapid.SliceOfNDistinct(rapid.SampledFrom(testRoles), 0, 2, func(s string) string { return s }).Draw(t, "roles")
+		left := func(role string) {
+			w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.client == clientKey(f, role) })
+			delete(w.suppressed, clientKey(f, role))
+			for _, o := range slices.Backward(slices.Clone(w.offers)) {
+				if o.framework == f && o.role == role {
+					w.rescind(o)
+				}
+			}
+		}
+		for _, role := range w.frameworks[f] {
+			if !slices.Contains(roles, role) {
+				left(role)
+			}
+		}
+		w.frameworks[f] = roles
+		if err := a.SetFramework(f, roles); err != nil {
+			t.Fatal(err)
+		}
+	case 12:
+		f := rapid.SampledFrom(offerers).Draw(t, "framework")
+		suppress := rapid.Bool().Draw(t, "suppress")
+		for _, role := range w.frameworks[f] {
+			w.suppressed[clientKey(f, role)] = suppress
+			if !suppress {
+				w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.client == clientKey(f, role) })
+			}
+		}
+		if suppress {
+			a.Suppress(f)
+		} else {
+			a.Revive(f)
+		}
+	default: // an answer to an offer
+		live := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return o.expires <= now })
+		if len(live) == 0 {
+			return
+		}
+		o := rapid.SampledFrom(live).Draw(t, "offer")
+		w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
+		refused := o.amount
+		if rapid.Bool().Draw(t, "accept") {
+			op := Operation{Job: "ext", Group: "g", Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
+			places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.lastID++
+			if places[0].ID != w.lastID {
+				t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
+			}
+			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, job: "ext", group: "g",
+				decision: w.lastID})
+			refused = o.amount.Sub(op.Resources)
+		} else if err := a.Decline(o.framework, []structs.OfferID{o.offer}, filter, now); err != nil {
+			t.Fatal(err)
+		}
+		if filter.Refuse > 0 && !refused.IsZero() {
+			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, refused, now.Add(filter.Refuse)})
+		}
+	}
+}
+
+// audit compares the running totals with sums over what is held.
+func audit(t *rapid.T, a *Allocator, w *twin) {
+	for _, r := range a.Roles() {
+		want := w.used(func(h *twinHold) bool { return under(h.role, r.Role) })
+		for k, v := range want {
+			if r.Used[k] != v {
+				t.Fatalf("role %s: %s is %d, the sum is %d", r.Role, k, r.Used[k], v)
+			}
+		}
+	}
+	nodes, _ := w.books("", nil)
+	for id, n := range nodes {
+		if got := a.nodes[id].Free(); !got.Sub(n.Free()).IsZero() {
+			t.Fatalf("node %s: free %s, recomputed %s", id, got, n.Free())
+		}
+	}
+	for _, p := range a.Pending() {
+		if x, ok := a.Explain(p); !ok || x.Because == ItsTurn || x.Because == "" {
+			t.Fatalf("%s waits and nothing is in its way: %s", p, x)
+		}
+	}
+}
