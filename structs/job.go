@@ -88,7 +88,7 @@ type Reschedule struct {
 	Interval  Duration `json:"interval,omitempty" doc:"The window in which attempts are counted. Default 24h."`
 	Delay     Duration `json:"delay,omitempty" doc:"Pause before the first; doubles with each one. Default 5s for service, 5s for batch."`
 	MaxDelay  Duration `json:"max_delay,omitempty" doc:"Upper bound of the pause. Default 1h."`
-	Unlimited *bool    `json:"unlimited,omitempty" doc:"No bound on attempts. Default true for service."`
+	Unlimited *bool    `json:"unlimited,omitempty" doc:"No bound on attempts. Default true for service without attempts."`
 }
 
 // Network lists ports of the host.

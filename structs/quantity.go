@@ -198,7 +198,14 @@ func (b *Bytes) UnmarshalJSON(raw []byte) error {
 
 // ParseMilli reads a decimal number with at most three places. Negative numbers and more than 10^12 are errors.
 func ParseMilli(s string) (Milli, error) {
-	whole, frac, _ := strings.Cut(strings.TrimSpace(s), ".")
+	text := strings.TrimSpace(s)
+	whole, frac, point := strings.Cut(text, ".")
+	if strings.HasPrefix(whole, "-") && strings.Trim(text, "-0123456789.") == "" {
+		return 0, fmt.Errorf("%q is negative", s)
+	}
+	if whole == "" || strings.Trim(whole+frac, "0123456789") != "" || (point && frac == "") {
+		return 0, fmt.Errorf("%q is not a number such as 2 or 0.5", s)
+	}
 	if len(frac) > 3 && strings.Trim(frac[3:], "0") != "" {
 		return 0, fmt.Errorf("%q has more than three decimals", s)
 	}
@@ -206,10 +213,7 @@ func ParseMilli(s string) (Milli, error) {
 		frac = frac[:3]
 	}
 	n, err := strconv.ParseInt(whole+frac+strings.Repeat("0", 3-len(frac)), 10, 64)
-	if err != nil || whole == "" || whole[0] == '+' || (frac != "" && (frac[0] == '-' || frac[0] == '+')) {
-		return 0, fmt.Errorf("%q is not a number such as 2 or 0.5", s)
-	}
-	if n < 0 || n > 1e15 {
+	if err != nil || n > 1e15 {
 		return 0, fmt.Errorf("%q is out of range (0 to 1e12)", s)
 	}
 	return Milli(n), nil

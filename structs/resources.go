@@ -174,8 +174,8 @@ func (r Resources) Problems(object string, into *Problems) {
 	}
 	for name, v := range r.Ranges {
 		for i, x := range v {
-			if x.First < 0 || x.Last < x.First || (i > 0 && x.First <= v[i-1].Last) {
-				into.Add(object+".ranges."+name, "ranges must be ascending, disjoint and not negative")
+			if x.First < 0 || x.Last < x.First || x.Last > 1<<53 || (i > 0 && x.First <= v[i-1].Last) {
+				into.Add(object+".ranges."+name, "ranges must be ascending, disjoint, and from 0 to 2^53")
 				break
 			}
 		}

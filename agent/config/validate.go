@@ -276,6 +276,8 @@ func parseRange(s string) (structs.Range, error) {
 	switch {
 	case err1 != nil || err2 != nil:
 		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q is not a range such as 20000-32000", s)
+	case b > 1<<53:
+		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q is out of range", s)
 	case a < 0 || b < a:
 		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q ends before it begins", s)
 	}
