@@ -25,7 +25,7 @@ type Mesh struct {
 	off      map[string]bool    // hosts without power: cut from every other
 	lanes    map[*lane]struct{}
 	changed  chan struct{} // closed and replaced when a cut heals
-	drop     func(from, to string) bool
+	drop     func(from, to string, body []byte) bool
 	nextPort int
 }
 
@@ -106,8 +106,9 @@ func (m *Mesh) Heal() {
 	m.changed = make(chan struct{})
 }
 
-// DropPackets makes packets get lost when lost says so; nil ends it. It is called for each packet, one at a time.
-func (m *Mesh) DropPackets(lost func(from, to string) bool) {
+// DropPackets makes packets get lost when lost says so; nil ends it. It is called for each packet, one at a time, and must
+// not keep the body.
+func (m *Mesh) DropPackets(lost func(from, to string, body []byte) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.drop = lost
@@ -552,7 +553,7 @@ func (s *meshSocket) WriteTo(b []byte, to net.Addr) (int, error) {
 		return 0, opError("write", net.ErrClosed)
 	}
 	var dest *meshSocket
-	if h := m.hosts[ip]; h != nil && !m.cutLocked(s.host.ip, ip) && (m.drop == nil || !m.drop(s.host.ip, ip)) {
+	if h := m.hosts[ip]; h != nil && !m.cutLocked(s.host.ip, ip) && (m.drop == nil || !m.drop(s.host.ip, ip, b)) {
 		dest = h.sockets[port]
 	}
 	m.mu.Unlock()

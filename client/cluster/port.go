@@ -97,6 +97,9 @@ func Listen(c Config) (*Port, error) {
 	if c.Network == nil {
 		c.Network, system = System(), true
 	}
+	if _, _, err := net.SplitHostPort(c.Bind); err != nil {
+		return nil, structs.Errorf(structs.Invalid, "cluster port "+c.Bind, "%w", err).Advise("give it as host:port")
+	}
 	if len(c.Region) > maxRegion {
 		return nil, structs.Errorf(structs.Invalid, "region", "name is longer than %d bytes", maxRegion)
 	}
@@ -137,10 +140,7 @@ func Listen(c Config) (*Port, error) {
 
 // open binds TCP and UDP to one port number. Without UDP the packets is nil.
 func open(c *Config) (l net.Listener, packets net.PacketConn, err error) {
-	_, port, err := net.SplitHostPort(c.Bind)
-	if err != nil {
-		return nil, nil, structs.Errorf(structs.Invalid, "cluster port "+c.Bind, "%w", err)
-	}
+	_, port, _ := net.SplitHostPort(c.Bind)
 	tries := 1
 	if port == "0" {
 		tries = 32 // the number that TCP got may be taken in UDP
@@ -206,8 +206,8 @@ func (p *Port) Dial(ctx context.Context, k Kind, addr string) (net.Conn, error) 
 	} else {
 		_, err = c.Write([]byte{byte(k)})
 	}
-	if !undo() && err == nil {
-		err = context.Cause(ctx)
+	if !undo() {
+		err = context.Cause(ctx) // the deadline of c was only its messenger
 	}
 	if err != nil {
 		c.Close()

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -32,7 +34,7 @@ func (p *Port) GossipTransport() memberlist.NodeAwareTransport {
 //
 // Packets go by TCP instead ("carriers") when this side has no UDP, when the peer sent its own that way, or when the peer
 // answered memberlist's TCP ping after it did not answer the UDP one. A carrier is a connection in one direction: its kind,
-// the advertised address of the sender, then packets with their length before them. They are as (un)trusted as UDP ones:
+// the advertised address of the sender (an IP address and port), then packets with their length before them. They are as (un)trusted as UDP ones:
 // memberlist encrypts them.
 type gossipTransport struct {
 	port    *Port
@@ -119,11 +121,11 @@ func (t *gossipTransport) WriteToAddress(b []byte, a memberlist.Address) (time.T
 		}
 		// By UDP as well: it may work again.
 	}
-	addr, err := net.ResolveUDPAddr("udp", a.Addr)
+	addr, err := netip.ParseAddrPort(a.Addr)
 	if err != nil {
 		return time.Time{}, err
 	}
-	_, err = t.udp.WriteTo(b, addr)
+	_, err = t.udp.WriteTo(b, net.UDPAddrFromAddrPort(addr))
 	return time.Now(), err
 }
 
@@ -233,11 +235,11 @@ func (t *gossipTransport) receive(c *conn) {
 	if _, err := io.ReadFull(c, name); err != nil {
 		return
 	}
-	from, err := net.ResolveTCPAddr("tcp", string(name))
-	if err != nil || from.IP == nil {
+	from, err := netip.ParseAddrPort(string(name)) // never a name: a stranger could make us look it up
+	if err != nil {
 		return
 	}
-	udp := &net.UDPAddr{IP: from.IP, Port: from.Port, Zone: from.Zone}
+	udp := net.UDPAddrFromAddrPort(from)
 	for {
 		c.SetReadDeadline(time.Now().Add(2 * carrierIdle))
 		if _, err := io.ReadFull(c, size[:]); err != nil {
@@ -311,7 +313,12 @@ func (t *gossipTransport) runCarrier(c *carrier, addr string) {
 		return // what is queued is lost, as it would be in UDP
 	}
 	defer conn.Close()
-	out := append([]byte{byte(len(t.port.addr))}, t.port.addr...)
+	ip, port, err := t.FinalAdvertiseAddr("", 0)
+	if err != nil {
+		return
+	}
+	name := net.JoinHostPort(ip.String(), strconv.Itoa(port))
+	out := append([]byte{byte(len(name))}, name...)
 	idle := time.NewTimer(carrierIdle)
 	defer idle.Stop()
 	for {

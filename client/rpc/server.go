@@ -12,12 +12,14 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Server answers calls. Register the methods first, then Serve.
+// Server answers calls. Methods that are registered after Serve may be missed by early callers.
 type Server struct {
 	options  Options
-	methods  map[string]func(*Stream) error
 	handlers sync.WaitGroup // running methods
 	wg       sync.WaitGroup // connections
+
+	lock    sync.RWMutex
+	methods map[string]func(*Stream) error // guarded by lock
 
 	mu        sync.Mutex
 	closed    bool
@@ -74,6 +76,8 @@ func (s *Server) HandleStream(method string, f func(ctx context.Context, st *Str
 }
 
 func (s *Server) register(method string, f func(*Stream) error) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
 	if _, twice := s.methods[method]; twice || len(method) > maxMethod || method == "" {
 		panic("rpc: method " + method + " cannot be registered")
 	}
@@ -146,7 +150,9 @@ func (s *Server) run(st *Stream) (err error) {
 		return err
 	}
 	st.method = method
+	s.lock.RLock()
 	f := s.methods[method]
+	s.lock.RUnlock()
 	if f == nil {
 		return structs.Errorf(structs.Invalid, "method "+method, "is not served here").
 			Advise("the agents may be of different versions")

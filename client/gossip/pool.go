@@ -1,0 +1,364 @@
+// Package gossip finds the members of a region: servers and nodes in one memberlist pool. What it says is a hint. See
+// DESIGN.md.
+package gossip
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/structs"
+)
+
+const (
+	forgetAfter   = 24 * time.Hour   // failed and left members are listed for so long
+	reconnectTick = 5 * time.Second  // between tries to reach a failed member again
+	pushPull      = 15 * time.Second // between exchanges of the whole state in a small pool; memberlist stretches it with size
+	joinAtOnce    = 8                // addresses that Join contacts at the same time
+)
+
+// Config is what a pool needs.
+type Config struct {
+	Local     Member                        // Status and Addr are ignored
+	Keys      *cluster.Keyring              // nil: plain text (development)
+	Transport memberlist.NodeAwareTransport // of the cluster port
+	Snapshot  string                        // file that remembers peers for the next start; "": none
+	Logger    *slog.Logger
+}
+
+// Pool is the membership of one agent.
+type Pool struct {
+	config    Config
+	log       *slog.Logger
+	list      *memberlist.Memberlist
+	queue     *memberlist.TransmitLimitedQueue
+	disagreed chan string // address of a member that knows something else
+	saving    chan struct{}
+	quiet     quietLog
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu          sync.Mutex
+	local       Member
+	run         uint32
+	meta        []byte
+	members     map[string]*record // the local one too
+	alive       int
+	notices     map[string]*notice
+	digest      uint64    // sum of the hashes of living members
+	changed     time.Time // last time that the digest changed
+	exchanged   time.Time // last exchange that a disagreement caused
+	subscribers map[chan Event]struct{}
+	leaving     bool
+	peers       []string // of the snapshot
+}
+
+// Start makes a pool of one member and begins to gossip.
+func Start(c Config) (*Pool, error) {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Pool{
+		config:      c,
+		log:         c.Logger,
+		disagreed:   make(chan string, 1),
+		saving:      make(chan struct{}, 1),
+		local:       c.Local,
+		run:         rand.Uint32(),
+		members:     map[string]*record{},
+		notices:     map[string]*notice{},
+		subscribers: map[chan Event]struct{}{},
+		changed:     time.Now(),
+	}
+	if !structs.ValidName(c.Local.Name) {
+		return nil, structs.Errorf(structs.Invalid, "member", "the name %q may not name an agent", c.Local.Name).
+			Advise("use up to 128 letters, digits, '-', '_' and '.'")
+	}
+	var err error
+	if p.meta, err = p.local.meta(p.run); err != nil {
+		return nil, err
+	}
+	p.peers = readSnapshot(c.Snapshot, p.log)
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	p.queue = &memberlist.TransmitLimitedQueue{NumNodes: p.size, RetransmitMult: 4}
+
+	m := memberlist.DefaultLANConfig()
+	m.Name = c.Local.Name
+	m.Transport = c.Transport
+	m.Keyring = c.Keys.Gossip()
+	m.Delegate = delegate{p}
+	m.Events = delegate{p}
+	m.Alive = delegate{p}
+	m.Merge = delegate{p}
+	m.Conflict = delegate{p}
+	m.Ping = delegate{p}
+	m.Logger = newLogger(p.log)
+	m.LogOutput = nil
+	m.PushPullInterval = pushPull
+	m.DeadNodeReclaimTime = time.Second // a failed member may come back at another address
+	m.EnableCompression = false         // packets are small, and lzw costs more than it saves
+	m.MsgpackUseNewTimeFormat = true
+	if p.list, err = memberlist.Create(m); err != nil {
+		p.stop()
+		return nil, structs.Errorf(structs.Unavailable, "gossip", "cannot start: %w", err)
+	}
+	p.mu.Lock()
+	p.local.Addr = addressOf(p.list.LocalNode())
+	p.mu.Unlock()
+	p.wg.Go(p.exchange)
+	p.wg.Go(p.reconnect)
+	p.wg.Go(p.save)
+	return p, nil
+}
+
+// Join contacts the addresses ("host:port") and returns how many answered; an error when none did. Its own address is
+// skipped.
+func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	var targets []string
+	var lookupErr error
+	for _, addr := range addrs {
+		found, err := resolve(ctx, addr)
+		if err != nil {
+			lookupErr = err
+		}
+		targets = append(targets, found...)
+	}
+	slices.Sort(targets)
+	targets = slices.Compact(targets)
+	targets = slices.DeleteFunc(targets, func(a string) bool { return a == p.Local().Addr })
+	results := make(chan result, len(targets))
+	slots := make(chan struct{}, joinAtOnce)
+	for _, addr := range targets {
+		p.start(func() {
+			select {
+			case slots <- struct{}{}:
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				results <- result{0, ctx.Err()}
+				return
+			}
+			n, err := p.list.Join([]string{addr})
+			results <- result{n, err}
+		})
+	}
+	n, err := 0, lookupErr
+	for range targets {
+		select {
+		case r := <-results:
+			n += r.n
+			if r.err != nil {
+				err = r.err
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-p.ctx.Done():
+			err = p.ctx.Err()
+		}
+	}
+	if n > 0 {
+		return n, nil
+	}
+	if err == nil {
+		return 0, structs.Errorf(structs.Invalid, "join", "no address other than our own was given")
+	}
+	return 0, structs.Errorf(structs.Unavailable, "join "+strings.Join(addrs, ", "), "nobody answered as a member of region %q: %w",
+		p.config.Local.Region, err).Advise("check that an agent of this region with the same gossip key listens there")
+}
+
+// start runs f in a goroutine that Close waits for; after Close it does nothing.
+func (p *Pool) start(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() == nil {
+		p.wg.Go(f)
+	}
+}
+
+func resolve(ctx context.Context, addr string) ([]string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, "address "+addr, "%w", err)
+	}
+	if net.ParseIP(host) != nil {
+		return []string{addr}, nil
+	}
+	ips, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "address "+addr, "%w", err)
+	}
+	for i, ip := range ips {
+		ips[i] = net.JoinHostPort(ip, port)
+	}
+	return ips, nil
+}
+
+// Peers returns the addresses of the peers that the snapshot of the last run remembers, for Join.
+func (p *Pool) Peers() []string { return slices.Clone(p.peers) }
+
+// Members returns all members that are known, also failed and left ones, sorted by name.
+func (p *Pool) Members() []Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]Member, 0, len(p.members))
+	for name, r := range p.members {
+		all = append(all, r.member(name))
+	}
+	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// Servers returns the addresses of the living servers in random order, those of the same datacenter first.
+func (p *Pool) Servers() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var near, far []string
+	for name, r := range p.members {
+		if r.status != Alive || r.role() != RoleServer {
+			continue
+		}
+		if m := r.member(name); m.Datacenter == p.local.Datacenter {
+			near = append(near, m.Addr)
+		} else {
+			far = append(far, m.Addr)
+		}
+	}
+	for _, list := range [][]string{near, far} {
+		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	return append(near, far...)
+}
+
+// Local returns this member.
+func (p *Pool) Local() Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m := p.local
+	m.Status = Alive
+	if p.leaving {
+		m.Status = Left
+	}
+	return m
+}
+
+// Update changes what this member says of itself (Role, Datacenter, feature levels, Expect) and tells the pool.
+func (p *Pool) Update(change func(*Member)) error {
+	p.mu.Lock()
+	next := p.local
+	change(&next)
+	next.Name, next.ID, next.Region, next.Addr = p.local.Name, p.local.ID, p.local.Region, p.local.Addr
+	meta, err := next.meta(p.run)
+	if err == nil {
+		p.local, p.meta = next, meta
+	}
+	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	p.announce()
+	return nil
+}
+
+// announce tells the pool of new meta. When nobody can be told in time, exchanges of the state bring it.
+func (p *Pool) announce() {
+	if err := p.list.UpdateNode(5 * time.Second); err != nil {
+		p.log.Debug("gossip is slow to tell of a change", "err", err)
+	}
+}
+
+// ForceLeave declares a failed member left, on every member. NotFound when it is not known here, Conflict while it is
+// alive.
+func (p *Pool) ForceLeave(name string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.members[name]
+	switch {
+	case r == nil:
+		return structs.Errorf(structs.NotFound, "member "+name, "is not known")
+	case r.status == Alive:
+		return structs.Errorf(structs.Conflict, "member "+name, "is alive").Advise("stop its agent; it leaves by itself")
+	}
+	p.noteLocked(name, r.run(), 0)
+	return nil
+}
+
+// Leave tells the pool that this member goes, and waits until that was told, or for ctx.
+func (p *Pool) Leave(ctx context.Context) error {
+	p.mu.Lock()
+	p.leaving = true
+	n := p.noteLocked(p.local.Name, p.run, 0)
+	var told []*memberlist.Node
+	p.mu.Unlock()
+
+	// Three members hear it by TCP: packets may all be lost.
+	for _, node := range p.list.Members() {
+		if node.Name != p.config.Local.Name {
+			told = append(told, node)
+		}
+	}
+	rand.Shuffle(len(told), func(i, j int) { told[i], told[j] = told[j], told[i] })
+	if len(told) > 3 {
+		told = told[:3]
+	}
+	sent := make(chan struct{}, len(told))
+	for _, node := range told {
+		p.start(func() {
+			p.list.SendReliable(node, n.message())
+			sent <- struct{}{}
+		})
+	}
+	timeout := 5 * time.Second
+	if by, ok := ctx.Deadline(); ok {
+		timeout = max(time.Until(by), time.Millisecond)
+	}
+	err := p.list.Leave(timeout)
+	for range told {
+		select {
+		case <-sent:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-p.ctx.Done():
+			err = p.ctx.Err()
+		}
+	}
+	if err != nil {
+		return structs.Errorf(structs.Unknown, "gossip", "perhaps not every member heard that we leave: %w", err)
+	}
+	return nil
+}
+
+// Close stops gossiping without a word and waits for its goroutines. The transport is shut down too. It may be called
+// again.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.stop()
+	p.mu.Unlock()
+	err := p.list.Shutdown()
+	p.wg.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for ch := range p.subscribers {
+		close(ch)
+	}
+	clear(p.subscribers)
+	return err
+}
+
+func (p *Pool) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.alive, 1)
+}
