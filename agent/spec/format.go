@@ -71,7 +71,7 @@ func (w *writer) assign(list []assignment) {
 
 func (w *writer) block(name string, v reflect.Value) {
 	head := name
-	var attributes []assignment
+	var attributes, maps []assignment
 	tags := tagsOf(v.Type())
 	for _, g := range tags {
 		f := v.Field(g.index)
@@ -81,11 +81,12 @@ func (w *writer) block(name string, v reflect.Value) {
 		case g.shape == attribute && !f.IsZero() && !(f.Kind() == reflect.Slice && f.Len() == 0):
 			attributes = append(attributes, assignment{g.name, f})
 		case (g.shape == names || g.shape == free) && f.Len() > 0 && !bareNames(f):
-			attributes = append(attributes, assignment{g.name, f})
+			maps = append(maps, assignment{g.name, f})
 		}
 	}
 	w.line(head + " {")
 	w.depth++
+	attributes = append(attributes, maps...)
 	w.assign(attributes)
 	empty := len(attributes) == 0
 	space := func() {
@@ -190,20 +191,17 @@ func (w *writer) value(v reflect.Value) string {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case reflect.Map:
-		w.depth++
-		indent := strings.Repeat("  ", w.depth)
-		var b strings.Builder
-		b.WriteString("{\n")
+		inner := writer{depth: w.depth + 1}
+		var list []assignment
 		for _, k := range sortedKeys(v) {
 			key := k
 			if !bareKey.MatchString(k) || slices.Contains([]string{"for", "null", "true", "false"}, k) {
 				key = quote(k)
 			}
-			b.WriteString(indent + key + " = " + w.value(v.MapIndex(reflect.ValueOf(k))) + "\n")
+			list = append(list, assignment{key, v.MapIndex(reflect.ValueOf(k))})
 		}
-		w.depth--
-		b.WriteString(strings.Repeat("  ", w.depth) + "}")
-		return b.String()
+		inner.assign(list)
+		return "{\n" + inner.String() + strings.Repeat("  ", w.depth) + "}"
 	}
 	panic("spec: no way to write a " + v.Type().String())
 }
