@@ -44,6 +44,9 @@ func (s *Service) serve(route *Route) http.Handler {
 		c := &call{s: s, w: w, r: r, rc: http.NewResponseController(w), route: route, id: q.id, actor: q.actor}
 		if s.Region == nil && route.Flags&Local == 0 {
 			if s.Forward != nil {
+				if r.ContentLength != 0 {
+					r.Body = &patientBody{r.Body, c.rc}
+				}
 				s.Forward.ServeHTTP(w, r)
 				return
 			}
@@ -133,11 +136,13 @@ func (route *Route) checkParam(known map[string]Param, name string, values []str
 			_, err = structs.ParseDuration(v)
 		}
 		if err != nil {
-			return structs.Errorf(structs.Invalid, object, "%q is not a %s", v, p.Type)
+			return structs.Errorf(structs.Invalid, object, "%q is not %s", v, articles[p.Type])
 		}
 	}
 	return nil
 }
+
+var articles = map[string]string{"integer": "a whole number from 0 on", "boolean": "true or false", "duration": "a duration such as 30s"}
 
 func (c *call) str(name string) string { return c.query.Get(name) }
 
@@ -220,8 +225,8 @@ func (p *patientReader) Read(to []byte) (int, error) {
 		p.begun = true
 	}
 	n, err := p.r.Read(to)
-	if err != nil {
-		p.c.whole = err == io.EOF
+	if err == io.EOF {
+		p.c.whole = true
 		p.c.rc.SetReadDeadline(time.Time{})
 	}
 	return n, p.c.bodyError(err)

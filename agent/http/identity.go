@@ -9,20 +9,36 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/proffer/proffer/structs"
 )
 
 // guard decides who may ask. It is the one place where a request gets its identity.
 type guard struct {
-	token [sha256.Size]byte
-	set   bool     // a token is demanded
-	names []string // host names, beside addresses, that this agent answers to
+	token atomic.Pointer[[sha256.Size]byte] // the demanded token's hash; nil: none is demanded
+	names []string                          // host names, beside addresses, that this agent answers to
 }
 
 func newGuard(token string, names []string) *guard {
-	return &guard{sha256.Sum256([]byte(token)), token != "", names}
+	g := &guard{names: names}
+	g.demand(token)
+	return g
 }
+
+// demand changes the token; an empty one ends the demand.
+func (g *guard) demand(token string) {
+	if token == "" {
+		g.token.Store(nil)
+		return
+	}
+	sum := sha256.Sum256([]byte(token))
+	g.token.Store(&sum)
+}
+
+// SetToken changes the token that requests must carry from now on. A service that began without one may get one; whoever
+// listens on more than loopback must not take it away.
+func (s *Service) SetToken(token string) { s.guard.demand(token) }
 
 // identify returns the actor of a request, or why it is refused.
 //
@@ -36,8 +52,8 @@ func (g *guard) identify(r *http.Request) (string, error) {
 		return "", err
 	}
 	who := "local"
-	if g.set {
-		if !g.hasToken(r) {
+	if token := g.token.Load(); token != nil {
+		if !hasToken(r, token) {
 			return "", refuse(http.StatusUnauthorized, structs.Forbidden, "", "a token is needed, and this one is missing or wrong").
 				advise("set PROFFER_TOKEN, or send Authorization: Bearer TOKEN")
 		}
@@ -55,7 +71,7 @@ func (g *guard) identify(r *http.Request) (string, error) {
 	return who, nil
 }
 
-func (g *guard) hasToken(r *http.Request) bool {
+func hasToken(r *http.Request, token *[sha256.Size]byte) bool {
 	given := r.Header.Get("X-Proffer-Token")
 	if scheme, rest, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
 		given = strings.TrimSpace(rest)
@@ -63,7 +79,7 @@ func (g *guard) hasToken(r *http.Request) bool {
 		given = password // a browser's way to give it, for the page at /
 	}
 	sum := sha256.Sum256([]byte(given)) // equal lengths, so that the comparison takes the same time for all
-	return subtle.ConstantTimeCompare(sum[:], g.token[:]) == 1
+	return subtle.ConstantTimeCompare(sum[:], token[:]) == 1
 }
 
 // sameSite refuses what a browser sends for a page that this agent did not serve.
@@ -95,7 +111,7 @@ func (g *guard) knownHost(r *http.Request) error {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(g.names, host) {
 		return nil
 	}
-	if addr, err := netip.ParseAddr(host); err == nil && (g.set || addr.Unmap().IsLoopback()) {
+	if addr, err := netip.ParseAddr(host); err == nil && (g.token.Load() != nil || addr.Unmap().IsLoopback()) {
 		return nil
 	}
 	return structs.Errorf(structs.Forbidden, "header Host", "%q is not a name of this agent", r.Host).

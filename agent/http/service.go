@@ -3,9 +3,11 @@ package http
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	pathpkg "path"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ const (
 	maxConnections = 16384             //
 	slowRead       = 30 * time.Second  // for a request's body, or for its next piece when it is a stream
 	slowWrite      = 30 * time.Second  // for an answer, or for its next piece when it is a stream
+	linger         = 2 * time.Second   // for the rest of a body that nobody wants
 	patience       = 60 * time.Second  // for the work of a call that neither streams nor blocks
 	idle           = 120 * time.Second // between requests of a connection
 	shutdown       = 5 * time.Second   // for what is under way when the service stops
@@ -125,28 +128,52 @@ func requestID(r *http.Request) string {
 // ServeHTTP is the middleware: every request passes it, gets its id and its identity here, and is answered even when a
 // handler panics.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.enter(w, r, func() (string, error) { return s.guard.identify(r) })
+}
+
+// ServeTrusted is ServeHTTP for a request that another agent has checked and passed on: actor is who asked there.
+func (s *Service) ServeTrusted(w http.ResponseWriter, r *http.Request, actor string) {
+	s.enter(w, r, func() (string, error) { return actor, nil })
+}
+
+// Actor returns who asks, of a request that the service has let in; for Options.Forward.
+func (s *Service) Actor(r *http.Request) string {
+	if q, ok := r.Context().Value(requestKey{}).(*request); ok {
+		return q.actor
+	}
+	return ""
+}
+
+// Refuse answers a request that the service has let in with an error, as its own handlers do; for Options.Forward.
+func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	refused(w, r)
+	writeError(w, requestID(r), err)
+}
+
+func (s *Service) enter(w http.ResponseWriter, r *http.Request, identify func() (string, error)) {
 	q := &request{id: structs.NewID()[:16]}
 	w.Header().Set("X-Request-Id", q.id)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	tracked := &tracker{ResponseWriter: w}
+	tracked := &tracker{ResponseWriter: w, rc: http.NewResponseController(w)}
 	defer func() {
 		fault := recover()
-		if fault == nil || fault == http.ErrAbortHandler {
-			if fault != nil {
-				panic(fault)
-			}
+		if fault == nil {
 			return
+		}
+		if fault == http.ErrAbortHandler {
+			panic(fault)
 		}
 		s.Log.Error("request failed", "request", q.id, "method", r.Method, "path", r.URL.Path, "fault", fault,
 			"stack", string(debug.Stack()))
 		if tracked.wrote {
 			panic(http.ErrAbortHandler) // the client must not take what it has for the whole
 		}
-		writeError(w, q.id, structs.Errorf(structs.Internal, r.Method+" "+r.URL.Path, "the agent made a mistake").
+		refused(w, r)
+		writeError(tracked, q.id, structs.Errorf(structs.Internal, r.Method+" "+r.URL.Path, "the agent made a mistake").
 			Advise("report it with what the agent's log says of request %s", q.id))
 	}()
-	actor, err := s.guard.identify(r)
+	actor, err := identify()
 	if err != nil {
 		if !strings.HasPrefix(r.URL.Path, "/v1/") {
 			w.Header().Set("WWW-Authenticate", `Basic realm="Proffer: any user, the token as password"`)
@@ -156,14 +183,21 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q.actor = actor
-	s.mux.ServeHTTP(tracked, r.WithContext(context.WithValue(r.Context(), requestKey{}, q)))
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
+	if path := r.URL.Path; path != "/" && strings.TrimSuffix(pathpkg.Clean(path), "/") != strings.TrimSuffix(path, "/") {
+		s.other(tracked, r) // the mux would redirect to what it takes for the same
+		return
+	}
+	s.mux.ServeHTTP(tracked, r)
 }
 
-// refused is called before a request is answered whose body was not read: the connection is closed instead of reading
-// the rest of it.
+// refused is called before a request is answered whose body was not read to its end: the connection is closed after the
+// answer. The HTTP server reads up to 256 KiB of the rest before that, so that the client sees the answer; it gets linger
+// for it.
 func refused(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close")
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
 	}
 }
 
@@ -181,15 +215,35 @@ func (s *Service) other(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tracker knows whether an answer was begun.
+// tracker knows whether an answer was begun, and gives the client slowWrite to take each piece of it.
 type tracker struct {
 	http.ResponseWriter
+	rc    *http.ResponseController
 	wrote bool
 }
 
 func (t *tracker) WriteHeader(status int) { t.wrote = true; t.ResponseWriter.WriteHeader(status) }
 
-func (t *tracker) Write(p []byte) (int, error) { t.wrote = true; return t.ResponseWriter.Write(p) }
+func (t *tracker) Write(p []byte) (int, error) {
+	t.wrote = true
+	t.rc.SetWriteDeadline(time.Now().Add(slowWrite))
+	return t.ResponseWriter.Write(p)
+}
 
 // Unwrap is for http.ResponseController.
 func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// patientBody gives a client slowRead for each piece of a body that is passed on.
+type patientBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (p *patientBody) Read(to []byte) (int, error) {
+	p.rc.SetReadDeadline(time.Now().Add(slowRead))
+	n, err := p.ReadCloser.Read(to)
+	if err == io.EOF {
+		p.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
