@@ -27,15 +27,16 @@ import (
 // Client is one node. Its methods may be called from any goroutine; those that the session calls are named after what they
 // bring.
 type Client struct {
-	config Config
-	log    *slog.Logger
-	lock   *flock.Flock
-	store  *store.Store
-	node   *runner.Node
-	uplink Uplink
-	lease  *lease
-	self   atomic.Pointer[structs.Node]
-	jobs   *jobs
+	config   Config
+	log      *slog.Logger
+	lock     *flock.Flock
+	store    *store.Store
+	node     *runner.Node
+	uplink   Uplink
+	lease    *lease
+	self     atomic.Pointer[structs.Node]
+	settings atomic.Pointer[Settings]
+	jobs     *jobs
 
 	watching context.Context // ends with Stop: the runners watch no longer
 	unwatch  context.CancelCauseFunc
@@ -87,6 +88,7 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		held: make(map[structs.AllocID]*held), ended: make(map[structs.AllocID]*ended),
 		slots: make(map[slot][]*held), collect: make(chan struct{}, 1)}
 	c.diskUse = func() (int, error) { return diskUse(c.config.DataDir) }
+	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.GC})
 	c.watching, c.unwatch = context.WithCancelCause(context.Background())
 	if err := c.openFolder(); err != nil {
 		return nil, err
@@ -189,8 +191,9 @@ func (c *Client) load(ctx context.Context) error {
 }
 
 func (c *Client) machine(held structs.Bytes) fingerprint.Config {
-	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: c.config.Attributes, Meta: c.config.Meta,
-		Resources: c.config.Resources, Reserved: c.config.Reserved, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
+	s := c.settings.Load()
+	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
+		Resources: s.Resources, Reserved: s.Reserved, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
 		Drivers: c.config.Drivers, GPUs: c.config.GPUs, HeldDisk: held}
 }
 

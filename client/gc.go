@@ -64,7 +64,7 @@ func (c *Client) nudgeCollector() {
 // collectGarbage removes folders of ended allocations: from time to time, and soon after something ended.
 func (c *Client) collectGarbage(ctx context.Context) {
 	c.removeOrphans()
-	ticker := time.NewTicker(c.config.GC.Every)
+	ticker := time.NewTicker(c.settings.Load().GC.Every)
 	defer ticker.Stop()
 	for {
 		c.collectOnce(ctx)
@@ -100,7 +100,7 @@ func (c *Client) collectOnce(ctx context.Context) {
 		}
 	}
 	c.mu.Unlock()
-	certain, next := victims(all, c.config.GC, now())
+	certain, next := victims(all, c.settings.Load().GC, now())
 	for _, v := range certain {
 		if ctx.Err() != nil {
 			return
@@ -109,10 +109,10 @@ func (c *Client) collectOnce(ctx context.Context) {
 	}
 	for _, f := range next {
 		used, err := c.diskUse()
-		if err != nil || used <= c.config.GC.MaxDiskUsed || ctx.Err() != nil {
+		if err != nil || used <= c.settings.Load().GC.MaxDiskUsed || ctx.Err() != nil {
 			return
 		}
-		c.remove(victim{f, fmt.Sprintf("the disk is %d%% full, more than %d%%", used, c.config.GC.MaxDiskUsed)})
+		c.remove(victim{f, fmt.Sprintf("the disk is %d%% full, more than %d%%", used, c.settings.Load().GC.MaxDiskUsed)})
 	}
 }
 
@@ -163,7 +163,7 @@ func (c *Client) removeOrphans() {
 		known := c.held[id] != nil || c.ended[id] != nil
 		c.mu.Unlock()
 		info, err := e.Info()
-		if known || err != nil || time.Since(info.ModTime()) < c.config.GC.MaxAge {
+		if known || err != nil || time.Since(info.ModTime()) < c.settings.Load().GC.MaxAge {
 			continue
 		}
 		c.log.Info("removing a folder that no allocation has", "path", filepath.Join(c.allocRoot(), e.Name()))

@@ -99,3 +99,6 @@ func (w lineWriter) Write(p []byte) (int, error) {
 	w.l.Info(string(bytes.TrimRight(p, "\n")))
 	return len(p), nil
 }
+
+// RaftLogger returns a logger for parts of hashicorp/raft that the caller makes, such as a transport.
+func RaftLogger(to *slog.Logger) hclog.Logger { return newRaftLogger(to) }

@@ -147,6 +147,7 @@ type Place struct {
 	Updates    []*Update
 	GiveUps    []*GiveUp
 	Placements []*Placement
+	Statuses   []*SetJobStatus // one that is a conflict changes nothing
 }
 
 // Stop has an allocation stopped. One that ended or is being stopped is left alone.

@@ -38,6 +38,9 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 		}
 		out.Placements[i] = PlaceResult{id, refused, why}
 	}
+	for _, status := range c.Statuses {
+		status.Apply(tx) // a conflict changes nothing: the job moved on, and is looked at again
+	}
 	return out, nil
 }
 

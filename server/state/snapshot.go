@@ -220,6 +220,9 @@ func (s *Snapshot) JobsFrom(name string) iter.Seq[*structs.JobRecord] { return f
 // JobCount returns how many jobs there are.
 func (s *Snapshot) JobCount() int { return s.jobs.Len() }
 
+// EndedJobCount returns how many of them ended.
+func (s *Snapshot) EndedJobCount() int { return s.endedJobs.Len() }
+
 // JobsWithPrefix returns up to max jobs whose name begins with prefix.
 func (s *Snapshot) JobsWithPrefix(prefix string, max int) []*structs.JobRecord {
 	return withPrefix(s.jobs, prefix, max)

@@ -1,0 +1,400 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/proffer/proffer/agent/config"
+	"github.com/proffer/proffer/agent/http"
+	"github.com/proffer/proffer/agent/spec"
+	"github.com/proffer/proffer/client"
+	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/client/gossip"
+	"github.com/proffer/proffer/client/remote"
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/client/supervisor"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/structs"
+	"github.com/proffer/proffer/website"
+)
+
+// Agent is one running process. Start makes it, Stop ends it.
+type Agent struct {
+	config  *config.Config
+	sources *config.Sources
+	reload  func() (*config.Config, *config.Sources, error)
+	version string
+	id      string // of the member: the Raft id of a server, new at each start otherwise
+	logs    *logs
+	log     *slog.Logger
+
+	dir      string            // the data folder
+	folder   *consensus.Folder // of the server; nil: not a server, or in memory
+	keys     *cluster.Keyring
+	port     *cluster.Port
+	rpc      *rpc.Server
+	pool     *rpc.Pool
+	gossip   *gossip.Pool
+	raftNet  *raft.NetworkTransport
+	server   *server.Server     // nil: not a server
+	sup      *supervisor.Client // nil: not a client
+	client   *client.Client     // nil: not a client
+	listener net.Listener
+	service  *http.Service
+	tunnel   *streamListener // nil: not a server
+	metrics  *metrics
+
+	ctx         context.Context // ends when the agent stops
+	end         context.CancelFunc
+	work        sync.WaitGroup
+	undo        []func(context.Context) // what was started, newest last
+	mu          sync.Mutex              // guards config and needRestart
+	needRestart []string                // settings that a reload could not change
+	ended       chan error              // the HTTP API stopped by itself
+}
+
+// began registers how to end what was just started.
+func (a *Agent) began(end func(context.Context)) { a.undo = append(a.undo, end) }
+
+// start starts everything. The order reads from top to bottom; stop is the reverse of it. After an error, what was
+// started has been stopped again.
+func (a *Agent) start(ctx context.Context) (err error) {
+	a.ctx, a.end = context.WithCancel(context.Background())
+	a.ended = make(chan error, 1)
+	defer func() {
+		if err != nil {
+			a.stop(context.Background())
+		}
+	}()
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"open the data folder", a.openFolder},
+		{"open the HTTP port", a.openHTTP}, // first of the ports: it is the one most likely to be taken
+		{"open the cluster port", a.openCluster},
+		{"start gossip", a.startGossip},
+		{"start the server", a.startServer},
+		{"start the client", a.startClient},
+		{"serve the cluster", a.serveCluster},
+		{"serve the HTTP API", a.serveHTTP},
+		{"join the cluster", a.join},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("cannot %s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+// stop ends everything in the reverse order, each part within what ctx leaves.
+func (a *Agent) stop(ctx context.Context) {
+	a.end()
+	for i := len(a.undo) - 1; i >= 0; i-- {
+		a.undo[i](ctx)
+	}
+	a.undo = nil
+	a.work.Wait()
+}
+
+func (a *Agent) openFolder(context.Context) error {
+	path := a.config.DataDir
+	if path == "" { // -dev
+		tmp, err := os.MkdirTemp("", "proffer-dev-")
+		if err != nil {
+			return err
+		}
+		if err := os.Chmod(tmp, 0o755); err != nil { // tasks of other users live below it
+			return err
+		}
+		path = tmp
+		a.began(func(context.Context) {
+			if err := os.RemoveAll(tmp); err != nil {
+				a.log.Warn("cannot remove the temporary folder", "path", tmp, "err", err)
+			}
+		})
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return structs.Errorf(structs.Unavailable, "data folder "+path, "it cannot be made: %w", err).
+			Advise("make it writable for the agent's user, or choose another with -data-dir")
+	}
+	a.dir, a.id = path, structs.NewID()
+	if !a.config.IsServer() || a.config.Dev {
+		return nil
+	}
+	f, err := consensus.OpenFolder(a.sub("server"), a.config.Region)
+	if err != nil {
+		return err
+	}
+	a.folder, a.id = f, f.ID
+	a.began(func(context.Context) { f.Close() })
+	return nil
+}
+
+// sub returns the path of a part of the data folder.
+func (a *Agent) sub(name string) string { return filepath.Join(a.dir, name) }
+
+func (a *Agent) openCluster(context.Context) error {
+	if len(a.config.Encrypt) > 0 {
+		var keys []string
+		for _, k := range a.config.Encrypt {
+			keys = append(keys, k.Reveal())
+		}
+		ring, err := cluster.OpenKeyring(a.sub("keyring"), keys...)
+		if err != nil {
+			return err
+		}
+		a.keys = ring
+	}
+	log := a.log.With("part", "cluster")
+	port, err := cluster.Listen(cluster.Config{
+		Bind: a.config.ClusterAddress(), Advertise: a.config.Advertise,
+		Region: a.config.Region, Keys: a.keys, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	a.port = port
+	a.began(func(context.Context) { port.Close() })
+	a.pool = rpc.NewPool(port.DialRPC, rpc.Options{Logger: log})
+	a.began(func(context.Context) { a.pool.Close() })
+	a.rpc = rpc.NewServer(rpc.Options{Logger: log})
+	return nil
+}
+
+func (a *Agent) startGossip(context.Context) error {
+	local := gossip.Member{
+		Name: a.config.NodeName, ID: a.id, Role: gossip.RoleClient, Region: a.config.Region,
+		Datacenter: a.config.Datacenter, Addr: a.port.Addr(), FeatureMin: 1, FeatureMax: featureLevel,
+	}
+	if a.config.IsServer() {
+		local.Role = gossip.RoleServer
+		if a.config.Server.BootstrapExpect > 1 {
+			local.Expect = a.config.Server.BootstrapExpect
+		}
+	}
+	pool, err := gossip.Start(gossip.Config{
+		Local: local, Keys: a.keys, Transport: a.port.GossipTransport(), Snapshot: a.sub("peers"),
+		Logger: a.log.With("part", "gossip"),
+	})
+	if err != nil {
+		return err
+	}
+	a.gossip = pool
+	a.began(func(context.Context) { pool.Close() })
+	return nil
+}
+
+func (a *Agent) startServer(context.Context) error {
+	if !a.config.IsServer() {
+		return nil
+	}
+	log := a.log.With("part", "server")
+	a.raftNet = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: a.port.RaftLayer(), MaxPool: 3, Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log),
+	})
+	a.began(func(context.Context) { a.raftNet.Close() })
+	c := a.config.Server
+	s, err := server.Start(server.Config{
+		ID: a.id, Name: a.config.NodeName, Region: a.config.Region, Datacenter: a.config.Datacenter,
+		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
+		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
+		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(),
+		Replaces: spec.Replaces,
+		Raft: func(r *consensus.Config) {
+			if c.Raft != nil {
+				r.HeartbeatTimeout = c.Raft.HeartbeatTimeout.Std()
+				r.ElectionTimeout = c.Raft.ElectionTimeout.Std()
+				r.LeaseTimeout = c.Raft.LeaderLease.Std()
+			}
+		},
+		Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	a.server = s
+	a.began(func(context.Context) {
+		if err := s.Close(); err != nil {
+			a.log.Warn("the server did not stop in order", "err", err)
+		}
+	})
+	return nil
+}
+
+func (a *Agent) startClient(ctx context.Context) error {
+	if !a.config.IsClient() {
+		return nil
+	}
+	log := a.log.With("part", "client")
+	c := a.config.Client
+	sup, err := supervisor.Connect(ctx, supervisor.Options{
+		Dir: a.sub("supervisor"), Hide: a.hidden(), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	a.sup = sup
+	a.began(func(context.Context) { sup.Close() })
+	drivers, err := a.drivers(log)
+	if err != nil {
+		return err
+	}
+	hosts := c.Hosts
+	if len(hosts) == 0 {
+		if host, _, err := net.SplitHostPort(a.port.Addr()); err == nil {
+			hosts = []string{host}
+		}
+	}
+	node, err := client.New(ctx, client.Config{
+		DataDir: a.sub("client"), Region: a.config.Region, Name: a.config.NodeName,
+		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
+		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(),
+		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
+		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), AllowIsolationNone: c.IsolationNone,
+	})
+	if err != nil {
+		return err
+	}
+	if err := node.Start(ctx); err != nil {
+		return err
+	}
+	a.client = node
+	a.began(func(ctx context.Context) {
+		// Tasks outlive the agent, but not the temporary folder of -dev.
+		end := node.Stop
+		if a.config.Dev {
+			end = node.Leave
+		}
+		if err := end(ctx); err != nil {
+			a.log.Warn("the client did not stop in order", "err", err)
+		}
+		if err := sup.Release(ctx); err != nil {
+			a.log.Warn("the supervisor was not told that the agent stops", "err", err)
+		}
+	})
+	return nil
+}
+
+// hidden are the paths that no task may see: what the agent keeps and what it was configured with.
+func (a *Agent) hidden() []string {
+	paths := []string{"/etc/proffer.d", "/etc/proffer"}
+	for _, file := range a.sources.Files {
+		if abs, err := filepath.Abs(file); err == nil {
+			paths = append(paths, abs)
+		}
+	}
+	for _, file := range []string{a.config.TokenFile, a.config.EncryptFile} {
+		if file != "" {
+			paths = append(paths, file)
+		}
+	}
+	return paths
+}
+
+func gc(c *config.GC) client.GC {
+	if c == nil {
+		return client.GC{}
+	}
+	return client.GC{MaxAge: c.MaxAge.Std(), MaxCount: c.MaxAllocs, MaxDiskUsed: c.DiskUse, Every: c.Interval.Std()}
+}
+
+// serveCluster takes calls once everything that answers them is there.
+func (a *Agent) serveCluster(context.Context) error {
+	if a.client != nil {
+		remote.Serve(a.rpc, a.client)
+	}
+	a.serveRPC()
+	l := a.port.Listener(cluster.RPC)
+	a.work.Go(func() {
+		if err := a.rpc.Serve(l); err != nil && a.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+			a.log.Error("the cluster port takes no more calls", "err", err)
+		}
+	})
+	a.began(func(context.Context) { a.rpc.Close() })
+	return nil
+}
+
+func (a *Agent) openHTTP(context.Context) error {
+	l, err := net.Listen("tcp", a.config.HTTPListen())
+	if err != nil {
+		return structs.Errorf(structs.Unavailable, "HTTP port "+a.config.HTTPListen(), "%w", err).
+			Advise("another process may have the port: choose another with -http-port")
+	}
+	a.listener = l
+	a.began(func(context.Context) { l.Close() })
+	return nil
+}
+
+func (a *Agent) serveHTTP(context.Context) error {
+	o := http.Options{Agent: (*self)(a), Docs: website.Handler(), Drivers: Validators(), Token: a.config.Token.Reveal(),
+		Names: []string{strings.ToLower(a.config.NodeName)}, Log: a.log.With("part", "http")}
+	if a.server != nil {
+		o.Region = (*region)(a)
+	} else {
+		o.Forward = a.forward()
+	}
+	a.service = http.New(o)
+	ctx, cancel := context.WithCancel(a.ctx)
+	done := make(chan struct{})
+	a.work.Go(func() {
+		defer close(done)
+		if err := a.service.Serve(ctx, a.listener); err != nil && ctx.Err() == nil {
+			a.ended <- err
+		}
+	})
+	a.began(func(context.Context) { cancel(); <-done })
+	if a.server != nil {
+		a.serveTunnel()
+	}
+	return nil
+}
+
+// join contacts the configured and the remembered members. Those that do not answer are tried again for as long as the
+// agent is alone.
+func (a *Agent) join(ctx context.Context) error {
+	addrs := a.joinAddresses()
+	if len(addrs) == 0 {
+		return nil
+	}
+	a.work.Go(func() {
+		for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+			if _, err := a.gossip.Join(a.ctx, addrs); err == nil {
+				return
+			} else if a.ctx.Err() == nil {
+				a.log.Warn("no member answers yet", "addresses", strings.Join(addrs, " "), "err", err, "again_in", wait.String())
+			}
+			select {
+			case <-time.After(wait):
+			case <-a.ctx.Done():
+				return
+			}
+			if len(a.gossip.Members()) > 1 {
+				return
+			}
+		}
+	})
+	return nil
+}
+
+func (a *Agent) joinAddresses() (out []string) {
+	for _, addr := range a.config.Join {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			addr = net.JoinHostPort(addr, strconv.Itoa(a.config.ClusterPort))
+		}
+		out = append(out, addr)
+	}
+	return append(out, a.gossip.Peers()...)
+}

@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/proffer/proffer/agent/config"
+	"github.com/proffer/proffer/client"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// featureLevel is the newest that this binary knows.
+const featureLevel = state.FeatureLevel
+
+// stopWithin bounds an orderly stop.
+const stopWithin = 30 * time.Second
+
+// Main is `proffer agent`: it runs an agent until SIGTERM or SIGINT and returns the exit code. SIGHUP reloads the
+// configuration.
+func Main(version string, args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("proffer agent", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	bound := config.Bind(flags)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return 0
+		}
+		return 2
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "proffer agent takes no arguments, only flags: %q is too much\n", flags.Arg(0))
+		return 2
+	}
+	cfg, sources, err := bound.Config()
+	if err != nil {
+		fmt.Fprintf(stderr, "The agent cannot start: %v\n", err)
+		return 1
+	}
+	logs := newLogs(stderr, cfg.LogJSON)
+	logs.level.Set(level(cfg.LogLevel))
+	a := &Agent{config: cfg, sources: sources, reload: bound.Config, version: version, logs: logs, log: logs.Logger()}
+
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := a.start(context.Background()); err != nil {
+		fmt.Fprintf(stderr, "The agent cannot start: %v\n", err)
+		return 1
+	}
+	a.welcome(stderr)
+	for {
+		select {
+		case err := <-a.ended:
+			a.log.Error("the HTTP API ended", "err", err)
+			a.stopWithin(signals)
+			return 1
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				if _, err := a.reloadConfig(); err != nil {
+					a.log.Error("nothing was reloaded", "err", err)
+				}
+				continue
+			}
+			a.log.Info("stopping", "signal", sig.String())
+			a.stopWithin(signals)
+			a.log.Info("stopped")
+			return 0
+		}
+	}
+}
+
+// stopWithin stops in order; a second signal, or the end of the time, gives up waiting for what hangs.
+func (a *Agent) stopWithin(signals <-chan os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	done := make(chan struct{})
+	go func() { a.stop(ctx); close(done) }()
+	hurry := time.NewTimer(stopWithin + 5*time.Second)
+	defer hurry.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case sig := <-signals:
+			if sig == syscall.SIGHUP {
+				continue
+			}
+			a.log.Warn("stopping at once", "signal", sig.String())
+			return
+		case <-hurry.C:
+			a.log.Error("some part did not stop in time: giving up on it")
+			return
+		}
+	}
+}
+
+// welcome says what runs and where, and what isolation is missing.
+func (a *Agent) welcome(w io.Writer) {
+	var parts []string
+	if a.server != nil {
+		parts = append(parts, "server")
+	}
+	if a.client != nil {
+		parts = append(parts, "client")
+	}
+	fmt.Fprintf(w, "Proffer %s: %s %q of region %q\n", a.version, strings.Join(parts, " and "), a.config.NodeName, a.config.Region)
+	fmt.Fprintf(w, "  HTTP API and docs  http://%s/\n  cluster port       %s\n  data folder        %s\n",
+		a.listener.Addr(), a.port.Addr(), a.dir)
+	if a.client == nil {
+		return
+	}
+	node := a.client.Node()
+	if os.Geteuid() != 0 {
+		fmt.Fprintf(w, "  isolation          none: the agent is not root, so tasks run as its user without namespaces or limits\n")
+	}
+	if d := node.Drivers["exec"]; d != nil && !d.Healthy {
+		fmt.Fprintf(w, "  driver exec        not usable: %s\n", d.Why)
+	}
+}
+
+func level(s string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(s)); err != nil {
+		return slog.LevelInfo // validated by config
+	}
+	return l
+}
+
+// reloadConfig reads the configuration again and lets take effect what can; it says what cannot.
+func (a *Agent) reloadConfig() (changed []string, err error) {
+	cfg, sources, err := a.reload()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	changed, restart := config.Reloadable(a.config, cfg)
+	if len(restart) > 0 {
+		a.log.Warn("changed settings need a restart of the agent", "settings", strings.Join(restart, " "))
+	}
+	a.needRestart = restart
+	old := *a.config
+	next := old
+	for _, path := range changed {
+		a.apply(&next, cfg, path)
+	}
+	a.config, a.sources = &next, sources
+	a.log.Info("configuration read again", "changed", strings.Join(changed, " "))
+	return changed, nil
+}
+
+// apply takes over one reloadable setting.
+func (a *Agent) apply(into, from *config.Config, path string) {
+	switch top, _, _ := strings.Cut(path, "."); top {
+	case "log_level":
+		into.LogLevel = from.LogLevel
+		a.logs.level.Set(level(from.LogLevel))
+	case "token":
+		into.Token = from.Token
+		a.service.SetToken(from.Token.Reveal())
+	case "join":
+		into.Join = from.Join
+		a.join(a.ctx)
+	case "client":
+		c := *into.Client
+		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
+		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
+		into.Client = &c
+		if a.client != nil {
+			err := a.client.Reconfigure(a.ctx, client.Settings{Meta: c.Meta, Attributes: c.Attributes,
+				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), GC: gc(c.GC)})
+			if err != nil {
+				a.log.Error("the node's settings were not taken over", "err", err)
+			}
+		}
+	case "server":
+		s := *into.Server
+		s.MaxFinished, s.FinishedAge = from.Server.MaxFinished, from.Server.FinishedAge
+		into.Server = &s
+		if a.server != nil {
+			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std())
+		}
+	default:
+		panic(structs.Errorf(structs.Internal, "setting "+path, "reloadable, and nothing reloads it"))
+	}
+}

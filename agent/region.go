@@ -1,0 +1,139 @@
+package agent
+
+import (
+	"context"
+	"io"
+	"strings"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/agent/http"
+	"github.com/proffer/proffer/client/remote"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// region is what the HTTP API sees of the server.
+type region Agent
+
+var _ http.Region = (*region)(nil)
+
+func (r *region) Read(ctx context.Context, stale bool) (*state.Snapshot, error) {
+	return r.server.Read(ctx, stale)
+}
+
+func (r *region) Store() *state.Store { return r.server.Store() }
+
+func (r *region) Propose(ctx context.Context, e state.Envelope) (result state.Result) {
+	result.Answer, result.Index, result.Err = r.server.Propose(ctx, e.Key, e.Actor, e.Command)
+	return result
+}
+
+func (r *region) Leadership() http.Leadership {
+	leader := r.server.Raft().Leader()
+	l := http.Leadership{Known: leader.ID != "", Contact: r.server.Raft().Stats().LastContact}
+	for _, m := range r.gossip.Members() {
+		if m.ID == leader.ID && leader.ID != "" {
+			l.Name, l.Address = m.Name, m.Addr
+		}
+	}
+	return l
+}
+
+func (r *region) Offers(ctx context.Context) ([]*structs.Offer, error) { return r.server.Offers(ctx) }
+
+func (r *region) Explain(ctx context.Context, job, group string) (*api.Explanation, error) {
+	groups, err := r.server.Explain(ctx, job, group)
+	if err != nil {
+		return nil, err
+	}
+	return explanation(job, groups), nil
+}
+
+func (r *region) Plan(ctx context.Context, job *structs.Job) (*api.Explanation, error) {
+	groups, err := r.server.Plan(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	e := explanation(job.Name, groups)
+	e.Dry = true
+	return e, nil
+}
+
+func explanation(job string, groups []*server.GroupExplanation) *api.Explanation {
+	out := &api.Explanation{Job: job}
+	for _, g := range groups {
+		e := &api.GroupExplanation{Group: g.Group, Ask: g.Ask, Count: g.Count, Placed: len(g.Held), Waiting: g.Waiting,
+			Nodes: g.Fit.Nodes, Fit: g.Fit.Fits, Order: g.Wait}
+		for _, reason := range g.Fit.Reasons {
+			e.Reasons = append(e.Reasons, &api.Reason{What: strings.TrimSpace(string(reason.Kind) + " " + reason.Subject),
+				Nodes: reason.Nodes, Nearest: reason.Nearest.String() + " on " + reason.On})
+		}
+		var advice []string
+		for _, h := range g.Fit.Help {
+			advice = append(advice, h.String())
+		}
+		e.Advice = strings.Join(advice, "; ")
+		for _, a := range g.Held {
+			e.Placing = append(e.Placing, &api.PlacedOn{Alloc: a.ID, Node: a.Node, NodeName: a.NodeName})
+		}
+		out.Groups = append(out.Groups, e)
+	}
+	return out
+}
+
+// Node reaches the node over its cluster port, from this server.
+func (r *region) Node(ctx context.Context, id structs.NodeID) (http.Node, error) {
+	snap, err := r.server.Read(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	n := snap.Node(id)
+	if n == nil {
+		return nil, structs.Errorf(structs.NotFound, "node "+structs.Short(id), "there is no such node")
+	}
+	if n.Status != structs.NodeReady {
+		return nil, structs.Errorf(structs.Unavailable, "node "+n.Name, "it is %s: %s", n.Status, n.Reason)
+	}
+	return &nodeAPI{remote.Node{Pool: r.pool, Address: n.Address, Name: n.Name}}, nil
+}
+
+// nodeAPI gives a node's answers the types of the API.
+type nodeAPI struct{ remote.Node }
+
+func (n *nodeAPI) Logs(ctx context.Context, req *api.LogsRequest, emit func(*api.LogFrame) error) error {
+	return n.Node.Logs(ctx, &remote.LogsRequest{Alloc: req.Alloc, Task: req.Task, Stdout: req.Stdout, Stderr: req.Stderr,
+		Follow: req.Follow, Offset: req.Offset, Tail: req.Tail}, func(f *remote.LogFrame) error {
+		return emit(&api.LogFrame{Stream: f.Stream, Offset: f.Offset, Data: f.Data, Skipped: f.Skipped})
+	})
+}
+
+func (n *nodeAPI) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
+	return n.Node.Exec(ctx, alloc, task, cmd)
+}
+
+func (n *nodeAPI) List(ctx context.Context, alloc structs.AllocID, path string) ([]*api.FileInfo, error) {
+	files, err := n.Node.List(ctx, alloc, path)
+	var out []*api.FileInfo
+	for i := range files {
+		out = append(out, fileInfo(&files[i]))
+	}
+	return out, err
+}
+
+func (n *nodeAPI) Stat(ctx context.Context, alloc structs.AllocID, path string) (*api.FileInfo, error) {
+	file, err := n.Node.Stat(ctx, alloc, path)
+	if err != nil {
+		return nil, err
+	}
+	return fileInfo(&file), nil
+}
+
+func (n *nodeAPI) Read(ctx context.Context, alloc structs.AllocID, path string, offset, limit int64, w io.Writer) error {
+	return n.Node.Read(ctx, alloc, path, offset, limit, w)
+}
+
+func fileInfo(f *remote.File) *api.FileInfo {
+	return &api.FileInfo{Name: f.Name, Dir: f.Dir, Size: int64(f.Size), Mode: f.Mode.String(), Time: f.Changed}
+}

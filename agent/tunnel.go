@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	nethttp "net/http"
+	"net/http/httputil"
+	"sync"
+	"time"
+
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/structs"
+)
+
+// An agent that is no server passes calls of the region on to one, through the cluster port: HTTP inside an RPC stream.
+// The agent that took the request has checked who asks; the cluster connection has proved that it is one of us.
+
+const tunnelMethod = "Agent.HTTP"
+
+// actorHeader carries who asked through the tunnel. The service takes it from there only.
+const actorHeader = "X-Proffer-Actor"
+
+// forward returns the handler that passes requests on.
+func (a *Agent) forward() nethttp.Handler {
+	transport := &nethttp.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var last error = structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server is known")
+			for _, addr := range a.gossip.Servers() {
+				life, end := context.WithCancel(a.ctx)
+				stop := context.AfterFunc(ctx, end)
+				stream, err := a.pool.Stream(life, addr, tunnelMethod, nil)
+				if err == nil {
+					stop()
+					return &streamConn{stream, end}, nil
+				}
+				end()
+				last = err
+			}
+			return nil, last
+		},
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     time.Minute,
+		DisableCompression:  true,
+	}
+	return &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "proffer"
+			r.Out.Header.Set(actorHeader, a.service.Actor(r.In))
+		},
+		ErrorHandler: func(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
+			a.service.Refuse(w, r, structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server answers: %w", err).
+				Advise("check with 'proffer server members' which servers are alive"))
+		},
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// serveTunnel answers what other agents pass on.
+func (a *Agent) serveTunnel() {
+	l := &streamListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: a.listener.Addr()}
+	server := &nethttp.Server{
+		Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+			a.service.ServeTrusted(w, r, r.Header.Get(actorHeader))
+		}),
+		ReadHeaderTimeout: 30 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return a.ctx },
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	a.work.Go(func() { server.Serve(l) })
+	a.began(func(context.Context) { server.Close() })
+	a.tunnel = l
+}
+
+// streamListener hands streams to an HTTP server.
+type streamListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+	addr  net.Addr
+}
+
+func (l *streamListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *streamListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *streamListener) Addr() net.Addr { return l.addr }
+
+// serve gives a stream to the HTTP server and returns when it was closed.
+func (l *streamListener) serve(ctx context.Context, stream *rpc.Stream) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	select {
+	case l.conns <- &streamConn{stream, end}:
+	case <-l.done:
+		return structs.Errorf(structs.Unavailable, "HTTP API", "the server stops")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// streamConn is an RPC stream as a net.Conn.
+type streamConn struct {
+	*rpc.Stream
+	end context.CancelFunc
+}
+
+func (c *streamConn) Close() error {
+	err := c.Stream.Close()
+	c.end()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+func (c *streamConn) LocalAddr() net.Addr  { return tunnelAddr{} }
+func (c *streamConn) RemoteAddr() net.Addr { return tunnelAddr{} }
+
+type tunnelAddr struct{}
+
+func (tunnelAddr) Network() string { return "proffer" }
+func (tunnelAddr) String() string  { return "cluster port" }

@@ -1,0 +1,43 @@
+package client
+
+import (
+	"context"
+
+	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/structs"
+)
+
+// Settings are what of a Config can change while the node runs.
+type Settings struct {
+	Meta       map[string]string
+	Attributes map[string]string
+	Resources  structs.Resources
+	Reserved   structs.Resources
+	GC         GC
+}
+
+// Reconfigure takes new settings over and tells the servers what changed of the node. Work that no longer fits is for
+// them to decide on. Invalid settings change nothing.
+func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
+	check := c.config
+	check.Meta, check.Attributes, check.Resources, check.Reserved, check.GC = s.Meta, s.Attributes, s.Resources, s.Reserved, s.GC
+	if err := check.fill(); err != nil {
+		return err
+	}
+	s.GC = check.GC
+	c.settings.Store(&s)
+	fresh, err := fingerprint.Machine(ctx, c.machine(0))
+	if err != nil {
+		return err
+	}
+	c.refresh(func(old *structs.Node) *structs.Node {
+		n := *fresh
+		n.ID, n.Name, n.Datacenter, n.Address, n.Version = old.ID, old.Name, old.Datacenter, old.Address, old.Version
+		n.Drivers = old.Drivers
+		if c.config.AllowIsolationNone {
+			n.Attributes["isolation.none"] = "1"
+		}
+		return &n
+	})
+	return nil
+}

@@ -1,0 +1,195 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/proffer/proffer/client"
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Node is a way to one node. Its methods may be called from any goroutine and end with their context.
+type Node struct {
+	Pool    *rpc.Pool
+	Address string // of its cluster port
+	Name    string // for messages
+}
+
+// LogsRequest asks for the output of one task, of one or both streams.
+type LogsRequest struct {
+	Alloc          structs.AllocID
+	Task           string
+	Stdout, Stderr bool
+	Follow         bool
+	Offset, Tail   int64
+}
+
+// LogFrame is a piece of output.
+type LogFrame struct {
+	Stream  string
+	Offset  int64
+	Data    []byte
+	Skipped int64
+}
+
+// Logs calls emit with the output of the wanted streams, one call at a time, in order within each stream.
+func (n *Node) Logs(ctx context.Context, req *LogsRequest, emit func(*LogFrame) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var emitting sync.Mutex
+	var streams sync.WaitGroup
+	for name, wanted := range map[string]bool{"stdout": req.Stdout, "stderr": req.Stderr} {
+		if !wanted {
+			continue
+		}
+		streams.Go(func() {
+			offset := req.Offset
+			err := n.chunks(ctx, logsMethod, &client.LogRequest{Alloc: req.Alloc, Task: req.Task, Stream: name,
+				Offset: req.Offset, Tail: req.Tail, Follow: req.Follow}, func(data []byte) error {
+				emitting.Lock()
+				defer emitting.Unlock()
+				err := emit(&LogFrame{Stream: name, Offset: offset, Data: data})
+				offset += int64(len(data))
+				return err
+			})
+			if err != nil {
+				cancel(err)
+			}
+		})
+	}
+	streams.Wait()
+	return context.Cause(ctx)
+}
+
+// Read writes limit bytes (all when it is negative) of a file from offset to w.
+func (n *Node) Read(ctx context.Context, alloc structs.AllocID, path string, offset, limit int64, w io.Writer) error {
+	if limit == 0 {
+		return nil
+	}
+	return n.chunks(ctx, readMethod, &fileRequest{alloc, path, offset, max(limit, 0)}, func(data []byte) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// chunks calls take with the data of a stream until its end.
+func (n *Node) chunks(ctx context.Context, method string, req any, take func([]byte) error) error {
+	st, err := n.Pool.Stream(ctx, n.Address, method, req)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for {
+		var c chunk
+		if err := st.Recv(&c); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = structs.Errorf(structs.Unavailable, "node "+n.Name, "it ended the stream early")
+			}
+			return err
+		}
+		if c.Done {
+			return nil
+		}
+		if err := take(c.Data); err != nil {
+			return err
+		}
+	}
+}
+
+// List returns the entries of a folder.
+func (n *Node) List(ctx context.Context, alloc structs.AllocID, path string) (files []File, err error) {
+	err = n.Pool.Call(ctx, n.Address, listMethod, &fileRequest{Alloc: alloc, Path: path}, &files)
+	return files, err
+}
+
+// Stat describes one file.
+func (n *Node) Stat(ctx context.Context, alloc structs.AllocID, path string) (file File, err error) {
+	err = n.Pool.Call(ctx, n.Address, statMethod, &fileRequest{Alloc: alloc, Path: path}, &file)
+	return file, err
+}
+
+// Stats says what each running task of an allocation uses.
+func (n *Node) Stats(ctx context.Context, alloc structs.AllocID) (map[string]*drivers.Stats, error) {
+	var reply statsReply
+	err := n.Pool.Call(ctx, n.Address, statsMethod, &taskRequest{Alloc: alloc}, &reply)
+	return reply.Tasks, err
+}
+
+// Signal sends a signal to a task; to all when task is empty.
+func (n *Node) Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error {
+	return n.Pool.Call(ctx, n.Address, signalMethod, &taskRequest{alloc, task, signal}, &struct{}{})
+}
+
+// Exec runs a command in a task. It reads cmd.Stdin until the command ended; a Stdin that blocks for ever keeps one
+// goroutine until then.
+func (n *Node) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	st, err := n.Pool.Stream(ctx, n.Address, execMethod, &execRequest{Alloc: alloc, Task: task, Args: cmd.Args, TTY: cmd.TTY, Stdin: cmd.Stdin != nil})
+	if err != nil {
+		return drivers.Exit{}, err
+	}
+	defer st.Close()
+	var sending sync.Mutex
+	send := func(m *toTask) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return st.Send(m)
+	}
+	if cmd.Stdin != nil {
+		go func() { // ends with the command at the next byte, or when whoever owns Stdin closes it
+			buf := make([]byte, maxChunk)
+			for {
+				k, err := cmd.Stdin.Read(buf)
+				if k > 0 && send(&toTask{Stdin: buf[:k]}) != nil {
+					return
+				}
+				if err != nil {
+					send(&toTask{EOF: true})
+					return
+				}
+			}
+		}()
+	}
+	var resizing sync.WaitGroup
+	defer resizing.Wait()
+	defer cancel()
+	if cmd.Resize != nil {
+		resizing.Go(func() {
+			for {
+				select {
+				case size, ok := <-cmd.Resize:
+					if !ok || send(&toTask{Size: &size}) != nil {
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	for {
+		var m fromTask
+		if err := st.Recv(&m); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = structs.Errorf(structs.Unknown, "node "+n.Name, "the command's end is not known: the node ended the stream")
+			}
+			return drivers.Exit{}, err
+		}
+		switch {
+		case m.Exit != nil:
+			return *m.Exit, nil
+		case len(m.Stdout) > 0 && cmd.Stdout != nil:
+			_, err = cmd.Stdout.Write(m.Stdout)
+		case len(m.Stderr) > 0 && cmd.Stderr != nil:
+			_, err = cmd.Stderr.Write(m.Stderr)
+		}
+		if err != nil {
+			return drivers.Exit{}, err
+		}
+	}
+}

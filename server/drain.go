@@ -1,0 +1,57 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// watchDrains ends drains, for one term: at its deadline what is left on the node is stopped, and a node that is empty
+// stops draining and stays ineligible. Moving work away before that is the jobs' own decision.
+func (s *Server) watchDrains(term context.Context) {
+	for term.Err() == nil {
+		snap := s.store.Snapshot()
+		now := structs.At(time.Now())
+		keys := []state.Key{state.OfTable(state.Nodes)}
+		wait := time.Hour
+		for n := range snap.Nodes() {
+			if n.Drain == nil {
+				continue
+			}
+			keys = append(keys, state.OfNodeAllocs(n.ID))
+			left, late := 0, n.Drain.Deadline != 0 && now >= n.Drain.Deadline
+			var stops []*state.Stop
+			for a := range snap.HeldOnNode(n.ID) {
+				left++
+				if late && a.Desired == structs.DesiredRun {
+					stops = append(stops, &state.Stop{ID: a.ID, Why: "the drain of its node reached its deadline"})
+				}
+			}
+			var cmd state.Command
+			switch {
+			case left == 0:
+				cmd = &state.SetDrain{Node: n.ID, Eligible: false}
+			case len(stops) > 0:
+				cmd = &state.Place{Stops: stops}
+			case !late && n.Drain.Deadline != 0:
+				wait = min(wait, n.Drain.Deadline.Sub(now).Std())
+			}
+			if cmd == nil {
+				continue
+			}
+			if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, cmd); err != nil {
+				if term.Err() == nil {
+					s.log.Warn("cannot go on with a drain", "node", n.Name, "err", err)
+				}
+				wait = min(wait, time.Second)
+			} else if left == 0 {
+				s.log.Info("node drained", "node", n.Name)
+			}
+		}
+		ctx, cancel := context.WithTimeout(term, wait)
+		s.store.Wait(ctx, snap.Index(), keys...)
+		cancel()
+	}
+}

@@ -1,0 +1,194 @@
+package server
+
+import (
+	"time"
+
+	"github.com/proffer/proffer/scheduler"
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/scheduler/batch"
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/scheduler/service"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// jobLoop is what the loop keeps of a job that wants something.
+type jobLoop struct {
+	version uint64
+	asks    map[string]*placement.Ask // compiled, by group
+	wants   map[string][]scheduler.Placement
+	indexes map[string]map[int]int // of wants, built when a group has decisions
+	quiet   time.Time              // not looked at before: it takes long, or was refused
+}
+
+// slot returns what the job wants for an index of a group.
+func (j *jobLoop) slot(group string, index int) (scheduler.Placement, bool) {
+	if j == nil {
+		return scheduler.Placement{}, false
+	}
+	at := j.indexes[group]
+	if at == nil {
+		at = make(map[int]int, len(j.wants[group]))
+		for i, p := range j.wants[group] {
+			at[p.Index] = i
+		}
+		j.indexes[group] = at
+	}
+	i, ok := at[index]
+	if !ok {
+		return scheduler.Placement{}, false
+	}
+	return j.wants[group][i], true
+}
+
+// pause keeps a job from being looked at for a while, and its requests from being served.
+func (l *loop) pause(name string, d time.Duration) {
+	j := l.jobs[name]
+	if j == nil {
+		return
+	}
+	l.forget(name, j)
+	j.quiet = time.Now().Add(d)
+	l.dirty[name] = struct{}{}
+}
+
+// forget takes a job's requests back.
+func (l *loop) forget(name string, j *jobLoop) {
+	for group := range j.wants {
+		l.allocator.RemoveRequest(name + "/" + group)
+	}
+	clear(j.wants)
+	clear(j.indexes)
+}
+
+// lookAtJobs computes the next steps of each job that changed.
+func (l *loop) lookAtJobs(now time.Time) {
+	if len(l.dirty) == 0 {
+		return
+	}
+	snap := l.server.store.Snapshot()
+	for name := range l.dirty {
+		delete(l.dirty, name)
+		if j := l.jobs[name]; j != nil && now.Before(j.quiet) {
+			l.wakes.set(structs.NodeID(name), j.quiet)
+			continue
+		}
+		l.lookAt(snap, name, now)
+	}
+}
+
+func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
+	j := l.jobs[name]
+	record := snap.Job(name)
+	if record == nil {
+		if j != nil {
+			l.forget(name, j)
+			delete(l.jobs, name)
+		}
+		l.wakes.drop(structs.NodeID(name))
+		return
+	}
+	version := snap.Version(name, record.Version)
+	if version == nil {
+		l.log.Error("a job's version is missing", "job", name, "version", record.Version)
+		return
+	}
+	if j == nil {
+		j = &jobLoop{wants: map[string][]scheduler.Placement{}, indexes: map[string]map[int]int{}}
+		l.jobs[name] = j
+	}
+	if j.version != record.Version || j.asks == nil {
+		l.forget(name, j)
+		j.version, j.asks = record.Version, map[string]*placement.Ask{}
+		for _, g := range version.Job.Groups {
+			ask, err := placement.Compile(version.Job, g)
+			if err != nil {
+				l.log.Error("a stored job cannot be placed", "job", name, "group", g.Name, "err", err)
+				continue
+			}
+			j.asks[g.Name] = ask
+		}
+	}
+	var have []*structs.Allocation
+	for a := range snap.AllocsOfJob(name) {
+		have = append(have, a)
+	}
+	next := service.Next
+	if record.Type == structs.BatchJob {
+		next = batch.Next
+	}
+	start := time.Now()
+	steps := next(scheduler.Want{
+		Job: version.Job, Record: record, Node: snap.Node,
+		Replaces: func(group string, from, to uint64) bool {
+			a, b := snap.Version(name, from), snap.Version(name, to)
+			return a == nil || b == nil || l.server.config.Replaces(a.Job, b.Job, group)
+		},
+	}, have, structs.At(now))
+	// A job with very many allocations is looked at less often, so that it takes no more than some tenth of the time.
+	if took := time.Since(start); took > 500*time.Microsecond {
+		j.quiet = time.Now().Add(min(10*took, time.Second))
+	}
+	l.carryOut(name, j, record, steps)
+	switch {
+	case steps.WakeAt != 0:
+		l.wakes.set(structs.NodeID(name), steps.WakeAt.Std())
+	case len(j.wants) == 0 && len(have) == 0:
+		delete(l.jobs, name)
+		fallthrough
+	default:
+		l.wakes.drop(structs.NodeID(name))
+	}
+}
+
+// carryOut hands a job's steps to the allocator and to the next command.
+func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, steps scheduler.Steps) {
+	wants := make(map[string][]scheduler.Placement, len(j.wants))
+	for _, p := range steps.Place {
+		wants[p.Group] = append(wants[p.Group], p)
+	}
+	for group := range j.wants {
+		if len(wants[group]) == 0 {
+			l.allocator.RemoveRequest(name + "/" + group)
+		}
+	}
+	j.wants = wants
+	clear(j.indexes)
+	for group, places := range wants {
+		ask := j.asks[group]
+		if ask == nil {
+			continue
+		}
+		slots := make([]allocator.Slot, len(places))
+		for i, p := range places {
+			slots[i] = allocator.Slot{Index: p.Index, Previous: p.Previous, Avoid: p.Avoid}
+		}
+		err := l.allocator.SetRequest(&allocator.Request{
+			ID: name + "/" + group, Framework: structs.FrameworkID(record.Type), Role: record.Role, Priority: record.Priority,
+			Seq: record.CreateIndex, Ask: ask, Slots: slots,
+		})
+		if err != nil {
+			l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)
+		}
+	}
+	for _, s := range steps.Stop {
+		if _, ok := l.stopping[s.Alloc]; !ok {
+			l.stopping[s.Alloc] = struct{}{}
+			l.out.Stops = append(l.out.Stops, &state.Stop{ID: s.Alloc, Why: s.Why})
+		}
+	}
+	for _, u := range steps.Update {
+		l.out.Updates = append(l.out.Updates, &state.Update{ID: u.Alloc, Version: u.Version})
+	}
+	for group, ranges := range steps.FailedFor {
+		for _, r := range ranges {
+			for i := r.First; i <= r.Last; i++ {
+				l.out.GiveUps = append(l.out.GiveUps, &state.GiveUp{Job: name, Version: record.Version, Group: group,
+					Index: int(i), Why: "it failed and its reschedule attempts are used up"})
+			}
+		}
+	}
+	if steps.Status != record.Status || steps.Why != record.Why {
+		l.out.Statuses = append(l.out.Statuses, &state.SetJobStatus{Name: name, Version: record.Version, Status: steps.Status, Why: steps.Why})
+	}
+}

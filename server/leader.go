@@ -1,0 +1,31 @@
+package server
+
+import (
+	"context"
+	"sync"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// lead runs what only the leader does, for one term. It returns when all of it has ended.
+func (s *Server) lead(term context.Context, number uint64) {
+	log := s.log.With("term", number)
+	log.Info("this server leads")
+	defer log.Info("this server leads no more")
+	if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.Initialize{
+		Region: s.config.Region, Generation: structs.NewID(), Level: state.FeatureLevel,
+	}); err != nil {
+		if term.Err() == nil {
+			log.Error("cannot name the region", "err", err)
+		}
+		return
+	}
+	var services sync.WaitGroup
+	services.Go(func() { s.reconcileMembers(term) })
+	services.Go(func() { newLeaseWatch(s).run(term) })
+	services.Go(func() { s.collect(term) })
+	services.Go(func() { s.watchDrains(term) })
+	services.Go(func() { s.runLoop(term) })
+	services.Wait()
+}

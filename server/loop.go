@@ -1,0 +1,400 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+const (
+	// placeChunk bounds the placements in one command, far below the cap of an entry.
+	placeChunk = 512
+	// placesInFlight bounds the commands whose outcome is awaited while the loop decides on.
+	placesInFlight = 3
+	// refusedPause is how long a job whose placement was refused waits: the feed brings what the decision did not know.
+	refusedPause = 50 * time.Millisecond
+)
+
+// offerLoop is the door to the loop of the current term.
+type offerLoop struct {
+	mu      sync.Mutex
+	current *loop
+}
+
+func (o *offerLoop) set(l *loop) {
+	o.mu.Lock()
+	o.current = l
+	o.mu.Unlock()
+}
+
+// offers returns the outstanding offers, oldest first.
+func (o *offerLoop) offers(context.Context) ([]*structs.Offer, error) {
+	o.mu.Lock()
+	l := o.current
+	o.mu.Unlock()
+	if l == nil {
+		return nil, &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop does not run here"}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := []*structs.Offer{}
+	for _, offer := range l.allocator.Offers() {
+		out = append(out, &offer)
+	}
+	return out, nil
+}
+
+// loop hosts the allocator and the built-in frameworks for one term: what commits goes in, decisions come out and are
+// committed, and what became of them goes in again. An outcome that is not known ends it, and it is built anew from the
+// state.
+//
+// One goroutine runs it. mu is held while the allocator is used, for those who ask from outside.
+type loop struct {
+	server *Server
+	log    *slog.Logger
+	number uint64 // of the term
+
+	mu        sync.Mutex
+	allocator *allocator.Allocator
+
+	jobs     map[string]*jobLoop
+	dirty    map[string]struct{}
+	wakes    *deadlines // by job name
+	placing  map[structs.AllocID]uint64
+	stopping map[structs.AllocID]struct{}
+	out      state.Place // gathered for the next command
+	answers  chan placed
+	inFlight int
+}
+
+// placed is what became of one Place command.
+type placed struct {
+	cmd    *state.Place
+	answer *state.Placed
+	err    error
+}
+
+// runLoop keeps a loop going until the term ends.
+func (s *Server) runLoop(term context.Context) {
+	for number := uint64(0); term.Err() == nil; number++ {
+		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
+			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
+			placing: map[structs.AllocID]uint64{}, stopping: map[structs.AllocID]struct{}{},
+			answers: make(chan placed, placesInFlight)}
+		err := l.run(term)
+		s.loop.set(nil)
+		if term.Err() != nil {
+			return
+		}
+		l.log.Warn("the offer loop is built anew from the state", "err", err)
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-term.Done():
+		}
+		// After an outcome that is not known, the state must have whatever was committed.
+		if _, err := s.raft.ReadIndex(term); err != nil {
+			continue
+		}
+	}
+}
+
+func (l *loop) run(term context.Context) error {
+	term, cancel := context.WithCancel(term)
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	defer cancel()
+
+	snap, feed := l.server.store.Subscribe(1 << 18)
+	defer feed.Close()
+	l.allocator = allocator.New(allocator.Options{Term: l.number})
+	if err := l.load(snap); err != nil {
+		return err
+	}
+	l.server.loop.set(l)
+
+	batches := make(chan *state.Batch, 256)
+	lost := make(chan error, 1)
+	helpers.Go(func() {
+		for {
+			batch, err := feed.Next(term)
+			if err != nil {
+				lost <- err
+				return
+			}
+			select {
+			case batches <- batch:
+			case <-term.Done():
+				return
+			}
+		}
+	})
+	for {
+		if err := l.decide(term, &helpers); err != nil {
+			return err
+		}
+		timer := time.NewTimer(l.sleep())
+		select {
+		case batch := <-batches:
+			l.take(batch)
+		case p := <-l.answers:
+			if err := l.answered(p); err != nil {
+				timer.Stop()
+				return err
+			}
+		case err := <-lost:
+			timer.Stop()
+			return err
+		case <-timer.C:
+		case <-term.Done():
+			timer.Stop()
+			return term.Err()
+		}
+		timer.Stop()
+		// What else is there already is decided on together.
+	more:
+		for range 256 {
+			select {
+			case batch := <-batches:
+				l.take(batch)
+			case p := <-l.answers:
+				if err := l.answered(p); err != nil {
+					return err
+				}
+			default:
+				break more
+			}
+		}
+	}
+}
+
+// sleep returns how long nothing will happen by itself.
+func (l *loop) sleep() time.Duration {
+	l.mu.Lock()
+	at := l.allocator.WakeAt().Std()
+	l.mu.Unlock()
+	if t := l.wakes.next(); !t.IsZero() && (at.IsZero() || t.Before(at)) {
+		at = t
+	}
+	if at.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(at), 0)
+}
+
+// load feeds the allocator with all that is committed.
+func (l *loop) load(snap *state.Snapshot) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r := range snap.Roles() {
+		if err := l.allocator.SetRole(r); err != nil {
+			l.log.Error("a stored role cannot be used", "role", r.Name, "err", err)
+		}
+	}
+	for n := range snap.Nodes() {
+		l.allocator.SetNode(n)
+	}
+	for a := range snap.Allocs() {
+		if a.Holds() {
+			l.allocator.SetAllocation(a)
+		}
+	}
+	for j := range snap.Jobs() {
+		l.dirty[j.Name] = struct{}{}
+	}
+	return nil
+}
+
+// take brings one batch of committed changes in.
+func (l *loop) take(batch *state.Batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range batch.Changes {
+		switch c.Table {
+		case state.Allocs:
+			l.takeAlloc(c)
+		case state.Jobs:
+			old, _ := c.Old.(*structs.JobRecord)
+			now, _ := c.New.(*structs.JobRecord)
+			if now == nil {
+				l.dirty[old.Name] = struct{}{}
+			} else if old == nil || wantsOtherwise(old, now) {
+				l.dirty[now.Name] = struct{}{}
+			}
+		case state.Nodes:
+			l.takeNode(c)
+		case state.Roles:
+			if r, _ := c.New.(*structs.Role); r != nil {
+				if err := l.allocator.SetRole(r); err != nil {
+					l.log.Error("a stored role cannot be used", "role", r.Name, "err", err)
+				}
+			} else if old, _ := c.Old.(*structs.Role); old != nil {
+				l.allocator.RemoveRole(old.Name)
+			}
+		}
+	}
+}
+
+// wantsOtherwise reports whether a job's record changed in what it asks for, and not only in how it looks.
+func wantsOtherwise(old, now *structs.JobRecord) bool {
+	if old.Version != now.Version || old.Stopped != now.Stopped || old.Restart != now.Restart ||
+		old.Priority != now.Priority || old.Role != now.Role || len(old.Counts) != len(now.Counts) {
+		return true
+	}
+	for group, n := range now.Counts {
+		if m, ok := old.Counts[group]; !ok || m != n {
+			return true
+		}
+	}
+	for group, ranges := range now.FailedFor {
+		if structs.CountIndexes(ranges) != structs.CountIndexes(old.FailedFor[group]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *loop) takeAlloc(c state.Change) {
+	a, _ := c.New.(*structs.Allocation)
+	old, _ := c.Old.(*structs.Allocation)
+	if a == nil {
+		l.allocator.RemoveAllocation(old.ID)
+		return
+	}
+	if decision, ok := l.placing[a.ID]; ok {
+		delete(l.placing, a.ID)
+		if err := l.allocator.Confirm(decision, a); err != nil {
+			l.log.Error("a placement that nobody decided was committed", "alloc", a.ID, "err", err)
+		}
+	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node {
+		l.allocator.SetAllocation(a)
+	}
+	if a.Desired == structs.DesiredStop || a.Ended() {
+		delete(l.stopping, a.ID)
+	}
+	if old == nil || old.Status != a.Status || old.Desired != a.Desired || old.Version != a.Version || old.Started != a.Started {
+		l.dirty[a.Job] = struct{}{}
+	}
+}
+
+func (l *loop) takeNode(c state.Change) {
+	n, _ := c.New.(*structs.Node)
+	if n == nil {
+		l.allocator.RemoveNode(c.Old.(*structs.Node).ID)
+		return
+	}
+	l.allocator.SetNode(n)
+	if old, _ := c.Old.(*structs.Node); n.Drain != nil && (old == nil || old.Drain == nil) {
+		for a := range l.server.store.Snapshot().HeldOnNode(n.ID) {
+			l.dirty[a.Job] = struct{}{}
+		}
+	}
+}
+
+// decide looks at the jobs that changed, steps the allocator, and sends what came of both on its way.
+func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
+	now := time.Now()
+	for _, job := range l.wakes.ended(now) {
+		l.dirty[string(job)] = struct{}{}
+	}
+	l.mu.Lock()
+	l.lookAtJobs(now)
+	for l.inFlight < placesInFlight {
+		decisions := l.allocator.Step(structs.At(now), placeChunk)
+		for _, d := range decisions {
+			if d.Place != nil {
+				l.place(d.Place)
+			}
+		}
+		if !l.send(term, helpers) && len(decisions) == 0 {
+			break
+		}
+	}
+	l.mu.Unlock()
+	return nil
+}
+
+// place turns a decision into a placement of the next command.
+func (l *loop) place(d *allocator.Place) {
+	job := l.jobs[d.Job]
+	slot, ok := job.slot(d.Group, d.Slot.Index)
+	if !ok {
+		// The job does not want it any more; its request is on its way out.
+		if err := l.allocator.Refuse(d.ID); err != nil {
+			l.log.Error("a decision cannot be taken back", "job", d.Job, "err", err)
+		}
+		return
+	}
+	alloc := &structs.Allocation{
+		ID: structs.AllocID(structs.NewID()), Framework: d.Framework, Role: d.Role, Priority: d.Priority,
+		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index,
+		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports,
+		Previous: slot.Previous, Failures: slot.Failures,
+	}
+	l.placing[alloc.ID] = d.ID
+	l.out.Placements = append(l.out.Placements, &state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
+}
+
+// send proposes what was gathered and reports whether there was anything. Its outcome arrives in answers.
+func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
+	cmd := l.out
+	if len(cmd.Placements)+len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps)+len(cmd.Statuses) == 0 {
+		return false
+	}
+	l.out = state.Place{}
+	l.inFlight++
+	helpers.Go(func() {
+		answer, _, err := l.server.raft.Propose(term, structs.NewID(), "server "+l.server.config.Name, &cmd)
+		p := placed{cmd: &cmd, err: err}
+		if err == nil {
+			p.answer = answer.(*state.Placed)
+		}
+		select {
+		case l.answers <- p:
+		case <-term.Done():
+		}
+	})
+	return true
+}
+
+// answered takes what became of a command. Placements that were done come through the feed.
+func (l *loop) answered(p placed) error {
+	l.inFlight--
+	if p.err != nil {
+		var notLeader *consensus.NotLeader
+		if errors.As(p.err, &notLeader) {
+			return p.err
+		}
+		return structs.Errorf(structs.KindOf(p.err), "offer loop", "the outcome of %d placements is not known: %w", len(p.cmd.Placements), p.err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, stop := range p.cmd.Stops {
+		delete(l.stopping, stop.ID)
+	}
+	for i, r := range p.answer.Placements {
+		if r.Refused == "" {
+			continue
+		}
+		alloc := p.cmd.Placements[i].Alloc
+		l.log.Debug("placement refused", "job", alloc.Job, "group", alloc.Group, "index", alloc.Index, "node", alloc.NodeName,
+			"refused", r.Refused, "why", r.Why)
+		if decision, ok := l.placing[r.ID]; ok {
+			delete(l.placing, r.ID)
+			if err := l.allocator.Refuse(decision); err != nil {
+				l.log.Error("a decision cannot be taken back", "job", alloc.Job, "err", err)
+			}
+		}
+		l.pause(alloc.Job, refusedPause)
+	}
+	for _, r := range p.answer.Updates {
+		l.log.Debug("update refused", "alloc", r.ID, "refused", r.Refused, "why", r.Why)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// leaseWatch gives up nodes whose lease has ended, and then their allocations as each one's on_lost says. It lives for
+// one term: a new leader cannot know what its predecessor granted, so every lease counts from its election.
+//
+// A node counts its lease from before it sent the renewal, the leader from its receipt and with a margin for clocks that
+// drift, so the node's ends first: a node that is lost has stopped its fenced work.
+type leaseWatch struct {
+	server *Server
+	length time.Duration // lease + drift
+	kick   chan struct{} // an instant may have become earlier
+
+	mu     sync.Mutex
+	leases *deadlines // of ready nodes
+	waits  *deadlines // of lost nodes: when to look at their allocations
+}
+
+func newLeaseWatch(s *Server) *leaseWatch {
+	return &leaseWatch{server: s, length: s.config.Lease + s.config.Drift, kick: make(chan struct{}, 1),
+		leases: newDeadlines(), waits: newDeadlines()}
+}
+
+// run watches until the term ends.
+func (w *leaseWatch) run(term context.Context) {
+	var following sync.WaitGroup
+	following.Go(func() { w.follow(term) })
+	defer following.Wait()
+	for {
+		w.mu.Lock()
+		now := time.Now()
+		lost, look := w.leases.ended(now), w.waits.ended(now)
+		next := w.leases.next()
+		if t := w.waits.next(); next.IsZero() || (!t.IsZero() && t.Before(next)) {
+			next = t
+		}
+		w.mu.Unlock()
+		for _, node := range lost {
+			w.lose(term, node)
+		}
+		for _, node := range look {
+			w.look(term, node, now)
+		}
+		if len(lost)+len(look) > 0 {
+			continue
+		}
+		timer := time.NewTimer(time.Hour)
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+		select {
+		case <-timer.C:
+		case <-w.kick:
+		case <-term.Done():
+			timer.Stop()
+			return
+		}
+		timer.Stop()
+	}
+}
+
+// follow keeps the instants like the nodes in the state.
+func (w *leaseWatch) follow(term context.Context) {
+	s := w.server
+	for term.Err() == nil {
+		snap, feed := s.store.Subscribe(1<<16, state.OfTable(state.Nodes))
+		w.mu.Lock()
+		for n := range snap.Nodes() {
+			w.changed(n)
+		}
+		w.mu.Unlock()
+		w.serve(w)
+		w.wake()
+		for {
+			batch, err := feed.Next(term)
+			if err != nil {
+				break
+			}
+			w.mu.Lock()
+			for _, c := range batch.Changes {
+				if n, _ := c.New.(*structs.Node); n != nil {
+					w.changed(n)
+				} else if old, _ := c.Old.(*structs.Node); old != nil {
+					w.leases.drop(old.ID)
+					w.waits.drop(old.ID)
+				}
+			}
+			w.mu.Unlock()
+			w.wake()
+		}
+		feed.Close()
+	}
+	w.serve(nil)
+}
+
+// serve makes w (or nothing) what renewals reach.
+func (w *leaseWatch) serve(watch *leaseWatch) {
+	r := w.server.renewals
+	r.mu.Lock()
+	r.watch = watch
+	r.mu.Unlock()
+}
+
+func (w *leaseWatch) wake() {
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// changed takes a node's new record. Call it with the lock held.
+func (w *leaseWatch) changed(n *structs.Node) {
+	now := time.Now()
+	switch n.Status {
+	case structs.NodeReady:
+		w.waits.drop(n.ID)
+		if _, ok := w.leases.nodes[n.ID]; !ok {
+			w.leases.set(n.ID, now.Add(w.length))
+		}
+	case structs.NodeLost:
+		w.leases.drop(n.ID)
+		w.waits.set(n.ID, now)
+	default:
+		w.leases.drop(n.ID)
+		w.waits.drop(n.ID)
+	}
+}
+
+// renew grants leases that count from now.
+func (w *leaseWatch) renew(nodes []structs.NodeID, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, node := range nodes {
+		w.leases.extend(node, now.Add(w.length))
+	}
+}
+
+// again has a node looked at later, when a command failed.
+func (w *leaseWatch) again(which *deadlines, node structs.NodeID, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	which.set(node, at)
+}
+
+// lose records that a node is lost; what follows from it comes back through follow.
+func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
+	s := w.server
+	n := s.store.Snapshot().Node(id)
+	if n == nil || n.Status != structs.NodeReady {
+		return
+	}
+	_, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.SetNodeStatus{
+		Node: id, Incarnation: n.Incarnation, Status: structs.NodeLost,
+		Why: "no lease renewal for " + structs.Duration(w.length).String(),
+	})
+	if err != nil {
+		if term.Err() == nil {
+			s.log.Warn("cannot record that a node is lost", "node", n.Name, "err", err)
+		}
+		w.again(w.leases, id, time.Now().Add(time.Second))
+		return
+	}
+	s.log.Warn("node lost: its lease ended", "node", n.Name, "id", id, "after", w.length.String())
+}
+
+// look gives up the allocations of a lost node whose time has come: "fence" at once, since the node has stopped them,
+// and "wait(d)" when d has passed.
+func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time) {
+	s := w.server
+	snap := s.store.Snapshot()
+	n := snap.Node(id)
+	if n == nil || n.Status != structs.NodeLost {
+		return
+	}
+	var due []structs.AllocID
+	var next time.Time
+	for a := range snap.HeldOnNode(id) {
+		policy, _ := structs.ParseOnLost(a.OnLost) // validated when the job was submitted; the zero value waits for nothing
+		at := n.Changed.Std().Add(policy.Wait.Std())
+		switch {
+		case !at.After(now):
+			due = append(due, a.ID)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	if !next.IsZero() {
+		w.again(w.waits, id, next)
+	}
+	if len(due) == 0 {
+		return
+	}
+	_, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.LoseAllocs{
+		Node: id, Allocs: due, Why: "its node is lost",
+	})
+	if err != nil && term.Err() == nil && structs.KindOf(err) != structs.Conflict {
+		s.log.Warn("cannot give up the work of a lost node", "node", n.Name, "err", err)
+		w.again(w.waits, id, time.Now().Add(time.Second))
+	}
+}

@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// leaderWait bounds how long a call waits for a leader: longer than an election, shorter than a person's patience.
+const leaderWait = 10 * time.Second
+
+// Propose commits a command, on the leader wherever it is. The local state has it when Propose returns, so that a read
+// that follows sees it. An empty key is replaced by a random one, so that a try that must be repeated inside happens
+// once. See consensus.Node.Propose for the errors.
+func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error) {
+	if key == "" {
+		key = structs.NewID()
+	}
+	err = s.onLeader(ctx, func(ctx context.Context) error {
+		answer, index, err = s.raft.Propose(ctx, key, actor, cmd)
+		return err
+	}, func(ctx context.Context, leader string) error {
+		body, err := state.EncodeEnvelope(state.Envelope{Key: key, Actor: actor, Command: cmd})
+		if err != nil {
+			return err
+		}
+		var reply proposeReply
+		if err := s.config.Pool.Call(ctx, leader, "Server.Propose", &body, &reply); err != nil {
+			return err
+		}
+		if answer, err = state.DecodeAnswer(cmd, reply.Answer); err != nil {
+			return err
+		}
+		index = reply.Index
+		return s.raft.WaitApplied(ctx, index)
+	})
+	return answer, index, err
+}
+
+type proposeReply struct {
+	Answer []byte
+	Index  uint64
+}
+
+// onLeader calls local when this server leads, and remote with the leader's address otherwise. While no leader is known
+// it waits for one, up to leaderWait; a leader that turns out to be none is looked for again, which is safe because that
+// error says that nothing happened.
+func (s *Server) onLeader(ctx context.Context, local func(context.Context) error, remote func(context.Context, string) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	waited := time.Now()
+	for {
+		leader, changed := s.raft.LeaderChanged()
+		var err error
+		switch {
+		case leader.Self:
+			err = local(ctx)
+		case leader.Address == "" || leader.Address == s.config.Address:
+			err = &structs.Error{Kind: structs.Unavailable, Why: "the region has no leader",
+				Err: &consensus.NotLeader{}, Do: "check with 'proffer server members' that most servers are alive"}
+		default:
+			err = remote(ctx, leader.Address)
+		}
+		if !tryAgain(err) || time.Since(waited) > leaderWait {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-time.After(50 * time.Millisecond): // the news of a change may have come before we asked
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// tryAgain reports whether err says that nothing happened because of who was asked.
+func tryAgain(err error) bool {
+	if err == nil {
+		return false
+	}
+	var notLeader *consensus.NotLeader
+	if errors.As(err, &notLeader) {
+		return true
+	}
+	var e *structs.Error
+	return errors.As(err, &e) && e.Kind == structs.Unavailable && (e.Op == opNotLeader || e.Op == "")
+}
+
+// opNotLeader marks, across RPC, the error of a server that was asked as the leader and is none.
+const opNotLeader = "not leader"
+
+// asLeader gives the error of a call that only the leader serves its mark.
+func asLeader(err error) error {
+	var notLeader *consensus.NotLeader
+	if errors.As(err, &notLeader) {
+		return &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: notLeader.Error()}
+	}
+	return err
+}
+
+// Read returns the state. Unless stale is set it has everything that was acknowledged before the call.
+func (s *Server) Read(ctx context.Context, stale bool) (*state.Snapshot, error) {
+	if stale {
+		return s.store.Snapshot(), nil
+	}
+	err := s.onLeader(ctx, func(ctx context.Context) error {
+		_, err := s.raft.ReadIndex(ctx)
+		return err
+	}, func(ctx context.Context, leader string) error {
+		var index uint64
+		if err := s.config.Pool.Call(ctx, leader, "Server.ReadIndex", &struct{}{}, &index); err != nil {
+			return err
+		}
+		return s.raft.WaitApplied(ctx, index)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.store.Snapshot(), nil
+}
+
+// serveRPC registers what other servers and nodes may call.
+func (s *Server) serveRPC() {
+	rpc.Handle(s.config.RPC, "Server.Propose", func(ctx context.Context, req *[]byte) (*proposeReply, error) {
+		e, err := state.DecodeEnvelope(*req)
+		if err != nil {
+			return nil, err
+		}
+		answer, index, err := s.raft.Propose(ctx, e.Key, e.Actor, e.Command)
+		if err != nil {
+			return nil, asLeader(err)
+		}
+		body, err := state.EncodeAnswer(answer)
+		return &proposeReply{body, index}, err
+	})
+	rpc.Handle(s.config.RPC, "Server.ReadIndex", func(ctx context.Context, _ *struct{}) (*uint64, error) {
+		index, err := s.raft.ReadIndex(ctx)
+		return &index, asLeader(err)
+	})
+	rpc.Handle(s.config.RPC, "Server.Renew", func(ctx context.Context, nodes *[]structs.NodeID) (*struct{}, error) {
+		return &struct{}{}, asLeader(s.renewals.grant(ctx, *nodes))
+	})
+	rpc.Handle(s.config.RPC, "Server.Census", func(context.Context, *struct{}) (*census, error) {
+		return s.census()
+	})
+	s.config.RPC.HandleStream(sessionMethod, s.serveSession)
+	s.serveLeaderRPC()
+}

@@ -1,0 +1,188 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/proffer/proffer/client/gossip"
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/consensus/wal"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// Config is what a server needs. The agent owns the network parts and closes them after the server.
+type Config struct {
+	ID         string // Raft id: stable over restarts and changes of address
+	Name       string
+	Region     string
+	Datacenter string
+	Address    string            // of the cluster port, as others dial it
+	HTTP       string            // address of the HTTP API, told to other servers
+	Folder     *consensus.Folder // owned by the caller; nil: everything in memory (tests, -dev)
+	Expect     int               // bootstrap_expect
+
+	Transport consensus.Transport
+	RPC       *rpc.Server
+	Pool      *rpc.Pool
+	Gossip    Gossip
+
+	Lease       time.Duration // of nodes; 0: 15 s
+	Drift       time.Duration // what servers add to it; 0: a tenth of the lease
+	MaxFinished int           // ended allocations and jobs kept in state; 0: state.DefaultMaxFinished
+	MaxAge      time.Duration // of ended work in state; 0: 24 h
+	Raft        func(*consensus.Config)
+
+	// Replaces says whether work of a group must be replaced when its job changes from old to new, or is changed in place.
+	Replaces func(old, new *structs.Job, group string) bool
+
+	Logger *slog.Logger
+}
+
+// Gossip is what a server needs of the pool of members.
+type Gossip interface {
+	Members() []gossip.Member
+	Subscribe() (events <-chan gossip.Event, cancel func())
+	Update(change func(*gossip.Member)) error
+}
+
+// Server is one server of a region. Its methods may be called from any goroutine.
+type Server struct {
+	config Config
+	log    *slog.Logger
+	store  *state.Store
+	raft   *consensus.Node
+	logs   *wal.Log // nil in memory
+
+	sessions  sessions
+	renewals  *renewals
+	retention atomic.Pointer[retention]
+	loop      offerLoop // of this server's term, when it leads
+
+	ctx  context.Context // ends with Close
+	stop context.CancelFunc
+	work sync.WaitGroup
+}
+
+// Start opens the state and begins to take part in the region. The order of what is started reads from top to bottom;
+// Close is the reverse.
+func Start(c Config) (*Server, error) {
+	c.defaults()
+	s := &Server{config: c, log: c.Logger, store: state.New()}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.renewals = newRenewals(s)
+	s.SetRetention(c.MaxFinished, c.MaxAge)
+	if err := s.open(); err != nil {
+		s.stop()
+		return nil, err
+	}
+	s.serveRPC()
+	s.work.Go(s.bootstrap)
+	s.work.Go(s.renewals.run)
+	s.work.Go(func() { s.raft.Lead(s.ctx, s.lead) })
+	return s, nil
+}
+
+func (c *Config) defaults() {
+	if c.Lease == 0 {
+		c.Lease = 15 * time.Second
+	}
+	if c.Drift == 0 {
+		c.Drift = c.Lease / 10
+	}
+	if c.MaxFinished == 0 {
+		c.MaxFinished = state.DefaultMaxFinished
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = 24 * time.Hour
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+// open starts Raft on the data folder, or in memory.
+func (s *Server) open() error {
+	cfg := consensus.Config{
+		ID: s.config.ID, Address: s.config.Address, Region: s.config.Region,
+		Store: s.store, Transport: s.config.Transport, Logger: s.log,
+		BootstrapExpect: s.config.Expect, Members: s.raftMembers,
+	}
+	if s.config.Folder == nil {
+		mem := raft.NewInmemStore()
+		cfg.Logs, cfg.Stable, cfg.Snapshots = mem, mem, raft.NewInmemSnapshotStore()
+	} else {
+		dir := s.config.Folder.Path
+		logs, err := wal.Open(filepath.Join(dir, "log"), wal.Options{})
+		if err != nil {
+			return err
+		}
+		s.logs = logs
+		snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, consensus.RaftLogger(s.log))
+		if err != nil {
+			logs.Close()
+			return structs.Errorf(structs.Unavailable, "data folder "+dir, "cannot keep snapshots: %w", err)
+		}
+		cfg.Logs, cfg.Stable, cfg.Snapshots = logs, logs, snapshots
+	}
+	if s.config.Raft != nil {
+		s.config.Raft(&cfg)
+	}
+	node, err := consensus.Open(cfg)
+	if err != nil {
+		if s.logs != nil {
+			s.logs.Close()
+		}
+		return err
+	}
+	s.raft = node
+	return nil
+}
+
+// Close leaves the region as a machine that is switched off would: the others go on without it, and Start on the same
+// data folder takes part again. A leader hands over first.
+func (s *Server) Close() error {
+	if s.raft.Leader().Self {
+		ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+		if peers, err := s.raft.Peers(); err == nil && len(peers) > 1 {
+			if err := s.raft.Transfer(ctx, ""); err != nil {
+				s.log.Info("no other server took over the lead", "err", err)
+			}
+		}
+		cancel()
+	}
+	s.stop()
+	s.sessions.closeAll(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
+	s.work.Wait()
+	err := s.raft.Close()
+	if s.logs != nil {
+		if e := s.logs.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// SetRetention changes how much finished work stays in the state.
+func (s *Server) SetRetention(max int, age time.Duration) {
+	s.retention.Store(&retention{max, age})
+}
+
+// retention bounds finished work in the state.
+type retention struct {
+	max int // ended allocations, and ended jobs
+	age time.Duration
+}
+
+// Store returns this server's copy of the state.
+func (s *Server) Store() *state.Store { return s.store }
+
+// Raft returns this server's part of the Raft group, for the operator's commands.
+func (s *Server) Raft() *consensus.Node { return s.raft }

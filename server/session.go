@@ -1,0 +1,294 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+const (
+	sessionMethod = session.Method
+	// observeChunk bounds the updates in one command; it keeps entries far below their cap.
+	observeChunk = 256
+	// sentJobs bounds how many job versions a session remembers having sent. A forgotten one is sent again.
+	sentJobs = 4096
+)
+
+// sessions are the nodes that are connected to this server, one session each.
+type sessions struct {
+	mu     sync.Mutex
+	closed bool
+	open   map[structs.NodeID]*nodeSession
+}
+
+// nodeSession is one node's session with this server. Its goroutines belong to serveSession, which waits for them.
+type nodeSession struct {
+	server      *Server
+	node        structs.NodeID
+	name        string
+	incarnation uint64
+	conn        *session.Conn
+	sent        map[jobVersion]struct{}
+}
+
+type jobVersion struct {
+	job     string
+	version uint64
+}
+
+// put makes n the session of its node and returns the one that it replaces.
+func (s *sessions) put(n *nodeSession) (old *nodeSession, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, false
+	}
+	if s.open == nil {
+		s.open = make(map[structs.NodeID]*nodeSession)
+	}
+	old = s.open[n.node]
+	s.open[n.node] = n
+	return old, true
+}
+
+func (s *sessions) drop(n *nodeSession) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[n.node] == n {
+		delete(s.open, n.node)
+	}
+}
+
+func (s *sessions) get(id structs.NodeID) *nodeSession {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[id]
+}
+
+// closeAll says Bye to every node and takes no more.
+func (s *sessions) closeAll(why *structs.Error) {
+	s.mu.Lock()
+	s.closed = true
+	var all []*nodeSession
+	for _, n := range s.open {
+		all = append(all, n)
+	}
+	s.mu.Unlock()
+	for _, n := range all {
+		n.conn.Close(why)
+	}
+}
+
+// serveSession is the life of one session: the node is registered, gets all that the region wants of it, and then each
+// change as it commits; what it observes is committed in the order in which it came.
+func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
+	conn, hello, err := session.Accept(ctx, stream)
+	if err != nil {
+		return err
+	}
+	n, err := s.openSession(ctx, conn, hello)
+	if err != nil {
+		return conn.Refuse(structs.AsError(err))
+	}
+	old, ok := s.sessions.put(n)
+	if old != nil {
+		old.conn.Close(structs.Errorf(structs.Conflict, "session of node "+n.name, "the node opened another one"))
+	}
+	if !ok {
+		return conn.Refuse(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
+	}
+	defer s.sessions.drop(n)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	snap, feed := s.store.Subscribe(0, state.OfNodeAllocs(n.node))
+	var pushing sync.WaitGroup
+	err = conn.Welcome(&session.Welcome{
+		Server: s.config.Name, Generation: snap.Meta().Generation, Servers: s.addresses(),
+		Lease: structs.Duration(s.config.Lease), Drift: structs.Duration(s.config.Drift), Incarnation: n.incarnation,
+	})
+	if err != nil {
+		feed.Close()
+		return err
+	}
+	s.log.Debug("session opened", "node", n.name, "id", n.node)
+	pushing.Go(func() {
+		if err := n.push(ctx, snap, feed); err != nil && ctx.Err() == nil {
+			conn.Close(structs.AsError(err))
+		}
+	})
+	err = n.receive(ctx)
+	cancel()
+	conn.Close(nil)
+	pushing.Wait()
+	s.log.Debug("session ended", "node", n.name, "id", n.node, "err", err)
+	return err
+}
+
+// openSession checks who says hello and registers it. When it returns, this server's state has everything that was
+// committed before, so what it sends is what the leader confirmed.
+func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *session.Hello) (*nodeSession, error) {
+	if hello.Node == nil || hello.Node.ID == "" {
+		return nil, structs.Errorf(structs.Invalid, "hello", "it has no node id")
+	}
+	object := "node " + hello.Node.Name
+	if hello.Region != s.config.Region {
+		return nil, structs.Errorf(structs.Invalid, object, "it belongs to region %q and this is %q", hello.Region, s.config.Region).
+			Advise("set region = %q on the node, or give it the servers of its own region", s.config.Region)
+	}
+	if hello.Version != session.Version {
+		return nil, structs.Errorf(structs.Invalid, object, "it speaks session protocol %d and this server %d", hello.Version, session.Version).
+			Advise("upgrade servers before clients")
+	}
+	answer, _, err := s.Propose(ctx, "", "node "+hello.Node.Name, &state.RegisterNode{Node: hello.Node})
+	if err != nil {
+		return nil, err
+	}
+	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn,
+		incarnation: answer.(*state.Registered).Incarnation, sent: make(map[jobVersion]struct{})}, nil
+}
+
+// addresses returns those of the living servers, for nodes that have no gossip.
+func (s *Server) addresses() (out []string) {
+	for _, m := range s.servers("alive") {
+		out = append(out, m.Addr)
+	}
+	return out
+}
+
+// push sends what the region wants: all of it first, then what changes.
+func (n *nodeSession) push(ctx context.Context, snap *state.Snapshot, feed *state.Feed) error {
+	defer func() { feed.Close() }()
+	for {
+		var all []*structs.Allocation
+		for a := range snap.AllocsOnNode(n.node) {
+			all = append(all, a)
+		}
+		if err := n.send(&session.Desired{Index: snap.Index(), Full: true, Confirmed: true, Allocs: all}); err != nil {
+			return err
+		}
+		for {
+			batch, err := feed.Next(ctx)
+			var lagged *state.Lagged
+			if errors.As(err, &lagged) {
+				break // the store was restored, or the node is slow: say all of it again
+			}
+			if err != nil {
+				return err
+			}
+			if err := n.send(n.changes(batch)); err != nil {
+				return err
+			}
+		}
+		feed.Close()
+		// After a restore the state may be older than what the node was told: only what the leader confirms counts.
+		var err error
+		if snap, err = n.server.Read(ctx, false); err != nil {
+			return err
+		}
+		snap, feed = n.server.store.Subscribe(0, state.OfNodeAllocs(n.node))
+	}
+}
+
+// changes picks what the node must learn from a batch: what the region wants of an allocation, and what left the state.
+func (n *nodeSession) changes(batch *state.Batch) *session.Desired {
+	d := &session.Desired{Index: batch.Index}
+	for _, c := range batch.Changes {
+		if c.Table != state.Allocs {
+			continue
+		}
+		alloc, _ := c.New.(*structs.Allocation)
+		if alloc == nil {
+			d.Gone = append(d.Gone, c.Old.(*structs.Allocation).ID)
+			continue
+		}
+		if alloc.Node == n.node && alloc.WantIndex == batch.Index {
+			d.Allocs = append(d.Allocs, alloc)
+		}
+	}
+	return d
+}
+
+// send adds the job versions that the node has not seen, and sends. An empty message is not sent.
+func (n *nodeSession) send(d *session.Desired) error {
+	if !d.Full && len(d.Allocs) == 0 && len(d.Gone) == 0 {
+		return nil
+	}
+	var snap *state.Snapshot
+	for _, a := range d.Allocs {
+		v := jobVersion{a.Job, a.Version}
+		if _, ok := n.sent[v]; ok || a.Job == "" || a.Ended() {
+			continue
+		}
+		if snap == nil {
+			snap = n.server.store.Snapshot()
+		}
+		job := snap.Version(a.Job, a.Version)
+		if job == nil {
+			continue // stopped and purged since: the node will be told to stop it
+		}
+		if len(n.sent) >= sentJobs {
+			clear(n.sent)
+		}
+		n.sent[v] = struct{}{}
+		d.Jobs = append(d.Jobs, job)
+	}
+	return n.conn.Send(&session.FromServer{Desired: d})
+}
+
+// receive takes what the node says until the session ends.
+func (n *nodeSession) receive(ctx context.Context) error {
+	for {
+		m, err := n.conn.Recv()
+		if err != nil {
+			return err
+		}
+		switch {
+		case m.Observed != nil:
+			err = n.observed(ctx, m.Observed)
+		case m.Renew != nil:
+			err = n.server.renewals.ask(n, m.Renew.Seq)
+		case m.Node != nil:
+			err = n.registered(ctx, m.Node)
+		case m.Leave:
+			_, _, err = n.server.Propose(ctx, "", "node "+n.name,
+				&state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Status: structs.NodeLeft, Why: "it left"})
+			if err == nil {
+				return nil
+			}
+		}
+		if err != nil {
+			n.conn.Close(structs.AsError(err))
+			return err
+		}
+	}
+}
+
+func (n *nodeSession) observed(ctx context.Context, o *session.Observed) error {
+	for updates := o.Updates; len(updates) > 0; {
+		chunk := updates[:min(len(updates), observeChunk)]
+		updates = updates[len(chunk):]
+		_, _, err := n.server.Propose(ctx, "", "node "+n.name,
+			&state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Updates: chunk})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *nodeSession) registered(ctx context.Context, node *structs.Node) error {
+	if node.ID != n.node {
+		return structs.Errorf(structs.Invalid, "node "+n.name, "it changed its id in a session")
+	}
+	answer, _, err := n.server.Propose(ctx, "", "node "+n.name, &state.RegisterNode{Node: node})
+	if err == nil && answer.(*state.Registered).Incarnation != n.incarnation {
+		err = structs.Errorf(structs.Conflict, "node "+n.name, "the region gave it up meanwhile").Advise("it connects again")
+	}
+	return err
+}
