@@ -91,7 +91,9 @@ func (w *twin) books(job string, without []*twinHold) (map[structs.NodeID]*place
 	return nodes, peers
 }
 
-func under(role, top string) bool { return top == "" || role == top || strings.HasPrefix(role, top+"/") }
+func under(role, top string) bool {
+	return top == "" || role == top || strings.HasPrefix(role, top+"/")
+}
 
 func kindsOf(r structs.Resources) map[string]int64 {
 	m := map[string]int64{"cpu": int64(r.CPU), "memory": int64(r.Memory), "disk": int64(r.Disk)}

@@ -136,6 +136,9 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 	} else if stalled != "" {
 		n.because("%s", stalled)
 	}
+	if len(old) > 0 {
+		n.because("group %s changes: %d of %d allocations are still old", g.Name, len(old), count)
+	}
 	for _, a := range append(draining, old...) {
 		if unavailable >= update.MaxParallel {
 			break
@@ -222,9 +225,9 @@ func (n *next) missing(g *structs.Group, v *scheduler.View, index int, last *str
 	if retry.At > n.now {
 		n.wake(retry.At)
 		if retry.Used {
-			n.because("%s[%d] failed %d times, its attempts are used up until %s", g.Name, index, len(retry.Failures), retry.At)
+			n.because("%s[%d] ended %d times, its attempts are used up until %s", g.Name, index, len(retry.Failures), retry.At)
 		} else {
-			n.because("%s[%d] failed and is placed again at %s", g.Name, index, retry.At)
+			n.because("%s[%d] is %s and is placed again at %s", g.Name, index, last.Status, retry.At)
 		}
 		return
 	}

@@ -1,0 +1,351 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/scheduler/internal/scenario"
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// TestScenarios runs testdata/*.txt. See the first file for the commands.
+func TestScenarios(t *testing.T) {
+	scenario.Run(t, "testdata/*.txt", func(t *testing.T) func(string) string {
+		p := &play{a: New(Options{}), now: 1e9, nodes: map[string]*structs.Node{}, places: map[string]*Place{}}
+		return p.run
+	})
+}
+
+type play struct {
+	a      *Allocator
+	now    structs.Time
+	seq    uint64
+	nodes  map[string]*structs.Node
+	places map[string]*Place // by request[index]
+}
+
+func (p *play) run(line string) string {
+	words := strings.Fields(line)
+	args, rest := map[string]string{}, []string{}
+	for _, w := range words[1:] {
+		if k, v, ok := strings.Cut(w, "="); ok && k != "" && !strings.Contains(k, ",") && !strings.HasPrefix(w, "cpu=") || strings.HasPrefix(w, "cpu=") && words[0] != "request" {
+			args[k] = v
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	out, err := p.command(words[0], rest, args)
+	if err != nil {
+		return fmt.Sprintf("error (%s): %s", structs.KindOf(err), err)
+	}
+	return out
+}
+
+func (p *play) command(name string, words []string, args map[string]string) (string, error) {
+	switch name {
+	case "node": // node NAME cpu=N mem=N [gpus=N] [KEY=VALUE of meta] [lost|drain|ineligible]
+		return "", p.node(words, args)
+	case "remove-node":
+		p.a.RemoveNode(structs.NodeID(words[0]))
+	case "role": // role NAME [weight=N] [limit.cpu=N] [guarantee.cpu=N] …
+		return "", p.role(words[0], args)
+	case "framework": // framework NAME ROLE…
+		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
+	case "remove-framework":
+		p.a.RemoveFramework(structs.FrameworkID(words[0]))
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
+		return "", p.request(words, args)
+	case "withdraw":
+		p.a.RemoveRequest(words[0])
+	case "run": // one Step: decisions summed up by request and node
+		return p.step(), nil
+	case "decisions": // one Step: every decision in order
+		return p.each(), nil
+	case "after": // after DURATION
+		d, err := structs.ParseDuration(words[0])
+		p.now = p.now.Add(d)
+		return "", err
+	case "confirm", "refuse": // of REQUEST[INDEX]
+		x := p.places[words[0]]
+		if x == nil {
+			return "", structs.Errorf(structs.NotFound, words[0], "was not placed")
+		}
+		if name == "refuse" {
+			return "", p.a.Refuse(x.ID)
+		}
+		return "", p.a.Confirm(x.ID, allocationOf(x, words[0]))
+	case "end": // the allocation of REQUEST[INDEX]
+		p.a.RemoveAllocation(structs.AllocID(words[0]))
+	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [refuse=DURATION]
+		return p.accept(words, args)
+	case "decline":
+		refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
+		if err != nil {
+			return "", err
+		}
+		return "", p.a.Decline(structs.FrameworkID(words[0]), offerIDs(words[1:]), Filter{refuse}, p.now)
+	case "suppress":
+		p.a.Suppress(structs.FrameworkID(words[0]), words[1:]...)
+	case "revive":
+		p.a.Revive(structs.FrameworkID(words[0]), words[1:]...)
+	case "explain":
+		w, ok := p.a.Explain(words[0])
+		if !ok {
+			return "", structs.Errorf(structs.NotFound, words[0], "is no request")
+		}
+		return w.String(), nil
+	case "state":
+		return p.a.Describe(), nil
+	default:
+		return "", structs.Errorf(structs.Invalid, name, "is no command")
+	}
+	return "", nil
+}
+
+func allocationOf(x *Place, id string) *structs.Allocation {
+	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
+		Node: x.Node, Resources: x.Resources, Ports: x.Ports, Status: structs.AllocPending}
+}
+
+func amountOf(text string) (r structs.Resources, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		k, v, ok := strings.Cut(strings.Replace(part, ":", "=", 1), "=")
+		if !ok {
+			return r, structs.Errorf(structs.Invalid, part, "is no amount")
+		}
+		switch k {
+		case "cpu":
+			r.CPU, err = structs.ParseMilli(v)
+		case "mem":
+			r.Memory, err = structs.ParseBytes(v)
+		default:
+			var m structs.Milli
+			m, err = structs.ParseMilli(v)
+			r = r.Add(structs.Resources{Custom: map[string]structs.Milli{k: m}})
+		}
+		if err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+func (p *play) node(words []string, args map[string]string) error {
+	n := &structs.Node{ID: structs.NodeID(words[0]), Name: words[0], Status: structs.NodeReady, Eligible: true, Datacenter: "dc1",
+		PortRange: structs.Range{First: 20000, Last: 20099}, Drivers: map[string]*structs.Driver{"exec": {Healthy: true}}, Meta: map[string]string{}}
+	for k, v := range args {
+		switch k {
+		case "cpu", "mem", "gpus":
+			r, err := amountOf(k + "=" + v)
+			if err != nil {
+				return err
+			}
+			n.Resources = n.Resources.Add(r)
+		default:
+			n.Meta[k] = v
+		}
+	}
+	if old := p.nodes[words[0]]; old != nil && len(args) == 0 {
+		n.Resources, n.Meta = old.Resources, old.Meta
+	}
+	for _, w := range words[1:] {
+		switch w {
+		case "lost":
+			n.Status = structs.NodeLost
+		case "drain":
+			n.Drain = &structs.Drain{}
+		case "ineligible":
+			n.Eligible = false
+		}
+	}
+	p.nodes[words[0]] = n
+	p.a.SetNode(n)
+	return nil
+}
+
+func (p *play) role(name string, args map[string]string) error {
+	r := &structs.Role{Name: name, Quota: &structs.Quota{}}
+	for k, v := range args {
+		if k == "weight" {
+			w, err := structs.ParseMilli(v)
+			if err != nil {
+				return err
+			}
+			r.Weight = w
+			continue
+		}
+		which, kind, _ := strings.Cut(k, ".")
+		to := &r.Quota.Limit
+		if which == "guarantee" {
+			to = &r.Quota.Guarantee
+		}
+		if *to == nil {
+			*to = &structs.QuotaAmount{}
+		}
+		amount, err := amountOf(kind + "=" + v)
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case "cpu":
+			(*to).CPU = &amount.CPU
+		case "mem":
+			(*to).Memory = &amount.Memory
+		default:
+			(*to).Custom = amount.Custom
+		}
+	}
+	return p.a.SetRole(r)
+}
+
+func (p *play) request(words []string, args map[string]string) error {
+	p.seq++
+	count, err := strconv.Atoi(words[1])
+	if err != nil {
+		return err
+	}
+	amount, err := amountOf(words[3])
+	if err != nil {
+		return err
+	}
+	priority, err := structs.ParsePriority(args["priority"])
+	if err != nil {
+		return err
+	}
+	job := &structs.Job{Name: words[0]}
+	group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{CPU: amount.CPU, Memory: amount.Memory, Custom: amount.Custom}}}}
+	if c := args["if"]; c != "" {
+		part := append(strings.SplitN(c, ":", 3), "", "")
+		group.Constraints = []*structs.Constraint{{Attribute: part[0], Operator: part[1], Value: part[2]}}
+	}
+	if s := args["spread"]; s != "" {
+		job.Spreads = []*structs.Spread{{Attribute: s}}
+	}
+	ask, err := placement.Compile(job, group)
+	if err != nil {
+		return err
+	}
+	r := &Request{ID: words[0], Framework: structs.FrameworkID(cmp.Or(args["fw"], "batch")), Role: args["role"], Priority: priority, Seq: p.seq, Ask: ask}
+	for i := range count {
+		r.Slots = append(r.Slots, Slot{Index: i, Prefer: structs.NodeID(args["prefer"])})
+	}
+	if avoid := args["avoid"]; avoid != "" {
+		for i := range r.Slots {
+			r.Slots[i].Avoid = []structs.NodeID{structs.NodeID(avoid)}
+		}
+	}
+	return p.a.SetRequest(r)
+}
+
+func offerIDs(words []string) (out []structs.OfferID) {
+	for _, w := range words {
+		n, _ := strconv.Atoi(w)
+		out = append(out, structs.OfferID(fmt.Sprintf("%016x%016x", 0, n)))
+	}
+	return out
+}
+
+func shortOffer(id structs.OfferID) string { return strings.TrimLeft(string(id), "0") }
+
+func (p *play) accept(words []string, args map[string]string) (string, error) {
+	var ops []Operation
+	for text := range strings.SplitSeq(args["use"], ";") {
+		amount, err := amountOf(text)
+		if err != nil {
+			return "", err
+		}
+		ops = append(ops, Operation{Resources: amount, Priority: structs.DefaultPriority})
+	}
+	refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
+	if err != nil {
+		return "", err
+	}
+	places, err := p.a.Accept(structs.FrameworkID(words[0]), offerIDs(words[1:]), ops, Filter{refuse}, p.now)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, x := range places {
+		fmt.Fprintf(&b, "runs %s on %s\n", x.Resources, x.NodeName)
+	}
+	return b.String(), nil
+}
+
+func (p *play) decide() []Decision {
+	decisions := p.a.Step(p.now, 0)
+	for _, d := range decisions {
+		if d.Place != nil {
+			p.places[fmt.Sprintf("%s[%d]", d.Place.Request, d.Place.Slot.Index)] = d.Place
+		}
+	}
+	return decisions
+}
+
+func (p *play) each() string {
+	var b strings.Builder
+	for _, d := range p.decide() {
+		switch {
+		case d.Place != nil:
+			fmt.Fprintf(&b, "%s[%d] -> %s", d.Place.Request, d.Place.Slot.Index, d.Place.NodeName)
+			if d.Place.Ordered != d.Place.Priority.Band {
+				fmt.Fprintf(&b, " (as %s)", d.Place.Ordered)
+			}
+			b.WriteString("\n")
+		case d.Offer != nil:
+			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+		default:
+			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
+		}
+	}
+	if b.Len() == 0 {
+		return "nothing"
+	}
+	return b.String()
+}
+
+// step sums up by request: what was placed where, the share of its role, and what still waits and why.
+func (p *play) step() string {
+	placed := map[string]map[string]int{}
+	var b strings.Builder
+	for _, d := range p.decide() {
+		switch {
+		case d.Place != nil:
+			if placed[d.Place.Request] == nil {
+				placed[d.Place.Request] = map[string]int{}
+			}
+			placed[d.Place.Request][d.Place.NodeName]++
+		case d.Offer != nil:
+			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+		default:
+			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(placed)) {
+		n, where := 0, []string{}
+		for _, node := range slices.Sorted(maps.Keys(placed[id])) {
+			n += placed[id][node]
+			where = append(where, fmt.Sprintf("%s:%d", node, placed[id][node]))
+		}
+		fmt.Fprintf(&b, "%-12s %3d placed   %s\n", id, n, strings.Join(where, " "))
+	}
+	for _, id := range p.a.Pending() {
+		w, _ := p.a.Explain(id)
+		why := string(w.Because)
+		if len(w.Quota) > 0 {
+			why = fmt.Sprintf("limit of %s: %s", w.Quota[0].Role, w.Quota[0])
+		} else if len(w.Placement.Reasons) > 0 && w.Because == OfNoNode {
+			why = w.Placement.Reasons[0].String()
+		}
+		fmt.Fprintf(&b, "%-12s %3d waiting  %s\n", id, w.Pending, why)
+	}
+	for _, r := range p.a.Roles() {
+		fmt.Fprintf(&b, "role %-7s share %s\n", r.Role, r.Share)
+	}
+	return b.String()
+}
