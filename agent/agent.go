@@ -87,8 +87,8 @@ func (a *Agent) start(ctx context.Context) (err error) {
 		{"open the cluster port", a.openCluster},
 		{"start gossip", a.startGossip},
 		{"start the server", a.startServer},
+		{"serve the cluster", a.serveCluster}, // before the client, whose goodbye at the end goes through it
 		{"start the client", a.startClient},
-		{"serve the cluster", a.serveCluster},
 		{"serve the HTTP API", a.serveHTTP},
 		{"join the cluster", a.join},
 	} {
@@ -268,10 +268,11 @@ func (a *Agent) startClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := node.Start(ctx); err != nil {
-		return err
-	}
 	a.client = node
+	remote.Serve(a.rpc, node)
+	if err := node.Start(ctx); err != nil {
+		return errors.Join(err, node.Stop(ctx))
+	}
 	a.began(func(ctx context.Context) {
 		// Tasks outlive the agent, but not the temporary folder of -dev.
 		end := node.Stop
@@ -311,11 +312,8 @@ func gc(c *config.GC) client.GC {
 	return client.GC{MaxAge: c.MaxAge.Std(), MaxCount: c.MaxAllocs, MaxDiskUsed: c.DiskUse, Every: c.Interval.Std()}
 }
 
-// serveCluster takes calls once everything that answers them is there.
+// serveCluster takes calls: those of the servers now, those of the node once it is there.
 func (a *Agent) serveCluster(context.Context) error {
-	if a.client != nil {
-		remote.Serve(a.rpc, a.client)
-	}
 	a.serveRPC()
 	l := a.port.Listener(cluster.RPC)
 	a.work.Go(func() {

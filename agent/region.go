@@ -76,7 +76,7 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 		}
 		e.Advice = strings.Join(advice, "; ")
 		for _, a := range g.Held {
-			e.Placing = append(e.Placing, &api.PlacedOn{Alloc: a.ID, Node: a.Node, NodeName: a.NodeName})
+			e.Placing = append(e.Placing, &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName})
 		}
 		out.Groups = append(out.Groups, e)
 	}
