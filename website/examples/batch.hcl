@@ -10,7 +10,7 @@ job "sums" {
 
       config {
         command = "/bin/sh"
-        args    = ["-c", "i=0; n=0; while [ $i -lt 1000 ]; do i=$((i+1)); n=$((n+i)); done; echo piece $PROFFER_ALLOC_INDEX: $n"]
+        args    = ["-c", "i=0; n=0; while [ $i -lt 1000 ]; do i=$((i+1)); n=$((n+i)); done; echo piece $PROFFER_INDEX: $n"]
       }
 
       resources {

@@ -20,8 +20,8 @@ job "hello" {
       config {
         command = "/bin/sh"
         args = ["-c", <<-EOS
-          echo "page $PROFFER_ALLOC_INDEX starts on port $PROFFER_PORT_http"
-          while true; do echo "page $PROFFER_ALLOC_INDEX is well"; sleep 5; done
+          echo "page $PROFFER_INDEX starts on port $PROFFER_PORT_http"
+          while true; do echo "page $PROFFER_INDEX is well"; sleep 5; done
         EOS
         ]
       }
