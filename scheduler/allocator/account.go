@@ -29,8 +29,9 @@ type account struct {
 	own       *account
 	limit     bound
 	guarantee bound
-	parked    map[*group]bool // over the limit of this role
-	demoted   map[*group]bool // beyond the guarantee of this role, ordered as batch
+	parked    map[*group]bool  // over the limit of this role
+	demoted   map[*group]bool  // beyond the guarantee of this role, ordered as batch
+	cut       map[*client]bool // frameworks with bundles that a limit cut, see cutShort
 
 	// Of the leaf ".".
 	clients map[structs.FrameworkID]*account
@@ -104,7 +105,7 @@ func (a *Allocator) newRole(name, path string, parent *account) *account {
 	acc.roles = map[string]*account{}
 	acc.own = a.newAccount(".", path, acc)
 	acc.own.clients = map[structs.FrameworkID]*account{}
-	acc.parked, acc.demoted = map[*group]bool{}, map[*group]bool{}
+	acc.parked, acc.demoted, acc.cut = map[*group]bool{}, map[*group]bool{}, map[*client]bool{}
 	return acc
 }
 
@@ -165,6 +166,7 @@ func (a *Allocator) unpark(role *account) {
 		g.parked = nil
 		a.enqueue(g)
 	}
+	a.reopenCut(role)
 }
 
 // restore lets those try again in their own band that were beyond the guarantee of a role.

@@ -38,6 +38,7 @@ type Allocator struct {
 	freeOrds []int
 	log      []int32 // ords of nodes that changed, oldest first
 	logStart int     // position of log[0]
+	logSlack int     // changes that are replayed although looking at all nodes would cost as much
 	grown    []*node
 	open     bitset // nodes that can be offered
 
@@ -81,7 +82,7 @@ func New(options Options) *Allocator {
 	if options.IndexBytes <= 0 {
 		options.IndexBytes = 512 << 20
 	}
-	a := &Allocator{policy: options.Policy, options: options,
+	a := &Allocator{policy: options.Policy, options: options, logSlack: 64,
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},

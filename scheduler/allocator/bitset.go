@@ -18,8 +18,6 @@ func (s bitset) remove(i int) {
 	}
 }
 
-func (s bitset) has(i int) bool { return i/64 < len(s) && s[i/64]&(1<<(i%64)) != 0 }
-
 // unite adds all of o.
 func (s *bitset) unite(o bitset) {
 	for len(*s) < len(o) {

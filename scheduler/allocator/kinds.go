@@ -38,11 +38,3 @@ func (a *Allocator) amount(r structs.Resources) []int64 {
 	}
 	return out
 }
-
-// formatKind writes an amount of a kind.
-func (a *Allocator) formatKind(kind int, v int64) string {
-	if kind == kindMemory || kind == kindDisk {
-		return structs.Bytes(v).String()
-	}
-	return structs.Milli(v).String()
-}

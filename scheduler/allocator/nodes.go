@@ -1,6 +1,8 @@
 package allocator
 
 import (
+	"slices"
+
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
@@ -193,7 +195,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 		a.RemoveAllocation(alloc.ID)
 		return
 	}
-	if old != nil && old.node.ID == alloc.Node && equal(old.resources, alloc.Resources) && len(old.ports) == len(alloc.Ports) {
+	if old != nil && old.is(alloc) {
 		return
 	}
 	a.RemoveAllocation(alloc.ID)
@@ -213,6 +215,13 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 	}
 }
 
+// is reports whether h holds for alloc what alloc says.
+func (h *hold) is(alloc *structs.Allocation) bool {
+	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
+		h.job == alloc.Job && h.group == alloc.Group && h.high == (alloc.Priority.Band >= structs.Production) &&
+		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
+}
+
 // equal compares what matters for accounting; ranges and sets are compared by what one has beyond the other.
 func equal(x, y structs.Resources) bool { return x.Fits(y) && y.Fits(x) }
 
@@ -224,9 +233,7 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 		return noDecision(decision)
 	}
 	a.settled(h)
-	same := alloc.Holds() && h.node.ID == alloc.Node && h.client == a.client(alloc.Framework, alloc.Role) && h.job == alloc.Job &&
-		h.group == alloc.Group && equal(h.resources, alloc.Resources) && a.allocs[alloc.ID] == nil
-	if !same {
+	if !alloc.Holds() || !h.is(alloc) || a.allocs[alloc.ID] != nil {
 		a.give(h)
 		a.SetAllocation(alloc)
 		return nil

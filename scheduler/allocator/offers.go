@@ -114,7 +114,10 @@ func (a *Allocator) unregister(c *client, why string) {
 		delete(c.offering.parked.parked, c.offering)
 	}
 	a.unfilterAll(c)
-	c.offering, c.todo, c.suppressed = nil, nil, false
+	for role := c.account.roleOf(); role != nil; role = role.parent {
+		delete(role.cut, c)
+	}
+	c.offering, c.todo, c.cut, c.suppressed = nil, nil, nil, false
 	a.offering = slices.DeleteFunc(a.offering, func(o *client) bool { return o == c })
 	a.prune(c.account)
 }
@@ -202,9 +205,32 @@ func (a *Allocator) serveOffer(c *client, now structs.Time) *structs.Offer {
 		}
 		if !a.worth(bundle.CPU, bundle.Memory) || c.refused(n, bundle, now) {
 			c.todo.remove(ord)
+			if !bundle.Fits(free) {
+				c.cutShort(ord)
+			}
 			continue
 		}
 		return a.makeOffer(c, n, bundle, now)
+	}
+}
+
+// cutShort notes that a filter covers a node only because limits cut the bundle: more room below them reopens it.
+func (c *client) cutShort(ord int) {
+	c.cut.add(ord)
+	for role := c.account.roleOf(); role != nil; role = role.parent {
+		if role.limit != nil {
+			role.cut[c] = true
+		}
+	}
+}
+
+// reopenCut lets those look again whose bundles a limit cut.
+func (a *Allocator) reopenCut(role *account) {
+	for c := range role.cut {
+		delete(role.cut, c)
+		c.todo.unite(c.cut)
+		c.cut = nil
+		a.wakeOffering(c)
 	}
 }
 

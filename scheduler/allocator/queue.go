@@ -25,6 +25,7 @@ type client struct {
 	offers     list.List // of *offer, oldest first
 	offered    []int64   // what they hold
 	todo       bitset    // nodes to look at, by Ord
+	cut        bitset    // nodes that a filter covers because a limit cut the bundle
 	filters    map[*node][]*filter
 }
 

@@ -182,7 +182,7 @@ func (a *Allocator) sync(s *shape) {
 	a.tick++
 	s.used = a.tick
 	end := a.logStart + len(a.log)
-	if s.index == nil || s.seen < a.logStart || end-s.seen > 2*len(a.byOrd)+64 {
+	if s.index == nil || s.seen < a.logStart || end-s.seen > 2*len(a.byOrd)+a.logSlack {
 		a.evict(s)
 		nodes := make([]*placement.Node, len(a.byOrd))
 		for i, n := range a.byOrd {
@@ -230,7 +230,7 @@ func (a *Allocator) evict(keep *shape) {
 
 // trim forgets the part of the log that no index will replay.
 func (a *Allocator) trim() {
-	if most := 2*len(a.byOrd) + 64; len(a.log) > 2*most {
+	if most := 2*len(a.byOrd) + a.logSlack; len(a.log) > 2*most {
 		drop := len(a.log) - most
 		a.log = append(a.log[:0], a.log[drop:]...)
 		a.logStart += drop
