@@ -273,6 +273,7 @@ func (c *check) assigned(n *Node, a *Ask) bool {
 	if wanted == 0 {
 		return false
 	}
-	free := min(n.ports.free(host)-within, n.avail.Ports-n.used.Ports)
+	// Offers hold ports by count only, so the count is looked at too; static ports beyond the range are not of the range.
+	free := min(n.ports.free(host)-within, n.avail.Ports-n.used.Ports+n.ports.outside())
 	return wanted > free && c.refuse(Reason{Kind: PortsShort, Subject: "ports", Asked: int64(wanted), Free: int64(free)})
 }

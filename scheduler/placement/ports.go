@@ -109,6 +109,14 @@ func (h *hostPorts) free(host string) int {
 	return n
 }
 
+// outside returns how many ports beyond the range are held.
+func (h *hostPorts) outside() (n int) {
+	for _, x := range h.hosts {
+		n += len(x.ports) - x.within
+	}
+	return n
+}
+
 // next returns the lowest free port of the range from port on, or 0.
 func (h *hostPorts) next(host string, from int) int {
 	if h.in.Last <= 0 {

@@ -81,7 +81,7 @@ func (r versionRange) matches(text string) bool {
 	for _, b := range r.bounds {
 		c := compareNumbers(v.numbers, b.version.numbers)
 		if c == 0 && (r.strict || b.version.suffix != "") {
-			c = compareSuffix(v.suffix, b.version.suffix)
+			c = compareSuffix(v.suffix, b.version.suffix, r.strict)
 		}
 		ok := false
 		switch b.operator {
@@ -125,8 +125,8 @@ func compareNumbers(a, b []int64) int {
 	return 0
 }
 
-// compareSuffix orders pre-releases as semver 2.0 §11 does; no suffix comes last.
-func compareSuffix(a, b string) int {
+// compareSuffix orders pre-releases as semver 2.0 §11 does; no suffix comes last. Without strict, "13-amd64" has two parts.
+func compareSuffix(a, b string, strict bool) int {
 	switch {
 	case a == b:
 		return 0
@@ -135,7 +135,8 @@ func compareSuffix(a, b string) int {
 	case b == "":
 		return -1
 	}
-	x, y := strings.Split(a, "."), strings.Split(b, ".")
+	separator := func(r rune) bool { return r == '.' || !strict && strings.ContainsRune("-_~", r) }
+	x, y := strings.FieldsFunc(a, separator), strings.FieldsFunc(b, separator)
 	for i := range min(len(x), len(y)) {
 		n, errN := strconv.ParseUint(x[i], 10, 64)
 		m, errM := strconv.ParseUint(y[i], 10, 64)
