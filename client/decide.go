@@ -64,6 +64,11 @@ func Decide(v View, d *session.Desired) *Decision {
 				}
 				out.Stop = append(out.Stop, Ending{ID: a.ID, Alloc: a, Why: why})
 			}
+		case have && (a.Status == structs.AllocComplete || a.Status == structs.AllocFailed):
+			// The node told the end of it, and has lost the record since.
+			if !held.Stopping {
+				out.Stop = append(out.Stop, Ending{ID: a.ID, Alloc: a, Why: "it ended before: the region knows it as " + string(a.Status)})
+			}
 		case have:
 			if a.WantIndex >= held.Alloc.WantIndex || held.Quarantined {
 				out.Update = append(out.Update, a)

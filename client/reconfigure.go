@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"maps"
 
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/structs"
@@ -25,17 +26,23 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 		return err
 	}
 	s.GC = check.GC
-	c.settings.Store(&s)
+	before := c.settings.Swap(&s)
 	fresh, err := fingerprint.Machine(ctx, c.machine(0))
 	if err != nil {
+		c.settings.CompareAndSwap(&s, before)
 		return err
 	}
 	c.refresh(func(old *structs.Node) *structs.Node {
 		n := *fresh
 		n.ID, n.Name, n.Datacenter, n.Address, n.Version = old.ID, old.Name, old.Datacenter, old.Address, old.Version
-		n.Drivers = old.Drivers
-		if c.config.AllowIsolationNone {
-			n.Attributes["isolation.none"] = "1"
+		if s.Resources.Disk == 0 {
+			n.Resources.Disk = old.Resources.Disk // what is free now lacks what allocations use of theirs
+		}
+		n.Attributes = maps.Clone(fresh.Attributes)
+		for _, name := range []string{"isolation.none", attrQuarantine, attrState} {
+			if v, ok := old.Attributes[name]; ok {
+				n.Attributes[name] = v
+			}
 		}
 		return &n
 	})

@@ -382,8 +382,9 @@ func (a *Alloc) poststop(ctx context.Context) bool {
 	return true
 }
 
-// finish makes the end durable, reports it, and cleans up after tasks. When the disk does not take it, the end is reported
-// nevertheless: until it is recorded the driver keeps the task, so that it would be found again.
+// finish makes the end durable, reports it, and cleans up after tasks. When the disk is full, the end is reported
+// nevertheless, so that the folder can be collected, which may be what fills it: until the end is recorded the driver keeps
+// the task, so that another agent would find it ended again.
 func (a *Alloc) finish(ctx context.Context) bool {
 	a.mu.Lock()
 	status, why := structs.AllocComplete, ""
@@ -406,14 +407,13 @@ func (a *Alloc) finish(ctx context.Context) bool {
 	record.Update = *u
 	a.mu.Unlock()
 
+	told := false
 	for try := 0; ; try++ {
 		err := a.node.Store.Commit(ctx, store.End(a.id, record)...)
 		a.mu.Lock()
-		a.status = status
-		if err == nil {
-			a.recorded = true
-		}
-		if try == 0 {
+		a.recorded = err == nil
+		if !told && (err == nil || structs.KindOf(err) == structs.Exhausted) {
+			a.status, told = status, true
 			a.node.Report(u)
 		}
 		a.mu.Unlock()

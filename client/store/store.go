@@ -21,7 +21,7 @@ import (
 const lazyDelay = 25 * time.Millisecond
 
 // compactFloor is the size below which a segment is not compacted.
-const compactFloor = 4 << 20
+var compactFloor int64 = 4 << 20 // changed by tests only
 
 // Op is one change: a put, or a delete. Make them with the functions of records.go.
 type Op struct {
@@ -114,14 +114,16 @@ func (s *Store) open() error {
 	for _, n := range complete[:len(complete)-1] {
 		s.disk.Remove(filepath.Join(s.dir, segmentName(n)))
 	}
-	// A torn frame must not stay behind the next one; and what was read may be in memory only, left there by an agent that
-	// was killed before its fsync.
-	if s.file.Truncate(s.end) != nil || s.file.Sync() != nil || s.disk.SyncDir(s.dir) != nil {
-		s.broken = true
-		if err := s.rotate(); err != nil {
+	// What was read may be in memory only: left there by an agent that was killed before its fsync, or after one that failed,
+	// and then no later fsync writes it. So it is written again before anything relies on it. Without room for that the node
+	// starts all the same, and writes nothing until there is.
+	s.broken = true
+	if err := s.rotate(); err != nil {
+		if structs.KindOf(err) != structs.Exhausted {
 			s.file.Close()
 			return err
 		}
+		s.err = err
 	}
 	return nil
 }

@@ -22,9 +22,7 @@ type Disk struct {
 	dead    bool
 	used    int64
 
-	// Fail, when set, is asked before each change; its error is the operation's. Operations are create, write, sync,
-	// truncate, rename, remove and syncdir.
-	Fail func(op, name string) error
+	fail func(op, name string) error
 	// Capacity is how many bytes fit; 0: any number. A write that does not fit writes what does.
 	Capacity int64
 	// Syncs counts the fsyncs of files that went well.
@@ -52,6 +50,14 @@ type change struct {
 // New returns an empty disk.
 func New() *Disk {
 	return &Disk{names: make(map[string]*inode), durable: make(map[string]*inode)}
+}
+
+// Fail sets who is asked before each change; its error is the operation's. Operations are create, write, sync, truncate,
+// rename, remove and syncdir. f is called by one goroutine at a time; nil: nothing fails.
+func (d *Disk) Fail(f func(op, name string) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.fail = f
 }
 
 // Crash ends this disk: every later call fails. It returns what a machine finds after it was cut off now: all that was
@@ -164,8 +170,8 @@ func (d *Disk) check(op, name string) error {
 	if d.dead {
 		return syscall.EIO
 	}
-	if d.Fail != nil {
-		return d.Fail(op, name)
+	if d.fail != nil {
+		return d.fail(op, name)
 	}
 	return nil
 }
@@ -333,6 +339,8 @@ func (f *file) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.check("sync", f.name); err != nil {
+		// As kernels do: the pages count as clean now and are never written, whatever a later sync says.
+		f.node.writes = nil
 		return err
 	}
 	for _, w := range f.node.writes {
