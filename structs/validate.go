@@ -18,7 +18,7 @@ const (
 	MaxCount     = 1_000_000 // allocations of a job
 	MaxGroups    = 1_000     // of a job
 	MaxTasks     = 100       // of a group
-	MaxRules     = 100       // constraints, affinities, spreads each, in one place
+	MaxRules     = 64        // constraints and affinities of a job and one of its groups together; spreads of either
 	MaxPorts     = 1_000     // of a group
 	MaxTemplates = 100       // of a task
 	MaxJobSize   = 384 << 10 // bytes of JSON: one Raft entry must hold it
@@ -79,6 +79,9 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		}
 		seen.check(&p, "group", "a group", i, g.Name)
 		g.problems(&p, "group."+g.Name, drivers)
+		if n := len(j.Constraints) + len(g.Constraints) + len(j.Affinities) + len(g.Affinities); n > MaxRules {
+			p.Add("group."+g.Name, "%d constraints and affinities, with those of the job, are more than %d", n, MaxRules)
+		}
 		if g.Count != nil && *g.Count > 0 {
 			total += min(*g.Count, MaxCount+1)
 		}
@@ -275,13 +278,21 @@ func checkTemplates(p *Problems, at string, templates []*Template) {
 		if !filePerms.MatchString(f.Perms) {
 			p.Add(object+".perms", "%q is not a mode", f.Perms).Advise(`three octal digits, such as "0644"`)
 		}
-		text := parse.New("template")
-		text.Mode = parse.SkipFuncCheck
-		if _, err := text.Parse(f.Data, "", "", map[string]*parse.Tree{}); err != nil {
+		if _, err := parse.Parse("template", f.Data, "", "", templateFunctions); err != nil {
 			p.Add(object+".data", "%s", strings.TrimPrefix(err.Error(), "template: "))
 		}
 	}
 }
+
+// templateFunctions are what a template may call: what Go has, and what the node adds.
+var templateFunctions = func() map[string]any {
+	known := map[string]any{}
+	for _, name := range []string{"and", "break", "call", "continue", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not",
+		"or", "print", "printf", "println", "slice", "urlquery", "alloc", "env", "meta"} {
+		known[name] = true // only the names count
+	}
+	return known
+}()
 
 func checkPorts(p *Problems, at string, ports []*Port) {
 	if len(ports) > MaxPorts {
@@ -322,13 +333,8 @@ func checkRules(p *Problems, at string, constraints []*Constraint, affinities []
 	if at != "" {
 		at += "."
 	}
-	for _, list := range []struct {
-		name string
-		n    int
-	}{{"constraint", len(constraints)}, {"affinity", len(affinities)}, {"spread", len(spreads)}} {
-		if list.n > MaxRules {
-			p.Add(at+list.name, "%d are more than %d", list.n, MaxRules)
-		}
+	if len(spreads) > MaxRules {
+		p.Add(at+"spread", "%d spreads are more than %d", len(spreads), MaxRules)
 	}
 	for i, c := range constraints {
 		if object := index(at+"constraint", i); c == nil {
@@ -379,12 +385,19 @@ func checkCondition(p *Problems, at, attribute, operator, value string, constrai
 	switch operator {
 	case "=", "!=", ">", ">=", "<", "<=", "set_contains", "set_contains_any":
 	case "regexp":
-		if _, err := regexp.Compile(value); err != nil {
+		if len(value) > 1<<10 {
+			p.Add(at+".value", "the pattern is longer than 1024 bytes")
+		} else if strings.Contains(value, "${") {
+			p.Add(at+".value", "a pattern cannot refer to attributes")
+		} else if _, err := regexp.Compile(value); err != nil {
 			p.Add(at+".value", "%q is not a regular expression: %s", value, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		}
 	case "version", "semver":
-		if _, err := ParseVersionRules(value, operator == "semver"); value != "" && err != nil {
-			p.Add(at+".value", "%s", err).Advise(`write a list such as ">= 1.2.0, < 2.0.0"`)
+		for rule := range strings.SplitSeq(value, ",") {
+			if rule = strings.TrimSpace(rule); value != "" && (!versionRule.MatchString(rule) || operator == "semver" && strings.HasPrefix(rule, "~>")) {
+				p.Add(at+".value", "%q is not an operator (=, !=, >, >=, <, <=, or ~> with version) and a version", rule).
+					Advise(`write a list such as ">= 1.2.0, < 2.0.0"`)
+			}
 		}
 	case "is_set", "is_not_set":
 		needsValue = false
@@ -414,23 +427,41 @@ func checkCondition(p *Problems, at, attribute, operator, value string, constrai
 		return
 	}
 	checkAttribute(p, at+".attribute", attribute)
+	if operator != "regexp" && operator != "version" && operator != "semver" {
+		checkReferences(p, at+".value", value)
+	}
 	if needsValue && value == "" {
 		p.Add(at+".value", "operator %s needs a value", operator)
 	}
 }
 
-var attributeForm = regexp.MustCompile(`^\$\{(attr|meta)(\.[A-Za-z0-9_-]+)+\}$|^\$\{(attr|meta)\["[^"\\]+"\]\}$|^\$\{node\.(id|name|datacenter|version)\}$`)
+var (
+	versionRule = regexp.MustCompile(`^(=|!=|>=|<=|>|<|~>)? *v?[0-9]{1,9}(\.[0-9]{1,9}){0,7}([-~_][0-9A-Za-z._-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	reference   = regexp.MustCompile(`\$\{[^}]*\}?`)
+	nodeName    = regexp.MustCompile(`^\$\{((attr|meta)\.[^} ]+|node\.(id|name|datacenter|class))\}$`)
+)
 
+const nodeNames = "such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class"
+
+// checkAttribute wants text that refers to at least one attribute of a node.
 func checkAttribute(p *Problems, at, s string) {
 	switch {
 	case s == "":
-		p.Add(at, "an attribute is needed").Advise("such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter}")
-	case !attributeForm.MatchString(s):
-		e := p.Add(at, "%q is not an attribute of a node", s)
-		if bare := "${" + strings.Trim(s, "${}") + "}"; bare != s && attributeForm.MatchString(bare) {
+		p.Add(at, "an attribute is needed").Advise(nodeNames)
+	case !strings.Contains(s, "${"):
+		e := p.Add(at, "%q is not an attribute of a node", s).Advise(nodeNames)
+		if bare := "${" + s + "}"; nodeName.MatchString(bare) {
 			e.Advise("write %q", bare)
-		} else {
-			e.Advise("such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, version")
+		}
+	default:
+		checkReferences(p, at, s)
+	}
+}
+
+func checkReferences(p *Problems, at, s string) {
+	for _, ref := range reference.FindAllString(s, -1) {
+		if !nodeName.MatchString(ref) {
+			p.Add(at, "%q is not an attribute of a node", ref).Advise(nodeNames)
 		}
 	}
 }

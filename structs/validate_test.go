@@ -99,6 +99,7 @@ func TestValidate(t *testing.T) {
 		{"template mode", func(j *Job) { task(j).Templates[0].Perms = "rw" }, `group.g.task.t.template[0].perms: "rw" is not a mode (three octal digits, such as "0644")`},
 		{"template text", func(j *Job) { task(j).Templates[0].Data = "{{ env \"A\" }\n" }, `group.g.task.t.template[0].data: template:1: unexpected "}" in operand`},
 		{"template function", func(j *Job) { task(j).Templates[0].Data = "{{ meta \"a\" }}{{ alloc \"index\" }}" }, ""},
+		{"template function that is not known", func(j *Job) { task(j).Templates[0].Data = "{{ key \"a\" }}" }, `group.g.task.t.template[0].data: template:1: function "key" not defined`},
 		{"size", func(j *Job) {
 			task(j).Templates[0].Data = strings.Repeat("x", MaxJobSize)
 		}, `the job has 385KiB, more than 384KiB (fetch large data when the task starts, instead of having it in templates or env)`},
@@ -111,17 +112,22 @@ func TestValidate(t *testing.T) {
 		}, `group.g.task.t.config.a` + strings.Repeat("[0]", 32) + `: more than 32 levels deep`},
 
 		{"equal", rule("${attr.kernel.name}", "=", "linux"), ""},
-		{"indexed", rule(`${meta["a b"]}`, "=", "x"), ""},
+		{"two attributes", rule("${attr.os.name}-${meta.rack}", "=", "${node.class}-x"), ""},
+		{"value of the task", rule("${attr.a}", "=", "${env.A}"), `constraint[0].value: "${env.A}" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
+		{"unclosed", rule("${attr.a", "=", "x"), `constraint[0].attribute: "${attr.a" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
 		{"node", rule("${node.datacenter}", "!=", "dc1"), ""},
-		{"no attribute", rule("", "=", "x"), `constraint[0].attribute: an attribute is needed (such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter})`},
+		{"no attribute", rule("", "=", "x"), `constraint[0].attribute: an attribute is needed (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
 		{"bare attribute", rule("meta.rack", "=", "x"), `constraint[0].attribute: "meta.rack" is not an attribute of a node (write "${meta.rack}")`},
-		{"unknown attribute", rule("${env.PATH}", "=", "x"), `constraint[0].attribute: "${env.PATH}" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, version)`},
+		{"unknown attribute", rule("${env.PATH}", "=", "x"), `constraint[0].attribute: "${env.PATH}" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
 		{"no value", rule("${attr.a}", ">", ""), `constraint[0].value: operator > needs a value`},
 		{"set", rule("${attr.a}", "is_set", ""), ""},
 		{"set with a value", rule("${attr.a}", "is_set", "x"), `constraint[0].value: is_set takes no value`},
 		{"version", rule("${attr.a}", "version", ">= 1.2, < 3"), ""},
-		{"not a version", rule("${attr.a}", "version", ">= x"), `constraint[0].value: "x" is not a version such as 1.26.8 (write a list such as ">= 1.2.0, < 2.0.0")`},
-		{"not semantic", rule("${attr.a}", "semver", ">= 1.2"), `constraint[0].value: "1.2" is not a semantic version, which has three numbers such as 1.26.0 (write a list such as ">= 1.2.0, < 2.0.0")`},
+		{"not a version", rule("${attr.a}", "version", ">= x"), `constraint[0].value: ">= x" is not an operator (=, !=, >, >=, <, <=, or ~> with version) and a version (write a list such as ">= 1.2.0, < 2.0.0")`},
+		{"kernel version", rule("${attr.a}", "version", "~> 6.8.0-45-generic"), ""},
+		{"semantic", rule("${attr.a}", "semver", "~> 1.2"), `constraint[0].value: "~> 1.2" is not an operator (=, !=, >, >=, <, <=, or ~> with version) and a version (write a list such as ">= 1.2.0, < 2.0.0")`},
+		{"version missing", rule("${attr.a}", "version", ""), `constraint[0].value: operator version needs a value`},
+		{"regexp of an attribute", rule("${attr.a}", "regexp", "${attr.b}"), `constraint[0].value: a pattern cannot refer to attributes`},
 		{"regexp", rule("${attr.a}", "regexp", "["), "constraint[0].value: \"[\" is not a regular expression: missing closing ]: `[`"},
 		{"hosts", rule("", "distinct_hosts", ""), ""},
 		{"hosts of an attribute", rule("${attr.a}", "distinct_hosts", ""), `constraint[0].attribute: distinct_hosts takes no attribute`},
@@ -137,7 +143,7 @@ func TestValidate(t *testing.T) {
 		{"spread twice", func(j *Job) {
 			j.Spreads = []*Spread{{"${node.datacenter}", 50, []*SpreadTarget{{"a", 10}, {"a", 10}}}}
 		}, `spread[0].target.a: there are two targets "a"`},
-		{"many", func(j *Job) { j.Constraints = make([]*Constraint, 101) }, "101 are more than 100"},
+		{"many", func(j *Job) { j.Constraints = make([]*Constraint, 65) }, "group.g: 65 constraints and affinities, with those of the job, are more than 64"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			j := validJob()
