@@ -30,7 +30,7 @@ func allocStatus(e *Environment) *command {
 			if err != nil {
 				return err
 			}
-			return c.show(a, func(b *bytes.Buffer) error { writeAlloc(b, a, time.Now()); return nil })
+			return c.show(a, func(b *bytes.Buffer) error { writeAlloc(b, a, e.Now()); return nil })
 		}
 		list := client.Allocations
 		if *job != "" {
@@ -47,7 +47,7 @@ func allocStatus(e *Environment) *command {
 				b.WriteString("There are no allocations.\n")
 				return nil
 			}
-			writeAllocs(b, allocs, time.Now())
+			writeAllocs(b, allocs, e.Now())
 			return nil
 		})
 	}

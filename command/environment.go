@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
@@ -26,6 +27,7 @@ type Environment struct {
 	Signals  func(chan<- os.Signal) // has interrupts sent to the channel, until the process ends
 	Checks   structs.ConfigChecks   // of the drivers that jobs may name; nil: the server checks them
 	Version  string
+	Now      func() time.Time // for ages in tables
 
 	context string // from -context
 	address string // from -address
@@ -36,7 +38,7 @@ func System(version string, checks structs.ConfigChecks) *Environment {
 	return &Environment{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Getenv: os.Getenv, Environ: os.Environ,
 		Terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("TERM") != "dumb",
 		Signals:  func(c chan<- os.Signal) { signal.Notify(c, os.Interrupt, syscall.SIGTERM) },
-		Checks:   checks, Version: version}
+		Checks:   checks, Version: version, Now: time.Now}
 }
 
 // client returns a client of the agent that flags, environment and configuration name, in this order.

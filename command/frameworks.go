@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"strings"
-	"time"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
@@ -28,7 +27,7 @@ func frameworkList(e *Environment) *command {
 			}
 			t := newTable("ID", "NAME", "BUILT IN", "CONNECTED", "SINCE", "ROLES")
 			for _, f := range list {
-				t.row(structs.Short(f.ID), f.Name, yesNo(f.BuiltIn), yesNo(f.Connected), age(time.Now(), f.Since), orDash(strings.Join(f.Roles, ",")))
+				t.row(structs.Short(f.ID), f.Name, yesNo(f.BuiltIn), yesNo(f.Connected), age(e.Now(), f.Since), orDash(strings.Join(f.Roles, ",")))
 			}
 			t.write(b)
 			return nil
@@ -56,7 +55,7 @@ func frameworkStatus(e *Environment) *command {
 			d.say("User", f.User)
 			d.add("Roles", orDash(strings.Join(f.Roles, ", ")))
 			d.add("Built in", yesNo(f.BuiltIn))
-			d.add("Connected", yesNo(f.Connected)+", since "+age(time.Now(), f.Since))
+			d.add("Connected", yesNo(f.Connected)+", since "+age(e.Now(), f.Since))
 			d.add("Failover timeout", f.FailoverTimeout)
 			d.write(b)
 			return nil
@@ -83,7 +82,7 @@ func offerList(e *Environment) *command {
 			}
 			t := newTable("ID", "FRAMEWORK", "ROLE", "NODE", "AGE", "EXPIRES IN", "RESOURCES")
 			for _, o := range list {
-				t.row(structs.Short(o.ID), structs.Short(o.Framework), o.Role, o.NodeName, age(time.Now(), o.Made), span(o.Expires.Std().Sub(time.Now())), o.Resources)
+				t.row(structs.Short(o.ID), structs.Short(o.Framework), o.Role, o.NodeName, age(e.Now(), o.Made), span(o.Expires.Std().Sub(e.Now())), o.Resources)
 			}
 			t.write(b)
 			return nil

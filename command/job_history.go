@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/structs"
@@ -42,7 +41,7 @@ func jobHistory(e *Environment) *command {
 			}
 			t := newTable("VERSION", "BY", "AGE", "GROUPS")
 			for _, v := range versions {
-				t.row(v.Version, orDash(v.Actor), age(time.Now(), v.Time), len(v.Job.Groups))
+				t.row(v.Version, orDash(v.Actor), age(e.Now(), v.Time), len(v.Job.Groups))
 			}
 			t.write(b)
 			return nil

@@ -29,7 +29,7 @@ func jobStatus(e *Environment) *command {
 			if err != nil {
 				return err
 			}
-			return c.show(jobs, func(b *bytes.Buffer) error { writeJobs(b, jobs, time.Now()); return nil })
+			return c.show(jobs, func(b *bytes.Buffer) error { writeJobs(b, jobs, e.Now()); return nil })
 		}
 		status, _, err := client.JobStatus(ctx, args[0], &api.Query{Stale: *stale})
 		if err != nil {
@@ -42,7 +42,7 @@ func jobStatus(e *Environment) *command {
 				break
 			}
 		}
-		return c.show(status, func(b *bytes.Buffer) error { writeJobStatus(b, status, waiting, *every, time.Now()); return nil })
+		return c.show(status, func(b *bytes.Buffer) error { writeJobStatus(b, status, waiting, *every, e.Now()); return nil })
 	}
 	return c
 }

@@ -30,7 +30,7 @@ func nodeStatus(e *Environment) *command {
 			if err != nil {
 				return err
 			}
-			return c.show(nodes, func(b *bytes.Buffer) error { writeNodes(b, nodes, time.Now()); return nil })
+			return c.show(nodes, func(b *bytes.Buffer) error { writeNodes(b, nodes, e.Now()); return nil })
 		}
 		id, err := nodeID(ctx, client, args[0])
 		if err != nil {
@@ -40,7 +40,7 @@ func nodeStatus(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		return c.show(n, func(b *bytes.Buffer) error { writeNode(b, n, *attributes, time.Now()); return nil })
+		return c.show(n, func(b *bytes.Buffer) error { writeNode(b, n, *attributes, e.Now()); return nil })
 	}
 	return c
 }

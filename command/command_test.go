@@ -1,0 +1,434 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/agent/spec"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+
+// folder has the golden files; tests change their working folder.
+var folder, _ = filepath.Abs("testdata")
+
+// golden compares text with a file beside the tests; -rewrite writes it.
+func golden(t *testing.T, name, text string) {
+	t.Helper()
+	path := filepath.Join(folder, name)
+	if *rewrite {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != text {
+		t.Errorf("%s differs; -rewrite writes it anew. Got:\n%s", path, text)
+	}
+}
+
+// shell runs command lines against a server.
+type shell struct {
+	t      *testing.T
+	env    map[string]string
+	in     string
+	signal chan<- os.Signal // set when a command asks for signals
+	term   bool
+
+	mu       sync.Mutex
+	out, err bytes.Buffer
+}
+
+func newShell(t *testing.T, handler http.Handler) *shell {
+	sh := &shell{t: t, env: map[string]string{"USER": "ann"}}
+	if handler != nil {
+		server := httptest.NewServer(handler)
+		t.Cleanup(server.Close)
+		sh.env["PROFFER_ADDR"] = server.URL
+	}
+	return sh
+}
+
+// locked makes the buffers safe: a command writes from several goroutines.
+type locked struct {
+	mu *sync.Mutex
+	w  io.Writer
+}
+
+func (l locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// now is when all tests happen.
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func (sh *shell) run(args ...string) (code int, out, errs string) {
+	sh.out.Reset()
+	sh.err.Reset()
+	e := &Environment{In: strings.NewReader(sh.in), Out: locked{&sh.mu, &sh.out}, Err: locked{&sh.mu, &sh.err},
+		Getenv: func(k string) string { return sh.env[k] }, Environ: func() []string { return nil }, Terminal: sh.term,
+		Signals: func(c chan<- os.Signal) { sh.signal = c }, Version: "1.2.3", Now: func() time.Time { return now }}
+	code = Run(args, e, Mains{Agent: func(args []string) int { fmt.Fprintln(e.Out, "agent", args); return 42 },
+		Supervisor: func(args []string) int { fmt.Fprintln(e.Out, "supervisor", args); return 43 }})
+	return code, sh.out.String(), sh.err.String()
+}
+
+// canned answers from a table: path, with method unless it is GET, to what is answered. A *structs.Error is refused.
+type canned map[string]any
+
+func (c canned) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	key := r.URL.Path
+	if r.Method != "GET" {
+		key = r.Method + " " + key
+	}
+	v, ok := c[key]
+	if q, found := c[key+"?"+r.URL.RawQuery]; found {
+		v, ok = q, true
+	}
+	if !ok {
+		v = structs.Errorf(structs.NotFound, key, "there is none")
+	}
+	w.Header().Set("X-Proffer-Index", "7")
+	switch v := v.(type) {
+	case *structs.Error:
+		w.WriteHeader(400)
+		json.NewEncoder(w).Encode(v)
+	case string:
+		io.WriteString(w, v)
+	case http.HandlerFunc:
+		v(w, r)
+	default:
+		json.NewEncoder(w).Encode(v)
+	}
+}
+
+func ago(d time.Duration) structs.Time { return structs.At(now.Add(-d)) }
+
+func id(prefix string) string { return prefix + strings.Repeat("0", 32-len(prefix)) }
+
+// region is what the golden tests see.
+func region() canned {
+	record := structs.JobRecord{Name: "web", Type: "service", Role: "eng/web", Priority: structs.Priority{Band: structs.Production, Level: 5}, Version: 2,
+		Status: structs.JobRunning, Submitted: ago(3 * time.Hour), ModifyIndex: 7}
+	counts := []*api.GroupCounts{{Group: "api", Wanted: 3, Waiting: 1, Running: 2, Failed: 1}}
+	count := 3
+	text := &structs.Job{Name: "web", Type: "service", Groups: []*structs.Group{{Name: "api", Count: &count, Tasks: []*structs.Task{{Name: "main", Driver: "mock"}}}}}
+	allocs := []*structs.Allocation{
+		{ID: structs.AllocID(id("1a2b3c4d")), Job: "web", Version: 2, Group: "api", Index: 0, Node: structs.NodeID(id("aa01")), NodeName: "node-1", Desired: "run", Status: "running", Created: ago(2 * time.Hour)},
+		{ID: structs.AllocID(id("1a2b3c4d5")), Job: "web", Version: 2, Group: "api", Index: 1, Node: structs.NodeID(id("aa02")), NodeName: "node-2", Desired: "run", Status: "running", Created: ago(90 * time.Second),
+			Why: "a task says \x1b[31mred\x1b[0m\nand more", Role: "eng/web", Priority: structs.Priority{Band: structs.Production},
+			Resources: structs.Resources{CPU: 500, Memory: 256 << 20}, Ports: []structs.AssignedPort{{Label: "http", Host: "10.0.0.1", Port: 20001, To: 80}},
+			Incarnation: 3, Tasks: map[string]*structs.TaskState{"main": {Status: structs.TaskRunning, Restarts: 1, Events: []structs.TaskEvent{
+				{Time: ago(time.Minute), Type: "started", Text: "pid 12"}}},
+				"setup": {Status: structs.TaskFailed, ExitCode: 137, Signal: 9, OOM: true}}},
+		{ID: structs.AllocID(id("9f")), Job: "web", Version: 1, Group: "api", Index: 1, NodeName: "node-1", Desired: "run", Status: "failed", Created: ago(50 * time.Hour), Why: "exit code 1"},
+	}
+	nodes := []*structs.Node{
+		{ID: structs.NodeID(id("aa01")), Name: "node-1", Datacenter: "dc1", Address: "10.0.0.1:5052", Version: "1.2.3", Status: structs.NodeReady, Eligible: true, Changed: ago(72 * time.Hour),
+			Resources: structs.Resources{CPU: 8000, Memory: 16 << 30}, Reserved: structs.Resources{CPU: 500, Memory: 1 << 30},
+			Attributes: map[string]string{"kernel.name": "linux"}, Meta: map[string]string{"rack": "r1"},
+			Drivers: map[string]*structs.Driver{"exec": {Healthy: true}, "docker": {Why: "it is not installed"}}},
+		{ID: structs.NodeID(id("aa02")), Name: "node-2", Datacenter: "dc1", Status: structs.NodeReady, Eligible: true, Drain: &structs.Drain{}, Changed: ago(time.Minute)},
+		{ID: structs.NodeID(id("aa03")), Name: "node-3", Datacenter: "dc2", Status: structs.NodeLost, Reason: "no lease", Changed: ago(30 * time.Minute)},
+	}
+	guaranteed, memory := structs.Milli(2000), structs.Bytes(4<<30)
+	summary := api.JobSummary{JobRecord: record, Groups: counts}
+	explained := &api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Count: 3, Placed: 2, Waiting: 1, Nodes: 3, Fit: 0,
+		Ask: structs.Resources{CPU: 4000, Memory: 1 << 30}, Order: "behind nothing in role eng/web", Advice: "ask for less cpu, or add a node",
+		Reasons: []*api.Reason{{What: "cpu", Nodes: 2, Nearest: "4 asked, 3.5 free on node-1"}, {What: "status lost", Nodes: 1}},
+		Placing: []*api.PlacedOn{{Alloc: structs.AllocID(id("1a2b3c4d")), Index: 0, NodeName: "node-1", Score: 0.75, Parts: map[string]float64{"binpack": 0.5, "spread": 0.25}}}}}}
+	diff := spec.Compare(nil, text)
+	rawDiff, _ := json.Marshal(diff)
+	return canned{
+		"/v1/jobs":                              []*api.JobSummary{&summary, {JobRecord: structs.JobRecord{Name: "a-much-longer-name", Type: "batch", Role: "default", Status: structs.JobDone}}},
+		"/v1/job/web":                           api.JobDetail{JobSummary: summary, Job: text},
+		"/v1/job/web/status":                    api.JobStatus{JobDetail: api.JobDetail{JobSummary: summary, Job: text}, Allocations: allocs},
+		"/v1/job/web/explain":                   explained,
+		"/v1/job/web/versions":                  []*structs.JobVersion{{Job: text, Version: 2, Time: ago(time.Hour), Actor: "local/ann"}, {Job: text, Version: 1, Time: ago(26 * time.Hour)}},
+		"/v1/job/wep/status":                    structs.Errorf(structs.NotFound, `job "wep"`, "there is none").Advise(`did you mean "web"?`),
+		"/v1/job/web/allocations":               allocs,
+		"DELETE /v1/job/web":                    api.Written{Index: 8},
+		"POST /v1/job/web/restart":              api.Written{Index: 8},
+		"POST /v1/job/web/scale":                api.Written{Index: 8},
+		"POST /v1/job/web/revert":               api.JobSubmitted{Name: "web", Version: 3},
+		"POST /v1/jobs/plan":                    api.JobPlan{Diff: rawDiff, Text: diff.Text(), Version: 0, Explanation: explained},
+		"POST /v1/jobs":                         api.JobSubmitted{Name: "web", Version: 1, Changed: true, Index: 7},
+		"/v1/allocations":                       allocs,
+		"/v1/allocation/1a2b3c4d5":              api.AllocDetail{Allocation: *allocs[1], TaskNames: []string{"main", "setup"}},
+		"/v1/allocation/" + id("1a2b3c4d"):      api.AllocDetail{Allocation: *allocs[0], TaskNames: []string{"main"}},
+		"POST /v1/allocation/1a2b3c4d/stop":     api.Written{Index: 8},
+		"POST /v1/allocation/1a2b3c4d/restart":  api.Written{Index: 8},
+		"POST /v1/allocation/1a2b3c4d/signal":   api.Written{Index: 8},
+		"/v1/allocation/1a2b3c4d/stats":         api.AllocStats{Tasks: map[string]*drivers.Stats{"main": {CPU: 1250, CPUTime: structs.Duration(time.Minute), Memory: 100 << 20, MemoryMax: 120 << 20, Limit: 256 << 20, Pids: 3}}},
+		"/v1/allocation/1a2b3c4d/fs/stat?path=": api.FileInfo{Name: "/", Dir: true, Mode: "drwxr-xr-x", Time: ago(time.Hour)},
+		"/v1/allocation/1a2b3c4d/fs/list?path=": []*api.FileInfo{{Name: "alloc", Dir: true, Mode: "drwxr-xr-x", Time: ago(time.Hour)},
+			{Name: "x", Size: 1500, Mode: "-rw-r--r--", Time: ago(time.Hour), Target: "alloc/x"}},
+		"/v1/allocation/1a2b3c4d/fs/stat?path=x":          api.FileInfo{Name: "x", Size: 5, Mode: "-rw-r--r--", Time: ago(time.Hour)},
+		"/v1/allocation/1a2b3c4d/fs/cat?path=x":           "hello",
+		"/v1/allocation/" + id("1a2b3c4d") + "/logs/main": `{"stream":"stdout","data":"b3V0Cg=="}` + "\n" + `{"stream":"stderr","data":"ZXJyCg=="}` + "\n",
+		"/v1/nodes":                                    nodes,
+		"/v1/nodes?filter=name%3Dnode-1":               nodes[:1],
+		"/v1/nodes?filter=name%3Dnode-4":               []*structs.Node{},
+		"/v1/node/" + id("aa01"):                       api.NodeDetail{Node: *nodes[0], Used: structs.Resources{CPU: 4000, Memory: 2 << 30}, Allocations: allocs[:1]},
+		"POST /v1/node/" + id("aa01") + "/eligibility": api.Written{Index: 8},
+		"POST /v1/node/" + id("aa01") + "/drain":       api.Written{Index: 8},
+		"POST /v1/node/" + id("aa01") + "/purge":       structs.Errorf(structs.Conflict, "node node-1", "it is ready").Advise("drain it and stop its agent first"),
+		"/v1/roles":                                    []*api.RoleStatus{{Role: structs.Role{Name: "default"}, Jobs: 1}, {Role: structs.Role{Name: "eng/web", Weight: 2500, MaxPriority: "production", Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guaranteed, Memory: &memory}}}, Used: structs.Resources{CPU: 500}, Jobs: 1}},
+		"/v1/role/eng/web":                             api.RoleStatus{Role: structs.Role{Name: "eng/web", Description: "the web team"}},
+		"PUT /v1/role/eng/web":                         api.Written{Index: 8},
+		"DELETE /v1/role/eng/web":                      api.Written{Index: 8},
+		"/v1/frameworks":                               []*structs.Framework{{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)}},
+		"/v1/framework/service":                        structs.Framework{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)},
+		"/v1/offers":                                   []*structs.Offer{{ID: structs.OfferID(id("0f")), Framework: structs.FrameworkID(id("fe01")), Role: "eng", NodeName: "node-1", Made: ago(5 * time.Second), Expires: structs.At(now.Add(55 * time.Second)), Resources: structs.Resources{CPU: 1000}}},
+		"/v1/servers":                                  []*api.Member{{Name: "s1", Address: "10.0.0.1:5052", Role: "server", Status: "alive", Leader: true, Version: "1.2.3"}, {Name: "c1", Address: "10.0.0.2:5052", Role: "client", Status: "failed"}},
+		"POST /v1/servers/join":                        api.Joined{Joined: 1},
+		"POST /v1/servers/force-leave":                 api.Done{Done: true},
+		"/v1/operator/raft/peers":                      []*api.RaftPeer{{ID: "p1", Name: "s1", Address: "10.0.0.1:5052", Voter: true, Leader: true, Healthy: true, LastIndex: 77}},
+		"DELETE /v1/operator/raft/peer/p2":             api.Done{Done: true},
+		"POST /v1/operator/raft/transfer":              api.Done{Done: true},
+		"/v1/operator/keyring":                         api.Keyring{Primary: "k1", Keys: map[string]int{"k1": 3, "k2": 2}, Members: 3, Problems: map[string]string{"c1": "it does not answer"}},
+		"POST /v1/operator/keyring":                    api.Keyring{Primary: "k2", Keys: map[string]int{"k1": 3, "k2": 3}, Members: 3},
+		"POST /v1/operator/snapshot/inspect":           api.SnapshotInfo{Version: 1, Index: 77, Term: 2, Region: "global", Time: ago(time.Hour), Size: 5 << 20, Records: map[string]int{"jobs": 2, "nodes": 3}, SHA256: "abc"},
+		"PUT /v1/operator/snapshot":                    api.SnapshotInfo{Index: 77},
+		"/v1/operator/snapshot":                        "snapshot bytes",
+		"/v1/agent/self":                               api.Self{Name: "a1", Version: "1.2.3", Region: "global", Datacenter: "dc1", Server: true, Client: true, Dev: true, Node: structs.NodeID(id("aa01")), Leader: "a1", Stats: map[string]string{"raft.commit_index": "77"}},
+		"/v1/agent/health":                             api.Health{Healthy: true},
+		"/v1/agent/monitor":                            "level=INFO msg=hello\n",
+	}
+}
+
+const jobText = `job "web" {
+  group "api" {
+    count = 3
+    task "main" {
+      driver = "mock"
+    }
+  }
+}
+`
+
+// script runs command lines and writes what they print, as a terminal would show it.
+func (sh *shell) script(lines []string) string {
+	var b strings.Builder
+	for _, line := range lines {
+		code, out, errs := sh.run(strings.Fields(line)...)
+		fmt.Fprintf(&b, "$ proffer %s\n%s", line, out)
+		if errs != "" {
+			for l := range strings.Lines(errs) {
+				b.WriteString(strings.TrimRight("! "+l, " \n") + "\n")
+			}
+		}
+		if code != 0 {
+			fmt.Fprintf(&b, "exit %d\n", code)
+		}
+		b.WriteString("\n")
+	}
+	text := b.String()
+	if address := sh.env["PROFFER_ADDR"]; address != "" {
+		text = strings.ReplaceAll(text, strings.TrimPrefix(address, "http://"), "AGENT")
+	}
+	for _, l := range strings.Split(text, "\n") {
+		if strings.HasSuffix(l, " ") || strings.Contains(l, "\x1b") {
+			sh.t.Errorf("a line ends with a space or controls the terminal: %q", l)
+		}
+	}
+	return text
+}
+
+func TestCommands(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("web.hcl", []byte(jobText), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile("bad.hcl", []byte(strings.Replace(jobText, "driver", "drivr", 1)), 0o644)
+	os.WriteFile("empty.hcl", nil, 0o644)
+	os.WriteFile("roles.hcl", []byte("role \"eng/web\" {\n  weight = 2\n}\n"), 0o644)
+	sh := newShell(t, region())
+	text := sh.script([]string{
+		"job status", "job status web", "job status -all web", "job status wep", "job status -t {{range.}}{{.name}}{{end}}", "job status -json -t x",
+		"job status -t {{.nme}} web", "job stauts", "jbo status", "job", "job status web extra", "job stop", "job stop -prge web",
+		"job validate web.hcl", "job validate bad.hcl", "job validate empty.hcl", "job validate none.hcl", "job plan -exit-code web.hcl",
+		"job explain web", "job history web", "job history -revert 1 web", "job inspect web", "job inspect -version 7 web",
+		"job stop web", "job stop -purge web", "job restart web", "job scale web 5", "job scale web api reset", "job scale web many", "job init", "job init",
+		"job run -detach web.hcl", "job run -check x web.hcl",
+		"alloc status", "alloc status -job web", "alloc status 1a2b3c4d5", "alloc logs -job web", "alloc logs -job -stderr web main", "alloc logs -job web mian",
+		"alloc stop 1a2b3c4d", "alloc restart 1a2b3c4d main", "alloc restart -signal SIGHUP 1a2b3c4d", "alloc stats 1a2b3c4d",
+		"alloc fs 1a2b3c4d", "alloc fs 1a2b3c4d x", "alloc fs -stat 1a2b3c4d x",
+		"node status", "node status node-1", "node status -attributes self", "node status node-4", "node eligibility node-1 off", "node eligibility node-1 maybe",
+		"node drain -off node-1", "node drain -detach node-1", "node purge node-1",
+		"role list", "role status eng/web", "role apply roles.hcl", "role delete eng/web",
+		"framework list", "framework status service", "offer list",
+		"server members", "server join 10.0.0.1:5052 10.0.0.2:5052", "server force-leave c1",
+		"operator raft list-peers", "operator raft remove-peer p2", "operator raft transfer-leader",
+		"operator snapshot save s.snap", "operator snapshot save s.snap", "operator snapshot inspect s.snap", "operator snapshot restore s.snap",
+		"operator keyring", "operator keyring use k2", "operator keyring use", "operator keyring rotate",
+		"agent-info", "agent-info -health", "monitor", "version", "-version", "completion csh", "agent -x", "-dev", "supervisor a",
+	})
+	golden(t, "commands.txt", text)
+	if raw, err := os.ReadFile("s.snap"); err != nil || string(raw) != "snapshot bytes" {
+		t.Errorf("%q %v", raw, err)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	sh := newShell(t, nil)
+	e := &Environment{Getenv: func(string) string { return "" }}
+	var lines []string
+	for name := range Commands(e, Mains{}) {
+		if name != "agent" {
+			lines = append(lines, name+" -help")
+		}
+	}
+	sort.Strings(lines)
+	text := sh.script(append([]string{"-help", "help exit-codes"}, lines...))
+	golden(t, "help.txt", text)
+	for _, l := range strings.Split(text, "\n") {
+		if len(l) > 160 {
+			t.Errorf("a line of help is too long: %q", l)
+		}
+	}
+}
+
+func TestKindsBecomeExitCodes(t *testing.T) {
+	for kind, want := range map[structs.Kind]int{structs.NotFound: 3, structs.Invalid: 4, structs.Conflict: 5, structs.Forbidden: 6, structs.Exhausted: 9, structs.Internal: 1} {
+		sh := newShell(t, canned{"/v1/jobs": structs.Errorf(kind, "region", "no").Advise("try this")})
+		if code, out, errs := sh.run("job", "status"); code != want || out != "" || errs != "Error: region: no\nHint: try this\n" {
+			t.Errorf("%s: %d %q %q", kind, code, out, errs)
+		}
+	}
+	seen := map[int]bool{}
+	for _, row := range exitTable {
+		if seen[row.code] || row.text == "" {
+			t.Errorf("code %d is there twice or says nothing", row.code)
+		}
+		seen[row.code] = true
+	}
+	for _, code := range []int{exitOK, exitFailed, exitUsage, exitNotPlaced, exitUnhealthy, exitTimeout, exitStopped, exitProffer, exitInterrupt} {
+		if !seen[code] {
+			t.Errorf("code %d is not in the table", code)
+		}
+	}
+}
+
+func TestNoAgent(t *testing.T) {
+	sh := newShell(t, nil)
+	sh.env["PROFFER_ADDR"] = "127.0.0.1:1"
+	code, _, errs := sh.run("job", "status")
+	if code != exitUnavailable || !strings.Contains(errs, "cannot be reached") || !strings.Contains(errs, "Hint: start one with proffer agent -dev") {
+		t.Errorf("%d %s", code, errs)
+	}
+	sh.env["PROFFER_ADDR"] = "ftp://x"
+	if code, _, errs := sh.run("job", "status"); code != exitInvalid {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+func TestContexts(t *testing.T) {
+	var token string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token = r.Header.Get("Authorization")
+		io.WriteString(w, "[]")
+	}))
+	defer server.Close()
+	home := t.TempDir()
+	config := filepath.Join(home, ".config", "proffer")
+	os.MkdirAll(config, 0o700)
+	write := func(name, text string) { os.WriteFile(filepath.Join(config, name), []byte(text), 0o600) }
+	sh := newShell(t, nil)
+	sh.env["HOME"] = home
+	write("config.json", fmt.Sprintf(`{"context": "here", "at": {"here": {"address": %q, "token": "t0"}}}`, server.URL))
+	if code, _, errs := sh.run("job", "status"); code != 0 || token != "Bearer t0" {
+		t.Errorf("%d %q %s", code, token, errs)
+	}
+	write("config.hcl", fmt.Sprintf("at \"prod\" {\n  address = %q\n  token = \"t1\"\n}\n", server.URL))
+	if code, _, errs := sh.run("job", "status", "-context", "prod"); code != 0 || token != "Bearer t1" {
+		t.Errorf("%d %q %s", code, token, errs)
+	}
+	sh.env["PROFFER_CONTEXT"] = "prod"
+	sh.env["PROFFER_TOKEN"] = "mine"
+	if code, _, errs := sh.run("job", "status"); code != 0 || token != "Bearer mine" {
+		t.Errorf("%d %q %s", code, token, errs)
+	}
+	if code, _, errs := sh.run("job", "status", "-context", "pord"); code != exitNotFound || !strings.Contains(errs, `did you mean "prod"?`) {
+		t.Errorf("%d %s", code, errs)
+	}
+	write("config.hcl", "at \"prod\" {\n  adress = \"x\"\n}\n")
+	if code, _, errs := sh.run("job", "status"); code != exitInvalid || !strings.Contains(errs, "config.hcl") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	server := httptest.NewServer(region())
+	defer server.Close()
+	e := &Environment{Getenv: func(k string) string { return map[string]string{"PROFFER_ADDR": server.URL}[k] }}
+	if got := jobStatus(e).predict.Predict(predictArgs("w")); !strings.Contains(fmt.Sprint(got), "web") {
+		t.Error(got)
+	}
+	if got := allocStop(e).predict.Predict(predictArgs("1a")); len(got) != 3 {
+		t.Error(got)
+	}
+	if _, ok := jobStop(e).AutocompleteFlags()["-purge"]; !ok {
+		t.Error("the flags of job stop lack -purge")
+	}
+	sh := newShell(t, nil)
+	for _, of := range []string{"bash", "zsh", "fish"} {
+		if code, out, _ := sh.run("completion", of); code != 0 || !strings.Contains(out, "proffer") {
+			t.Errorf("%s: %d %q", of, code, out)
+		}
+	}
+}
+
+func TestExampleIsValid(t *testing.T) {
+	job, err := spec.ReadJob("example.hcl", fmt.Appendf(nil, example, "example.hcl"), spec.Vars{}, nil)
+	if err != nil || job.Name != "example" {
+		t.Errorf("%+v %v", job, err)
+	}
+}
+
+func TestJSONIsWhatTheAPISends(t *testing.T) {
+	sh := newShell(t, region())
+	_, out, _ := sh.run("job", "status", "-json")
+	var jobs []*api.JobSummary
+	if err := json.Unmarshal([]byte(out), &jobs); err != nil || len(jobs) != 2 || jobs[0].Groups[0].Running != 2 {
+		t.Errorf("%v: %s", err, out)
+	}
+	if code, out, errs := sh.run("alloc", "status", "-t", `{{range .}}{{short .id}} {{.status}} {{json .version}}{{"\n"}}{{end}}`); code != 0 || !strings.HasPrefix(out, "1a2b3c4d running 2\n") {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+}
+
+func TestCleanTextOnly(t *testing.T) {
+	for in, want := range map[string]string{"plain": "plain", "\x1b[31mred": "\uFFFD[31mred", "a\rb": "a\uFFFDb", "bell\a": "bell\uFFFD", "é ü": "é ü",
+		"\u202egnp": "\uFFFDgnp", "bad\xff": "bad\uFFFD", "two\nlines": "two\nlines", "c1\u009b31m": "c1\uFFFD31m"} {
+		if got := clean(in); got != want {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+	if got := cell("two\nlines\tand"); got != "two lines and" {
+		t.Errorf("%q", got)
+	}
+}
