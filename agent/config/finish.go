@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -219,6 +218,3 @@ func (c *Config) HTTPListen() string {
 func (c *Config) ExecutorListen() string {
 	return net.JoinHostPort(c.ExecutorAddress, strconv.Itoa(c.ExecutorPort))
 }
-
-// Folder returns a folder below the data folder.
-func (c *Config) Folder(name string) string { return filepath.Join(c.DataDir, name) }

@@ -24,7 +24,7 @@ const (
 	maxOperators = 10_000  // of one text: each may be one level of recursion
 	maxBrackets  = 20_000  // of one text, for the same reason
 	maxBlocks    = 20_000  // after dynamic blocks
-	maxWork      = 8 << 20 // see hclReader.spend
+	maxWork      = 4 << 20 // see hclReader.spend
 )
 
 // hclReader turns HCL into nodes. It evaluates expressions, within maxWork.
