@@ -15,6 +15,9 @@ import (
 // rerunPause is the least time between two runs of serve in one term.
 const rerunPause = time.Second
 
+// barrierPause is the least time between two tries of a term's barrier.
+const barrierPause = 20 * time.Millisecond
+
 // term is a time during which this server leads and has passed its barrier.
 type term struct {
 	number uint64
@@ -130,6 +133,7 @@ func (n *Node) establish(ctx context.Context) error {
 		if ctx.Err() != nil || n.raft.State() != raft.Leader || errors.Is(err, raft.ErrRaftShutdown) {
 			return err
 		}
+		pause(ctx, barrierPause) // leadership is being handed on, or the disk is slow
 	}
 	m := n.store.Snapshot().Meta()
 	if m.Region != "" && n.cfg.Region != "" && m.Region != n.cfg.Region {

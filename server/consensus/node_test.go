@@ -95,7 +95,7 @@ func TestNothingAcknowledgedIsLostNorDoubled(t *testing.T) {
 					mu.Lock()
 					acknowledged = append(acknowledged, name)
 					mu.Unlock()
-					time.Sleep(time.Millisecond)
+					time.Sleep(25 * time.Millisecond)
 				}
 			})
 		}
