@@ -268,3 +268,18 @@ func (t *task) Destroy(ctx context.Context) error {
 	delete(t.machine.tasks, t.id)
 	return nil
 }
+
+// Sweep forgets the ended tasks whose id is not known any more.
+func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
+	for _, id := range d.machine.Known() {
+		if known(id) {
+			continue
+		}
+		d.machine.mu.Lock()
+		if p := d.machine.tasks[id]; p != nil && p.ended(time.Now()) {
+			delete(d.machine.tasks, id)
+		}
+		d.machine.mu.Unlock()
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package fingerprint
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/mock"
+	"github.com/proffer/proffer/structs"
+)
+
+type fixed struct {
+	gpus []GPU
+	err  error
+}
+
+func (f *fixed) List(context.Context) ([]GPU, error) { return f.gpus, f.err }
+
+func TestThisMachine(t *testing.T) {
+	gpus := &fixed{gpus: []GPU{{"GPU-1", "A100", 40 << 30}, {"GPU-2", "A100", 40 << 30}}}
+	c := Config{DataDir: t.TempDir(), Attributes: map[string]string{"zone": "z1", "os.name": "mine"}, Meta: map[string]string{"rack": "r1"},
+		Resources: structs.Resources{CPU: 7000, Custom: map[string]structs.Milli{"licenses": 2000},
+			Sets: map[string][]string{"disks": {"sda"}}, Ranges: map[string][]structs.Range{"vlans": {{First: 1, Last: 9}}}},
+		Reserved: structs.Resources{CPU: 500}, Drivers: []drivers.Driver{mock.New(nil)}, GPUs: gpus}
+	n, err := Machine(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := n.Resources
+	if r.CPU != 7000 || r.Memory < 1<<20 || r.Disk <= 0 || r.Ports != 12001 || r.Custom["gpus"] != 2000 || r.Custom["licenses"] != 2000 ||
+		len(r.Sets) != 1 || len(r.Ranges) != 1 || n.PortRange != DefaultPorts || len(n.Hosts) == 0 || n.Meta["rack"] != "r1" {
+		t.Errorf("%+v", n)
+	}
+	for name, want := range map[string]string{"kernel.name": runtime.GOOS, "cpu.arch": runtime.GOARCH, "zone": "z1", "os.name": "mine", "driver.mock": "1",
+		"gpu.count": "2", "gpu.model": "A100", "gpu.1.id": "GPU-2"} {
+		if got := n.Attributes[name]; got != want {
+			t.Errorf("%s = %q, want %q", name, got, want)
+		}
+	}
+	for _, name := range []string{"kernel.version", "cpu.cores", "memory.bytes", "disk.bytes", "network.ip"} {
+		if n.Attributes[name] == "" {
+			t.Errorf("%s is not known", name)
+		}
+	}
+	if Again(t.Context(), n, c) != n {
+		t.Error("it changed by looking")
+	}
+	gpus.gpus = gpus.gpus[:1]
+	if m := Again(t.Context(), n, c); m == n || m.Resources.Custom["gpus"] != 1000 || m.Attributes["gpu.1.id"] != "" || n.Attributes["gpu.1.id"] == "" {
+		t.Errorf("a lost device: %+v", m)
+	}
+	gpus.err = errors.New("broken")
+	if m := Again(t.Context(), n, c); m.Resources.Custom["gpus"] != 0 || m.Attributes["gpu.error"] != "broken" {
+		t.Errorf("a broken tool: %+v", m)
+	}
+}
+
+func TestWrongConfiguration(t *testing.T) {
+	for name, c := range map[string]Config{
+		"ports":    {PortRange: structs.Range{First: 70000, Last: 70001}},
+		"reserved": {Reserved: structs.Resources{Memory: 1 << 50}},
+		"negative": {Resources: structs.Resources{CPU: -1}},
+	} {
+		c.DataDir, c.GPUs = t.TempDir(), &fixed{}
+		if _, err := Machine(t.Context(), c); structs.KindOf(err) != structs.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Machine(t.Context(), Config{DataDir: "/no/such/folder"}); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("no folder: %v", err)
+	}
+}
+
+func TestParseNVIDIA(t *testing.T) {
+	got := parseNVIDIA([]byte("GPU-5e, NVIDIA A100-SXM4-40GB, 40960\nnonsense\nGPU-6f, Tesla T4, [N/A]\nGPU-7a, Tesla T4, 15360\n"))
+	if len(got) != 2 || got[0] != (GPU{"GPU-5e", "NVIDIA A100-SXM4-40GB", 40960 << 20}) || got[1].ID != "GPU-7a" {
+		t.Errorf("%+v", got)
+	}
+}
