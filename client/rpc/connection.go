@@ -163,6 +163,21 @@ func (c *connection) controlLocked(flags byte, id uint32, length int, payload []
 	c.work.Signal()
 }
 
+// takeBackLocked makes what is queued of a stream and not yet handed to the system mean nothing: the frames become pongs,
+// which nobody minds. They keep their places, so that positions stay what they are.
+func (c *connection) takeBackLocked(id uint32) {
+	for rest := c.out; len(rest) >= headerSize; {
+		flags, of, length := parseHeader(rest)
+		if flags&flagWindow != 0 {
+			length = 0
+		}
+		if of == id && flags&flagWindow == 0 {
+			rest[0] = flagPong
+		}
+		rest = rest[headerSize+length:]
+	}
+}
+
 // open makes a new stream without saying so to the peer: its first frame does. Callers hold a slot of their pool.
 //
 // A nil ctx makes a stream without a context of its own, for a call.

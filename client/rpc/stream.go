@@ -358,6 +358,8 @@ func (s *Stream) abort(cause error) {
 	kind := structs.Unavailable
 	if s.askedLocked() {
 		kind = structs.Unknown
+	} else {
+		s.c.takeBackLocked(s.id)
 	}
 	if s.started || s.c.accept != nil {
 		s.c.controlLocked(flagReset, s.id, 0, nil)
