@@ -265,10 +265,13 @@ func (s *session) follow(ctx context.Context, index uint64) (*structs.Allocation
 				if err := json.Unmarshal(event.Record, a); err != nil {
 					return structs.Errorf(structs.Internal, "event", "%w", err)
 				}
-				if !shown[a.ID] {
+				if !shown[a.ID] && began(a) {
 					shown[a.ID] = true
 					s.show(ctx, a.ID)
 				}
+				s.mu.Lock()
+				s.placed = true
+				s.mu.Unlock()
 				last = a
 				if a.Status == structs.AllocComplete || a.Status == structs.AllocFailed {
 					return errEnded
@@ -294,11 +297,16 @@ func (s *session) follow(ctx context.Context, index uint64) (*structs.Allocation
 	return last, err
 }
 
+// began reports whether the task of a has run, so that there is output, or none for good.
+func began(a *structs.Allocation) bool {
+	if t := a.Tasks[runName]; t != nil && !t.Started.IsZero() {
+		return true
+	}
+	return a.Status == structs.AllocRunning
+}
+
 // show copies the output of an allocation to ours, in a goroutine of its own.
 func (s *session) show(ctx context.Context, id structs.AllocID) {
-	s.mu.Lock()
-	s.placed = true
-	s.mu.Unlock()
 	s.outputs.Go(func() {
 		err := s.client.Logs(ctx, &api.LogsRequest{Alloc: id, Task: runName, Stdout: true, Stderr: true, Follow: true}, func(f *api.LogFrame) error {
 			out := s.env.Out
