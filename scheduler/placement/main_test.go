@@ -8,7 +8,7 @@ import (
 
 // TestMain keeps rapid from writing files into the source tree; the seed that it prints reproduces a failure.
 func TestMain(m *testing.M) {
-	_ = flag.Set("rapid.checks", "2000")
+	_ = flag.Set("rapid.checks", "600")
 	flag.Parse()
 	_ = flag.Set("rapid.nofailfile", "true")
 	os.Exit(m.Run())
