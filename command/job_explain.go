@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
 )
 
 func jobExplain(e *Environment) *command {
@@ -54,17 +56,31 @@ func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
 			writeReasons(b, g)
 		}
 		if len(g.Placing) > 0 {
-			t := newTable("  INDEX", "ALLOCATION", "NODE", "SCORE", "PARTS")
-			for _, p := range g.Placing {
-				parts := ""
-				for _, name := range sortedKeys(p.Parts) {
-					parts = joinNonEmpty(" ", parts, fmt.Sprintf("%s=%.2f", name, p.Parts[name]))
-				}
-				t.row(fmt.Sprintf("  %d", p.Index), orDash(string(p.Alloc[:min(8, len(p.Alloc))])), p.NodeName, fmt.Sprintf("%.2f", p.Score), parts)
-			}
-			t.write(b)
+			writePlaces(b, g.Placing)
 		}
 	}
+}
+
+// writePlaces prints where allocations are, and the score of the node where it is known.
+func writePlaces(b *bytes.Buffer, places []*api.PlacedOn) {
+	scored := slices.ContainsFunc(places, func(p *api.PlacedOn) bool { return p.Score != 0 || len(p.Parts) > 0 })
+	header := []string{"  INDEX", "ALLOCATION", "NODE"}
+	if scored {
+		header = append(header, "SCORE", "PARTS")
+	}
+	t := newTable(header...)
+	for _, p := range places {
+		row := []any{fmt.Sprintf("  %d", p.Index), orDash(structs.Short(p.Alloc)), p.NodeName}
+		if scored {
+			parts := ""
+			for _, name := range sortedKeys(p.Parts) {
+				parts = joinNonEmpty(" ", parts, fmt.Sprintf("%s=%.2f", name, p.Parts[name]))
+			}
+			row = append(row, fmt.Sprintf("%.2f", p.Score), parts)
+		}
+		t.row(row...)
+	}
+	t.write(b)
 }
 
 // writeReasons prints what refused nodes.

@@ -30,7 +30,7 @@ job "example" {
 
       config {
         command = "/bin/sh"
-        args    = ["-c", "while true; do echo hello from $PROFFER_ALLOC_INDEX; sleep 5; done"]
+        args    = ["-c", "while true; do echo hello from $PROFFER_JOB $PROFFER_INDEX; sleep 5; done"]
       }
 
       env {

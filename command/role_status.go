@@ -1,0 +1,80 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+func roleStatus(e *Environment) *command {
+	c := newCommand(e, "role status", "ROLE", "Show a role").reads()
+	c.min, c.max = 1, 1
+	c.predict = predictRoles(e)
+	c.run = func(ctx context.Context, args []string) error {
+		client, err := e.client()
+		if err != nil {
+			return err
+		}
+		r, _, err := client.Role(ctx, args[0], nil)
+		if err != nil {
+			return err
+		}
+		return c.show(r, func(b *bytes.Buffer) error {
+			var d details
+			d.add("Role", r.Name)
+			d.say("Description", r.Description)
+			d.add("Weight", weightOf(&r.Role))
+			d.add("Max priority", orDash(r.MaxPriority))
+			d.add("Guarantee", guarantee(&r.Role))
+			d.add("Limit", limit(&r.Role))
+			d.add("Used", r.Used)
+			d.add("Jobs", r.Jobs)
+			d.write(b)
+			return nil
+		})
+	}
+	return c
+}
+
+func weightOf(r *structs.Role) structs.Milli {
+	if r.Weight == 0 {
+		return 1000
+	}
+	return r.Weight
+}
+
+func guarantee(r *structs.Role) string {
+	if r.Quota == nil {
+		return "-"
+	}
+	return amount(r.Quota.Guarantee)
+}
+
+func limit(r *structs.Role) string {
+	if r.Quota == nil {
+		return "-"
+	}
+	return amount(r.Quota.Limit)
+}
+
+func amount(q *structs.QuotaAmount) string {
+	if q == nil {
+		return "-"
+	}
+	var parts []string
+	if q.CPU != nil {
+		parts = append(parts, "cpu "+q.CPU.String())
+	}
+	if q.Memory != nil {
+		parts = append(parts, "memory "+q.Memory.String())
+	}
+	if q.Disk != nil {
+		parts = append(parts, "disk "+q.Disk.String())
+	}
+	for _, name := range sortedKeys(q.Custom) {
+		parts = append(parts, name+" "+q.Custom[name].String())
+	}
+	return orDash(strings.Join(parts, ", "))
+}
