@@ -473,7 +473,7 @@ func (f *fencer) Renew(_ context.Context, until time.Duration) error {
 
 // moody is a driver whose health changes.
 type moody struct {
-	mock.Driver
+	*mock.Driver
 	mood atomic.Bool
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 )
 
@@ -97,16 +98,21 @@ func (c *Client) watchLease(ctx context.Context) {
 	}
 }
 
-// fence stops what must not run without a lease.
+// fence stops what must not run without a lease: what began before a moment at which there is none.
 func (c *Client) fence() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var begun []*runner.Alloc
 	for _, h := range c.held {
-		a := h.run.Allocation()
-		if a.OnLost != onLostFence || !h.run.Begun() {
-			continue
+		if h.alloc.OnLost == onLostFence && h.run.Begun() {
+			begun = append(begun, h.run)
 		}
-		h.run.Fence("the node's lease ended, and on_lost is fence")
+	}
+	if c.lease.holds() {
+		return // renewed meanwhile, and perhaps that is why they began
+	}
+	for _, run := range begun {
+		run.Fence("the node's lease ended, and on_lost is fence")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/proffer/proffer/client/store/faultdisk"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/mock"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -162,7 +163,7 @@ func TestBadConfigurationIsExplained(t *testing.T) {
 func TestDriverHealthIsPushed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		d := &moody{}
+		d := &moody{Driver: mock.New(nil)}
 		w.tune = func(c *Config) { c.Drivers = append(c.Drivers, d) }
 		c := w.start()
 		if c.Node().Drivers["moody"].Healthy || c.Node().Attributes["driver.moody"] != "" || c.Node().Attributes["driver.mock"] != "1" {
