@@ -20,7 +20,7 @@ func BenchmarkStarts(b *testing.B) {
 		b.Run(fmt.Sprint("lanes=", lanes), func(b *testing.B) {
 			n := newNode(b)
 			var mu sync.Mutex
-			var times []time.Duration
+			var times, waits, ends []time.Duration
 			work := make(chan *drivers.Spec)
 			var w sync.WaitGroup
 			begin := time.Now()
@@ -37,12 +37,18 @@ func BenchmarkStarts(b *testing.B) {
 						mu.Lock()
 						times = append(times, took)
 						mu.Unlock()
+						at = time.Now()
 						if exit, err := task.Wait(n.ctx); err != nil || exit.Code != 0 {
 							b.Error(exit, err)
 						}
+						waited := time.Since(at)
+						at = time.Now()
 						if err := task.Destroy(n.ctx); err != nil {
 							b.Error(err)
 						}
+						mu.Lock()
+						waits, ends = append(waits, waited), append(ends, time.Since(at))
+						mu.Unlock()
 					}
 				})
 			}
@@ -54,9 +60,11 @@ func BenchmarkStarts(b *testing.B) {
 			close(work)
 			w.Wait()
 			b.ReportMetric(float64(b.N)/time.Since(begin).Seconds(), "starts/s")
-			slices.Sort(times)
-			b.ReportMetric(float64(times[len(times)/2].Microseconds())/1000, "p50-ms")
-			b.ReportMetric(float64(times[len(times)*99/100].Microseconds())/1000, "p99-ms")
+			for name, list := range map[string][]time.Duration{"start": times, "wait": waits, "destroy": ends} {
+				slices.Sort(list)
+				b.ReportMetric(float64(list[len(list)/2].Microseconds())/1000, name+"-p50-ms")
+				b.ReportMetric(float64(list[len(list)*99/100].Microseconds())/1000, name+"-p99-ms")
+			}
 			b.ReportMetric(0, "ns/op")
 		})
 	}

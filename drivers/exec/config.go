@@ -212,7 +212,7 @@ func describe(value any) string {
 
 // nearest returns the candidate that a typing error away from word, or "".
 func nearest(word string, candidates []string) string {
-	best, limit := "", max(len(word)/3, 1)+1
+	best, limit := "", len(word)/2+1
 	for _, c := range candidates {
 		if d := distance(word, c); d < limit {
 			best, limit = c, d

@@ -3,6 +3,8 @@ package exec
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,11 +85,7 @@ func signalNumber(name string) (int, error) {
 		return n, nil
 	}
 	e := structs.Errorf(structs.Invalid, fmt.Sprintf("signal %q", name), "there is no such signal")
-	var known []string
-	for s := range signals {
-		known = append(known, s)
-	}
-	if near := nearest(upper, known); near != "" {
+	if near := nearest(upper, slices.Sorted(maps.Keys(signals))); near != "" {
 		e.Advise("did you mean SIG%s?", near)
 	}
 	return 0, e

@@ -13,4 +13,4 @@ for arch in ${ARCHS:-amd64 arm64}; do
 	# shellcheck disable=SC2086
 	$cc $flags -o "$out/stage_$arch" src/stage.c
 done
-sha256sum src/stage.c | cut -d' ' -f1 >"$out/stage.sum"
+[ -n "$ARCHS" ] || sha256sum src/stage.c "$out/stage_amd64" "$out/stage_arm64" | cut -d" " -f1 >"$out/stage.sum"

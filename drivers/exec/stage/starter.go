@@ -101,7 +101,7 @@ func sealed() (*os.File, error) {
 	}
 	w := os.NewFile(uintptr(fd), "proffer-stage")
 	defer w.Close()
-	if _, err := w.Write(image()); err != nil {
+	if _, err := w.Write(program); err != nil {
 		return nil, err
 	}
 	seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
@@ -109,16 +109,6 @@ func sealed() (*os.File, error) {
 		return nil, err
 	}
 	return os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
-}
-
-// image returns the program; PROFFER_STAGE names another one, for tests of a stage that was just built.
-func image() []byte {
-	if path := os.Getenv("PROFFER_STAGE"); path != "" {
-		if b, err := os.ReadFile(path); err == nil {
-			return b
-		}
-	}
-	return program
 }
 
 func (s *Starter) makeRoot(root *Root) error {

@@ -1,0 +1,256 @@
+//go:build unix && !(linux && (amd64 || arm64))
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+// host starts tasks as plain children in sessions of their own, for development on systems without namespaces. When this
+// supervisor dies, nobody can take its tasks over.
+type host struct {
+	s     *server
+	mu    sync.Mutex
+	until time.Duration
+	timer *time.Timer
+}
+
+// handover is what a predecessor left: nothing, here.
+type handover struct{ Listener, Lock int }
+
+func readHandover(int) (*handover, error) { return nil, errors.ErrUnsupported }
+
+func (s *server) upgrade([]string) error {
+	return structs.Errorf(structs.Unavailable, "supervisor", "it cannot be replaced in place on this system").
+		Advise("stop the tasks, then restart the agent")
+}
+
+func openHost(s *server, _ bool, _ *handover) (*host, error) { return &host{s: s}, nil }
+
+func (h *host) features() *exec.Features {
+	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux"}
+}
+
+func (h *host) cgroupName(uint64) string { return "" }
+func (h *host) oomKills(*record) int     { return 0 }
+func (h *host) clean(*record) error      { return nil }
+func (h *host) sweep(map[uint64]*record) {}
+func (h *host) close()                   {}
+
+// process is a child and its process group.
+type process struct {
+	pid      int
+	cmd      *osexec.Cmd
+	out, err *os.File
+	done     chan struct{}
+	result   outcome
+}
+
+func (p *process) birth() uint64 { return 0 }
+
+func (p *process) close() {
+	for _, f := range []*os.File{p.out, p.err} {
+		if f != nil {
+			f.Close()
+		}
+	}
+}
+
+func (p *process) wait() outcome {
+	<-p.done
+	return p.result
+}
+
+// reap waits for the child, then kills what is left of its group.
+func (p *process) reap() {
+	p.cmd.Wait()
+	unix.Kill(-p.pid, unix.SIGKILL)
+	if st, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && st.Signaled() {
+		p.result = outcome{signal: int(st.Signal())}
+	} else {
+		p.result = outcome{code: p.cmd.ProcessState.ExitCode()}
+	}
+	close(p.done)
+}
+
+func (h *host) launch(l *exec.Launch, program string, args []string, stdio [3]*os.File, tty bool) (*process, error) {
+	path := program
+	if filepath.Base(path) == path {
+		path = lookPath(program, l.Env)
+	}
+	cmd := &osexec.Cmd{Path: path, Args: append([]string{program}, args...), Env: l.Env, Dir: filepath.Join(l.TaskDir, "local"),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: tty}}
+	if stdio[0] != nil {
+		cmd.Stdin = stdio[0]
+	}
+	cmd.Stdout, cmd.Stderr = stdio[1], stdio[2]
+	if os.Geteuid() == 0 && l.UID != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: l.UID, Gid: l.GID, Groups: l.Groups}
+	}
+	if err := cmd.Start(); err != nil {
+		e := structs.Errorf(structs.Invalid, "task "+l.ID, "program %q cannot be started: %w", program, err)
+		if errors.Is(err, os.ErrNotExist) {
+			e = structs.Errorf(structs.Invalid, "task "+l.ID, "program %q not found on this host", program)
+		} else if errors.Is(err, os.ErrPermission) {
+			e = structs.Errorf(structs.Invalid, "task "+l.ID, "program %q may not be executed by uid %d", program, l.UID)
+		}
+		return nil, e
+	}
+	p := &process{pid: cmd.Process.Pid, cmd: cmd, done: make(chan struct{})}
+	h.s.work.Go(p.reap)
+	return p, nil
+}
+
+// lookPath looks a name up in the task's own PATH.
+func lookPath(name string, env []string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		list, ok := cutPrefix(env[i], "PATH=")
+		if !ok {
+			continue
+		}
+		for _, dir := range filepath.SplitList(list) {
+			if path := filepath.Join(dir, name); unix.Access(path, unix.X_OK) == nil {
+				return path
+			}
+		}
+		break
+	}
+	return "/nonexistent/" + name
+}
+
+func cutPrefix(s, prefix string) (string, bool) {
+	if len(s) < len(prefix) || s[:len(prefix)] != prefix {
+		return s, false
+	}
+	return s[len(prefix):], true
+}
+
+func (h *host) start(_ context.Context, rec *record) (p *process, out, errs *os.File, err error) {
+	if rec.Launch.Full {
+		return nil, nil, nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
+	}
+	var stdio [3]*os.File
+	defer func() {
+		for _, f := range stdio {
+			if f != nil {
+				f.Close()
+			}
+		}
+		if err != nil {
+			for _, f := range []*os.File{out, errs} {
+				if f != nil {
+					f.Close()
+				}
+			}
+		}
+	}()
+	if out, stdio[1], err = os.Pipe(); err != nil {
+		return nil, nil, nil, err
+	}
+	if errs, stdio[2], err = os.Pipe(); err != nil {
+		return nil, out, nil, err
+	}
+	p, err = h.launch(rec.Launch, rec.Launch.Program, rec.Launch.Args, stdio, false)
+	return p, out, errs, err
+}
+
+func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
+	if len(args) == 0 {
+		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
+	}
+	p, err := h.launch(t.rec.Launch, args[0], args[1:], [3]*os.File{files[0], files[1], files[2]}, tty)
+	if err == nil {
+		return p, nil
+	}
+	code := 126
+	if path := lookPath(args[0], t.rec.Launch.Env); filepath.Base(args[0]) == args[0] && unix.Access(path, unix.F_OK) != nil {
+		code = 127
+	} else if filepath.Base(args[0]) != args[0] && unix.Access(args[0], unix.F_OK) != nil {
+		code = 127
+	}
+	return nil, &notFound{code, structs.AsError(err)}
+}
+
+func (h *host) signal(p *process, sig int) error {
+	if err := unix.Kill(p.pid, unix.Signal(sig)); err != nil {
+		return structs.Errorf(structs.Conflict, "task", "it has ended")
+	}
+	return nil
+}
+
+func (h *host) kill(t *task)           { unix.Kill(-t.proc.pid, unix.SIGKILL) }
+func (h *host) killCommand(p *process) { unix.Kill(-p.pid, unix.SIGKILL) }
+
+func (h *host) adopt(rec *record, _ *handover) (*process, *os.File, *os.File, drivers.Exit) {
+	return nil, nil, nil, drivers.Exit{Code: -1, Why: "its supervisor ended, and this system cannot take tasks over"}
+}
+
+func (h *host) stats(rec *record) (*drivers.Stats, error) {
+	return &drivers.Stats{Time: structs.At(time.Now())}, nil
+}
+
+func (h *host) lease() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.until
+}
+
+func (h *host) renew(until time.Duration) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.until = until
+	if h.timer != nil {
+		h.timer.Reset(max(until-Now(), 0))
+	}
+	return nil
+}
+
+func (h *host) watchLease(ended func()) (stop func()) {
+	timer := time.NewTimer(time.Hour)
+	h.mu.Lock()
+	h.timer = timer
+	h.mu.Unlock()
+	over := make(chan struct{})
+	var w sync.WaitGroup
+	w.Go(func() {
+		for {
+			select {
+			case <-timer.C:
+				ended()
+			case <-over:
+				return
+			}
+		}
+	})
+	return func() {
+		close(over)
+		w.Wait()
+	}
+}
+
+var began = time.Now()
+
+// bootID is new with each process: nothing of an earlier supervisor can be taken over.
+func bootID() (string, error) { return structs.NewID(), nil }
+
+// Now returns a clock for Renew. This system's does not count while it is suspended.
+func Now() time.Duration {
+	var ts unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) != nil {
+		return time.Since(began)
+	}
+	return time.Duration(ts.Nano())
+}

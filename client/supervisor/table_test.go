@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/structs"
+)
+
+func testRecord(seq uint64) *record {
+	return &record{Seq: seq, Slot: uint32(seq), Launch: &exec.Launch{ID: fmt.Sprint("task", seq), Program: "/bin/true", Args: []string{"a", ""},
+		Env: []string{"A=1"}, Rlimits: []exec.Rlimit{{Resource: 7, Soft: 1, Hard: ^uint64(0)}}, Memory: 1 << 30}}
+}
+
+// Whatever was written is read again, up to any byte at which a crash cut the file: at worst the last entry is missing.
+func TestTheTableSurvivesACutAnywhere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "table")
+	tab, fresh, err := openTable(path, "boot")
+	if err != nil || !fresh {
+		t.Fatal(fresh, err)
+	}
+	type point struct {
+		size int64
+		want string
+	}
+	show := func(tab *table) string {
+		var b strings.Builder
+		for _, seq := range slices.Sorted(maps.Keys(tab.live)) {
+			r := tab.live[seq]
+			fmt.Fprintf(&b, "%d %s pid=%d exit=%v\n", seq, r.Launch.ID, r.PID, r.Exit)
+		}
+		return b.String()
+	}
+	points := []point{{tab.size, show(tab)}}
+	do := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		points = append(points, point{tab.size, show(tab)})
+	}
+	do(tab.put(testRecord(1)))
+	do(tab.put(testRecord(2)))
+	do(tab.change(&change{Seq: 1, PID: 77, Birth: 5, Started: 9}))
+	do(tab.change(&change{Seq: 1, Ended: 10, Exit: &drivers.Exit{Code: 137, Signal: 9, OOM: true, Why: "memory"}}))
+	do(tab.delete(2))
+	do(tab.put(testRecord(3)))
+	tab.close()
+	raw, err := os.ReadFile(path)
+	if err != nil || int64(len(raw)) != points[len(points)-1].size {
+		t.Fatal(len(raw), err)
+	}
+	for cut := int64(len(raw)); cut >= points[0].size; cut-- {
+		if err := os.WriteFile(path, raw[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		tab, fresh, err := openTable(path, "boot")
+		if err != nil || fresh {
+			t.Fatalf("cut at %d: %v, %v", cut, fresh, err)
+		}
+		want := points[0].want
+		for _, p := range points {
+			if p.size <= cut {
+				want = p.want
+			}
+		}
+		if got := strings.ReplaceAll(show(tab), "0x", ""); stripPointers(got) != stripPointers(want) {
+			t.Fatalf("cut at %d: %q, want %q", cut, got, want)
+		}
+		tab.close()
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if tab, fresh, err = openTable(path, "another boot"); err != nil || !fresh || len(tab.live) != 0 {
+		t.Errorf("after a reboot: %v, %v, %v", tab.live, fresh, err)
+	}
+	tab.close()
+}
+
+func stripPointers(s string) string { return strings.ReplaceAll(s, "&", "") }
+
+func TestTheTableStaysSmall(t *testing.T) {
+	tab, _, err := openTable(filepath.Join(t.TempDir(), "table"), "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tab.close()
+	keep := testRecord(1)
+	if err := tab.put(keep); err != nil {
+		t.Fatal(err)
+	}
+	for seq := uint64(2); seq < 10_000; seq++ {
+		if err := tab.put(testRecord(seq)); err != nil {
+			t.Fatal(err)
+		}
+		if err := tab.delete(seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tab.size > 2<<20 {
+		t.Errorf("the table has %d bytes for one record", tab.size)
+	}
+	tab.close()
+	again, _, err := openTable(tab.path, "boot")
+	if err != nil || !reflect.DeepEqual(again.live, map[uint64]*record{1: keep}) {
+		t.Errorf("%v, %v", again.live, err)
+	}
+	again.close()
+}
+
+func TestFramesHaveBounds(t *testing.T) {
+	frame, err := encode(&request{ID: 7, Op: opStart, Launch: testRecord(1).Launch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got request
+	if err := decode(bytes.NewReader(frame), maxRequest, &got); err != nil || got.ID != 7 || !reflect.DeepEqual(got.Launch, testRecord(1).Launch) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := decode(bytes.NewReader(frame), 10, &got); structs.KindOf(err) != structs.Exhausted {
+		t.Errorf("a frame beyond the limit: %v", err)
+	}
+	if err := decode(bytes.NewReader([]byte{0, 0, 0, 4, 1, 2, 3, 4}), maxRequest, &got); err == nil {
+		t.Error("garbage was decoded")
+	}
+	resp := &response{ID: 1, Err: structs.Errorf(structs.Conflict, "task x", "it runs").Advise("stop it")}
+	frame, err = encode(resp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back response
+	if err := decode(bytes.NewReader(frame), maxResponse, &back); err != nil || back.Err.Kind != structs.Conflict || back.Err.Error() != resp.Err.Error() {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
