@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -20,6 +21,19 @@ func (s *Server) lead(term context.Context, number uint64) {
 			log.Error("cannot name the region", "err", err)
 		}
 		return
+	}
+	for _, name := range []string{structs.ServiceJob, structs.BatchJob} {
+		if s.store.Snapshot().Framework(structs.FrameworkID(name)) != nil {
+			continue
+		}
+		if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.PutFramework{Framework: &structs.Framework{
+			ID: structs.FrameworkID(name), Name: name, BuiltIn: true, Connected: true, Since: structs.At(time.Now()),
+		}}); err != nil {
+			if term.Err() == nil {
+				log.Error("cannot register a built-in framework", "framework", name, "err", err)
+			}
+			return
+		}
 	}
 	var services sync.WaitGroup
 	services.Go(func() { s.reconcileMembers(term) })

@@ -158,6 +158,11 @@ func (s *Server) Close() error {
 		}
 		cancel()
 	}
+	return s.Kill()
+}
+
+// Kill is Close without handing over: the other servers find out by themselves that this one is gone.
+func (s *Server) Kill() error {
 	s.stop()
 	s.sessions.closeAll(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
 	s.work.Wait()

@@ -149,6 +149,9 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 	if err != nil {
 		return nil, err
 	}
+	if s.store.Snapshot().Meta().Generation == "" {
+		return nil, structs.Errorf(structs.Unavailable, "region "+s.config.Region, "it is just being made")
+	}
 	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn,
 		incarnation: answer.(*state.Registered).Incarnation, sent: make(map[jobVersion]struct{})}, nil
 }

@@ -215,10 +215,11 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		if err == nil {
 			return response, nil
 		}
-		if !again(err) || ctx.Err() != nil || time.Since(begun)+pause > patience {
+		wait := pause/2 + rand.N(pause)
+		if !again(err) || ctx.Err() != nil || time.Since(begun)+wait > patience {
 			return nil, err
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
+		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

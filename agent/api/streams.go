@@ -61,6 +61,7 @@ func (c *Client) Logs(ctx context.Context, req *LogsRequest, emit func(*LogFrame
 func lines(ctx context.Context, k call, r io.Reader, emit func([]byte) error) error {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(make([]byte, 0, 64<<10), maxLine)
+	scanner.Split(wholeLine)
 	for scanner.Scan() {
 		if line := bytes.TrimSpace(scanner.Bytes()); len(line) > 0 {
 			if err := emit(line); err != nil {
@@ -72,6 +73,17 @@ func lines(ctx context.Context, k call, r io.Reader, emit func([]byte) error) er
 		return broken(ctx, k, err)
 	}
 	return nil
+}
+
+// wholeLine is bufio.ScanLines without the last line that has no end: a broken connection cut it.
+func wholeLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return 0, nil, io.ErrUnexpectedEOF
+	}
+	return 0, nil, nil
 }
 
 // EventQuery says what of the region's changes to follow.

@@ -48,9 +48,9 @@ type Server struct {
 
 // Raft has the timings and bounds of the log.
 type Raft struct {
-	HeartbeatTimeout  structs.Duration `json:"heartbeat_timeout,omitempty" doc:"Silence of the leader before a follower becomes a candidate. Default 1s."`
-	ElectionTimeout   structs.Duration `json:"election_timeout,omitempty" doc:"How long a candidate waits. Default 1s."`
-	LeaderLease       structs.Duration `json:"leader_lease,omitempty" doc:"How long a leader without its quorum stays leader; at most heartbeat_timeout. Default 500ms."`
+	HeartbeatTimeout  structs.Duration `json:"heartbeat_timeout,omitempty" doc:"Silence of the leader before a follower becomes a candidate. Default 500ms."`
+	ElectionTimeout   structs.Duration `json:"election_timeout,omitempty" doc:"How long a candidate waits. Default 500ms."`
+	LeaderLease       structs.Duration `json:"leader_lease,omitempty" doc:"How long a leader without its quorum stays leader; at most heartbeat_timeout. Default 250ms."`
 	SnapshotThreshold int              `json:"snapshot_threshold,omitempty" doc:"Log entries between snapshots. Default 65536."`
 	SnapshotInterval  structs.Duration `json:"snapshot_interval,omitempty" doc:"How often is looked whether a snapshot is due. Default 30s."`
 	TrailingLogs      int              `json:"trailing_logs,omitempty" doc:"Log entries kept behind a snapshot, for followers that lag. Default 16384."`

@@ -501,6 +501,37 @@ func TestStopEndsStreamsAndQueries(t *testing.T) {
 	})
 }
 
+func TestStreamsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.service.long.Store(maxLong)
+	for _, path := range []string{"/v1/jobs?index=0", "/v1/events", "/v1/agent/monitor"} {
+		if status, _, body := w.ask("GET", path, "", ""); status != http.StatusTooManyRequests || !strings.Contains(body, "4096") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if status, _, body := w.ask("GET", "/v1/jobs", "", ""); status != 200 {
+		t.Errorf("a short call: %d %s", status, body)
+	}
+	w.service.long.Store(maxLong - 1)
+	for range 3 { // each gives its place back
+		if status, _, body := w.ask("GET", "/v1/jobs?index=0&wait=1ms", "", ""); status != 200 {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+}
+
+func TestPassedOnRequestsAreTrusted(t *testing.T) {
+	w := newWorld(t)
+	r := httptest.NewRequest("POST", "/v1/jobs", strings.NewReader(`{"name": "web", "group": [{"name": "web", "task": [{"name": "main", "driver": "mock"}]}]}`))
+	r.Host, r.RemoteAddr = "proffer", "10.0.0.9:1"
+	r.Header.Set("Content-Type", "application/json")
+	recorder := httptest.NewRecorder()
+	w.service.ServeTrusted(recorder, r, "token/ann")
+	if recorder.Code != 200 || w.region.actors[0] != "token/ann" {
+		t.Errorf("%d %s by %v", recorder.Code, recorder.Body, w.region.actors)
+	}
+}
+
 func TestHomeShowsTheRegion(t *testing.T) {
 	w := newWorld(t, func(o *Options) { o.Docs = http.NotFoundHandler() })
 	w.node("aa01", "n1")

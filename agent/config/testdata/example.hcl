@@ -17,7 +17,7 @@ server {
   max_finished     = 50000
 
   raft {
-    heartbeat_timeout = "1s"
+    heartbeat_timeout = "500ms"
   }
 }
 

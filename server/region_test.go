@@ -1,0 +1,616 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/client/gossip"
+	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// region is a whole region in one process, on the clock of a bubble: real servers, gossip, RPC and sessions over a network
+// in memory, with nodes that run their tasks in a map.
+type region struct {
+	t       *testing.T
+	mesh    *cluster.Mesh
+	servers []*host
+	nodes   []*node
+	witness *witness
+}
+
+// host is the machine of one server. Its disk outlives the process.
+type host struct {
+	region *region
+	ip     string
+	disk   *raft.InmemStore
+	snaps  *raft.InmemSnapshotStore
+	id     string
+	port   *cluster.Port
+	rpc    *rpc.Server
+	pool   *rpc.Pool
+	gossip *gossip.Pool
+	net    *raft.NetworkTransport
+	server *server.Server // nil: down
+}
+
+func newRegion(t *testing.T, servers, nodes int) *region {
+	r := &region{t: t, mesh: cluster.NewMesh(), witness: &witness{running: map[string]*node{}}}
+	for i := range servers {
+		h := &host{region: r, ip: fmt.Sprintf("10.0.0.%d", i+1), disk: raft.NewInmemStore(),
+			snaps: raft.NewInmemSnapshotStore(), id: fmt.Sprintf("%032d", i+1)}
+		r.servers = append(r.servers, h)
+		h.start(servers)
+	}
+	for i := range nodes {
+		n := &node{region: r, ip: fmt.Sprintf("10.0.1.%d", i+1), name: fmt.Sprintf("node%d", i+1),
+			id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}}
+		r.nodes = append(r.nodes, n)
+		n.start()
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func logger(name string) *slog.Logger {
+	if os.Getenv("PROFFER_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("host", name)
+}
+
+func (r *region) ip() (all []string) {
+	for _, h := range r.servers {
+		all = append(all, h.ip)
+	}
+	return all
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start boots the server process on its disk.
+func (h *host) start(expect int) {
+	t, log := h.region.t, logger(h.ip)
+	var err error
+	h.port, err = cluster.Listen(cluster.Config{Network: h.region.mesh.Host(h.ip), Bind: h.ip + ":5052", Region: "global", Logger: log})
+	check(t, err)
+	h.rpc = rpc.NewServer(rpc.Options{Logger: log})
+	h.pool = rpc.NewPool(h.port.DialRPC, rpc.Options{Logger: log})
+	h.gossip, err = gossip.Start(gossip.Config{Transport: h.port.GossipTransport(), Logger: log, Local: gossip.Member{
+		Name: "server" + h.ip, ID: h.id, Role: gossip.RoleServer, Region: "global", Datacenter: "dc1", Addr: h.port.Addr(),
+		FeatureMin: 1, FeatureMax: 1, Expect: expect}})
+	check(t, err)
+	h.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: h.port.RaftLayer(), MaxPool: 3,
+		Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log)})
+	h.server, err = server.Start(server.Config{
+		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
+		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log,
+		Replaces: func(old, new *structs.Job, group string) bool { return true },
+		Raft:     func(c *consensus.Config) { c.Logs, c.Stable, c.Snapshots = h.disk, h.disk, h.snaps },
+	})
+	check(t, err)
+	serving := h.rpc
+	listener := h.port.Listener(cluster.RPC)
+	go serving.Serve(listener)
+	var others []string
+	for _, o := range h.region.servers {
+		if o != h && o.server != nil {
+			others = append(others, o.port.Addr())
+		}
+	}
+	if len(others) > 0 {
+		h.gossip.Join(context.Background(), others)
+	}
+}
+
+// crash ends the process as kill -9 would: nobody hears of it from the process itself.
+func (h *host) crash() {
+	if h.server == nil {
+		return
+	}
+	h.region.mesh.Crash(h.ip)
+	h.down()
+}
+
+func (h *host) down() {
+	h.rpc.Close()
+	h.server.Kill()
+	h.gossip.Close()
+	h.net.Close()
+	h.pool.Close()
+	h.port.Close()
+	h.server = nil
+}
+
+func (r *region) stop() {
+	for _, n := range r.nodes {
+		n.powerOff()
+	}
+	for _, h := range r.servers {
+		if h.server != nil {
+			h.down()
+		}
+	}
+	time.Sleep(time.Minute) // for what memberlist has begun, on the bubble's clock
+}
+
+// leader waits for a server that leads.
+func (r *region) leader() *host {
+	var found *host
+	r.eventually("a leader", func() bool {
+		for _, h := range r.servers {
+			if h.server != nil && h.server.Raft().Leader().Self {
+				found = h
+				return true
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// eventually lets virtual time pass until cond holds, up to ten minutes.
+func (r *region) eventually(what string, cond func() bool) {
+	r.t.Helper()
+	for range 6000 {
+		if cond() {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // of the bubble's clock
+	}
+	r.t.Fatalf("never came: %s\n%s", what, r.describe())
+}
+
+// describe is for failures.
+func (r *region) describe() (out string) {
+	for _, h := range r.servers {
+		if h.server == nil {
+			out += h.ip + " down\n"
+			continue
+		}
+		snap := h.server.Store().Snapshot()
+		out += fmt.Sprintf("%s leader=%v index=%d\n", h.ip, h.server.Raft().Leader(), snap.Index())
+		for n := range snap.Nodes() {
+			out += fmt.Sprintf("  node %s %s incarnation %d\n", n.Name, n.Status, n.Incarnation)
+		}
+		for j := range snap.Jobs() {
+			out += fmt.Sprintf("  job %s %s %q\n", j.Name, j.Status, j.Why)
+		}
+		for a := range snap.Allocs() {
+			out += fmt.Sprintf("    alloc %s %s[%d] on %s: wanted %s, %s %s\n", structs.Short(a.ID), a.Group, a.Index, a.NodeName, a.Desired, a.Status, a.Why)
+		}
+		break
+	}
+	return out
+}
+
+// propose commits a command through any server, and tries again with the same key while there is no leader.
+func (r *region) propose(cmd state.Command) any {
+	r.t.Helper()
+	key := structs.NewID()
+	for {
+		for _, h := range r.servers {
+			if h.server == nil {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			answer, _, err := h.server.Propose(ctx, key, "test", cmd)
+			cancel()
+			if err == nil {
+				return answer
+			}
+			if kind := structs.KindOf(err); kind != structs.Unavailable && kind != structs.Unknown {
+				r.t.Fatalf("%s: %v", cmd.Kind(), err)
+			}
+		}
+	}
+}
+
+// running counts the allocations of a job that the state says are wanted and running.
+func (r *region) running(job string) (n int) {
+	for a := range r.leader().server.Store().Snapshot().AllocsOfJob(job) {
+		if a.Desired == structs.DesiredRun && a.Status == structs.AllocRunning {
+			n++
+		}
+	}
+	return n
+}
+
+func job(name, kind string, count int, change ...func(*structs.Job)) *structs.Job {
+	j := &structs.Job{Name: name, Type: kind, Groups: []*structs.Group{{Name: "g", Count: &count,
+		Tasks: []*structs.Task{{Name: "t", Driver: "mock", Config: map[string]any{}, Resources: &structs.TaskResources{CPU: 100, Memory: 16 << 20}}}}}}
+	for _, f := range change {
+		f(j)
+	}
+	j.Canonicalize()
+	return j
+}
+
+// node is a machine that runs its tasks in a map. Its session is the real one.
+type node struct {
+	region *region
+	ip     string
+	name   string
+	id     structs.NodeID
+	port   *cluster.Port
+	pool   *rpc.Pool
+	up     *session.Client
+	end    context.CancelFunc
+	done   chan struct{}
+
+	mu         sync.Mutex
+	allocs     map[structs.AllocID]*work
+	generation string
+	index      uint64
+	until      session.Instant
+}
+
+// work is one allocation on a node.
+type work struct {
+	alloc  *structs.Allocation
+	status structs.AllocStatus
+	key    string
+}
+
+// witness stands outside the cluster: it knows which task runs where, whatever the region believes.
+type witness struct {
+	mu      sync.Mutex
+	running map[string]*node // by job and index
+	doubles []string
+	began   []string
+}
+
+func (w *witness) start(key string, n *node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if other := w.running[key]; other != nil && other != n {
+		w.doubles = append(w.doubles, fmt.Sprintf("%s on %s and %s", key, other.name, n.name))
+	}
+	w.running[key] = n
+	w.began = append(w.began, key)
+}
+
+func (w *witness) stop(key string, n *node) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.running[key] == n {
+		delete(w.running, key)
+	}
+}
+
+func (w *witness) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.running)
+}
+
+type bubbleClock struct{ start time.Time }
+
+func (c bubbleClock) Now() session.Instant { return session.Instant(time.Since(c.start)) }
+
+var clock = bubbleClock{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}
+
+func (n *node) start() {
+	t, log := n.region.t, logger(n.name)
+	var err error
+	n.port, err = cluster.Listen(cluster.Config{Network: n.region.mesh.Host(n.ip), Bind: n.ip + ":5052", Region: "global", Logger: log})
+	check(t, err)
+	n.pool = rpc.NewPool(n.port.DialRPC, rpc.Options{Logger: log})
+	n.up = session.New(session.Config{
+		Node: n, Clock: clock, Logger: log,
+		Servers: func() []string {
+			var addrs []string
+			for _, h := range n.region.servers {
+				addrs = append(addrs, h.ip+":5052")
+			}
+			return addrs
+		},
+		Dial: func(ctx context.Context, addr string) (session.Stream, error) {
+			return n.pool.Stream(ctx, addr, session.Method, nil)
+		},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	n.end, n.done = cancel, make(chan struct{})
+	go func() {
+		defer close(n.done)
+		var helpers sync.WaitGroup
+		helpers.Go(func() { n.fence(ctx) })
+		n.up.Run(ctx)
+		helpers.Wait()
+	}()
+}
+
+// powerOff ends the machine: its tasks are gone at once.
+func (n *node) powerOff() {
+	if n.end == nil {
+		return
+	}
+	n.region.mesh.Crash(n.ip)
+	n.end()
+	<-n.done
+	n.pool.Close()
+	n.port.Close()
+	n.end = nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.allocs {
+		n.region.witness.stop(w.key, n)
+	}
+	clear(n.allocs)
+	n.index = 0
+}
+
+func (n *node) Hello() *session.Hello {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return &session.Hello{Region: "global", Generation: n.generation, Index: n.index, Work: len(n.allocs), Node: &structs.Node{
+		ID: n.id, Name: n.name, Datacenter: "dc1", Address: n.ip + ":5052", Version: "test",
+		Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 100 << 30}, PortRange: structs.Range{First: 20000, Last: 32000},
+		Drivers: map[string]*structs.Driver{"mock": {Healthy: true}}, Hosts: []string{n.ip},
+	}}
+}
+
+func (n *node) Welcome(w *session.Welcome) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.generation = w.Generation
+	return nil
+}
+
+func (n *node) Observed() (out []*structs.AllocUpdate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.allocs {
+		out = append(out, n.update(w))
+	}
+	return out
+}
+
+func (n *node) update(w *work) *structs.AllocUpdate {
+	return &structs.AllocUpdate{ID: w.alloc.ID, Incarnation: w.alloc.Incarnation, Status: w.status, Time: structs.At(time.Now())}
+}
+
+func (n *node) Desired(d *session.Desired) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.index = d.Index
+	for _, a := range d.Allocs {
+		w := n.allocs[a.ID]
+		switch {
+		case w == nil && a.Desired == structs.DesiredRun && !a.Ended():
+			w = &work{a, structs.AllocPending, fmt.Sprintf("%s/%s/%d", a.Job, a.Group, a.Index)}
+			n.allocs[a.ID] = w
+			n.begin(w)
+		case w != nil && a.Desired == structs.DesiredStop && !w.status.Ended():
+			n.kill(w)
+		case w == nil && a.Desired == structs.DesiredStop && !a.Ended():
+			n.up.Observe(n.update(&work{alloc: a, status: structs.AllocComplete}))
+		}
+	}
+	for _, id := range d.Gone {
+		delete(n.allocs, id)
+	}
+}
+
+// begin starts work that is pending; fenced work needs a lease and waits for it.
+func (n *node) begin(w *work) {
+	if w.status != structs.AllocPending || (w.alloc.OnLost == "fence" && time.Duration(n.until) <= time.Since(clock.start)) {
+		return
+	}
+	w.status = structs.AllocRunning
+	n.region.witness.start(w.key, n)
+	if w.alloc.Framework == structs.BatchJob {
+		w.status = structs.AllocComplete
+		n.region.witness.stop(w.key, n)
+	}
+	n.up.Observe(n.update(w))
+}
+
+func (n *node) kill(w *work) {
+	w.status = structs.AllocComplete
+	n.region.witness.stop(w.key, n)
+	n.up.Observe(n.update(w))
+}
+
+func (n *node) Lease(until session.Instant) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.until = until
+	for _, w := range n.allocs {
+		n.begin(w)
+	}
+}
+
+func (n *node) Lost(error) {}
+
+// fence stops fenced work when the lease ends.
+func (n *node) fence(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+		n.mu.Lock()
+		if time.Duration(n.until) <= time.Since(clock.start) {
+			for _, w := range n.allocs {
+				if w.alloc.OnLost == "fence" && !w.status.Ended() {
+					n.kill(w)
+				}
+			}
+		}
+		n.mu.Unlock()
+	}
+}
+
+func TestServiceIsPlacedAndKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 3)
+		r.propose(&state.SubmitJob{Job: job("web", "service", 6)})
+		r.eventually("six running", func() bool { return r.running("web") == 6 })
+		r.nodes[0].powerOff()
+		r.eventually("six running without a node", func() bool {
+			lost := r.leader().server.Store().Snapshot().Node(r.nodes[0].id)
+			return lost.Status == structs.NodeLost && r.running("web") == 6
+		})
+		r.propose(&state.ScaleJob{Name: "web", Group: "g", Count: 2})
+		r.eventually("two running", func() bool { return r.running("web") == 2 && r.witness.count() == 2 })
+		r.propose(&state.StopJob{Name: "web"})
+		r.eventually("none running", func() bool { return r.witness.count() == 0 })
+	})
+}
+
+func TestNothingAcknowledgedIsLostWithTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 2)
+		for round := range 4 {
+			name := fmt.Sprintf("job%d", round)
+			r.propose(&state.SubmitJob{Job: job(name, "service", 2)})
+			old := r.leader()
+			old.crash()
+			r.eventually("running after the leader's end", func() bool {
+				for i := range round + 1 {
+					if r.running(fmt.Sprintf("job%d", i)) != 2 {
+						return false
+					}
+				}
+				return true
+			})
+			old.start(3)
+		}
+		// The servers that came back have it all, too.
+		for _, h := range r.servers {
+			r.eventually("job3 on "+h.ip, func() bool { return h.server.Store().Snapshot().Job("job3") != nil })
+		}
+	})
+}
+
+func TestFinishedWorkNeverRunsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 2)
+		r.propose(&state.SubmitJob{Job: job("once", "batch", 200)})
+		done := func() bool {
+			j := r.leader().server.Store().Snapshot().Job("once")
+			return j != nil && j.Status == structs.JobDone
+		}
+		r.eventually("done", done)
+		// Its allocations leave the state before the job does; then leaders change.
+		r.propose(&state.Collect{MaxFinished: -1})
+		for range 2 {
+			old := r.leader()
+			old.crash()
+			r.leader()
+			old.start(3)
+			time.Sleep(time.Minute)
+		}
+		slices.Sort(r.witness.began)
+		if n := len(r.witness.began); n != 200 || len(slices.Compact(r.witness.began)) != 200 {
+			t.Fatalf("%d starts of 200 pieces of work", n)
+		}
+	})
+}
+
+// Whatever is cut from whatever, fenced work never runs twice at a time, and in the end all of it runs.
+func TestFencedWorkNeverRunsTwice(t *testing.T) {
+	cuts := map[string]func(r *region){
+		"node from all servers": func(r *region) { r.mesh.Cut([]string{r.nodes[0].ip}, r.ip()) },
+		"node from the leader":  func(r *region) { r.mesh.Cut([]string{r.nodes[0].ip}, []string{r.leader().ip}) },
+		"node one way":          func(r *region) { r.mesh.CutOneWay([]string{r.nodes[0].ip}, r.ip()) },
+		"servers one way":       func(r *region) { r.mesh.CutOneWay(r.ip(), []string{r.nodes[0].ip}) },
+		"leader from the others": func(r *region) {
+			l := r.leader().ip
+			r.mesh.Cut([]string{l}, slices.DeleteFunc(r.ip(), func(ip string) bool { return ip == l }))
+		},
+		"all servers from each other": func(r *region) {
+			for _, h := range r.servers {
+				r.mesh.Cut([]string{h.ip}, slices.DeleteFunc(r.ip(), func(ip string) bool { return ip == h.ip }))
+			}
+		},
+		"all nodes from all servers": func(r *region) {
+			for _, n := range r.nodes {
+				r.mesh.Cut([]string{n.ip}, r.ip())
+			}
+		},
+	}
+	for name, cut := range cuts {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRegion(t, 3, 3)
+				fence := func(j *structs.Job) { j.Groups[0].OnLost = "fence" }
+				r.propose(&state.SubmitJob{Job: job("db", "service", 6, fence)})
+				r.eventually("six running", func() bool { return r.running("db") == 6 })
+				cut(r)
+				time.Sleep(2 * time.Minute)
+				r.mesh.Heal()
+				r.eventually("six running after the cut", func() bool { return r.running("db") == 6 && r.witness.count() == 6 })
+				if len(r.witness.doubles) > 0 {
+					t.Fatalf("ran twice: %v", r.witness.doubles)
+				}
+			})
+		})
+	}
+}
+
+func TestDrainMovesWorkAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 2)
+		r.propose(&state.SubmitJob{Job: job("web", "service", 4)})
+		r.eventually("four running", func() bool { return r.running("web") == 4 })
+		r.propose(&state.SetDrain{Node: r.nodes[0].id, Drain: &structs.Drain{Deadline: structs.At(time.Now().Add(time.Hour))}})
+		r.eventually("drained", func() bool {
+			snap := r.leader().server.Store().Snapshot()
+			n := snap.Node(r.nodes[0].id)
+			if n.Drain != nil || n.Eligible {
+				return false
+			}
+			for range snap.HeldOnNode(n.ID) {
+				return false
+			}
+			return r.running("web") == 4
+		})
+	})
+}
+
+func TestReadsAndWritesThroughAnyServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		leader := r.leader()
+		for i, h := range r.servers {
+			ctx := context.Background()
+			name := fmt.Sprintf("role%d", i)
+			_, _, err := h.server.Propose(ctx, "", "test", &state.PutRole{Role: &structs.Role{Name: name, Weight: 1000}})
+			check(t, err)
+			for _, other := range r.servers {
+				snap, err := other.server.Read(ctx, false)
+				check(t, err)
+				if snap.Role(name) == nil {
+					t.Fatalf("%s does not show what %s acknowledged", other.ip, h.ip)
+				}
+			}
+			// An error keeps its kind on the way.
+			_, _, err = h.server.Propose(ctx, "", "test", &state.StopJob{Name: "nobody"})
+			if structs.KindOf(err) != structs.NotFound {
+				t.Fatalf("through %s (leader %s): %v", h.ip, leader.ip, err)
+			}
+		}
+	})
+}
