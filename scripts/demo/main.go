@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
 )
 
 func main() {
@@ -39,7 +43,9 @@ func demo() error {
 	if err != nil {
 		return err
 	}
-	err = tour(agent)
+	if err = agent.ready(); err == nil {
+		err = tour(agent)
+	}
 	if stopErr := agent.stop(); stopErr != nil {
 		err = errors.Join(err, stopErr)
 	}
@@ -127,6 +133,41 @@ func start() (*agent, error) {
 		return nil, errors.Join(fmt.Errorf("the agent did not start:\n%s", a.log.Bytes()), err)
 	}
 	return a, nil
+}
+
+// ready waits until the node of the agent can take work.
+func (a *agent) ready() error {
+	client, err := api.New(api.Config{Address: a.address})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	go func() { // an interrupt, or the end of the agent, ends the wait
+		select {
+		case s := <-a.signals:
+			a.signals <- s
+		case <-a.read:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	query := &api.Query{}
+	for {
+		nodes, meta, err := client.Nodes(ctx, query)
+		if err != nil && structs.KindOf(err) != structs.Unavailable {
+			return fmt.Errorf("waiting for the node: %w", err)
+		}
+		for _, n := range nodes {
+			if n.Status == structs.NodeReady {
+				return nil
+			}
+		}
+		if meta != nil {
+			query.Index = meta.Index // the next answer comes when there is something new
+		}
+	}
 }
 
 // listen keeps what the agent says, and sends the address of its API when it says that.
