@@ -96,17 +96,34 @@ func (r *region) Node(ctx context.Context, id structs.NodeID) (http.Node, error)
 	if n.Status != structs.NodeReady {
 		return nil, structs.Errorf(structs.Unavailable, "node "+n.Name, "it is %s: %s", n.Status, n.Reason)
 	}
-	return &nodeAPI{remote.Node{Pool: r.pool, Address: n.Address, Name: n.Name}}, nil
+	return &nodeAPI{Node: remote.Node{Pool: r.pool, Address: n.Address, Name: n.Name}, store: r.server.Store()}, nil
 }
 
 // nodeAPI gives a node's answers the types of the API.
-type nodeAPI struct{ remote.Node }
+type nodeAPI struct {
+	remote.Node
+	store *state.Store
+}
 
 func (n *nodeAPI) Logs(ctx context.Context, req *api.LogsRequest, emit func(*api.LogFrame) error) error {
-	return n.Node.Logs(ctx, &remote.LogsRequest{Alloc: req.Alloc, Task: req.Task, Stdout: req.Stdout, Stderr: req.Stderr,
-		Follow: req.Follow, Offset: req.Offset, Tail: req.Tail}, func(f *remote.LogFrame) error {
-		return emit(&api.LogFrame{Stream: f.Stream, Offset: f.Offset, Data: f.Data, Skipped: f.Skipped})
-	})
+	ask := &remote.LogsRequest{Alloc: req.Alloc, Task: req.Task, Stdout: req.Stdout, Stderr: req.Stderr,
+		Follow: req.Follow, Offset: req.Offset, Tail: req.Tail}
+	for {
+		snap := n.store.Snapshot()
+		began := false
+		err := n.Node.Logs(ctx, ask, func(f *remote.LogFrame) error {
+			began = true
+			return emit(&api.LogFrame{Stream: f.Stream, Offset: f.Offset, Data: f.Data, Skipped: f.Skipped})
+		})
+		alloc := snap.Alloc(req.Alloc)
+		if structs.KindOf(err) != structs.NotFound || began || !req.Follow || alloc == nil || alloc.Ended() {
+			return err
+		}
+		// The node has not begun it: what it reports when it does wakes us.
+		if _, err := n.store.Wait(ctx, snap.Index(), state.OfAlloc(req.Alloc)); err != nil {
+			return err
+		}
+	}
 }
 
 func (n *nodeAPI) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {

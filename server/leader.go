@@ -12,16 +12,7 @@ import (
 // lead runs what only the leader does, for one term. It returns when all of it has ended.
 func (s *Server) lead(term context.Context, number uint64) {
 	log := s.log.With("term", number)
-	log.Info("this server leads")
 	defer log.Info("this server leads no more")
-	if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.Initialize{
-		Region: s.config.Region, Generation: structs.NewID(), Level: state.FeatureLevel,
-	}); err != nil {
-		if term.Err() == nil {
-			log.Error("cannot name the region", "err", err)
-		}
-		return
-	}
 	for _, name := range []string{structs.ServiceJob, structs.BatchJob} {
 		if s.store.Snapshot().Framework(structs.FrameworkID(name)) != nil {
 			continue

@@ -7,6 +7,7 @@ import (
 
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -153,12 +154,18 @@ func (s *Server) reconcileOnce(term context.Context) {
 	for _, p := range peers {
 		known[p.ID] = p
 	}
+	s.raiseLevel(term, known)
 	for _, m := range s.servers(gossip.Alive, gossip.Left) {
 		if term.Err() != nil {
 			return
 		}
 		peer, is := known[m.ID]
 		switch {
+		case m.Status == gossip.Alive && m.FeatureMax < s.store.Snapshot().Meta().FeatureLevel:
+			if !is {
+				s.log.Warn("a server is too old for this region and is not added", "server", m.Name, "its_level", m.FeatureMax,
+					"level", s.store.Snapshot().Meta().FeatureLevel, "do", "upgrade it")
+			}
 		case m.Status == gossip.Alive && (!is || peer.Address != m.Addr):
 			if err := s.raft.AddPeer(term, m.ID, m.Addr); err != nil {
 				s.log.Warn("cannot add a server to the Raft group", "server", m.Name, "err", err)
@@ -173,4 +180,28 @@ func (s *Server) reconcileOnce(term context.Context) {
 			s.log.Info("removed a server that left", "server", m.Name)
 		}
 	}
+}
+
+// raiseLevel raises the region's feature level to what every server of the Raft group knows. A server that is not alive
+// may be an older one, so it keeps the level where it is until it is back or removed.
+func (s *Server) raiseLevel(term context.Context, peers map[string]consensus.Peer) {
+	level := state.FeatureLevel
+	alive := s.servers(gossip.Alive)
+	for id := range peers {
+		i := slices.IndexFunc(alive, func(m gossip.Member) bool { return m.ID == id })
+		if i < 0 {
+			return
+		}
+		level = min(level, alive[i].FeatureMax)
+	}
+	if level <= s.store.Snapshot().Meta().FeatureLevel {
+		return
+	}
+	if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.SetFeatureLevel{Level: level}); err != nil {
+		if term.Err() == nil {
+			s.log.Warn("cannot raise the feature level", "level", level, "err", err)
+		}
+		return
+	}
+	s.log.Info("raised the feature level: every server knows it", "level", level)
 }

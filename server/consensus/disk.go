@@ -2,50 +2,23 @@ package consensus
 
 import (
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// Bounds of the cache of recent entries, from which followers and the state machine are served without the disk.
-const (
-	cacheEntries = 1024
-	cacheBytes   = 8 << 20
-)
-
-// timedLogs is a log store that knows how long a write has been under way, and remembers the newest entries.
+// timedLogs is a log store that knows how long a write has been under way.
 type timedLogs struct {
 	raft.LogStore
 	since   atomic.Int64 // unix nanoseconds at which the write under way began; 0: none
 	stalled atomic.Bool  // set by watchDisk
-
-	mu    sync.Mutex
-	cache [cacheEntries]*raft.Log // by index modulo its length
-	first uint64                  // oldest index that is remembered
-	next  uint64                  // behind the newest one; first == next: nothing
-	bytes int
 }
-
-func newTimedLogs(inner raft.LogStore) *timedLogs { return &timedLogs{LogStore: inner} }
 
 // IsMonotonic passes on whether the store refuses gaps.
 func (l *timedLogs) IsMonotonic() bool {
 	m, ok := l.LogStore.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
-}
-
-// GetLog reads an entry.
-func (l *timedLogs) GetLog(index uint64, into *raft.Log) error {
-	l.mu.Lock()
-	if index >= l.first && index < l.next {
-		*into = *l.cache[index%cacheEntries]
-		l.mu.Unlock()
-		return nil
-	}
-	l.mu.Unlock()
-	return l.LogStore.GetLog(index, into)
 }
 
 // StoreLog writes one entry.
@@ -54,49 +27,8 @@ func (l *timedLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.L
 // StoreLogs writes entries.
 func (l *timedLogs) StoreLogs(logs []*raft.Log) error {
 	l.since.Store(time.Now().UnixNano())
-	err := l.LogStore.StoreLogs(logs)
-	l.since.Store(0)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err != nil {
-		l.forget()
-		return err
-	}
-	for _, log := range logs {
-		l.remember(log)
-	}
-	return nil
-}
-
-// DeleteRange removes entries.
-func (l *timedLogs) DeleteRange(first, last uint64) error {
-	l.mu.Lock()
-	if first < l.next && last >= l.first {
-		l.forget()
-	}
-	l.mu.Unlock()
-	return l.LogStore.DeleteRange(first, last)
-}
-
-func (l *timedLogs) forget() {
-	clear(l.cache[:])
-	l.first, l.next, l.bytes = 0, 0, 0
-}
-
-func (l *timedLogs) remember(log *raft.Log) {
-	if l.first == l.next || log.Index != l.next {
-		l.forget()
-		l.first, l.next = log.Index, log.Index
-	}
-	for l.first < l.next && (l.next-l.first == cacheEntries || l.bytes+len(log.Data) > cacheBytes) {
-		slot := &l.cache[l.first%cacheEntries]
-		l.bytes -= len((*slot).Data)
-		*slot = nil
-		l.first++
-	}
-	l.cache[log.Index%cacheEntries] = log
-	l.bytes += len(log.Data)
-	l.next++
+	defer l.since.Store(0)
+	return l.LogStore.StoreLogs(logs)
 }
 
 // watchDisk closes the gate while a write hangs. Raft's leader loop waits for its disk and its heartbeats go on without

@@ -143,7 +143,7 @@ func (n *Node) establish(ctx context.Context) error {
 		return nil
 	}
 	raw, err := state.EncodeEnvelope(state.Envelope{Command: &state.Initialize{Region: n.cfg.Region, Generation: structs.NewID(),
-		Level: state.FeatureLevel}})
+		Level: state.FirstFeatureLevel}})
 	if err != nil {
 		return err
 	}

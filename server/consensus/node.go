@@ -184,7 +184,7 @@ func Open(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, store: cfg.Store}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.gate = &gate{Transport: cfg.Transport}
-	n.logs = newTimedLogs(cfg.Logs)
+	n.logs = &timedLogs{LogStore: cfg.Logs}
 	n.fsm = &fsm{store: cfg.Store, fatal: cfg.Fatal, log: n.log}
 	n.again = make(chan struct{}, 1)
 	n.queue.init(&n.cfg)

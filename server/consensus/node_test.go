@@ -30,7 +30,7 @@ func TestElectionAndReplication(t *testing.T) {
 		if names := c.settled(l); len(names) != 20 {
 			t.Fatalf("%d jobs, want 20", len(names))
 		}
-		if m := l.store.Snapshot().Meta(); m.Region != "test" || m.Generation == "" || m.FeatureLevel != state.FeatureLevel {
+		if m := l.store.Snapshot().Meta(); m.Region != "test" || m.Generation == "" || m.FeatureLevel != state.FirstFeatureLevel {
 			t.Errorf("the region was not named: %+v", m)
 		}
 		for _, s := range c.servers {

@@ -40,9 +40,8 @@ type Receipt struct {
 	Version uint64 // of the job, for commands about jobs
 }
 
-// FeatureLevel is the newest level that this binary knows. A region runs at the level in Meta, which the leader raises
-// once every server knows it.
-const FeatureLevel = 1
+// FirstFeatureLevel is the level of a new region. The leader raises it once every server is known to know more.
+const FirstFeatureLevel = 1
 
 // MaxVersions is how many versions of a job are kept, beside those that running allocations refer to.
 const MaxVersions = 20
