@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/agent/api"
@@ -36,8 +37,9 @@ type progress struct {
 
 // outcome is the end of watching.
 type outcome struct {
-	code int
-	text string
+	code  int
+	text  string
+	alloc structs.AllocID // that failed
 }
 
 const (
@@ -68,7 +70,7 @@ func (w *watch) run(ctx context.Context) error {
 	for {
 		status, meta, err := w.client.JobStatus(ctx, w.job.Name, query)
 		if structs.KindOf(err) == structs.NotFound {
-			return w.report(ctx, lines, outcome{exitStopped, "the job was purged meanwhile"})
+			return w.report(ctx, lines, outcome{code: exitStopped, text: "the job was purged meanwhile"})
 		}
 		if err != nil {
 			return err
@@ -89,10 +91,10 @@ func (w *watch) run(ctx context.Context) error {
 // judge returns the outcome, if it is known, or when to look again even if nothing changes (zero: no need to).
 func (w *watch) judge(s *api.JobStatus, now time.Time) (*outcome, time.Time) {
 	if s.Version > w.version {
-		return &outcome{exitStopped, fmt.Sprintf("version %d took its place", s.Version)}, time.Time{}
+		return &outcome{code: exitStopped, text: fmt.Sprintf("version %d took its place", s.Version)}, time.Time{}
 	}
 	if s.Stopped {
-		return &outcome{exitStopped, "it was stopped meanwhile"}, time.Time{}
+		return &outcome{code: exitStopped, text: "it was stopped meanwhile"}, time.Time{}
 	}
 	end := w.batchEnd(s)
 	var next time.Time
@@ -113,7 +115,7 @@ func (w *watch) judge(s *api.JobStatus, now time.Time) (*outcome, time.Time) {
 		}
 		if w.place > 0 {
 			if since := now.Sub(w.idle); since >= w.place {
-				return &outcome{exitNotPlaced, "nothing of it could be placed; it keeps waiting for room"}, time.Time{}
+				return &outcome{code: exitNotPlaced, text: "nothing of it could be placed; it keeps waiting for room"}, time.Time{}
 			}
 			sooner(w.idle.Add(w.place))
 		}
@@ -132,12 +134,12 @@ func (w *watch) judge(s *api.JobStatus, now time.Time) (*outcome, time.Time) {
 // late is the outcome when the time is over.
 func (w *watch) late(s *api.JobStatus) *outcome {
 	if waiting, _ := counts(s); waiting > 0 {
-		return &outcome{exitNotPlaced, fmt.Sprintf("after %s %d of its allocations are not placed; they keep waiting for room", w.timeout, waiting)}
+		return &outcome{code: exitNotPlaced, text: fmt.Sprintf("after %s %d of its allocations are not placed; they keep waiting for room", w.timeout, waiting)}
 	}
 	if s.Type != structs.BatchJob {
-		return &outcome{exitUnhealthy, fmt.Sprintf("it is not healthy after %s", w.timeout)}
+		return &outcome{code: exitUnhealthy, text: fmt.Sprintf("it is not healthy after %s", w.timeout)}
 	}
-	return &outcome{exitTimeout, fmt.Sprintf("it is not done after %s; it goes on", w.timeout)}
+	return &outcome{code: exitTimeout, text: fmt.Sprintf("it is not done after %s; it goes on", w.timeout)}
 }
 
 // counts returns how many allocations are not placed, and how many are and have not ended.
@@ -154,28 +156,28 @@ func (w *watch) batchEnd(s *api.JobStatus) *outcome {
 	}
 	switch s.Status {
 	case structs.JobDone:
-		return &outcome{exitOK, "done"}
+		return &outcome{code: exitOK, text: "done"}
 	case structs.JobFailed:
-		code, why := failure(s)
-		return &outcome{code, joinNonEmpty(": ", "it failed", why)}
+		code, why, alloc := failure(s)
+		return &outcome{code, joinNonEmpty(": ", "it failed", why), alloc}
 	}
 	return nil
 }
 
 // failure returns the exit code of the first task that failed for good, and what is known of it.
-func failure(s *api.JobStatus) (int, string) {
+func failure(s *api.JobStatus) (code int, why string, alloc structs.AllocID) {
 	for _, a := range slices.Backward(s.Allocations) { // oldest first
 		if a.Status != structs.AllocFailed || a.Version != s.Version || a.Next != "" {
 			continue
 		}
 		for _, name := range sortedKeys(a.Tasks) {
 			if t := a.Tasks[name]; t.ExitCode > 0 {
-				return t.ExitCode, fmt.Sprintf("task %q of allocation %s: %s", name, structs.Short(a.ID), taskEnd(t))
+				return t.ExitCode, fmt.Sprintf("task %q of allocation %s: %s", name, structs.Short(a.ID), taskEnd(t)), a.ID
 			}
 		}
-		return exitUnhealthy, fmt.Sprintf("allocation %s: %s", structs.Short(a.ID), orDash(a.Why))
+		return exitUnhealthy, fmt.Sprintf("allocation %s: %s", structs.Short(a.ID), orDash(a.Why)), a.ID
 	}
-	return exitUnhealthy, s.Why
+	return exitUnhealthy, s.Why, ""
 }
 
 // taskEnd says how a task ended.
@@ -188,6 +190,9 @@ func taskEnd(t *structs.TaskState) string {
 		text = fmt.Sprintf("signal %d", t.Signal)
 	case t.ExitCode < 0:
 		text = "its exit code is not known"
+	}
+	if strings.HasPrefix(t.Why, text) {
+		return t.Why
 	}
 	return joinNonEmpty(", ", text, t.Why)
 }
@@ -216,7 +221,7 @@ func (w *watch) serviceEnd(s *api.JobStatus, now time.Time) (*outcome, time.Time
 			at := slot{a.Group, a.Index}
 			if failures[at]++; failures[at] >= failuresOfOne {
 				return &outcome{exitUnhealthy, fmt.Sprintf("%s[%d] failed %d times, the last time: %s", a.Group, a.Index, failures[at],
-					joinNonEmpty(": ", "allocation "+structs.Short(a.ID), a.Why))}, next
+					joinNonEmpty(": ", "allocation "+structs.Short(a.ID), a.Why)), a.ID}, next
 			}
 		}
 		if a.Status != structs.AllocRunning || a.Desired != structs.DesiredRun {
@@ -244,7 +249,7 @@ func (w *watch) serviceEnd(s *api.JobStatus, now time.Time) (*outcome, time.Time
 			return nil, next
 		}
 	}
-	return &outcome{exitOK, "healthy"}, next
+	return &outcome{code: exitOK, text: "healthy"}, next
 }
 
 // report prints the outcome and, when something is not placed, why.
@@ -260,6 +265,10 @@ func (w *watch) report(ctx context.Context, lines *lines, o outcome) error {
 	}
 	if o.code == exitOK {
 		return nil
+	}
+	if o.alloc != "" {
+		fmt.Fprintf(w.env.Err, "Hint: proffer alloc logs %s shows what it wrote\n", structs.Short(o.alloc))
+		return exitCode(o.code)
 	}
 	if o.code != exitStopped {
 		fmt.Fprintf(w.env.Err, "Hint: proffer job status %s says more\n", w.job.Name)
