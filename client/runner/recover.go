@@ -49,7 +49,7 @@ func (t *task) recover(ctx context.Context, try int) bool {
 		err = structs.Errorf(structs.Unavailable, fmt.Sprintf("task %q", t.name), "%w", err)
 	}
 	if err == nil {
-		spec, _, specErr := t.spec(t.rec.Start)
+		spec, _, specErr := t.spec(ctx, driver, t.rec.Start)
 		if err = specErr; err == nil {
 			found, err = driver.Recover(ctx, spec, t.rec.Handle)
 		}

@@ -392,13 +392,20 @@ func sleep(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	return true
 }
 
+// Rooted is a driver whose tasks have a root of their own, and so see their folders at other paths than the host.
+type Rooted interface {
+	// Folders says where a task would see the shared folder and its own; empty: where the host has them. The config may still
+	// have references.
+	Folders(ctx context.Context, t *structs.Task) (shared, own string, err error)
+}
+
 // specID names one start on the node.
 func (t *task) specID(start uint64) string {
 	return fmt.Sprintf("%s/%s/%d", t.alloc.id, t.name, start)
 }
 
 // spec computes what the driver needs for a start of that number, with the references in the config resolved.
-func (t *task) spec(start uint64) (*drivers.Spec, *taskdir.Scope, error) {
+func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*drivers.Spec, *taskdir.Scope, error) {
 	a := t.alloc
 	a.mu.Lock()
 	alloc, job, group, def := a.alloc, a.job, a.group, t.def
@@ -407,7 +414,13 @@ func (t *task) spec(start uint64) (*drivers.Spec, *taskdir.Scope, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	scope, err := taskdir.NewScope(taskdir.Subject{Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
+	var seen taskdir.Seen
+	if d, ok := driver.(Rooted); ok {
+		if seen.Shared, seen.Task, err = d.Folders(ctx, def); err != nil {
+			return nil, nil, err
+		}
+	}
+	scope, err := taskdir.NewScope(taskdir.Subject{Seen: seen, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
 		Group: group, Task: def, Dir: a.dir, Owner: owner})
 	if err != nil {
 		return nil, nil, err
@@ -466,7 +479,7 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 		return nil, context.Cause(ctx)
 	}
 	number := t.rec.Start + 1 // only run changes it
-	spec, scope, err := t.spec(number)
+	spec, scope, err := t.spec(ctx, driver, number)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,17 @@ type Subject struct {
 	Task   *structs.Task
 	Dir    Dir
 	Owner  Owner
+	Seen   Seen
 }
+
+// Seen is where a task sees its folders, when that is not where the host has them.
+type Seen struct {
+	Shared string // what ROOT/ALLOC/alloc is for it; empty: the same
+	Task   string // what ROOT/ALLOC/TASK is: local, secrets and tmp are below it; empty: the same
+}
+
+// below joins without a double slash, for a task folder that is the root.
+func below(dir, name string) string { return strings.TrimSuffix(dir, "/") + "/" + name }
 
 // DefaultPath is PATH unless the task sets it.
 const DefaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,8 +75,15 @@ func NewScope(s Subject) (*Scope, error) {
 func (sc *Scope) builtIn() {
 	s := &sc.subject
 	a, e := s.Alloc, sc.env
+	shared, own := s.Seen.Shared, s.Seen.Task
+	if shared == "" {
+		shared = s.Dir.Shared()
+	}
+	if own == "" {
+		own = s.Dir.Task(s.Task.Name)
+	}
 	e["PATH"] = DefaultPath
-	e["HOME"] = s.Dir.Task(s.Task.Name)
+	e["HOME"] = below(own, "local")
 	if s.Owner.Name != "" {
 		e["USER"] = s.Owner.Name
 	}
@@ -81,9 +98,9 @@ func (sc *Scope) builtIn() {
 	e["PROFFER_REGION"] = s.Region
 	e["PROFFER_DC"] = s.Node.Datacenter
 	e["PROFFER_ROLE"] = a.Role
-	e["PROFFER_ALLOC_DIR"] = s.Dir.Shared()
-	e["PROFFER_TASK_DIR"] = s.Dir.Task(s.Task.Name)
-	e["PROFFER_SECRETS_DIR"] = s.Dir.Task(s.Task.Name) + "/secrets"
+	e["PROFFER_ALLOC_DIR"] = shared
+	e["PROFFER_TASK_DIR"] = own
+	e["PROFFER_SECRETS_DIR"] = below(own, "secrets")
 	if r := s.Task.Resources; r != nil {
 		e["PROFFER_CPU"] = r.CPU.String()
 		e["PROFFER_MEMORY"] = strconv.FormatInt(int64(r.Memory), 10)

@@ -48,7 +48,7 @@ func TestEnvironment(t *testing.T) {
 	s.Owner.Name = "ann"
 	dir := string(s.Dir)
 	want := []string{
-		"HOME=" + dir + "/web", "PATH=" + taskdir.DefaultPath,
+		"HOME=" + dir + "/web/local", "PATH=" + taskdir.DefaultPath,
 		"PROFFER_ADDR_http=10.0.0.6:20001", "PROFFER_ALLOC_DIR=" + dir + "/alloc", "PROFFER_ALLOC_ID=a1", "PROFFER_CPU=1.5",
 		"PROFFER_DC=dc1", "PROFFER_GROUP=front", "PROFFER_INCARNATION=7", "PROFFER_INDEX=2", "PROFFER_IP=10.0.0.6", "PROFFER_JOB=shop",
 		"PROFFER_MEMORY=67108864", "PROFFER_META_own_er=ann", "PROFFER_META_tier=group", "PROFFER_NODE_ID=n1",
@@ -58,6 +58,18 @@ func TestEnvironment(t *testing.T) {
 	}
 	if got := scope(t, s).Env(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestFoldersSeenElsewhere is what a task in a root of its own gets.
+func TestFoldersSeenElsewhere(t *testing.T) {
+	s := subject(t, nil)
+	s.Seen = taskdir.Seen{Shared: "/alloc", Task: "/"}
+	env := scope(t, s).Env()
+	for _, want := range []string{"PROFFER_ALLOC_DIR=/alloc", "PROFFER_TASK_DIR=/", "PROFFER_SECRETS_DIR=/secrets", "HOME=/local"} {
+		if !slices.Contains(env, want) {
+			t.Errorf("%s is not in %v", want, env)
+		}
 	}
 }
 
