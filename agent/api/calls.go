@@ -121,7 +121,7 @@ func (c *Client) RestartAllocation(ctx context.Context, id, task string) (*Writt
 
 // SignalAllocation sends a signal to a task, or to all main tasks when task is empty.
 func (c *Client) SignalAllocation(ctx context.Context, id, task, signal string) (*Written, error) {
-	return write[Written](ctx, c, "POST", allocPath(id, "signal"), nil, AllocSignal{task, signal})
+	return send[Written](ctx, c, call{method: "POST", path: allocPath(id, "signal"), write: true, once: true}, AllocSignal{task, signal})
 }
 
 // AllocationStats says what an allocation uses now.
@@ -248,7 +248,7 @@ func (c *Client) RemoveRaftPeer(ctx context.Context, id string) (*Done, error) {
 
 // TransferLeader makes another server the leader: id, or any when it is empty.
 func (c *Client) TransferLeader(ctx context.Context, id string) (*Done, error) {
-	return write[Done](ctx, c, "POST", "/v1/operator/raft/transfer", nil, RaftServer{id})
+	return send[Done](ctx, c, call{method: "POST", path: "/v1/operator/raft/transfer", write: true, once: true}, RaftServer{id})
 }
 
 // Keyring lists the gossip keys in use.

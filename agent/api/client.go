@@ -44,8 +44,8 @@ type Config struct {
 // and their errors are *structs.Error.
 //
 // A call is tried again, for up to 15 seconds, when it failed in a way that trying again may mend and that cannot do
-// anything twice: reads, and writes because each carries an idempotency key. A connection that is refused is not tried
-// again.
+// anything twice: reads, and writes because each carries an idempotency key. Signals and transfers of the leadership have
+// none that counts: they are tried again only when they did not happen. A connection that is refused is not tried again.
 type Client struct {
 	base  *url.URL
 	http  *http.Client
@@ -170,6 +170,7 @@ type call struct {
 	body         []byte
 	accept       string
 	write        bool
+	once         bool // it has its effect each time that it arrives, whatever its key
 }
 
 // do makes a call and decodes its answer into out, when out is not nil.
@@ -216,7 +217,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 			return response, nil
 		}
 		wait := pause/2 + rand.N(pause)
-		if !again(err) || ctx.Err() != nil || time.Since(begun)+wait > patience {
+		if !k.again(err) || ctx.Err() != nil || time.Since(begun)+wait > patience {
 			return nil, err
 		}
 		timer := time.NewTimer(wait)
@@ -230,13 +231,13 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 	}
 }
 
-// again reports whether the same call may succeed. Each one may be repeated: reads change nothing, writes have a key.
-func again(err error) bool {
+// again reports whether the same call may succeed and may be repeated: reads change nothing, writes have a key.
+func (k *call) again(err error) bool {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return false
 	}
 	kind := structs.KindOf(err)
-	return kind == structs.Unavailable || kind == structs.Unknown
+	return kind == structs.Unavailable || kind == structs.Unknown && !k.once
 }
 
 func (c *Client) once(ctx context.Context, k call, key string) (*http.Response, error) {
@@ -342,13 +343,16 @@ func getWith[T any](ctx context.Context, c *Client, v url.Values, path string) (
 	return out, meta, err
 }
 
-// send sends body as JSON, nothing when it is nil, and reads a T.
+// write sends body as JSON, nothing when it is nil, and reads a T.
 func write[T any](ctx context.Context, c *Client, method, path string, v url.Values, body any) (*T, error) {
-	k := call{method: method, path: path, query: v, write: true}
+	return send[T](ctx, c, call{method: method, path: path, query: v, write: true}, body)
+}
+
+func send[T any](ctx context.Context, c *Client, k call, body any) (*T, error) {
 	if body != nil {
 		raw, err := json.Marshal(body)
 		if err != nil {
-			return nil, structs.Errorf(structs.Invalid, path, "%w", err)
+			return nil, structs.Errorf(structs.Invalid, k.path, "%w", err)
 		}
 		k.contentType, k.body = "application/json", raw
 	}

@@ -114,6 +114,10 @@ func TestWhatIsNotTriedAgain(t *testing.T) {
 				t.Errorf("%v: %d tries: %v", e, len(s.keys), err)
 			}
 		}
+		signal, tries := scripted(t, unavailable, unknown)
+		if _, err := signal.SignalAllocation(t.Context(), "aaaa", "", "SIGHUP"); structs.KindOf(err) != structs.Unknown || len(tries.keys) != 2 {
+			t.Errorf("a signal: %v after %d tries", err, len(tries.keys))
+		}
 		c, s := scripted(t, unavailable)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,9 +217,4 @@ func (c *call) role() (string, error) {
 			Advise("use up to eight names joined by slashes")
 	}
 	return name, nil
-}
-
-// gone answers for what was there once.
-func gone(object, format string, args ...any) error {
-	return refuse(http.StatusGone, structs.Conflict, object, format, args...)
 }

@@ -239,7 +239,7 @@ func TestEndlessBodyIsCutOff(t *testing.T) {
 	r.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Skip("the connection was cut before the answer could be read, which is as good") // the sender may see the reset first
+		return // the sender may see that the connection is cut before it can read the answer, which is as good
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusRequestEntityTooLarge {
