@@ -10,6 +10,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -321,6 +322,9 @@ func (h *host) clear(object string, rec *record, err error) error {
 func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
 	plan := h.plan(t.rec)
 	plan.Args, plan.TTY = args, tty
+	if tty && !slices.ContainsFunc(plan.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		plan.Env = append(plan.Env[:len(plan.Env):len(plan.Env)], "TERM=xterm-256color")
+	}
 	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
 	entry, err := h.entry(t.rec)
 	if err != nil {

@@ -46,6 +46,9 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 		}
 	}
 	send(hello{Version: Version, PID: os.Getpid()})
+	s.mu.Lock()
+	s.released = false // an agent is back
+	s.mu.Unlock()
 
 	ctx, cancel := context.WithCancel(ctx)
 	var requests sync.WaitGroup

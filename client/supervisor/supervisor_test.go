@@ -5,6 +5,7 @@ package supervisor_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type node struct {
 	driver *exec.Driver
 	ctx    context.Context
 	serial int
+	last   *drivers.Spec // that spec made last
 }
 
 func newNode(t testing.TB) *node {
@@ -165,6 +167,7 @@ func (n *node) spec(script string, options ...option) *drivers.Spec {
 	for _, o := range options {
 		o(s)
 	}
+	n.last = s
 	return s
 }
 
@@ -409,4 +412,65 @@ func TestAFencedTaskNeedsALease(t *testing.T) {
 	if err := other.Signal(n.ctx, "SIGCONT"); err != nil {
 		t.Errorf("the task without a fence: %v", err)
 	}
+}
+
+func TestACommandEndsWithItsContext(t *testing.T) {
+	n := newNode(t)
+	task := n.start(n.spec(`exec sleep 100000`, none))
+	ctx, cancel := context.WithCancel(n.ctx)
+	defer cancel()
+	out := &onWrite{do: cancel}
+	if _, err := task.Exec(ctx, drivers.Command{Args: []string{"sh", "-c", "echo $$; exec sleep 100000"}, Stdout: out}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("exec: %v", err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(out.b.String(), &pid); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, pid)
+	if err := task.Signal(n.ctx, "SIGCONT"); err != nil {
+		t.Errorf("the task: %v", err)
+	}
+}
+
+type onWrite struct {
+	b  bytes.Buffer
+	do func()
+}
+
+func (w *onWrite) Write(p []byte) (int, error) {
+	w.b.Write(p)
+	w.do()
+	return len(p), nil
+}
+
+func TestTheSupervisorStaysForItsLastTask(t *testing.T) {
+	n := newNode(t)
+	task := n.start(n.spec(`exec sleep 100000`, none))
+	pid, err := n.client.PID(n.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.client.Release(n.ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := task.Signal(n.ctx, "SIGCONT"); err != nil {
+		t.Fatalf("after the release: %v", err)
+	}
+	n.client.Close()
+	n.connect() // an agent is back: the release does not count any more
+	task, err = n.driver.Recover(n.ctx, n.last, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := task.Stop(n.ctx, "SIGTERM", patience); err != nil {
+		t.Fatal(err)
+	}
+	if now, err := n.client.PID(n.ctx); err != nil || now != pid {
+		t.Errorf("pid %d, %v; want %d", now, err, pid)
+	}
+	if err := n.client.Release(n.ctx); err != nil {
+		t.Fatal(err)
+	}
+	gone(t, pid)
 }
