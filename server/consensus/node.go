@@ -34,7 +34,7 @@ type Config struct {
 
 	HeartbeatTimeout time.Duration // without a leader for this long, a follower asks for an election; default 500 ms
 	ElectionTimeout  time.Duration // of one candidacy; default 500 ms
-	LeaseTimeout     time.Duration // a leader without its quorum for this long steps down; default 250 ms
+	LeaseTimeout     time.Duration // a leader without its quorum for this long steps down; default HeartbeatTimeout
 	CommitTimeout    time.Duration // followers learn of a commit this late at most; default 10 ms
 	DiskTimeout      time.Duration // a leader whose disk takes this long for one write steps down; default 10 s
 
@@ -65,7 +65,7 @@ func (c *Config) setDefaults() {
 	c.Logger = cmp.Or(c.Logger, slog.Default())
 	c.HeartbeatTimeout = cmp.Or(c.HeartbeatTimeout, 500*time.Millisecond)
 	c.ElectionTimeout = cmp.Or(c.ElectionTimeout, max(500*time.Millisecond, c.HeartbeatTimeout))
-	c.LeaseTimeout = cmp.Or(c.LeaseTimeout, min(250*time.Millisecond, c.HeartbeatTimeout))
+	c.LeaseTimeout = cmp.Or(c.LeaseTimeout, c.HeartbeatTimeout)
 	c.CommitTimeout = cmp.Or(c.CommitTimeout, 10*time.Millisecond)
 	c.DiskTimeout = cmp.Or(c.DiskTimeout, 10*time.Second)
 	c.QueueBytes = cmp.Or(c.QueueBytes, 16<<20)
