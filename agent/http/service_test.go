@@ -372,7 +372,7 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 		if _, err := io.ReadFull(conn, one); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(slowWrite + time.Second) // it reads no more
+		<-time.After(slowWrite + time.Second) // of the bubble: it reads no more
 		synctest.Wait()
 		raw, err := io.ReadAll(conn)
 		if err == nil && strings.HasSuffix(string(raw), "0\r\n\r\n") {
