@@ -2,8 +2,12 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -38,7 +42,90 @@ func (s *Server) Explain(ctx context.Context, name, group string) ([]*GroupExpla
 	if group != "" && version.Job.Group(group) == nil {
 		return nil, structs.Errorf(structs.NotFound, "job "+name, "it has no group %q", group)
 	}
-	return explain(snap, version.Job, record, group)
+	groups, _, err := explainWith(snap, version.Job, record, group)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(groups, func(g *GroupExplanation) bool { return g.Waiting > 0 }) {
+		orders, err := s.orders(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			if text := orders[g.Group]; g.Waiting > 0 && text != "" {
+				g.Wait = text
+			}
+		}
+	}
+	return groups, nil
+}
+
+// orders asks the leader's loop how the requests of a job stand, by group, in words. A group without a request is not in
+// the answer.
+func (s *Server) orders(ctx context.Context, job string) (out map[string]string, err error) {
+	err = s.onLeader(ctx, func(ctx context.Context) error {
+		out, err = s.loop.orders(job)
+		return err
+	}, func(ctx context.Context, leader string) error {
+		return s.config.Pool.Call(ctx, leader, "Server.Orders", &job, &out)
+	})
+	return out, err
+}
+
+// orders answers Server.orders on the leader.
+func (o *offerLoop) orders(job string) (map[string]string, error) {
+	l, err := o.get()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string]string{}
+	if j := l.jobs[job]; j != nil {
+		for group := range j.wants {
+			if w, ok := l.allocator.Explain(job + "/" + group); ok {
+				out[group] = orderText(&w)
+			}
+		}
+	}
+	return out, nil
+}
+
+// orderText says what holds a request back beside the nodes, which the explanation has anyway.
+func orderText(w *allocator.Waiting) string {
+	bounds := func(list []allocator.QuotaShort) string {
+		var parts []string
+		for _, q := range list {
+			amount := func(n int64) string {
+				switch q.Resource {
+				case "memory", "disk":
+					return structs.Bytes(n).Human()
+				case "ports":
+					return strconv.FormatInt(n, 10)
+				}
+				return structs.Milli(n).String()
+			}
+			parts = append(parts, fmt.Sprintf("%s of role %s: %s used of %s, %s asked", q.Resource, q.Role,
+				amount(q.Used), amount(q.Bound), amount(q.Asked)))
+		}
+		return strings.Join(parts, "; ")
+	}
+	switch w.Because {
+	case allocator.OfQuota:
+		return "the limit is reached: " + bounds(w.Quota)
+	case allocator.ItsTurn:
+		text := "others come first"
+		if w.Ordered != w.Priority.Band {
+			text = fmt.Sprintf("it is served as %s and others come first; beyond the guarantee: %s", w.Ordered, bounds(w.Guarantee))
+		}
+		for _, share := range w.Shares {
+			text += fmt.Sprintf(", %s has %s of the region at weight %s", share.Name, share.Share, share.Weight)
+		}
+		return text
+	case allocator.OfNoNode:
+		return "no node has room for it"
+	}
+	return ""
 }
 
 // Plan explains what would happen to job if it were submitted now.
@@ -51,10 +138,49 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	if record == nil || record.Stopped {
 		record = &structs.JobRecord{Name: job.Name}
 	}
-	return explain(snap, job, record, "")
+	groups, books, err := explainWith(snap, job, record, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		books.fill(g)
+	}
+	return groups, nil
 }
 
-func explain(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, only string) ([]*GroupExplanation, error) {
+// planLimit bounds how many placements of a group a plan tries.
+const planLimit = 10_000
+
+// books are the nodes and what the job has on them, for trying things out.
+type books struct {
+	nodes []*placement.Node
+	peers *placement.Peers
+	asks  map[string]*placement.Ask
+}
+
+// fill places what waits of a group in the books, as the loop would if nobody else asked.
+func (b *books) fill(g *GroupExplanation) {
+	ask := b.asks[g.Group]
+	index := placement.NewIndex(ask, b.peers, b.nodes)
+	for g.Waiting > 0 && len(g.Held) < planLimit {
+		n := index.Best(nil)
+		if n == nil {
+			break
+		}
+		ports, ok := n.Assign(ask)
+		if !ok {
+			break
+		}
+		n.Hold(ask.Resources, ports)
+		b.peers.Add(n, g.Group, 1)
+		index.Update(n)
+		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: len(g.Held), Node: n.ID, NodeName: n.Name()})
+		g.Waiting--
+	}
+	g.Fit, g.Wait = placement.Explain(b.nodes, b.peers, ask), ""
+}
+
+func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, only string) ([]*GroupExplanation, *books, error) {
 	specs := slices.Collect(snap.Nodes())
 	var allocs []*structs.Allocation
 	for a := range snap.Allocs() {
@@ -62,7 +188,8 @@ func explain(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, 
 			allocs = append(allocs, a)
 		}
 	}
-	nodes, peers := placement.Books(specs, allocs, job.Name)
+	b := &books{asks: map[string]*placement.Ask{}}
+	b.nodes, b.peers = placement.Books(specs, allocs, job.Name)
 	var out []*GroupExplanation
 	for _, g := range job.Groups {
 		if only != "" && g.Name != only {
@@ -70,9 +197,10 @@ func explain(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, 
 		}
 		ask, err := placement.Compile(job, g)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(nodes, peers, ask)}
+		b.asks[g.Name] = ask
+		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(b.nodes, b.peers, ask)}
 		for a := range snap.AllocsOfGroup(job.Name, g.Name) {
 			if a.Holds() && a.Desired == structs.DesiredRun {
 				e.Held = append(e.Held, a)
@@ -88,5 +216,5 @@ func explain(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, 
 		}
 		out = append(out, e)
 	}
-	return out, nil
+	return out, b, nil
 }

@@ -34,13 +34,21 @@ func (o *offerLoop) set(l *loop) {
 	o.mu.Unlock()
 }
 
+// get returns the loop, or that there is none here.
+func (o *offerLoop) get() (*loop, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.current == nil {
+		return nil, &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop does not run here"}
+	}
+	return o.current, nil
+}
+
 // offers returns the outstanding offers, oldest first.
 func (o *offerLoop) offers(context.Context) ([]*structs.Offer, error) {
-	o.mu.Lock()
-	l := o.current
-	o.mu.Unlock()
-	if l == nil {
-		return nil, &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop does not run here"}
+	l, err := o.get()
+	if err != nil {
+		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -83,6 +83,10 @@ func (s *Server) serveLeaderRPC() {
 		offers, err := s.loop.offers(ctx)
 		return &offers, asLeader(err)
 	})
+	rpc.Handle(s.config.RPC, "Server.Orders", func(_ context.Context, job *string) (*map[string]string, error) {
+		orders, err := s.loop.orders(*job)
+		return &orders, asLeader(err)
+	})
 	s.config.RPC.HandleStream("Server.Restore", func(ctx context.Context, st *rpc.Stream) error {
 		archive, err := s.raft.RestoreSnapshot(ctx, st)
 		if err != nil {

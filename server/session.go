@@ -15,8 +15,9 @@ const (
 	sessionMethod = session.Method
 	// observeChunk bounds the updates in one command; it keeps entries far below their cap.
 	observeChunk = 256
-	// sentJobs bounds how many job versions a session remembers having sent. A forgotten one is sent again.
-	sentJobs = 4096
+	// sentJobs bounds how many job versions a session remembers having sent. A forgotten one is sent again; a node keeps
+	// at least the newest 1,024 that it does not use.
+	sentJobs = 1000
 )
 
 // sessions are the nodes that are connected to this server, one session each.
