@@ -1,0 +1,14 @@
+//go:build !linux
+
+// Command bench measures what the project promises. It needs Linux.
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	fmt.Fprintln(os.Stderr, "bench: the figures are about Linux, where tasks are isolated: run it there")
+	os.Exit(1)
+}
