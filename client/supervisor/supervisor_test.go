@@ -121,16 +121,6 @@ func (n *node) fatalf(format string, args ...any) {
 	n.t.Fatalf(format, args...)
 }
 
-// gone waits until a process ended.
-func gone(t testing.TB, pid int) {
-	t.Helper()
-	for until := time.Now().Add(patience); alive(pid); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Fatalf("process %d does not end", pid)
-		}
-	}
-}
-
 // alive reports whether a process exists and is no zombie.
 func alive(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
