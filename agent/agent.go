@@ -177,7 +177,7 @@ func (a *Agent) openCluster(context.Context) error {
 func (a *Agent) startGossip(context.Context) error {
 	local := gossip.Member{
 		Name: a.config.NodeName, ID: a.id, Role: gossip.RoleClient, Region: a.config.Region,
-		Datacenter: a.config.Datacenter, Addr: a.port.Addr(), FeatureMin: 1, FeatureMax: featureLevel,
+		Datacenter: a.config.Datacenter, Addr: a.port.Addr(), FeatureMin: 1, FeatureMax: featureLevel, Version: a.version,
 	}
 	if a.config.IsServer() {
 		local.Role = gossip.RoleServer
@@ -197,6 +197,9 @@ func (a *Agent) startGossip(context.Context) error {
 	return nil
 }
 
+// devElection is every time-out of Raft in -dev.
+const devElection = 50 * time.Millisecond
+
 func (a *Agent) startServer(context.Context) error {
 	if !a.config.IsServer() {
 		return nil
@@ -214,7 +217,10 @@ func (a *Agent) startServer(context.Context) error {
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(),
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
-			if c.Raft != nil {
+			if a.config.Dev {
+				// Nobody else can lead, so nobody need be waited for.
+				r.HeartbeatTimeout, r.ElectionTimeout, r.LeaseTimeout = devElection, devElection, devElection
+			} else if c.Raft != nil {
 				r.HeartbeatTimeout = c.Raft.HeartbeatTimeout.Std()
 				r.ElectionTimeout = c.Raft.ElectionTimeout.Std()
 				r.LeaseTimeout = c.Raft.LeaderLease.Std()

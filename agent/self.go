@@ -97,7 +97,7 @@ func (a *self) Members(context.Context) ([]*api.Member, error) {
 		if m.Role == gossip.RoleServer {
 			role = "server"
 		}
-		out = append(out, &api.Member{Name: m.Name, Address: m.Addr, Role: role, Status: string(m.Status),
+		out = append(out, &api.Member{Name: m.Name, Address: m.Addr, Role: role, Status: string(m.Status), Version: m.Version,
 			Leader: m.ID == leader && leader != ""})
 	}
 	return out, nil

@@ -374,9 +374,9 @@ func (w *world) full(allocs ...*structs.Allocation) {
 // run sends one allocation of a job.
 func (w *world) run(id string, j *structs.JobVersion) { w.want(w.alloc(id, j)) }
 
-// after lets time pass, until everything stands still.
+// after lets the time of the bubble pass, until everything stands still.
 func after(d time.Duration) {
-	time.Sleep(d) // in a bubble: fake time
+	time.Sleep(d)
 	synctest.Wait()
 }
 

@@ -141,6 +141,7 @@ func (h *host) down() {
 	h.server = nil
 }
 
+// stop ends everything, inside of the bubble.
 func (r *region) stop() {
 	for _, n := range r.nodes {
 		n.powerOff()
@@ -150,7 +151,7 @@ func (r *region) stop() {
 			h.down()
 		}
 	}
-	time.Sleep(time.Minute) // for what memberlist has begun, on the bubble's clock
+	time.Sleep(time.Minute) // for what memberlist has begun
 }
 
 // leader waits for a server that leads.
@@ -168,14 +169,14 @@ func (r *region) leader() *host {
 	return found
 }
 
-// eventually lets virtual time pass until cond holds, up to ten minutes.
+// eventually lets the time of the bubble pass until cond holds, up to ten minutes of it.
 func (r *region) eventually(what string, cond func() bool) {
 	r.t.Helper()
 	for range 6000 {
 		if cond() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond) // of the bubble's clock
+		time.Sleep(100 * time.Millisecond)
 	}
 	r.t.Fatalf("never came: %s\n%s", what, r.describe())
 }

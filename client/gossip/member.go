@@ -46,13 +46,14 @@ type Member struct {
 	Addr       string // host:port of its cluster port
 	FeatureMin int    // feature levels of a server, 0 to 255
 	FeatureMax int
-	Expect     int // bootstrap_expect of a server; 0 when it has none or has bootstrapped
+	Expect     int    // bootstrap_expect of a server; 0 when it has none or has bootstrapped
+	Version    string // of Proffer, for people; cut to maxVersion bytes
 	Status     Status
 }
 
 // Meta is what a member tells in each message about itself, at most maxMeta bytes:
 //
-//	version role run(4) id(16) feature_min feature_max expect len region len datacenter
+//	version role run(4) id(16) feature_min feature_max expect len region len datacenter len version
 //
 // run is a number drawn at each start. It tells the lives of a member of one name apart, so that the news that one has
 // left does not hit the next.
@@ -60,6 +61,7 @@ const (
 	metaVersion = 1
 	maxMeta     = 128
 	metaFixed   = 1 + 1 + 4 + 16 + 3
+	maxVersion  = 16
 )
 
 func (m *Member) meta(run uint32) ([]byte, error) {
@@ -75,9 +77,10 @@ func (m *Member) meta(run uint32) ([]byte, error) {
 			return nil, structs.Errorf(structs.Invalid, "member "+m.Name, "feature levels and bootstrap_expect are 0 to 255, not %d", n)
 		}
 	}
-	if size := metaFixed + 2 + len(m.Region) + len(m.Datacenter); size > maxMeta {
+	version := m.Version[:min(len(m.Version), maxVersion)]
+	if size := metaFixed + 3 + len(version) + len(m.Region) + len(m.Datacenter); size > maxMeta {
 		return nil, structs.Errorf(structs.Invalid, "member "+m.Name, "the names of region and datacenter have %d bytes, more than %d",
-			len(m.Region)+len(m.Datacenter), maxMeta-metaFixed-2).Advise("use shorter names")
+			len(m.Region)+len(m.Datacenter), maxMeta-metaFixed-3-len(version)).Advise("use shorter names")
 	}
 	raw := append(make([]byte, 0, maxMeta), metaVersion, byte(m.Role))
 	raw = binary.BigEndian.AppendUint32(raw, run)
@@ -85,7 +88,9 @@ func (m *Member) meta(run uint32) ([]byte, error) {
 	raw = append(raw, byte(m.FeatureMin), byte(m.FeatureMax), byte(m.Expect), byte(len(m.Region)))
 	raw = append(raw, m.Region...)
 	raw = append(raw, byte(len(m.Datacenter)))
-	return append(raw, m.Datacenter...), nil
+	raw = append(raw, m.Datacenter...)
+	raw = append(raw, byte(len(version)))
+	return append(raw, version...), nil
 }
 
 // parseMeta reads what meta wrote. Bytes after the end are of a newer version and ignored.
@@ -104,6 +109,9 @@ func parseMeta(raw []byte) (m Member, run uint32, ok bool) {
 		}
 		*text = string(rest[1 : 1+rest[0]])
 		rest = rest[1+rest[0]:]
+	}
+	if len(rest) > 0 && len(rest) >= 1+int(rest[0]) {
+		m.Version = string(rest[1 : 1+rest[0]])
 	}
 	return m, run, true
 }

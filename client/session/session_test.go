@@ -213,6 +213,7 @@ func TestASession(t *testing.T) {
 	})
 }
 
+// In a bubble: the server takes two seconds to answer.
 func TestTheLeaseCountsFromBeforeTheRenewal(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		s.serve(1, func(_ context.Context, c *Conn, _ *Hello) error {

@@ -139,7 +139,8 @@ var clocks = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "T
 
 func impure(all []source) (wrong []string) {
 	for _, s := range all {
-		if s.test || s.layer() != "structs" && s.layer() != "scheduler" {
+		// What imports testing serves tests only: the product does not link it.
+		if s.test || s.layer() != "structs" && s.layer() != "scheduler" || slices.Contains(s.imports(), "testing") {
 			continue
 		}
 		for _, path := range s.imports() {
@@ -217,22 +218,47 @@ func TestTests(t *testing.T) {
 	}
 }
 
-// waits finds time.Sleep in tests, which may stand in a synctest bubble only: inside of a call of synctest.Test, or in
-// a function whose comment says that it runs in a "bubble".
+// receiver returns the name of the type that a method belongs to; "" for a function.
+func receiver(f *ast.FuncDecl) string {
+	if f.Recv == nil || len(f.Recv.List) == 0 {
+		return ""
+	}
+	t := f.Recv.List[0].Type
+	if star, ok := t.(*ast.StarExpr); ok {
+		t = star.X
+	}
+	if name, ok := t.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
+}
+
+// waits finds time.Sleep in tests, which may stand in a synctest bubble only: inside of a call of synctest.Test or of a
+// function called "bubble", or in a function, or a method of a type, whose comment says that it is of a "bubble".
 func waits(all []source) (wrong []string) {
 	for _, s := range all {
 		if !s.test {
 			continue
 		}
 		var inside []ast.Node // functions in which time is not real
+		types := map[string]bool{}
+		for _, decl := range s.file.Decls {
+			if d, ok := decl.(*ast.GenDecl); ok && d.Doc != nil && strings.Contains(d.Doc.Text(), "bubble") {
+				for _, spec := range d.Specs {
+					if t, ok := spec.(*ast.TypeSpec); ok {
+						types[t.Name.Name] = true
+					}
+				}
+			}
+		}
 		ast.Inspect(s.file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
-				if n.Doc != nil && strings.Contains(n.Doc.Text(), "bubble") {
+				if n.Doc != nil && strings.Contains(n.Doc.Text(), "bubble") || types[receiver(n)] {
 					inside = append(inside, n)
 				}
 			case *ast.CallExpr:
-				if sel, ok := n.Fun.(*ast.SelectorExpr); ok && isName(sel.X, "synctest") && sel.Sel.Name == "Test" {
+				if sel, ok := n.Fun.(*ast.SelectorExpr); ok && isName(sel.X, "synctest") && sel.Sel.Name == "Test" || isName(n.Fun, "bubble") {
 					inside = append(inside, n)
 				}
 			}

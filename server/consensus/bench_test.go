@@ -69,12 +69,15 @@ func benchPropose(b *testing.B, writers int, keyed bool) {
 	nodes := benchCluster(b)
 	var leader *Node
 	for leader == nil {
+		known, changed := nodes[0].LeaderChanged()
 		for _, n := range nodes {
 			if n.Leader().Self {
 				leader = n
 			}
 		}
-		time.Sleep(10 * time.Millisecond)
+		if leader == nil && known.ID == "" {
+			<-changed
+		}
 	}
 	must := func(c state.Command) {
 		if _, _, err := leader.Propose(b.Context(), "", "bench", c); err != nil {
