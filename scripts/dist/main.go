@@ -49,7 +49,7 @@ func dist(dir string) error {
 	var sums strings.Builder
 	for _, t := range targets {
 		name := fmt.Sprintf("proffer_%s_%s_%s", version, t.os, t.arch)
-		files, err := build(dir, t.os, t.arch)
+		files, err := build(dir, t.os, t.arch, version)
 		if err != nil {
 			return err
 		}
@@ -80,13 +80,13 @@ type file struct {
 }
 
 // build compiles for a target. The program is the first of the files and is for the caller to remove.
-func build(dir, goos, goarch string) ([]file, error) {
+func build(dir, goos, goarch, version string) ([]file, error) {
 	name := "proffer"
 	if goos == "windows" {
 		name += ".exe"
 	}
 	path := filepath.Join(dir, name)
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, ".")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", path, ".")
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH="+goarch, "CGO_ENABLED=0", "GOFLAGS=")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
