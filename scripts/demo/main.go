@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,14 +67,14 @@ func tour(a *agent) error {
 		{"A service is submitted. The command shows its progress and ends when it is healthy:", "job run " + service, []string{`"hello"`}},
 		{"It runs three times:", "job status hello", []string{"running"}},
 		{"Why is it where it is?", "job explain hello", []string{"3 of 3 placed"}},
-		{"What does it say?", "alloc logs -job hello", []string{"is well"}},
+		{"What does it say? (Until Ctrl-C.)", "alloc logs -f -job hello", []string{"is well"}},
 		{"A batch job is submitted. The command ends when all of its work is done:", "job run " + batch, []string{`"sums"`}},
 		{"Its work is complete, and its output can still be read:", "job status sums", []string{"complete"}},
 		{"", "alloc logs -job sums", []string{"500500"}},
 		{"The service is stopped:", "job stop hello", nil},
 		{"", "job status", []string{"hello", "sums"}},
 	} {
-		out, err := a.command(step.say, strings.Fields(step.args)...)
+		out, err := a.command(step.say, strings.Join(step.want, " "), strings.Fields(step.args)...)
 		if err != nil {
 			return err
 		}
@@ -185,8 +186,9 @@ func (a *agent) listen(out io.Reader, found chan<- string) {
 	}
 }
 
-// command runs a command of the CLI, shows it as it is typed, and returns what it printed.
-func (a *agent) command(say string, args ...string) (string, error) {
+// command runs a command of the CLI, shows it as it is typed, and returns what it printed. One that follows (-f) is
+// interrupted when it has printed until.
+func (a *agent) command(say, until string, args ...string) (string, error) {
 	select {
 	case <-a.signals:
 		return "", errors.New("interrupted")
@@ -199,8 +201,24 @@ func (a *agent) command(say string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := exec.Command(a.program, args...)
 	cmd.Env = append(os.Environ(), "PROFFER_ADDR="+a.address)
-	cmd.Stdout, cmd.Stderr = io.MultiWriter(os.Stdout, &out), os.Stderr
-	if err := cmd.Run(); err != nil {
+	cmd.Stderr = os.Stderr
+	pipe, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return "", err
+	}
+	follows := slices.Contains(args, "-f")
+	lines, interrupted := bufio.NewScanner(pipe), false
+	for lines.Scan() {
+		fmt.Println(lines.Text())
+		out.WriteString(lines.Text() + "\n")
+		if follows && !interrupted && strings.Contains(out.String(), until) {
+			interrupted = cmd.Process.Signal(os.Interrupt) == nil
+		}
+	}
+	if err := cmd.Wait(); err != nil && !interrupted {
 		return "", fmt.Errorf("proffer %s: %w", strings.Join(args, " "), err)
 	}
 	return out.String(), nil
