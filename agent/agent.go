@@ -351,6 +351,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 		o.Forward = a.forward()
 	}
 	a.service = http.New(o)
+	a.metrics = newMetrics(a)
 	ctx, cancel := context.WithCancel(a.ctx)
 	done := make(chan struct{})
 	a.work.Go(func() {

@@ -65,12 +65,6 @@ func (s *sessions) drop(n *nodeSession) {
 	}
 }
 
-func (s *sessions) get(id structs.NodeID) *nodeSession {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.open[id]
-}
-
 // closeAll says Bye to every node and takes no more.
 func (s *sessions) closeAll(why *structs.Error) {
 	s.mu.Lock()
@@ -190,12 +184,16 @@ func (n *nodeSession) push(ctx context.Context, snap *state.Snapshot, feed *stat
 			}
 		}
 		feed.Close()
-		// After a restore the state may be older than what the node was told: only what the leader confirms counts.
-		var err error
-		if snap, err = n.server.Read(ctx, false); err != nil {
+		// After a restore the state may be older than what the node was told: only what the leader confirms counts, and
+		// in a new generation the node must say anew what it holds.
+		generation := snap.Meta().Generation
+		if _, err := n.server.Read(ctx, false); err != nil {
 			return err
 		}
 		snap, feed = n.server.store.Subscribe(0, state.OfNodeAllocs(n.node))
+		if snap.Meta().Generation != generation {
+			return structs.Errorf(structs.Conflict, "region "+n.server.config.Region, "a snapshot was restored")
+		}
 	}
 }
 
