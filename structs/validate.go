@@ -166,7 +166,7 @@ var (
 )
 
 func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
-	if t.Name == "alloc" {
+	if t.Name == "alloc" || t.Name == "logs" {
 		p.Add(at, "the name alloc is reserved for the folder that tasks share")
 	}
 	if drivers != nil {

@@ -18,6 +18,8 @@ type Supervisor interface {
 	Start(ctx context.Context, launch *Launch) (*Status, error)
 	// Status returns what is known of a task.
 	Status(ctx context.Context, id string) (*Status, error)
+	// List returns all tasks that it knows, ended ones that were not forgotten included.
+	List(ctx context.Context) ([]*Status, error)
 	// Wait returns when the task ended.
 	Wait(ctx context.Context, id string) (drivers.Exit, error)
 	// Signal sends a signal to the task's program.
