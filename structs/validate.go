@@ -167,7 +167,7 @@ var (
 
 func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
 	if t.Name == "alloc" || t.Name == "logs" {
-		p.Add(at, "the name alloc is reserved for the folder that tasks share")
+		p.Add(at, "the name %s is reserved for a folder of the allocation", t.Name)
 	}
 	if drivers != nil {
 		known := slices.Sorted(maps.Keys(drivers))
