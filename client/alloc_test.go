@@ -30,6 +30,31 @@ func TestBatchRunsToCompletion(t *testing.T) {
 	})
 }
 
+// TestNoFoldersWithoutUse: a driver without files costs no folders, and neither hides output nor hinders templates.
+func TestNoFoldersWithoutUse(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.folderless = true
+		w.run("a", w.batch("quiet", script{}, nil))
+		w.run("b", w.batch("loud", script{"stdout": "hello"}, nil))
+		w.run("c", w.batch("filled", script{}, func(g *structs.Group) {
+			g.Tasks[0].Templates = []*structs.Template{{Destination: "local/f", Data: "text"}}
+		}))
+		after(time.Second)
+		for id, want := range map[string]bool{"a": false, "b": true, "c": true} {
+			w.expect(id, structs.AllocComplete, "")
+			if w.hasFolder(id) != want {
+				t.Errorf("%s has a folder: %v", id, !want)
+			}
+		}
+		for id, want := range map[structs.AllocID]string{"a": "", "b": "hello\n"} {
+			var out strings.Builder
+			if _, err := w.agent.Logs(w.t.Context(), LogRequest{Alloc: id}, &out); err != nil || out.String() != want {
+				t.Errorf("output of %s: %q, %v", id, out.String(), err)
+			}
+		}
+	})
+}
+
 func TestStopGivesGraceThenKills(t *testing.T) {
 	bubble(t, func(w *world) {
 		polite := w.service("polite", func(g *structs.Group) {

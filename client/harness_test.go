@@ -45,6 +45,8 @@ type world struct {
 	up    *uplink
 	tune  func(*Config)
 	used  atomic.Int64 // percent of the disk
+
+	folderless bool // tasks have no folders
 }
 
 func newWorld(t *testing.T) *world {
@@ -134,6 +136,8 @@ type gate struct {
 	mu   sync.RWMutex
 	shut bool
 }
+
+func (g *gate) Folderless() bool { return g.w.folderless }
 
 func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, error) {
 	g.mu.RLock()

@@ -2,12 +2,16 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"slices"
 
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/logs"
 	"github.com/proffer/proffer/client/runner"
+	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -63,6 +67,17 @@ func (c *Client) Logs(ctx context.Context, req LogRequest, w io.Writer) (reached
 	case logs.Stdout, logs.Stderr:
 	default:
 		return 0, structs.Errorf(structs.Invalid, object, "there is no stream %q", req.Stream).Advise("it is stdout or stderr")
+	}
+	// The folder of the output comes with the first of it. What is watched must be there.
+	if _, err := os.Stat(dir.Logs()); errors.Is(err, fs.ErrNotExist) {
+		select {
+		case <-ended:
+			return 0, nil
+		default:
+		}
+		if err := os.MkdirAll(dir.Logs(), 0o755); err != nil {
+			return 0, fileError(taskdir.Logs, err)
+		}
 	}
 	reader, err := logs.Open(dir.Logs(), req.Task, stream)
 	if err != nil {

@@ -27,6 +27,13 @@ type Driver interface {
 	Recover(ctx context.Context, spec *Spec, handle []byte) (Task, error)
 }
 
+// Folderless is a Driver whose tasks may use no folders. Where it says true the node makes none for a task of it, except
+// when templates are written. A driver that has output to keep makes Spec.LogDir itself in any case.
+type Folderless interface {
+	Driver
+	Folderless() bool
+}
+
 // Spec is all that a driver needs to start one task. The driver does not keep or change it.
 type Spec struct {
 	ID          string // unique on the node: allocation id "/" task name "/" start number

@@ -483,7 +483,7 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.prepare(scope, spec); err != nil {
+	if err := t.prepare(driver, scope, spec); err != nil {
 		return nil, err
 	}
 	starting, cancel := context.WithCancel(ctx)
@@ -568,7 +568,10 @@ func (t *task) uncancel() {
 }
 
 // prepare makes the folders and files that the start needs.
-func (t *task) prepare(scope *taskdir.Scope, spec *drivers.Spec) error {
+func (t *task) prepare(driver drivers.Driver, scope *taskdir.Scope, spec *drivers.Spec) error {
+	if f, ok := driver.(drivers.Folderless); ok && f.Folderless() && len(spec.Task.Templates) == 0 {
+		return nil
+	}
 	d := t.alloc.dir
 	if err := d.Create(); err != nil {
 		return err

@@ -2,7 +2,7 @@
 // environment, rendered templates.
 //
 //	ROOT/ALLOC/alloc            shared by the tasks of the allocation
-//	ROOT/ALLOC/logs             output of its tasks; tasks cannot write there
+//	ROOT/ALLOC/logs             output of its tasks, made with the first of it; tasks cannot write there
 //	ROOT/ALLOC/TASK             the task folder
 //	ROOT/ALLOC/TASK/local       free for the task
 //	ROOT/ALLOC/TASK/secrets     mode 0700, of the task's user
@@ -93,12 +93,13 @@ func (o Owner) give(path string) error {
 	return os.Lchown(path, o.UID, o.GID)
 }
 
-// Create makes the folders that tasks share. It may be repeated.
+// Create makes the folders that tasks share, without that of their output. It may be repeated. A folder costs more than
+// most of what else a short task needs, so there is none that may stay unused.
 func (d Dir) Create() error {
 	for _, f := range []struct {
 		path string
 		mode fs.FileMode
-	}{{string(d), 0o755}, {d.Shared(), 0o777 | fs.ModeSticky}, {d.Logs(), 0o755}} {
+	}{{string(d), 0o755}, {d.Shared(), 0o777 | fs.ModeSticky}} {
 		if err := mkdir(f.path, f.mode); err != nil {
 			return failure(string(d), err)
 		}

@@ -191,7 +191,7 @@ func TestCheckTemplate(t *testing.T) {
 // TestFolders shows the layout and its modes, and the names that tasks cannot have.
 func TestFolders(t *testing.T) {
 	s := subject(t, nil)
-	for path, mode := range map[string]os.FileMode{"": 0o755, "alloc": 0o777 | os.ModeSticky, "logs": 0o755, "web": 0o755, "web/local": 0o755,
+	for path, mode := range map[string]os.FileMode{"": 0o755, "alloc": 0o777 | os.ModeSticky, "web": 0o755, "web/local": 0o755,
 		"web/secrets": 0o700, "web/tmp": 0o700} {
 		info, err := os.Stat(filepath.Join(string(s.Dir), path))
 		if err != nil || !info.IsDir() || info.Mode()&(os.ModePerm|os.ModeSticky) != mode {

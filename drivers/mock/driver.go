@@ -33,6 +33,9 @@ func New(m *Machine) *Driver {
 // Name is "mock".
 func (*Driver) Name() string { return "mock" }
 
+// Folderless: a scripted task has no files.
+func (*Driver) Folderless() bool { return true }
+
 // Fingerprint says that it always works.
 func (*Driver) Fingerprint(context.Context) *structs.Driver { return &structs.Driver{Healthy: true} }
 
@@ -96,6 +99,10 @@ func output(spec *drivers.Spec, c *Config) error {
 			continue
 		}
 		name := filepath.Join(spec.LogDir, spec.Task.Name+"."+stream+".0")
+		err := os.MkdirAll(spec.LogDir, 0o755)
+		if err != nil {
+			return structs.Errorf(structs.Unavailable, "task "+spec.ID, "its output cannot be written: %w", err)
+		}
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 		if err != nil {
 			return structs.Errorf(structs.Unavailable, "task "+spec.ID, "its output cannot be written: %w", err)
