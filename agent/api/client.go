@@ -211,10 +211,17 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		}
 	}
 	begun, pause := time.Now(), firstPause
+	var open error // of an earlier try, which may have had its effect
 	for {
 		response, err := c.once(ctx, k, key)
 		if err == nil {
 			return response, nil
+		}
+		switch kind := structs.KindOf(err); {
+		case k.write && kind == structs.Unknown:
+			open = err
+		case kind == structs.Unavailable && open != nil:
+			err = open // that nothing happened is true of the last try only
 		}
 		wait := pause/2 + rand.N(pause)
 		if !k.again(err) || ctx.Err() != nil || time.Since(begun)+wait > patience {

@@ -67,6 +67,23 @@ var (
 	refused     = &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
 )
 
+func TestTriesThatDidNothingDoNotHideOneThatMayHave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := scripted(t, unavailable, reset, unavailable)
+		if _, err := c.StopJob(t.Context(), "web", false); structs.KindOf(err) != structs.Unknown || !strings.Contains(err.Error(), "reset") {
+			t.Errorf("a write: %v", err)
+		}
+		c, _ = scripted(t, reset, refused)
+		if _, err := c.StopJob(t.Context(), "web", false); structs.KindOf(err) != structs.Unknown {
+			t.Errorf("a write to an agent that ended: %v", err)
+		}
+		c, _ = scripted(t, reset, unavailable)
+		if _, _, err := c.Jobs(t.Context(), nil); structs.KindOf(err) != structs.Unavailable {
+			t.Errorf("a read: %v", err)
+		}
+	})
+}
+
 func TestWritesAreTriedAgainWithTheSameKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, s := scripted(t, unavailable, unknown, reset, io.ErrUnexpectedEOF, `{"index":7}`)
