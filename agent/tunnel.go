@@ -38,7 +38,7 @@ func (a *Agent) forward() nethttp.Handler {
 				end()
 				last = err
 			}
-			return nil, last
+			return nil, &noServer{last}
 		},
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     time.Minute,
@@ -52,12 +52,22 @@ func (a *Agent) forward() nethttp.Handler {
 			r.Out.Header.Set(actorHeader, a.service.Actor(r.In))
 		},
 		ErrorHandler: func(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
-			a.service.Refuse(w, r, structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server answers: %w", err).
-				Advise("check with 'proffer server members' which servers are alive"))
+			if no := (*noServer)(nil); errors.As(err, &no) {
+				a.service.Refuse(w, r, structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server answers: %w", no.why).
+					Advise("check with 'proffer server members' which servers are alive"))
+				return
+			}
+			a.service.Refuse(w, r, structs.Errorf(structs.Unknown, "region "+a.config.Region, "the server broke off: %w", err).
+				Advise("what was asked for may have happened: look before you ask again"))
 		},
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }
+
+// noServer says that a request was not sent.
+type noServer struct{ why error }
+
+func (n *noServer) Error() string { return n.why.Error() }
 
 // serveTunnel answers what other agents pass on.
 func (a *Agent) serveTunnel() {
