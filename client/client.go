@@ -20,6 +20,7 @@ import (
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -112,6 +113,7 @@ func (c *Client) openFolder() error {
 				Advise("choose another folder with -data-dir, or make this one writable")
 		}
 	}
+	taskdir.Spread(c.allocRoot())
 	c.lock = flock.New(filepath.Join(dir, "lock"))
 	locked, err := c.lock.TryLock()
 	if err != nil {

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package taskdir
+
+// Spread does nothing here.
+func Spread(string) {}
