@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/cluster"
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/client/rpc"
@@ -260,7 +261,8 @@ type node struct {
 
 	mu         sync.Mutex
 	allocs     map[structs.AllocID]*work
-	generation string
+	generation string // that its work belongs to
+	welcome    string // that of the session
 	index      uint64
 	until      session.Instant
 }
@@ -270,6 +272,8 @@ type work struct {
 	alloc  *structs.Allocation
 	status structs.AllocStatus
 	key    string
+
+	quarantined bool
 }
 
 // witness stands outside the cluster: it knows which task runs where, whatever the region believes.
@@ -373,7 +377,10 @@ func (n *node) Hello() *session.Hello {
 func (n *node) Welcome(w *session.Welcome) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.generation = w.Generation
+	n.welcome = w.Generation
+	if len(n.allocs) == 0 {
+		n.generation = w.Generation
+	}
 	return nil
 }
 
@@ -398,7 +405,7 @@ func (n *node) Desired(d *session.Desired) {
 		w := n.allocs[a.ID]
 		switch {
 		case w == nil && a.Desired == structs.DesiredRun && !a.Ended():
-			w = &work{a, structs.AllocPending, fmt.Sprintf("%s/%s/%d", a.Job, a.Group, a.Index)}
+			w = &work{alloc: a, status: structs.AllocPending, key: fmt.Sprintf("%s/%s/%d", a.Job, a.Group, a.Index)}
 			n.allocs[a.ID] = w
 			n.begin(w)
 		case w != nil && a.Desired == structs.DesiredStop && !w.status.Ended():
@@ -409,6 +416,31 @@ func (n *node) Desired(d *session.Desired) {
 	}
 	for _, id := range d.Gone {
 		delete(n.allocs, id)
+	}
+	if d.Full {
+		n.absent(d)
+	}
+}
+
+// absent decides, as the real node does, about what a full state does not name.
+func (n *node) absent(d *session.Desired) {
+	view := client.View{Held: map[structs.AllocID]client.Held{}, Ended: map[structs.AllocID]bool{}, Same: n.generation == n.welcome}
+	for id, w := range n.allocs {
+		if !w.status.Ended() {
+			view.Held[id] = client.Held{Alloc: w.alloc, Quarantined: w.quarantined}
+		}
+	}
+	todo := client.Decide(view, d)
+	for _, e := range todo.Stop {
+		if e.Alloc == nil {
+			n.kill(n.allocs[e.ID])
+		}
+	}
+	for _, id := range todo.Quarantine {
+		n.allocs[id].quarantined = true
+	}
+	if d.Confirmed {
+		n.generation = n.welcome
 	}
 }
 

@@ -33,6 +33,7 @@ type nodeSession struct {
 	node        structs.NodeID
 	name        string
 	incarnation uint64
+	generation  string // that Welcome named
 	conn        *session.Conn
 	sent        map[jobVersion]struct{}
 }
@@ -102,9 +103,10 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	snap, feed := s.store.Subscribe(0, state.OfNodeAllocs(n.node))
+	n.generation = snap.Meta().Generation
 	var pushing sync.WaitGroup
 	err = conn.Welcome(&session.Welcome{
-		Server: s.config.Name, Generation: snap.Meta().Generation, Servers: s.addresses(),
+		Server: s.config.Name, Generation: n.generation, Servers: s.addresses(),
 		Lease: structs.Duration(s.config.Lease), Drift: structs.Duration(s.config.Drift), Incarnation: n.incarnation,
 	})
 	if err != nil {

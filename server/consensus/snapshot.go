@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -169,29 +168,52 @@ func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (Archive, error
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	a, err := unpack(r, f)
+	generation := structs.NewID()
+	a, size, err := unpackAs(generation, r, f)
 	if err != nil {
-		return Archive{}, err
+		return a, err
 	}
 	if a.Region != "" && n.cfg.Region != "" && a.Region != n.cfg.Region {
 		return a, structs.Errorf(structs.Conflict, "snapshot", "it is of region %q and this is region %q", a.Region, n.cfg.Region)
 	}
-	if size, err := f.Seek(0, io.SeekEnd); err != nil || size != a.Bytes {
-		return a, structs.Errorf(structs.Invalid, "snapshot", "%d bytes where %d belong: %v", size, a.Bytes, err)
-	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return a, structs.Errorf(structs.Internal, "snapshot", "%w", err)
 	}
-	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: a.Index, Term: n.raft.CurrentTerm(), Size: a.Bytes}
+	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: a.Index, Term: n.raft.CurrentTerm(), Size: size}
 	if err := n.raft.Restore(meta, f, 0); err != nil {
 		return a, n.fault("restore", err)
 	}
-	generation := structs.NewID()
+	// The generation is in what was restored, so that no server ever shows the old state under the old generation. The
+	// command moves the index of the state beyond all that there was before.
 	if _, _, err := n.Propose(ctx, "", "operator", &state.SetGeneration{Generation: generation}); err != nil {
-		return a, fmt.Errorf("the snapshot was restored and its generation was not changed: %w", err)
+		return a, &structs.Error{Kind: structs.Unknown, Object: "snapshot", Why: "it was restored, and the region does not confirm it: " + err.Error(),
+			Do: "look at the jobs and nodes before trying again", Err: err}
 	}
 	n.log.Warn("the state was replaced by a snapshot", "index", a.Index, "generation", generation)
 	return a, nil
+}
+
+// unpackAs is unpack, and gives the state in the archive another generation on the way. It returns the size of what it
+// wrote.
+func unpackAs(generation string, r io.Reader, to io.Writer) (Archive, int64, error) {
+	type copied struct {
+		size int64
+		err  error
+	}
+	done := make(chan copied, 1)
+	pr, pw := io.Pipe()
+	go func() { // ends when the pipe does, before this function returns
+		size, err := state.Regenerate(pr, to, generation)
+		pr.CloseWithError(err)
+		done <- copied{size, err}
+	}()
+	a, err := unpack(r, pw)
+	pw.CloseWithError(err)
+	c := <-done
+	if err == nil && c.err != nil {
+		err = structs.Errorf(structs.Internal, "snapshot", "it cannot be unpacked: %w", c.err)
+	}
+	return a, c.size, err
 }
 
 // joinErrors returns the errors that are not nil, as one.

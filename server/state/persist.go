@@ -355,6 +355,51 @@ func restoreAnswer(d *decoder, into *answered, content []byte) error {
 	return nil
 }
 
+// Regenerate copies a persisted state from in to out with another generation. It returns the size of the copy.
+func Regenerate(in io.Reader, out io.Writer, generation string) (int64, error) {
+	count := &counter{w: out}
+	w := &recordWriter{w: bufio.NewWriterSize(count, 1<<16), sum: crc32.New(crc32.MakeTable(crc32.Castagnoli))}
+	if err := w.write([]byte(persistMagic)); err != nil {
+		return 0, err
+	}
+	first := true
+	_, err := records(in, func(t Table, content []byte) error {
+		if !first {
+			return w.record(t, content)
+		}
+		first = false
+		h, err := readHeader(t, content)
+		if err != nil {
+			return err
+		}
+		h.Meta.Generation = generation
+		header, err := json.Marshal(h)
+		if err != nil {
+			return err
+		}
+		return w.record(Metas, header)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if err := w.record(0, binary.BigEndian.AppendUint32(nil, w.sum.Sum32())); err != nil {
+		return 0, err
+	}
+	err = w.w.Flush()
+	return count.n, err
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
 // Inspect reads a persisted state to its end, checks its sum, and says what is in it.
 func Inspect(in io.Reader) (*Summary, error) {
 	s := &Summary{Records: make(map[string]int)}
