@@ -1,0 +1,11 @@
+// Package guest proves what depends on a kernel that the machine of the tests may not have: control groups of version 2.
+// Many machines that build Proffer still mount version 1, while most of those that run it have version 2, and a folder
+// of files that look like control groups enforces nothing.
+//
+// The test boots Debian's kernel in QEMU with an initramfs made here: busybox, the proffer binary and the test binaries
+// of the packages that isolate tasks. It needs no disk, network or module in the guest. /init there mounts the file
+// systems and runs each binary; what they print comes back through a serial port, and each test of the guest becomes a
+// subtest here. The kernel's own messages come through another serial port and are shown when something failed.
+//
+// It has tests only, with the build tag soak; they need root on Debian or a relative of it, to get QEMU.
+package guest

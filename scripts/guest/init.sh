@@ -1,0 +1,46 @@
+#!/bin/busybox sh
+# The first process of the guest. It runs every test binary below /tests and says so on the second serial port, in
+# lines that begin with #guest; the kernel writes to the first one.
+
+if [ "$1" != work ]; then
+  # pivot_root(2) refuses the initramfs as the old root, so everything moves to a file system of its own first.
+  /bin/busybox mkdir /new
+  /bin/busybox mount -t tmpfs -o mode=755,size=90% tmpfs /new
+  /bin/busybox mv /bin /etc /tests /new/
+  PATH=/new/bin
+  busybox cp /init /new/
+  busybox mkdir /new/proc /new/sys /new/dev /new/root /new/run /new/usr
+  busybox mkdir -m 1777 /new/tmp
+  exec busybox switch_root /new /init work
+fi
+
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root PROFFER_GUEST=1
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mkdir /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+hostname guest
+ip link set lo up
+exec </dev/null >/dev/ttyS1 2>&1
+stty -F /dev/ttyS1 raw -echo
+
+for c in $(cat /sys/fs/cgroup/cgroup.controllers); do
+  echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || echo "controller $c cannot be passed on"
+done
+echo "#guest up: Linux $(uname -r), $(nproc) processors, controllers $(cat /sys/fs/cgroup/cgroup.subtree_control)"
+
+for binary in $(find /tests -name '*.test' | sort); do
+  package=${binary#/tests/}
+  package=${package%/*}
+  cd "/tests/$package" || exit
+  echo "#guest begin $package"
+  "$binary" -test.v=test2json -test.timeout="$TIMEOUT" -test.run "$RUN" -test.count "$COUNT"
+  echo "#guest end $package $?"
+done
+echo "#guest done"
+sync
+poweroff -f
