@@ -50,6 +50,7 @@ func (a *self) Self(context.Context) (*api.Self, error) {
 		out.Stats["raft.term"] = strconv.FormatUint(st.Term, 10)
 		out.Stats["raft.commit_index"] = strconv.FormatUint(st.CommitIndex, 10)
 		out.Stats["raft.applied_index"] = strconv.FormatUint(st.AppliedIndex, 10)
+		out.Stats["region.feature_level"] = strconv.Itoa(a.server.Store().Snapshot().Meta().FeatureLevel)
 		out.Stats["raft.snapshot_index"] = strconv.FormatUint(st.SnapshotIndex, 10)
 	}
 	var mem runtime.MemStats
@@ -179,7 +180,7 @@ func (a *self) SnapshotInspect(_ context.Context, r io.Reader) (*api.SnapshotInf
 }
 
 func snapshotInfo(a consensus.Archive) *api.SnapshotInfo {
-	return &api.SnapshotInfo{Version: a.Format, Index: a.Index, Region: a.Region, Generation: a.Generation,
+	return &api.SnapshotInfo{Version: a.Format, Index: a.Index, Region: a.Region, Generation: a.Generation, Time: a.Time,
 		Size: structs.Bytes(a.Bytes), Records: a.Records, SHA256: a.Checksum}
 }
 

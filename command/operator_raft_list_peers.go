@@ -17,9 +17,9 @@ func raftListPeers(e *Environment) *command {
 			return err
 		}
 		return c.show(list, func(b *bytes.Buffer) error {
-			t := newTable("ID", "NAME", "ADDRESS", "LEADER", "VOTER", "HEALTHY", "LAST INDEX", "LAST CONTACT")
+			t := newTable("ID", "NAME", "ADDRESS", "LEADER", "VOTER", "HEALTHY")
 			for _, p := range list {
-				t.row(p.ID, orDash(p.Name), p.Address, yesNo(p.Leader), yesNo(p.Voter), yesNo(p.Healthy), p.LastIndex, orDash(p.Contact))
+				t.row(p.ID, orDash(p.Name), p.Address, yesNo(p.Leader), yesNo(p.Voter), yesNo(p.Healthy))
 			}
 			t.write(b)
 			return nil

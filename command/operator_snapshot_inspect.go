@@ -37,7 +37,6 @@ func writeSnapshot(b *bytes.Buffer, info *api.SnapshotInfo) {
 	d.add("Region", info.Region)
 	d.say("Generation", info.Generation)
 	d.add("Index", info.Index)
-	d.add("Term", info.Term)
 	d.add("Time", info.Time)
 	d.add("Format", info.Version)
 	d.add("Size", info.Size.Human())

@@ -35,21 +35,18 @@ type Joined struct {
 
 // RaftPeer is one member of the Raft group.
 type RaftPeer struct {
-	ID        string `json:"id"`
-	Name      string `json:"name"`
-	Address   string `json:"address"`
-	Voter     bool   `json:"voter"`
-	Leader    bool   `json:"leader"`
-	Healthy   bool   `json:"healthy"`
-	LastIndex uint64 `json:"last_index"`
-	Contact   string `json:"contact,omitempty"` // how long ago the leader heard of it
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+	Leader  bool   `json:"leader"`
+	Healthy bool   `json:"healthy"`
 }
 
 // SnapshotInfo says what is in a snapshot.
 type SnapshotInfo struct {
 	Version    int            `json:"version"` // of its format
 	Index      uint64         `json:"index"`
-	Term       uint64         `json:"term"`
 	Region     string         `json:"region"`
 	Generation string         `json:"generation,omitempty"`
 	Time       structs.Time   `json:"time"`

@@ -60,7 +60,7 @@ func (g *guard) identify(r *http.Request) (string, error) {
 		who = "token"
 	} else if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !addr.Addr().Unmap().IsLoopback() {
 		return "", structs.Errorf(structs.Forbidden, "", "without a token only this machine may ask, not %s", addr.Addr()).
-			Advise("configure http_token on the agent")
+			Advise("set token in the agent's configuration")
 	}
 	if claim := r.Header.Get("X-Proffer-Actor"); claim != "" {
 		if len(claim) > 128 || strings.ContainsFunc(claim, func(c rune) bool { return c <= ' ' || c > '~' }) {

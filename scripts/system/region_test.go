@@ -55,6 +55,7 @@ type agent struct {
 	log    string // file
 	args   []string
 	space  string // network namespace; empty: that of the tests
+	binary string // program; empty: the one that was built
 
 	client *api.Client   // made by api
 	cmd    *exec.Cmd     // nil: it does not run
@@ -195,8 +196,11 @@ func (a *agent) launch() *agent {
 	defer log.Close()
 	fmt.Fprintf(log, "---- start\n")
 	name, args := binary, a.command()
+	if a.binary != "" {
+		name = a.binary
+	}
 	if a.space != "" {
-		name, args = "nsenter", append([]string{"--net=/run/netns/" + a.space, binary}, args...)
+		name, args = "nsenter", append([]string{"--net=/run/netns/" + a.space, name}, args...)
 	}
 	a.cmd = exec.Command(name, args...)
 	a.cmd.Stdout, a.cmd.Stderr, a.cmd.Dir = log, log, a.region.dir

@@ -92,9 +92,12 @@ func sameText(v *structs.JobVersion, j *structs.Job) bool {
 }
 
 func (tx *Tx) resubmit(old *structs.JobRecord) *Receipt {
-	if old.Stopped {
+	if old.Stopped || old.Counts != nil {
 		r := *old
-		r.Stopped, r.Ended, r.Status, r.Why, r.Submitted = false, 0, structs.JobPending, "", tx.Now
+		r.Counts = nil // the text says how many, until the next scale
+		if old.Stopped {
+			r.Stopped, r.Ended, r.Status, r.Why, r.Submitted = false, 0, structs.JobPending, "", tx.Now
+		}
 		tx.putJob(old, r)
 		tx.settle(r.Name)
 	}
