@@ -63,7 +63,7 @@ func (s *Server) Explain(ctx context.Context, name, group string) ([]*GroupExpla
 // orders asks the leader's loop how the requests of a job stand, by group, in words. A group without a request is not in
 // the answer.
 func (s *Server) orders(ctx context.Context, job string) (out map[string]string, err error) {
-	err = s.onLeader(ctx, func(ctx context.Context) error {
+	err = s.onLeader(ctx, repeatable, func(ctx context.Context) error {
 		out, err = s.loop.orders(job)
 		return err
 	}, func(ctx context.Context, leader string) error {

@@ -20,13 +20,14 @@ type leaseWatch struct {
 	kick   chan struct{} // an instant may have become earlier
 
 	mu     sync.Mutex
-	leases *deadlines // of ready nodes
-	waits  *deadlines // of lost nodes: when to look at their allocations
+	leases *deadlines                // of ready nodes
+	waits  *deadlines                // of lost nodes: when to look at their allocations
+	losing map[structs.NodeID]uint64 // nodes whose lease ended, with the incarnation whose end is being recorded
 }
 
 func newLeaseWatch(s *Server) *leaseWatch {
 	return &leaseWatch{server: s, length: s.config.Lease + s.config.Drift, kick: make(chan struct{}, 1),
-		leases: newDeadlines(), waits: newDeadlines()}
+		leases: newDeadlines(), waits: newDeadlines(), losing: make(map[structs.NodeID]uint64)}
 }
 
 // run watches until the term ends.
@@ -38,6 +39,11 @@ func (w *leaseWatch) run(term context.Context) {
 		w.mu.Lock()
 		now := time.Now()
 		lost, look := w.leases.ended(now), w.waits.ended(now)
+		for _, node := range lost {
+			if n := w.server.store.Snapshot().Node(node); n != nil {
+				w.losing[node] = n.Incarnation
+			}
+		}
 		next := w.leases.next()
 		if t := w.waits.next(); next.IsZero() || (!t.IsZero() && t.Before(next)) {
 			next = t
@@ -91,6 +97,7 @@ func (w *leaseWatch) follow(term context.Context) {
 				} else if old, _ := c.Old.(*structs.Node); old != nil {
 					w.leases.drop(old.ID)
 					w.waits.drop(old.ID)
+					delete(w.losing, old.ID)
 				}
 			}
 			w.mu.Unlock()
@@ -122,53 +129,85 @@ func (w *leaseWatch) changed(n *structs.Node) {
 	switch n.Status {
 	case structs.NodeReady:
 		w.waits.drop(n.ID)
-		if _, ok := w.leases.nodes[n.ID]; !ok {
+		_, leased := w.leases.nodes[n.ID]
+		if !leased && !w.isLosing(n) {
 			w.leases.set(n.ID, now.Add(w.length))
 		}
 	case structs.NodeLost:
+		delete(w.losing, n.ID)
 		w.leases.drop(n.ID)
 		w.waits.set(n.ID, now)
 	default:
+		delete(w.losing, n.ID)
 		w.leases.drop(n.ID)
 		w.waits.drop(n.ID)
 	}
 }
 
-// renew grants leases that count from now.
-func (w *leaseWatch) renew(nodes []structs.NodeID, now time.Time) {
+// isLosing reports whether this incarnation of n is being given up. Call it with the lock held.
+func (w *leaseWatch) isLosing(n *structs.Node) bool {
+	incarnation, ok := w.losing[n.ID]
+	return ok && incarnation == n.Incarnation
+}
+
+// renew grants leases that count from now, and returns the nodes that get none: the region gave them up, or is about to,
+// and their fenced work may be started elsewhere. snap has everything that was acknowledged before now.
+func (w *leaseWatch) renew(snap *state.Snapshot, nodes []structs.NodeID, now time.Time) (refused []structs.NodeID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, node := range nodes {
+		n := snap.Node(node)
+		if n == nil || n.Status != structs.NodeReady || w.isLosing(n) {
+			refused = append(refused, node)
+			continue
+		}
+		if _, ok := w.leases.nodes[node]; !ok {
+			w.leases.set(node, now.Add(w.length)) // it has just registered, and follow has not seen it
+			w.wake()
+			continue
+		}
 		w.leases.extend(node, now.Add(w.length))
 	}
+	return refused
 }
 
-// again has a node looked at later, when a command failed.
-func (w *leaseWatch) again(which *deadlines, node structs.NodeID, at time.Time) {
+// later has a lost node looked at again.
+func (w *leaseWatch) later(node structs.NodeID, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	which.set(node, at)
+	w.waits.set(node, at)
 }
 
 // lose records that a node is lost; what follows from it comes back through follow.
 func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
 	s := w.server
 	n := s.store.Snapshot().Node(id)
-	if n == nil || n.Status != structs.NodeReady {
+	w.mu.Lock()
+	over := n == nil || n.Status != structs.NodeReady || !w.isLosing(n) // or it came back as another incarnation
+	if over {
+		delete(w.losing, id)
+	}
+	w.mu.Unlock()
+	if over {
 		return
 	}
 	_, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.SetNodeStatus{
 		Node: id, Incarnation: n.Incarnation, Status: structs.NodeLost,
 		Why: "no lease renewal for " + structs.Duration(w.length).String(),
 	})
-	if err != nil {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil && structs.KindOf(err) != structs.Conflict {
 		if term.Err() == nil {
 			s.log.Warn("cannot record that a node is lost", "node", n.Name, "err", err)
 		}
-		w.again(w.leases, id, time.Now().Add(time.Second))
+		w.leases.set(id, time.Now().Add(time.Second)) // it may have happened: no lease meanwhile
 		return
 	}
-	s.log.Warn("node lost: its lease ended", "node", n.Name, "id", id, "after", w.length.String())
+	delete(w.losing, id)
+	if err == nil {
+		s.log.Warn("node lost: its lease ended", "node", n.Name, "id", id, "after", w.length.String())
+	}
 }
 
 // look gives up the allocations of a lost node whose time has come: "fence" at once, since the node has stopped them,
@@ -193,7 +232,7 @@ func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time
 		}
 	}
 	if !next.IsZero() {
-		w.again(w.waits, id, next)
+		w.later(id, next)
 	}
 	if len(due) == 0 {
 		return
@@ -203,6 +242,6 @@ func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time
 	})
 	if err != nil && term.Err() == nil && structs.KindOf(err) != structs.Conflict {
 		s.log.Warn("cannot give up the work of a lost node", "node", n.Name, "err", err)
-		w.again(w.waits, id, time.Now().Add(time.Second))
+		w.later(id, time.Now().Add(time.Second))
 	}
 }

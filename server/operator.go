@@ -13,7 +13,7 @@ import (
 
 // RemovePeer removes a server from the Raft group.
 func (s *Server) RemovePeer(ctx context.Context, id string) error {
-	return s.onLeader(ctx, func(ctx context.Context) error { return s.raft.RemovePeer(ctx, id) },
+	return s.onLeader(ctx, once, func(ctx context.Context) error { return s.raft.RemovePeer(ctx, id) },
 		func(ctx context.Context, leader string) error {
 			return s.config.Pool.Call(ctx, leader, "Server.RemovePeer", &id, &struct{}{})
 		})
@@ -21,7 +21,7 @@ func (s *Server) RemovePeer(ctx context.Context, id string) error {
 
 // TransferLeadership makes another server the leader: id, or the one that is furthest when it is empty.
 func (s *Server) TransferLeadership(ctx context.Context, id string) error {
-	return s.onLeader(ctx, func(ctx context.Context) error { return s.raft.Transfer(ctx, id) },
+	return s.onLeader(ctx, once, func(ctx context.Context) error { return s.raft.Transfer(ctx, id) },
 		func(ctx context.Context, leader string) error {
 			return s.config.Pool.Call(ctx, leader, "Server.Transfer", &id, &struct{}{})
 		})
@@ -63,7 +63,7 @@ func (s *Server) RestoreSnapshot(ctx context.Context, r io.Reader) (archive cons
 
 // Offers returns the outstanding offers, which only the leader knows.
 func (s *Server) Offers(ctx context.Context) (offers []*structs.Offer, err error) {
-	err = s.onLeader(ctx, func(ctx context.Context) error {
+	err = s.onLeader(ctx, repeatable, func(ctx context.Context) error {
 		offers, err = s.loop.offers(ctx)
 		return err
 	}, func(ctx context.Context, leader string) error {

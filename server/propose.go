@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/proffer/proffer/client/rpc"
@@ -15,14 +16,16 @@ import (
 const leaderWait = 10 * time.Second
 
 // Propose commits a command, on the leader wherever it is. The local state has it when Propose returns, so that a read
-// that follows sees it. An empty key is replaced by a random one, so that a try that must be repeated inside happens
-// once. See consensus.Node.Propose for the errors.
+// that follows sees it. An empty key is replaced by a random one. While the leader changes, it is tried again with the same
+// key, under which it happens once. See consensus.Node.Propose for the errors.
 func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error) {
 	if key == "" {
 		key = structs.NewID()
 	}
-	err = s.onLeader(ctx, func(ctx context.Context) error {
+	sent := false // a try may have happened
+	err = s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
 		answer, index, err = s.raft.Propose(ctx, key, actor, cmd)
+		sent = sent || structs.KindOf(err) == structs.Unknown
 		return err
 	}, func(ctx context.Context, leader string) error {
 		body, err := state.EncodeEnvelope(state.Envelope{Key: key, Actor: actor, Command: cmd})
@@ -31,14 +34,23 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 		}
 		var reply proposeReply
 		if err := s.config.Pool.Call(ctx, leader, "Server.Propose", &body, &reply); err != nil {
+			sent = sent || structs.KindOf(err) == structs.Unknown
 			return err
 		}
 		if answer, err = state.DecodeAnswer(cmd, reply.Answer); err != nil {
 			return err
 		}
 		index = reply.Index
-		return s.raft.WaitApplied(ctx, index)
+		if err := s.raft.WaitApplied(ctx, index); err != nil {
+			return &structs.Error{Kind: structs.Unknown, Op: "propose", Why: "it was committed, and this server does not have it yet",
+				Do: "try again with the same key, or look", Err: err}
+		}
+		return nil
 	})
+	if kind := structs.KindOf(err); sent && (kind == structs.Unavailable || kind == structs.Exhausted) {
+		err = &structs.Error{Kind: structs.Unknown, Op: "propose", Why: "it may have happened: " + err.Error(),
+			Do: "try again with the same key, or look", Err: err}
+	}
 	return answer, index, err
 }
 
@@ -47,10 +59,18 @@ type proposeReply struct {
 	Index  uint64
 }
 
+// Whether a call may be made again when nobody knows whether it happened.
+const (
+	repeatable = true
+	once       = false
+)
+
 // onLeader calls local when this server leads, and remote with the leader's address otherwise. While no leader is known
-// it waits for one, up to leaderWait; a leader that turns out to be none is looked for again, which is safe because that
-// error says that nothing happened.
-func (s *Server) onLeader(ctx context.Context, local func(context.Context) error, remote func(context.Context, string) error) error {
+// it waits for one, up to leaderWait. It looks for the leader again after an error that says that nothing happened because
+// of who was asked. What is repeatable it tries again after every failure of servers and network, and it does not wait for
+// a leader that is none any more.
+func (s *Server) onLeader(ctx context.Context, repeat bool, local func(context.Context) error,
+	remote func(context.Context, string) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	waited := time.Now()
@@ -63,10 +83,12 @@ func (s *Server) onLeader(ctx context.Context, local func(context.Context) error
 		case leader.Address == "" || leader.Address == s.config.Address:
 			err = &structs.Error{Kind: structs.Unavailable, Why: "the region has no leader",
 				Err: &consensus.NotLeader{}, Do: "check with 'proffer server members' that most servers are alive"}
+		case repeat:
+			err = until(ctx, changed, func(ctx context.Context) error { return remote(ctx, leader.Address) })
 		default:
 			err = remote(ctx, leader.Address)
 		}
-		if !tryAgain(err) || time.Since(waited) > leaderWait {
+		if err == nil || !tryAgain(err, repeat) || ctx.Err() != nil || time.Since(waited) > leaderWait {
 			return err
 		}
 		select {
@@ -78,10 +100,26 @@ func (s *Server) onLeader(ctx context.Context, local func(context.Context) error
 	}
 }
 
-// tryAgain reports whether err says that nothing happened because of who was asked.
-func tryAgain(err error) bool {
-	if err == nil {
-		return false
+// until calls f with a context that ends when over is closed.
+func until(ctx context.Context, over <-chan struct{}, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		select {
+		case <-over:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return f(ctx)
+}
+
+func tryAgain(err error, repeat bool) bool {
+	kind := structs.KindOf(err)
+	if repeat {
+		return kind == structs.Unavailable || kind == structs.Unknown
 	}
 	var notLeader *consensus.NotLeader
 	if errors.As(err, &notLeader) {
@@ -108,7 +146,7 @@ func (s *Server) Read(ctx context.Context, stale bool) (*state.Snapshot, error) 
 	if stale {
 		return s.store.Snapshot(), nil
 	}
-	err := s.onLeader(ctx, func(ctx context.Context) error {
+	err := s.onLeader(ctx, repeatable, func(ctx context.Context) error {
 		_, err := s.raft.ReadIndex(ctx)
 		return err
 	}, func(ctx context.Context, leader string) error {
@@ -116,7 +154,10 @@ func (s *Server) Read(ctx context.Context, stale bool) (*state.Snapshot, error) 
 		if err := s.config.Pool.Call(ctx, leader, "Server.ReadIndex", &struct{}{}, &index); err != nil {
 			return err
 		}
-		return s.raft.WaitApplied(ctx, index)
+		if err := s.raft.WaitApplied(ctx, index); err != nil {
+			return &structs.Error{Kind: structs.Unavailable, Op: "read", Why: "this server is behind the leader and did not catch up in time", Err: err}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -142,8 +183,9 @@ func (s *Server) serveRPC() {
 		index, err := s.raft.ReadIndex(ctx)
 		return &index, asLeader(err)
 	})
-	rpc.Handle(s.config.RPC, "Server.Renew", func(ctx context.Context, nodes *[]structs.NodeID) (*struct{}, error) {
-		return &struct{}{}, asLeader(s.renewals.grant(ctx, *nodes))
+	rpc.Handle(s.config.RPC, "Server.Renew", func(ctx context.Context, nodes *[]structs.NodeID) (*renewReply, error) {
+		refused, err := s.renewals.grant(ctx, *nodes)
+		return &renewReply{refused}, asLeader(err)
 	})
 	rpc.Handle(s.config.RPC, "Server.Census", func(context.Context, *struct{}) (*census, error) {
 		return s.census()

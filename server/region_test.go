@@ -57,14 +57,21 @@ func newRegion(t *testing.T, servers, nodes int) *region {
 		r.servers = append(r.servers, h)
 		h.start(servers)
 	}
-	for i := range nodes {
-		n := &node{region: r, ip: fmt.Sprintf("10.0.1.%d", i+1), name: fmt.Sprintf("node%d", i+1),
-			id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}}
-		r.nodes = append(r.nodes, n)
-		n.start()
+	for range nodes {
+		r.addNode("")
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// addNode boots one more node, which asks only one server, or all when only is empty.
+func (r *region) addNode(only string) *node {
+	i := len(r.nodes)
+	n := &node{region: r, ip: fmt.Sprintf("10.0.1.%d", i+1), name: fmt.Sprintf("node%d", i+1), only: only,
+		id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}}
+	r.nodes = append(r.nodes, n)
+	n.start()
+	return n
 }
 
 func logger(name string) *slog.Logger {
@@ -253,6 +260,7 @@ type node struct {
 	ip     string
 	name   string
 	id     structs.NodeID
+	only   string // the only server that it asks; empty: all
 	port   *cluster.Port
 	pool   *rpc.Pool
 	up     *session.Client
@@ -263,6 +271,8 @@ type node struct {
 	allocs     map[structs.AllocID]*work
 	generation string // that its work belongs to
 	welcome    string // that of the session
+	server     string // of the session; empty: there is none
+	lost       int    // sessions
 	index      uint64
 	until      session.Instant
 }
@@ -327,6 +337,11 @@ func (n *node) start() {
 			for _, h := range n.region.servers {
 				addrs = append(addrs, h.ip+":5052")
 			}
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.only != "" {
+				addrs = []string{n.only + ":5052"}
+			}
 			return addrs
 		},
 		Dial: func(ctx context.Context, addr string) (session.Stream, error) {
@@ -377,7 +392,7 @@ func (n *node) Hello() *session.Hello {
 func (n *node) Welcome(w *session.Welcome) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.welcome = w.Generation
+	n.welcome, n.server = w.Generation, w.Server
 	if len(n.allocs) == 0 {
 		n.generation = w.Generation
 	}
@@ -473,7 +488,19 @@ func (n *node) Lease(until session.Instant) {
 	}
 }
 
-func (n *node) Lost(error) {}
+func (n *node) Lost(error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.server = ""
+	n.lost++
+}
+
+// session says with which server there is one, how many ended, and whether the lease holds.
+func (n *node) session() (server string, lost int, leased bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.server, n.lost, time.Duration(n.until) > time.Since(clock.start)
+}
 
 // fence stops fenced work when the lease ends.
 func (n *node) fence(ctx context.Context) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,45 +58,67 @@ func (r *renewals) run() {
 				break more
 			}
 		}
-		nodes := make([]structs.NodeID, len(batch))
-		for i, x := range batch {
-			nodes[i] = x.session.node
-		}
-		// A third of the lease: the nodes' next renewals come then, and a server that reaches no leader for that long
-		// has lost its quorum. It closes the sessions, so that the nodes look for a server that has one.
-		ctx, cancel := context.WithTimeout(r.server.ctx, r.server.config.Lease/3)
-		err := r.server.onLeader(ctx, func(ctx context.Context) error {
-			return r.grant(ctx, nodes)
-		}, func(ctx context.Context, leader string) error {
-			return r.server.config.Pool.Call(ctx, leader, "Server.Renew", &nodes, &struct{}{})
-		})
-		cancel()
-		for _, x := range batch {
-			if err == nil {
-				err := x.session.conn.Send(&session.FromServer{Renewed: &session.Renewed{Seq: x.seq}})
-				if err != nil {
-					x.session.conn.Close(structs.AsError(err))
-				}
-				continue
-			}
-			x.session.conn.Close(structs.Errorf(structs.Unavailable, "server "+r.server.config.Name,
-				"no leader confirmed the lease: %v", err))
-		}
+		r.pass(batch)
 	}
 }
 
-// grant renews leases on the leader, once its quorum confirmed that it leads. The leases count from before that.
-func (r *renewals) grant(ctx context.Context, nodes []structs.NodeID) error {
+// pass asks the leader and answers the sessions. Those that get no lease are closed: their nodes look for another server,
+// or register again.
+func (r *renewals) pass(batch []renewal) {
+	s := r.server
+	nodes := make([]structs.NodeID, len(batch))
+	for i, x := range batch {
+		nodes[i] = x.session.node
+	}
+	// A third of the lease: the nodes' next renewals come then, and a server that reaches no leader for that long has lost
+	// its quorum.
+	ctx, cancel := context.WithTimeout(s.ctx, s.config.Lease/3)
+	defer cancel()
+	var refused []structs.NodeID
+	err := s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
+		refused, err = r.grant(ctx, nodes)
+		return err
+	}, func(ctx context.Context, leader string) error {
+		var reply renewReply
+		err := s.config.Pool.Call(ctx, leader, "Server.Renew", &nodes, &reply)
+		refused = reply.Refused
+		return err
+	})
+	var closing sync.WaitGroup // together: a session whose node takes nothing needs a second
+	defer closing.Wait()
+	for _, x := range batch {
+		var why *structs.Error
+		switch {
+		case err != nil:
+			why = structs.Errorf(structs.Unavailable, "server "+s.config.Name, "no leader confirmed the lease: %v", err)
+		case slices.Contains(refused, x.session.node):
+			why = structs.Errorf(structs.Conflict, "node "+x.session.name, "its lease ended and the region gives it up").
+				Advise("it connects again")
+		default:
+			if err := x.session.conn.Send(&session.FromServer{Renewed: &session.Renewed{Seq: x.seq}}); err == nil {
+				continue
+			}
+			why = nil // it is over already
+		}
+		closing.Go(func() { x.session.conn.Close(why) })
+	}
+}
+
+// renewReply answers Server.Renew.
+type renewReply struct{ Refused []structs.NodeID }
+
+// grant renews leases on the leader, once its quorum confirmed that it leads. The leases count from before that. It
+// returns the nodes that get none.
+func (r *renewals) grant(ctx context.Context, nodes []structs.NodeID) (refused []structs.NodeID, err error) {
 	now := time.Now()
 	if _, err := r.server.raft.ReadIndex(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	r.mu.Lock()
 	watch := r.watch
 	r.mu.Unlock()
 	if watch == nil {
-		return asLeader(&consensus.NotLeader{}) // the term has just begun or ended
+		return nil, asLeader(&consensus.NotLeader{}) // the term has just begun or ended
 	}
-	watch.renew(nodes, now)
-	return nil
+	return watch.renew(r.server.store.Snapshot(), nodes, now), nil
 }

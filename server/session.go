@@ -75,9 +75,11 @@ func (s *sessions) closeAll(why *structs.Error) {
 		all = append(all, n)
 	}
 	s.mu.Unlock()
+	var closing sync.WaitGroup // together: one whose node takes nothing needs a second
 	for _, n := range all {
-		n.conn.Close(why)
+		closing.Go(func() { n.conn.Close(why) })
 	}
+	closing.Wait()
 }
 
 // serveSession is the life of one session: the node is registered, gets all that the region wants of it, and then each

@@ -1,0 +1,52 @@
+package server
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// A node that the region gave up, or is about to, gets no lease: its fenced work may be started elsewhere.
+func TestWhoGetsNoLease(t *testing.T) {
+	store := state.New()
+	index := uint64(0)
+	apply := func(c state.Command) {
+		t.Helper()
+		index++
+		if err := store.Apply(index, &state.Entry{Envelopes: []state.Envelope{{Command: c}}})[0].Err; err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(&state.RegisterNode{Node: &structs.Node{ID: "a", Name: "a"}})
+	apply(&state.RegisterNode{Node: &structs.Node{ID: "b", Name: "b"}})
+	w := newLeaseWatch(&Server{config: Config{Lease: 15 * time.Second}, store: store})
+	refused := func(want ...structs.NodeID) {
+		t.Helper()
+		now := time.Now()
+		got := w.renew(store.Snapshot(), []structs.NodeID{"a", "b", "c"}, now)
+		if !slices.Equal(got, append(want, "c")) {
+			t.Errorf("refused %v, not %v", got, want)
+		}
+		for _, id := range []structs.NodeID{"a", "b"} {
+			if x := w.leases.nodes[id]; !slices.Contains(want, id) && (x == nil || !x.ends.Equal(now.Add(w.length))) {
+				t.Errorf("%s was granted a lease that is not watched: %+v", id, x)
+			}
+		}
+	}
+	refused() // both are new: follow has not seen them yet
+	w.leases.drop("a")
+	w.losing["a"] = 1
+	refused("a")
+	apply(&state.SetNodeStatus{Node: "a", Status: structs.NodeLost})
+	refused("a")
+	delete(w.losing, "a")
+	refused("a")
+	w.losing["a"] = 1
+	apply(&state.RegisterNode{Node: &structs.Node{ID: "a", Name: "a"}})
+	refused() // it is another incarnation
+	apply(&state.SetNodeStatus{Node: "b", Status: structs.NodeLeft})
+	refused("b")
+}

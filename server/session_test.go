@@ -1,0 +1,85 @@
+package server_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+)
+
+// followers returns the living servers that do not lead.
+func (r *region) followers() (out []*host) {
+	leader := r.leader()
+	for _, h := range r.servers {
+		if h.server != nil && h != leader {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// A session with a follower outlives the leader, whichever way that ends, and the lease with it.
+func TestASessionOutlivesTheLeader(t *testing.T) {
+	for name, end := range map[string]func(*region, *host){
+		"crash":     func(_ *region, h *host) { h.crash() },
+		"power off": func(r *region, h *host) { r.mesh.PowerOff(h.ip) },
+		"cut off": func(r *region, h *host) {
+			r.mesh.Cut([]string{h.ip}, slices.DeleteFunc(r.ip(), func(ip string) bool { return ip == h.ip }))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRegion(t, 3, 0)
+				follower := r.followers()[0].ip
+				for range 10 { // their renewals come at different times, some of them between two leaders
+					r.addNode(follower)
+					time.Sleep(500 * time.Millisecond)
+				}
+				r.propose(&state.SubmitJob{Job: job("web", "service", 2)})
+				r.eventually("two running", func() bool { return r.running("web") == 2 })
+				old := r.leader()
+				end(r, old)
+				for range 300 {
+					time.Sleep(100 * time.Millisecond)
+					for _, n := range r.nodes {
+						if server, lost, leased := n.session(); server != follower || lost != 0 || !leased {
+							t.Fatalf("%s: session with %q, %d lost, leased: %v", n.name, server, lost, leased)
+						}
+					}
+				}
+				if r.servers = slices.DeleteFunc(r.servers, func(h *host) bool { return h == old }); old.server != nil {
+					defer old.down()
+				}
+				r.propose(&state.ScaleJob{Name: "web", Group: "g", Count: 4})
+				r.eventually("four running", func() bool { return r.running("web") == 4 })
+				r.mesh.Heal()
+			})
+		})
+	}
+}
+
+// A server that lost its quorum sends its nodes away, before their leases end.
+func TestAServerWithoutQuorumClosesItsSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		lonely := r.followers()[0]
+		n := r.addNode(lonely.ip)
+		r.eventually("a session", func() bool { server, _, leased := n.session(); return server == lonely.ip && leased })
+		n.mu.Lock()
+		n.only = "" // it may go elsewhere now
+		n.mu.Unlock()
+		r.mesh.Cut([]string{lonely.ip}, slices.DeleteFunc(r.ip(), func(ip string) bool { return ip == lonely.ip }))
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			if _, _, leased := n.session(); !leased {
+				t.Fatal("the lease ended")
+			}
+		}
+		if server, lost, _ := n.session(); server == lonely.ip || server == "" || lost == 0 {
+			t.Errorf("session with %q, %d lost", server, lost)
+		}
+		r.mesh.Heal()
+	})
+}
