@@ -131,7 +131,7 @@ func (c *Client) remove(v victim) {
 		c.log.Warn("the folder of an ended allocation cannot be removed", "alloc", v.id, "err", err)
 		return
 	}
-	c.log.Info("removed the folder of an ended allocation", "alloc", v.id, "why", v.why)
+	c.log.Debug("removed the folder of an ended allocation", "alloc", v.id, "why", v.why)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := c.ended[v.id]

@@ -431,7 +431,11 @@ func (a *Alloc) finish(ctx context.Context) bool {
 	for _, t := range a.tasks {
 		t.destroy(ctx)
 	}
-	a.log.Info("allocation ended", "status", string(status), "why", why)
+	level := slog.LevelDebug
+	if status == structs.AllocFailed {
+		level = slog.LevelInfo
+	}
+	a.log.Log(ctx, level, "allocation ended", "status", string(status), "why", why)
 	return true
 }
 
