@@ -354,7 +354,21 @@ func (c Change) text(b *strings.Builder, indent string) {
 	case Removed:
 		fmt.Fprintf(b, "%s- %s: %s", indent, c.Path, shorten(c.Old))
 	default:
-		fmt.Fprintf(b, "%s~ %s: %s -> %s", indent, c.Path, shorten(c.Old), shorten(c.New))
+		old, now := apart(c.Old, c.New)
+		fmt.Fprintf(b, "%s~ %s: %s -> %s", indent, c.Path, old, now)
 	}
 	fmt.Fprintf(b, " (%s)\n", strings.ReplaceAll(string(c.Effect), "_", " "))
+}
+
+// apart shortens two texts, so that the place where they begin to differ is seen.
+func apart(a, b string) (string, string) {
+	same := 0
+	for same < min(len(a), len(b)) && a[same] == b[same] {
+		same++
+	}
+	if same < 40 || max(len(a), len(b)) <= 64 {
+		return shorten(a), shorten(b)
+	}
+	from := same - 20
+	return "…" + shorten(strings.ToValidUTF8(a[from:], "")), "…" + shorten(strings.ToValidUTF8(b[from:], ""))
 }

@@ -179,6 +179,16 @@ func TestDiff(t *testing.T) {
 }
 
 // A job whose driver config came over the wire with whole numbers is no other job.
+func TestTextOfALongChangeShowsWhereItIs(t *testing.T) {
+	c := Change{Path: "config.args", Old: strings.Repeat("a", 500) + "old" + strings.Repeat("b", 500),
+		New: strings.Repeat("a", 500) + "new" + strings.Repeat("b", 500), Effect: Replace}
+	var b strings.Builder
+	c.text(&b, "")
+	if got := b.String(); !strings.Contains(got, "aoldb") || !strings.Contains(got, "anewb") || len(got) > 250 {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestDiffOfNumbers(t *testing.T) {
 	a, b := read(t, diffBase), read(t, diffBase)
 	a.Groups[0].Tasks[0].Config["n"], b.Groups[0].Tasks[0].Config["n"] = 5.0, int64(5)
