@@ -15,6 +15,7 @@ import (
 // jobLoop is what the loop keeps of a job that wants something.
 type jobLoop struct {
 	version uint64
+	index   uint64                    // of the version: a job that was purged and submitted again begins with version 1 again
 	asks    map[string]*placement.Ask // compiled, by group
 	wants   map[string][]scheduler.Placement
 	indexes map[string]map[int]int // of wants, built when a group has decisions
@@ -97,9 +98,9 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 		j = &jobLoop{wants: map[string][]scheduler.Placement{}, indexes: map[string]map[int]int{}}
 		l.jobs[name] = j
 	}
-	if j.version != record.Version || j.asks == nil {
+	if j.index != version.Index {
 		l.forget(name, j)
-		j.version, j.asks = record.Version, map[string]*placement.Ask{}
+		j.version, j.index, j.asks = record.Version, version.Index, map[string]*placement.Ask{}
 		for _, g := range version.Job.Groups {
 			ask, err := placement.Compile(version.Job, g)
 			if err != nil {
@@ -172,23 +173,20 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 		}
 	}
 	for _, s := range steps.Stop {
-		if _, ok := l.stopping[s.Alloc]; !ok {
-			l.stopping[s.Alloc] = struct{}{}
-			l.out.Stops = append(l.out.Stops, &state.Stop{ID: s.Alloc, Why: s.Why})
-		}
+		l.out.stop(s.Alloc, s.Why)
 	}
 	for _, u := range steps.Update {
-		l.out.Updates = append(l.out.Updates, &state.Update{ID: u.Alloc, Version: u.Version})
+		l.out.update(u.Alloc, u.Version)
 	}
 	for group, ranges := range steps.FailedFor {
 		for _, r := range ranges {
 			for i := r.First; i <= r.Last; i++ {
-				l.out.GiveUps = append(l.out.GiveUps, &state.GiveUp{Job: name, Version: record.Version, Group: group,
+				l.out.giveUp(&state.GiveUp{Job: name, Version: record.Version, Group: group,
 					Index: int(i), Why: "it failed and its reschedule attempts are used up"})
 			}
 		}
 	}
 	if steps.Status != record.Status || steps.Why != record.Why {
-		l.out.Statuses = append(l.out.Statuses, &state.SetJobStatus{Name: name, Version: record.Version, Status: steps.Status, Why: steps.Why})
+		l.out.status(&state.SetJobStatus{Name: name, Version: record.Version, Status: steps.Status, Why: steps.Why})
 	}
 }

@@ -76,8 +76,7 @@ type loop struct {
 	dirty    map[string]struct{}
 	wakes    *deadlines // by job name
 	placing  map[structs.AllocID]uint64
-	stopping map[structs.AllocID]struct{}
-	out      state.Place // gathered for the next command
+	out      outbox
 	answers  chan placed
 	inFlight int
 }
@@ -94,22 +93,30 @@ func (s *Server) runLoop(term context.Context) {
 	for number := uint64(0); term.Err() == nil; number++ {
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
 			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
-			placing: map[structs.AllocID]uint64{}, stopping: map[structs.AllocID]struct{}{},
-			answers: make(chan placed, placesInFlight)}
+			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight)}
 		err := l.run(term)
 		s.loop.set(nil)
 		if term.Err() != nil {
 			return
 		}
 		l.log.Warn("the offer loop is built anew from the state", "err", err)
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-term.Done():
-		}
 		// After an outcome that is not known, the state must have whatever was committed.
-		if _, err := s.raft.ReadIndex(term); err != nil {
-			continue
+		for term.Err() == nil {
+			pause(term, 100*time.Millisecond)
+			if _, err := s.raft.ReadIndex(term); err == nil {
+				break
+			}
 		}
+	}
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -283,9 +290,6 @@ func (l *loop) takeAlloc(c state.Change) {
 	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node {
 		l.allocator.SetAllocation(a)
 	}
-	if a.Desired == structs.DesiredStop || a.Ended() {
-		delete(l.stopping, a.ID)
-	}
 	if old == nil || old.Status != a.Status || old.Desired != a.Desired || old.Version != a.Version || old.Started != a.Started {
 		l.dirty[a.Job] = struct{}{}
 	}
@@ -314,7 +318,10 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 	l.mu.Lock()
 	l.lookAtJobs(now)
 	for l.inFlight < placesInFlight {
-		decisions := l.allocator.Step(structs.At(now), placeChunk)
+		var decisions []allocator.Decision
+		if len(l.out.next.Placements) == 0 { // otherwise an entry did not take all that was decided
+			decisions = l.allocator.Step(structs.At(now), placeChunk)
+		}
 		for _, d := range decisions {
 			if d.Place != nil {
 				l.place(d.Place)
@@ -346,29 +353,44 @@ func (l *loop) place(d *allocator.Place) {
 		Previous: slot.Previous, Failures: slot.Failures,
 	}
 	l.placing[alloc.ID] = d.ID
-	l.out.Placements = append(l.out.Placements, &state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
+	l.out.place(&state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
 }
 
-// send proposes what was gathered and reports whether there was anything. Its outcome arrives in answers.
+// send proposes what was gathered, as much as an entry takes, and reports whether there was anything. Its outcome arrives
+// in answers.
 func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
-	cmd := l.out
-	if len(cmd.Placements)+len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps)+len(cmd.Statuses) == 0 {
+	cmd := l.out.take(l.server.entryBytes / 2)
+	if cmd == nil {
 		return false
 	}
-	l.out = state.Place{}
 	l.inFlight++
 	helpers.Go(func() {
-		answer, _, err := l.server.raft.Propose(term, structs.NewID(), "server "+l.server.config.Name, &cmd)
-		p := placed{cmd: &cmd, err: err}
-		if err == nil {
-			p.answer = answer.(*state.Placed)
-		}
+		p := placed{cmd: cmd}
+		p.answer, p.err = l.propose(term, cmd)
 		select {
 		case l.answers <- p:
 		case <-term.Done():
 		}
 	})
 	return true
+}
+
+// propose commits a command. While it certainly did not happen, because the queue is full or the disk slow, it is tried
+// again: building the loop anew would only add to the load.
+func (l *loop) propose(term context.Context, cmd *state.Place) (*state.Placed, error) {
+	key := structs.NewID()
+	for {
+		answer, _, err := l.server.raft.Propose(term, key, "server "+l.server.config.Name, cmd)
+		if err == nil {
+			return answer.(*state.Placed), nil
+		}
+		var notLeader *consensus.NotLeader
+		kind := structs.KindOf(err)
+		if errors.As(err, &notLeader) || term.Err() != nil || kind != structs.Exhausted && kind != structs.Unavailable {
+			return nil, err
+		}
+		pause(term, 50*time.Millisecond)
+	}
 }
 
 // answered takes what became of a command. Placements that were done come through the feed.
@@ -383,9 +405,7 @@ func (l *loop) answered(p placed) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, stop := range p.cmd.Stops {
-		delete(l.stopping, stop.ID)
-	}
+	l.out.answered(p.cmd)
 	for i, r := range p.answer.Placements {
 		if r.Refused == "" {
 			continue

@@ -32,6 +32,8 @@ type region struct {
 	servers []*host
 	nodes   []*node
 	witness *witness
+
+	entryBytes int // of servers that start from now on; 0: the default
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -49,8 +51,11 @@ type host struct {
 	server *server.Server // nil: down
 }
 
-func newRegion(t *testing.T, servers, nodes int) *region {
+func newRegion(t *testing.T, servers, nodes int, change ...func(*region)) *region {
 	r := &region{t: t, mesh: cluster.NewMesh(), witness: &witness{running: map[string]*node{}}}
+	for _, f := range change {
+		f(r)
+	}
 	for i := range servers {
 		h := &host{region: r, ip: fmt.Sprintf("10.0.0.%d", i+1), disk: raft.NewInmemStore(),
 			snaps: raft.NewInmemSnapshotStore(), id: fmt.Sprintf("%032d", i+1)}
@@ -113,7 +118,9 @@ func (h *host) start(expect int) {
 		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
 		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log,
 		Replaces: func(old, new *structs.Job, group string) bool { return true },
-		Raft:     func(c *consensus.Config) { c.Logs, c.Stable, c.Snapshots = h.disk, h.disk, h.snaps },
+		Raft: func(c *consensus.Config) {
+			c.Logs, c.Stable, c.Snapshots, c.EntryBytes = h.disk, h.disk, h.snaps, h.region.entryBytes
+		},
 	})
 	check(t, err)
 	serving := h.rpc
@@ -269,12 +276,18 @@ type node struct {
 
 	mu         sync.Mutex
 	allocs     map[structs.AllocID]*work
-	generation string // that its work belongs to
-	welcome    string // that of the session
-	server     string // of the session; empty: there is none
-	lost       int    // sessions
+	jobs       map[jobVersion]*structs.Job // that were sent in this session
+	generation string                      // that its work belongs to
+	welcome    string                      // that of the session
+	server     string                      // of the session; empty: there is none
+	lost       int                         // sessions
 	index      uint64
 	until      session.Instant
+}
+
+type jobVersion struct {
+	name    string
+	version uint64
 }
 
 // work is one allocation on a node.
@@ -393,6 +406,7 @@ func (n *node) Welcome(w *session.Welcome) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.welcome, n.server = w.Generation, w.Server
+	n.jobs = map[jobVersion]*structs.Job{}
 	if len(n.allocs) == 0 {
 		n.generation = w.Generation
 	}
@@ -416,6 +430,9 @@ func (n *node) Desired(d *session.Desired) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.index = d.Index
+	for _, j := range d.Jobs {
+		n.jobs[jobVersion{j.Job.Name, j.Version}] = j.Job
+	}
 	for _, a := range d.Allocs {
 		w := n.allocs[a.ID]
 		switch {
@@ -493,6 +510,16 @@ func (n *node) Lost(error) {
 	defer n.mu.Unlock()
 	n.server = ""
 	n.lost++
+}
+
+// text returns what the node knows as the text of a version of a job.
+func (n *node) text(name string, version uint64) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if j := n.jobs[jobVersion{name, version}]; j != nil {
+		return j.Groups[0].Tasks[0].Config["text"].(string)
+	}
+	return ""
 }
 
 // session says with which server there is one, how many ended, and whether the lease holds.

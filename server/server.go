@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -60,6 +61,8 @@ type Server struct {
 	store  *state.Store
 	raft   *consensus.Node
 	logs   *wal.Log // nil in memory
+
+	entryBytes int // the most that one entry takes
 
 	sessions  sessions
 	renewals  *renewals
@@ -135,6 +138,7 @@ func (s *Server) open() error {
 	if s.config.Raft != nil {
 		s.config.Raft(&cfg)
 	}
+	s.entryBytes = cmp.Or(cfg.EntryBytes, consensus.DefaultEntryBytes)
 	node, err := consensus.Open(cfg)
 	if err != nil {
 		if s.logs != nil {

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/proffer/proffer/client/rpc"
 	"github.com/proffer/proffer/client/session"
@@ -13,8 +15,8 @@ import (
 
 const (
 	sessionMethod = session.Method
-	// observeChunk bounds the updates in one command; it keeps entries far below their cap.
-	observeChunk = 256
+	// saidQueue bounds the messages of a node that wait to be committed.
+	saidQueue = 16
 	// sentJobs bounds how many job versions a session remembers having sent. A forgotten one is sent again; a node keeps
 	// at least the newest 1,024 that it does not use.
 	sentJobs = 1000
@@ -35,7 +37,8 @@ type nodeSession struct {
 	incarnation uint64
 	generation  string // that Welcome named
 	conn        *session.Conn
-	sent        map[jobVersion]struct{}
+	sent        map[jobVersion]uint64 // with the index of the version
+	over        chan struct{}         // closed when the session ended
 }
 
 type jobVersion struct {
@@ -93,6 +96,7 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 	if err != nil {
 		return conn.Refuse(structs.AsError(err))
 	}
+	defer close(n.over)
 	old, ok := s.sessions.put(n)
 	if old != nil {
 		old.conn.Close(structs.Errorf(structs.Conflict, "session of node "+n.name, "the node opened another one"))
@@ -101,6 +105,14 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 		return conn.Refuse(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
 	}
 	defer s.sessions.drop(n)
+	if old != nil {
+		// What the old session had not committed must not come after what this one says.
+		select {
+		case <-old.over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -152,7 +164,7 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 		return nil, structs.Errorf(structs.Unavailable, "region "+s.config.Region, "it is just being made")
 	}
 	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn,
-		incarnation: answer.(*state.Registered).Incarnation, sent: make(map[jobVersion]struct{})}, nil
+		incarnation: answer.(*state.Registered).Incarnation, sent: make(map[jobVersion]uint64), over: make(chan struct{})}, nil
 }
 
 // addresses returns those of the living servers, for nodes that have no gossip.
@@ -227,72 +239,158 @@ func (n *nodeSession) send(d *session.Desired) error {
 	}
 	var snap *state.Snapshot
 	for _, a := range d.Allocs {
-		v := jobVersion{a.Job, a.Version}
-		if _, ok := n.sent[v]; ok || a.Job == "" || a.Ended() {
+		if a.Job == "" || a.Ended() {
 			continue
 		}
 		if snap == nil {
 			snap = n.server.store.Snapshot()
 		}
-		job := snap.Version(a.Job, a.Version)
-		if job == nil {
-			continue // stopped and purged since: the node will be told to stop it
+		v, job := jobVersion{a.Job, a.Version}, snap.Version(a.Job, a.Version)
+		if job == nil || n.sent[v] == job.Index { // nil: stopped and purged since; the node will be told to stop it
+			continue
 		}
 		if len(n.sent) >= sentJobs {
 			clear(n.sent)
 		}
-		n.sent[v] = struct{}{}
+		n.sent[v] = job.Index
 		d.Jobs = append(d.Jobs, job)
 	}
 	return n.conn.Send(&session.FromServer{Desired: d})
 }
 
-// receive takes what the node says until the session ends.
+// receive takes what the node says until the session ends. Renewals are passed on at once: a busy region must not cost a
+// node its lease.
 func (n *nodeSession) receive(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	said := make(chan *session.FromNode, saidQueue)
+	left := false
+	var committing sync.WaitGroup
+	committing.Go(func() {
+		defer cancel()
+		var err error
+		if left, err = n.commit(ctx, said); left {
+			n.conn.Close(nil)
+		} else if err != nil {
+			n.conn.Close(structs.AsError(err))
+		}
+	})
+	err := n.read(ctx, said)
+	cancel() // what was not committed comes again with the next session
+	committing.Wait()
+	if left {
+		return nil
+	}
+	return err
+}
+
+// read gives renewals to the leader and all else to commit.
+func (n *nodeSession) read(ctx context.Context, said chan<- *session.FromNode) error {
 	for {
 		m, err := n.conn.Recv()
 		if err != nil {
 			return err
 		}
-		switch {
-		case m.Observed != nil:
-			err = n.observed(ctx, m.Observed)
-		case m.Renew != nil:
-			err = n.server.renewals.ask(n, m.Renew.Seq)
-		case m.Node != nil:
-			err = n.registered(ctx, m.Node)
-		case m.Leave:
-			_, _, err = n.server.Propose(ctx, "", "node "+n.name,
-				&state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Status: structs.NodeLeft, Why: "it left"})
-			if err == nil {
-				return nil
+		if m.Renew != nil {
+			if err := n.server.renewals.ask(n, m.Renew.Seq); err != nil {
+				n.conn.Close(structs.AsError(err))
+				return err
 			}
+			continue
 		}
-		if err != nil {
-			n.conn.Close(structs.AsError(err))
-			return err
+		select {
+		case said <- m: // when the queue is full, the node waits
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
 	}
 }
 
+// commit records what the node says, in the order in which it came; left tells that it said goodbye.
+func (n *nodeSession) commit(ctx context.Context, said <-chan *session.FromNode) (left bool, err error) {
+	for err == nil && !left {
+		select {
+		case m := <-said:
+			switch {
+			case m.Observed != nil:
+				err = n.observed(ctx, m.Observed)
+			case m.Node != nil:
+				err = n.registered(ctx, m.Node)
+			case m.Leave:
+				_, err = n.propose(ctx, &state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Status: structs.NodeLeft, Why: "it left"})
+				left = err == nil
+			}
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+	return left, err
+}
+
+// propose commits a command of this node. While the region's queue is full it waits, and the node with it.
+func (n *nodeSession) propose(ctx context.Context, cmd state.Command) (any, error) {
+	key := structs.NewID()
+	for {
+		answer, _, err := n.server.Propose(ctx, key, "node "+n.name, cmd)
+		if structs.KindOf(err) != structs.Exhausted || ctx.Err() != nil {
+			return answer, err
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// observed commits updates in commands that an entry takes.
 func (n *nodeSession) observed(ctx context.Context, o *session.Observed) error {
-	for updates := o.Updates; len(updates) > 0; {
-		chunk := updates[:min(len(updates), observeChunk)]
-		updates = updates[len(chunk):]
-		_, _, err := n.server.Propose(ctx, "", "node "+n.name,
-			&state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Updates: chunk})
-		if err != nil {
+	updates := slices.DeleteFunc(o.Updates, func(u *structs.AllocUpdate) bool { return u == nil })
+	for len(updates) > 0 {
+		budget := n.server.entryBytes / 2
+		updates[0] = fitting(updates[0], budget)
+		chunk := part(&updates, &budget, updateBytes)
+		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Updates: chunk}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// updateBytes is what an update takes in an entry, or a little more.
+func updateBytes(u *structs.AllocUpdate) int {
+	n := partBytes + len(u.Why)
+	for name, t := range u.Tasks {
+		if n += partBytes + len(name); t == nil {
+			continue
+		}
+		n += len(t.Why)
+		for _, e := range t.Events {
+			n += 32 + len(e.Type) + len(e.Text)
+		}
+	}
+	return n
+}
+
+// fitting returns u, without events of tasks and with shorter texts when it takes more than budget.
+func fitting(u *structs.AllocUpdate, budget int) *structs.AllocUpdate {
+	if updateBytes(u) <= budget {
+		return u
+	}
+	cut := *u
+	cut.Why = cut.Why[:min(len(cut.Why), 1024)]
+	cut.Tasks = make(map[string]*structs.TaskState, len(u.Tasks))
+	for name, t := range u.Tasks {
+		if t != nil {
+			short := *t
+			short.Events, short.Why = nil, t.Why[:min(len(t.Why), 256)]
+			t = &short
+		}
+		cut.Tasks[name] = t
+	}
+	return &cut
+}
+
 func (n *nodeSession) registered(ctx context.Context, node *structs.Node) error {
 	if node.ID != n.node {
 		return structs.Errorf(structs.Invalid, "node "+n.name, "it changed its id in a session")
 	}
-	answer, _, err := n.server.Propose(ctx, "", "node "+n.name, &state.RegisterNode{Node: node})
+	answer, err := n.propose(ctx, &state.RegisterNode{Node: node})
 	if err == nil && answer.(*state.Registered).Incarnation != n.incarnation {
 		err = structs.Errorf(structs.Conflict, "node "+n.name, "the region gave it up meanwhile").Advise("it connects again")
 	}

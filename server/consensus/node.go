@@ -69,7 +69,7 @@ func (c *Config) setDefaults() {
 	c.CommitTimeout = cmp.Or(c.CommitTimeout, 10*time.Millisecond)
 	c.DiskTimeout = cmp.Or(c.DiskTimeout, 10*time.Second)
 	c.QueueBytes = cmp.Or(c.QueueBytes, 16<<20)
-	c.EntryBytes = cmp.Or(c.EntryBytes, 512<<10)
+	c.EntryBytes = cmp.Or(c.EntryBytes, DefaultEntryBytes)
 	c.EntryCommands = cmp.Or(c.EntryCommands, 4096)
 	c.InFlight = cmp.Or(c.InFlight, 3)
 	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
@@ -86,6 +86,9 @@ func (c *Config) setDefaults() {
 		c.Fatal = func(err error) { panic(err) }
 	}
 }
+
+// DefaultEntryBytes bounds an entry when Config does not.
+const DefaultEntryBytes = 512 << 10
 
 // Transport is a Raft transport that knows pre-votes, as those of hashicorp/raft do.
 type Transport interface {

@@ -36,8 +36,15 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if old != nil && sameText(tx.version(j.Name, old.Version), j) {
 		return tx.resubmit(old), nil
 	}
-	r := structs.JobRecord{Name: j.Name, Version: 1, FinishedSince: 1, Status: structs.JobPending}
-	if old != nil {
+	r := structs.JobRecord{Name: j.Name, Status: structs.JobPending}
+	if old == nil {
+		// What is left of a job of that name that was purged must not be taken for work of this one.
+		for a := range tx.ofJob(j.Name) {
+			r.Version = max(r.Version, a.Version)
+		}
+		r.Version++
+		r.FinishedSince = r.Version
+	} else {
 		r = *old
 		r.Version++
 		if !c.KeepFinished {

@@ -44,6 +44,21 @@ func TestDrain(t *testing.T) {
 	r.place("web", "a", 0, id)
 }
 
+// A job that is submitted while work of a purged one of its name still ends begins with another version.
+func TestSubmitAfterPurge(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 4000)
+	r.must(&SubmitJob{Job: job("web", "batch", 1, "a")})
+	r.place("web", "a", 0, id)
+	r.must(&StopJob{Name: "web", Purge: true})
+	if v := r.must(&SubmitJob{Job: job("web", "batch", 1, "a")}).(*Receipt).Version; v != 2 {
+		t.Errorf("version %d", v)
+	}
+	if got := r.store.Snapshot().Job("web"); got.FinishedSince != 2 || len(got.Finished) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestSubmitVersions(t *testing.T) {
 	r := newRegion(t)
 	version := func(v uint64) *uint64 { return &v }
