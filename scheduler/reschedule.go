@@ -1,8 +1,6 @@
 package scheduler
 
 import (
-	"strings"
-
 	"github.com/proffer/proffer/structs"
 )
 
@@ -69,19 +67,4 @@ func Reschedule(p *structs.Reschedule, jobType string, earlier []structs.Time, f
 	}
 	r.At = failed.Add(min(delay, longest))
 	return r
-}
-
-// LostWait returns how long an allocation whose node is lost is left alone before it is replaced: the duration of
-// on_lost = "wait(5m)", zero otherwise. With "fence" it is zero too: it is called lost only when its lease has certainly
-// ended.
-func LostWait(onLost string) structs.Duration {
-	text, ok := strings.CutPrefix(onLost, "wait(")
-	if !ok {
-		return 0
-	}
-	d, err := structs.ParseDuration(strings.TrimSuffix(text, ")"))
-	if err != nil {
-		return 0 // validation refused it long ago
-	}
-	return d
 }

@@ -36,11 +36,3 @@ func TestReschedule(t *testing.T) {
 		}
 	}
 }
-
-func TestLostWait(t *testing.T) {
-	for text, want := range map[string]structs.Duration{"": 0, "replace": 0, "fence": 0, "wait(5m)": 300e9, "wait(x)": 0} {
-		if got := LostWait(text); got != want {
-			t.Errorf("%q waits %s", text, got)
-		}
-	}
-}

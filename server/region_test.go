@@ -73,7 +73,7 @@ func newRegion(t *testing.T, servers, nodes int, change ...func(*region)) *regio
 func (r *region) addNode(only string) *node {
 	i := len(r.nodes)
 	n := &node{region: r, ip: fmt.Sprintf("10.0.1.%d", i+1), name: fmt.Sprintf("node%d", i+1), only: only,
-		id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}}
+		id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}, renewed: make(chan struct{}, 1)}
 	r.nodes = append(r.nodes, n)
 	n.start()
 	return n
@@ -283,6 +283,7 @@ type node struct {
 	lost       int                         // sessions
 	index      uint64
 	until      session.Instant
+	renewed    chan struct{} // until moved
 }
 
 type jobVersion struct {
@@ -500,6 +501,10 @@ func (n *node) Lease(until session.Instant) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.until = until
+	select {
+	case n.renewed <- struct{}{}:
+	default:
+	}
 	for _, w := range n.allocs {
 		n.begin(w)
 	}
@@ -532,20 +537,27 @@ func (n *node) session() (server string, lost int, leased bool) {
 // fence stops fenced work when the lease ends.
 func (n *node) fence(ctx context.Context) {
 	for {
-		select {
-		case <-time.After(10 * time.Millisecond):
-		case <-ctx.Done():
-			return
-		}
 		n.mu.Lock()
-		if time.Duration(n.until) <= time.Since(clock.start) {
+		left := time.Duration(n.until) - time.Since(clock.start)
+		if left <= 0 {
+			left = time.Hour // until there is a lease again
 			for _, w := range n.allocs {
-				if w.alloc.OnLost == "fence" && !w.status.Ended() {
+				if w.alloc.OnLost == "fence" && w.status == structs.AllocRunning {
 					n.kill(w)
 				}
 			}
 		}
 		n.mu.Unlock()
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-n.renewed:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return
+		}
 	}
 }
 

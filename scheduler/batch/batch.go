@@ -2,7 +2,6 @@
 package batch
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -155,13 +154,8 @@ func (n *next) ended(g *structs.Group, v *scheduler.View, a *structs.Allocation,
 		return structs.JobDone
 	case a.Desired == structs.DesiredStop:
 		p.Failures = a.Failures
-	case a.Status == structs.AllocLost:
+	case a.Status == structs.AllocLost: // whoever called it lost has waited for its node
 		p.Failures = a.Failures
-		if at := a.Modified.Add(scheduler.LostWait(cmp.Or(a.OnLost, g.OnLost))); at > n.now {
-			n.wake(at)
-			n.because("%s[%d] is lost and waited for until %s", g.Name, a.Index, at)
-			return ""
-		}
 	default:
 		retry := scheduler.Reschedule(g.Reschedule, structs.BatchJob, a.Failures, a.Modified)
 		if retry.Used {

@@ -210,13 +210,8 @@ func (n *next) missing(g *structs.Group, v *scheduler.View, index int, last *str
 		n.place(p)
 		return
 	}
-	if last.Status == structs.AllocLost {
+	if last.Status == structs.AllocLost { // whoever called it lost has waited for its node
 		p.Failures = last.Failures
-		if at := last.Modified.Add(scheduler.LostWait(cmp.Or(last.OnLost, g.OnLost))); at > n.now {
-			n.wake(at)
-			n.because("%s[%d] is lost and waited for until %s", g.Name, index, at)
-			return
-		}
 		n.place(p)
 		return
 	}
