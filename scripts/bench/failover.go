@@ -14,8 +14,8 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// cluster is three servers and a client, processes with loopback addresses of their own and the shipped time-outs.
-type cluster struct {
+// region is three servers and a client, processes with loopback addresses of their own and the shipped time-outs.
+type region struct {
 	bench   *bench
 	names   []string
 	args    map[string][]string
@@ -23,8 +23,8 @@ type cluster struct {
 	client  *agent
 }
 
-func (b *bench) startCluster(ctx context.Context) (c *cluster, err error) {
-	c = &cluster{bench: b, args: map[string][]string{}, servers: map[string]*agent{}}
+func (b *bench) startRegion(ctx context.Context) (c *region, err error) {
+	c = &region{bench: b, args: map[string][]string{}, servers: map[string]*agent{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.stop())
@@ -63,7 +63,7 @@ func (b *bench) startCluster(ctx context.Context) (c *cluster, err error) {
 	return c, c.servers["s1"].nodeReady(ctx)
 }
 
-func (c *cluster) stop() (err error) {
+func (c *region) stop() (err error) {
 	if c.client != nil {
 		err = c.client.stop()
 	}
@@ -78,7 +78,7 @@ func (c *cluster) stop() (err error) {
 // measureFailover kills the leader with -9, again and again, and each time has another server take a job at once. It
 // counts from the kill to the event that the job was placed.
 func measureFailover(ctx context.Context, b *bench) (err error) {
-	c, err := b.startCluster(ctx)
+	c, err := b.startRegion(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func measureFailover(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
-func (c *cluster) kill(ctx context.Context, round int) (took time.Duration, err error) {
+func (c *region) kill(ctx context.Context, round int) (took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	leader, err := c.servers["s1"].Leader(ctx)

@@ -48,6 +48,7 @@ type bench struct {
 	program  string
 	progress io.Writer
 	samples  int
+	rounds   int
 	kills    int
 	finished int
 	members  int
@@ -64,6 +65,7 @@ func main() {
 	list := flag.Bool("list", false, "list what can be measured")
 	flag.StringVar(&b.program, "program", "", "measure this `FILE` and do not build the program")
 	flag.IntVar(&b.samples, "samples", 200, "`number` of samples of a latency")
+	flag.IntVar(&b.rounds, "rounds", 3, "`number` of rounds of batch and of jobs; the middle one counts")
 	flag.IntVar(&b.kills, "kills", 100, "`number` of leaders that are killed")
 	flag.IntVar(&b.finished, "finished", 1_000_000, "`number` of finished tasks")
 	flag.IntVar(&b.members, "members", 10_000, "`number` of gossiping agents")

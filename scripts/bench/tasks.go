@@ -180,16 +180,16 @@ func measureRun(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// measureBatch runs short processes in one job, three times, and takes the middle one.
+// measureBatch runs short processes in one job, some times, and takes the middle one.
 func measureBatch(ctx context.Context, b *bench) error {
-	const count, rounds = 1000, 3
+	const count = 1000
 	a, err := b.devAgent(ctx)
 	if err != nil {
 		return err
 	}
 	var times spread
 	before := a.cost()
-	for i := range rounds {
+	for i := range b.rounds {
 		j := job(fmt.Sprintf("batch-%d", i), structs.BatchJob, count, "exec", command("/bin/true"))
 		took, err := a.submitAndWait(ctx, j, "job", complete)
 		if err != nil {
@@ -198,28 +198,28 @@ func measureBatch(ctx context.Context, b *bench) error {
 		times = append(times, took)
 	}
 	b.add(figure{What: "1,000 × /bin/true, one batch job, one node", Unit: "tasks/s", Must: 300, Aim: 600, More: true,
-		Got: count / times.at(0.5).Seconds(), Note: a.cost().since(before, count*rounds, "task")})
+		Got: count / times.at(0.5).Seconds(), Note: a.cost().since(before, count*b.rounds, "task")})
 	return nil
 }
 
 // measureJobs has 8 clients submit jobs of one mock task that ends at once. One event stream tells when all were placed
 // and when all were done.
 func measureJobs(ctx context.Context, b *bench) error {
-	const count, clients, rounds = 1000, 8, 3
+	const count, clients = 1000, 8
 	a, err := b.devAgent(ctx)
 	if err != nil {
 		return err
 	}
 	var submitted, placed, done spread
 	before := a.cost()
-	for i := range rounds {
+	for i := range b.rounds {
 		s, p, d, err := submitMany(ctx, a, fmt.Sprintf("jobs-%d-", i), count, clients)
 		if err != nil {
 			return err
 		}
 		submitted, placed, done = append(submitted, s), append(placed, p), append(done, d)
 	}
-	note := a.cost().since(before, count*rounds, "job")
+	note := a.cost().since(before, count*b.rounds, "job")
 	rate := func(s spread) float64 { return count / s.at(0.5).Seconds() }
 	b.add(figure{What: "1,000 jobs by 8 clients, placed", Unit: "jobs/s", Must: 2000, Aim: 10000, More: true, Got: rate(placed),
 		Note: fmt.Sprintf("while the node runs them; submitted %.0f/s", rate(submitted))})
