@@ -8,41 +8,53 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// collectSlack is how many ended allocations there may be beyond the bound before the next collection, so that under a
-// steady stream of short work one entry removes many.
-const collectSlack = 512
+const (
+	// collectSlack is how many ended allocations there may be beyond the bound before the next collection, so that under a
+	// steady stream of short work one entry removes many.
+	collectSlack = 512
+	// collectEvery is how often work is removed by age.
+	collectEvery = time.Minute
+	// collectRest is how long a collection that removed little is not repeated: what is left is still needed.
+	collectRest = 10 * time.Second
+	// collectLook bounds how often a busy region is looked at.
+	collectLook = 100 * time.Millisecond
+)
 
 // collect keeps finished work within its bounds, for one term: by count as soon as there is too much of it, by age now
 // and then.
 func (s *Server) collect(term context.Context) {
-	const every = time.Minute
-	next := time.Now()
+	byAge, byCount := time.Now(), time.Now() // not before
 	for term.Err() == nil {
 		snap, keep := s.store.Snapshot(), s.retention.Load()
 		_, ended := snap.AllocCount()
-		if over := max(ended, snap.EndedJobCount()) - keep.max; over < collectSlack && time.Now().Before(next) {
-			wait, cancel := context.WithTimeout(term, min(time.Until(next), every))
-			s.store.Wait(wait, snap.Index(), state.OfTable(state.Allocs), state.OfTable(state.Jobs))
-			cancel()
-			// A pause bounds how often a busy region is looked at.
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-term.Done():
+		now := time.Now()
+		over := max(ended, snap.EndedJobCount()) - keep.max
+		if now.Before(byAge) && (over < collectSlack || now.Before(byCount)) {
+			wait := byAge.Sub(now)
+			if over >= collectSlack {
+				wait = min(wait, byCount.Sub(now))
 			}
+			ctx, cancel := context.WithTimeout(term, wait)
+			s.store.Wait(ctx, snap.Index(), state.OfTable(state.Allocs), state.OfTable(state.Jobs))
+			cancel()
+			pause(term, collectLook)
 			continue
 		}
 		answer, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.Collect{
-			Before: structs.At(time.Now().Add(-keep.age)), MaxFinished: keep.max,
+			Before: structs.At(now.Add(-keep.age)), MaxFinished: keep.max,
 		})
 		if err != nil {
 			if term.Err() == nil {
 				s.log.Warn("cannot remove finished work from the state", "err", err)
 			}
-			next = time.Now().Add(every)
+			byAge, byCount = now.Add(collectRest), now.Add(collectRest)
 			continue
 		}
-		if !answer.(*state.Collected).More {
-			next = time.Now().Add(every)
+		if done := answer.(*state.Collected); !done.More {
+			byAge = now.Add(collectEvery)
+			if done.Allocs+done.Jobs < collectSlack {
+				byCount = now.Add(collectRest)
+			}
 		}
 	}
 }

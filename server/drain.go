@@ -8,6 +8,9 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
+// drainStops bounds the stops in one command; the next look finds the others.
+const drainStops = 1024
+
 // watchDrains ends drains, for one term: at its deadline what is left on the node is stopped, and a node that is empty
 // stops draining and stays ineligible. Moving work away before that is the jobs' own decision.
 func (s *Server) watchDrains(term context.Context) {
@@ -25,7 +28,7 @@ func (s *Server) watchDrains(term context.Context) {
 			var stops []*state.Stop
 			for a := range snap.HeldOnNode(n.ID) {
 				left++
-				if late && a.Desired == structs.DesiredRun {
+				if late && a.Desired == structs.DesiredRun && len(stops) < drainStops {
 					stops = append(stops, &state.Stop{ID: a.ID, Why: "the drain of its node reached its deadline"})
 				}
 			}

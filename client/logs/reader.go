@@ -168,13 +168,15 @@ func (r *Reader) readFull(p []byte, off int64) error {
 
 // Follow copies from off to w until ctx ends, or until ended is closed and everything that was there then has been
 // copied; a nil ended never closes. It returns the offset that it reached. Where rotation was faster, a marker line says
-// how much is missing. A slow w slows nobody else.
+// how much is missing; a w with a method At(offset int64) is told the offset before each write instead. A slow w slows
+// nobody else.
 func (r *Reader) Follow(ctx context.Context, w io.Writer, off int64, ended <-chan struct{}) (int64, error) {
 	woken, stop, err := watch(r.dir)
 	if err != nil {
 		return off, err
 	}
 	defer stop()
+	exact, _ := w.(interface{ At(offset int64) })
 	buf := make([]byte, 32<<10)
 	for over := false; ; {
 		for {
@@ -184,11 +186,17 @@ func (r *Reader) Follow(ctx context.Context, w io.Writer, off int64, ended <-cha
 			n, err := r.ReadAt(buf, off)
 			var gone *Gone
 			if errors.As(err, &gone) {
-				_, err = fmt.Fprintf(w, "\n[%d bytes of output were rotated away]\n", gone.First-off)
+				err = nil
+				if exact == nil {
+					_, err = fmt.Fprintf(w, "\n[%d bytes of output were rotated away]\n", gone.First-off)
+				}
 				off = gone.First
 			} else if err == io.EOF {
 				break
 			} else if err == nil {
+				if exact != nil {
+					exact.At(off)
+				}
 				_, err = w.Write(buf[:n])
 				off += int64(n)
 			}

@@ -35,10 +35,10 @@ type taskRequest struct {
 
 type statsReply struct{ Tasks map[string]*drivers.Stats }
 
-// chunk is a piece of output; the last message of a stream has End set.
+// chunk is a piece of output; the last message of a stream has Done set.
 type chunk struct {
 	Data []byte
-	End  int64 // with Done: the offset that was reached
+	At   int64 // of logs: the offset of Data; with Done: the offset that was reached
 	Done bool
 }
 

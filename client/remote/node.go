@@ -31,9 +31,9 @@ type LogsRequest struct {
 // LogFrame is a piece of output.
 type LogFrame struct {
 	Stream  string
-	Offset  int64
+	Offset  int64 // of Data's first byte
 	Data    []byte
-	Skipped int64
+	Skipped int64 // bytes before Data that rotation removed
 }
 
 // Logs calls emit with the output of the wanted streams, one call at a time, in order within each stream.
@@ -47,14 +47,20 @@ func (n *Node) Logs(ctx context.Context, req *LogsRequest, emit func(*LogFrame) 
 			continue
 		}
 		streams.Go(func() {
-			offset := req.Offset
+			next := req.Offset // what should come next
+			if req.Tail > 0 {
+				next = -1 // not known
+			}
 			err := n.chunks(ctx, logsMethod, &client.LogRequest{Alloc: req.Alloc, Task: req.Task, Stream: name,
-				Offset: req.Offset, Tail: req.Tail, Follow: req.Follow}, func(data []byte) error {
+				Offset: req.Offset, Tail: req.Tail, Follow: req.Follow}, func(c *chunk) error {
+				f := &LogFrame{Stream: name, Offset: c.At, Data: c.Data}
+				if next >= 0 {
+					f.Skipped = max(c.At-next, 0)
+				}
+				next = c.At + int64(len(c.Data))
 				emitting.Lock()
 				defer emitting.Unlock()
-				err := emit(&LogFrame{Stream: name, Offset: offset, Data: data})
-				offset += int64(len(data))
-				return err
+				return emit(f)
 			})
 			if err != nil {
 				cancel(err)
@@ -70,14 +76,14 @@ func (n *Node) Read(ctx context.Context, alloc structs.AllocID, path string, off
 	if limit == 0 {
 		return nil
 	}
-	return n.chunks(ctx, readMethod, &fileRequest{alloc, path, offset, max(limit, 0)}, func(data []byte) error {
-		_, err := w.Write(data)
+	return n.chunks(ctx, readMethod, &fileRequest{alloc, path, offset, max(limit, 0)}, func(c *chunk) error {
+		_, err := w.Write(c.Data)
 		return err
 	})
 }
 
-// chunks calls take with the data of a stream until its end.
-func (n *Node) chunks(ctx context.Context, method string, req any, take func([]byte) error) error {
+// chunks calls take with the pieces of a stream until its end.
+func (n *Node) chunks(ctx context.Context, method string, req any, take func(*chunk) error) error {
 	st, err := n.Pool.Stream(ctx, n.Address, method, req)
 	if err != nil {
 		return err
@@ -94,7 +100,7 @@ func (n *Node) chunks(ctx context.Context, method string, req any, take func([]b
 		if c.Done {
 			return nil
 		}
-		if err := take(c.Data); err != nil {
+		if err := take(&c); err != nil {
 			return err
 		}
 	}

@@ -19,11 +19,17 @@ func Serve(s *rpc.Server, n *client.Client) {
 		if err := st.Request(&req); err != nil {
 			return err
 		}
-		end, err := n.Logs(ctx, req, &sender{stream: st, wrap: func(b []byte) any { return &chunk{Data: b} }})
+		out := &output{}
+		out.sender = sender{stream: st, wrap: func(b []byte) any {
+			c := &chunk{Data: b, At: out.at}
+			out.at += int64(len(b))
+			return c
+		}}
+		end, err := n.Logs(ctx, req, out)
 		if err != nil {
 			return err
 		}
-		return st.Send(&chunk{End: end, Done: true})
+		return st.Send(&chunk{At: end, Done: true})
 	})
 	s.HandleStream(readMethod, func(ctx context.Context, st *rpc.Stream) error {
 		var req fileRequest
@@ -80,6 +86,15 @@ func (s *sender) send(part []byte) error {
 	}
 	return s.stream.Send(s.wrap(part))
 }
+
+// output is a sender that knows the offset of what it sends.
+type output struct {
+	sender
+	at int64
+}
+
+// At sets the offset of what is written next.
+func (o *output) At(offset int64) { o.at = offset }
 
 // serveExec runs a command for the length of the stream: when the caller goes, the command's context ends.
 func serveExec(ctx context.Context, st *rpc.Stream, n *client.Client) error {

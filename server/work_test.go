@@ -1,0 +1,140 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// A change replaces at most max_parallel allocations at a time, and a restart all of them.
+func TestRollingUpdateAndRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 2)
+		rolling := func(text string) *structs.Job {
+			return job("web", "service", 6, func(j *structs.Job) {
+				j.Update = &structs.Update{MaxParallel: 2, MinHealthyTime: structs.Duration(5 * time.Second)}
+				j.Groups[0].Tasks[0].Config = map[string]any{"text": text}
+			})
+		}
+		r.propose(&state.SubmitJob{Job: rolling("one")})
+		r.eventually("six running", func() bool { return r.running("web") == 6 })
+		time.Sleep(10 * time.Second) // they are healthy
+
+		ended := make(chan struct{})
+		least := 6
+		var watching sync.WaitGroup
+		watching.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				case <-time.After(time.Millisecond):
+					least = min(least, r.witness.count())
+				}
+			}
+		})
+		change := func(what string, cmd state.Command, outdated func(*structs.Allocation) bool) {
+			began := time.Now()
+			r.propose(cmd)
+			r.eventually(what, func() bool {
+				old := 0
+				for a := range r.leader().server.Store().Snapshot().AllocsOfJob("web") {
+					if a.Desired == structs.DesiredRun && outdated(a) {
+						old++
+					}
+				}
+				return old == 0 && r.running("web") == 6
+			})
+			if took := time.Since(began); took < 10*time.Second {
+				t.Errorf("%s took %v: three steps of two need two pauses", what, took)
+			}
+		}
+		change("updated", &state.SubmitJob{Job: rolling("two")}, func(a *structs.Allocation) bool { return a.Version != 2 })
+		time.Sleep(10 * time.Second)
+		before := r.leader().server.Store().Snapshot().Index()
+		change("restarted", &state.RestartJob{Name: "web"}, func(a *structs.Allocation) bool { return a.CreateIndex <= before })
+		close(ended)
+		watching.Wait()
+		if least != 4 {
+			t.Errorf("%d ran at the worst time, not 4", least)
+		}
+		if n := len(r.witness.starts()); n != 18 {
+			t.Errorf("%d starts, not 18", n)
+		}
+	})
+}
+
+// A role's limit holds, explain names it, and what ends makes room.
+func TestLimitOfARole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 2)
+		limit := structs.Milli(300)
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng", Weight: 1000, Quota: &structs.Quota{Limit: &structs.QuotaAmount{CPU: &limit}}}})
+		in := func(j *structs.Job) { j.Role = "eng" }
+		r.propose(&state.SubmitJob{Job: job("first", "service", 2, in)})
+		r.eventually("two running", func() bool { return r.running("first") == 2 })
+		r.propose(&state.SubmitJob{Job: job("second", "service", 2, in)})
+		r.eventually("one running", func() bool { return r.running("second") == 1 })
+		time.Sleep(time.Minute)
+		if n := r.witness.count(); n != 3 {
+			t.Fatalf("%d run, not 3", n)
+		}
+		for _, h := range r.servers { // the leader's loop knows
+			groups, err := h.server.Explain(context.Background(), "second", "")
+			check(t, err)
+			if g := groups[0]; g.Waiting != 1 || g.Wait != "the limit is reached: cpu of role eng: 0.3 used of 0.3, 0.1 asked" {
+				t.Errorf("%s: %d wait: %q", h.ip, g.Waiting, g.Wait)
+			}
+		}
+		r.propose(&state.StopJob{Name: "first"})
+		r.eventually("all running", func() bool { return r.running("second") == 2 })
+	})
+}
+
+// Many jobs that are submitted at once, through every server, all end up right, and each runs once.
+func TestManyJobsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const jobs, submitters = 2000, 50
+		r := newRegion(t, 3, 3)
+		r.leader()
+		var submitting sync.WaitGroup
+		for k := range submitters {
+			submitting.Go(func() {
+				for i := k; i < jobs; i += submitters {
+					kind := []string{"service", "batch"}[i%2]
+					_, _, err := r.servers[i%3].server.Propose(context.Background(), "", "test",
+						&state.SubmitJob{Job: job(fmt.Sprintf("job%d", i), kind, 1, small)})
+					if err != nil {
+						t.Errorf("job%d: %v", i, err)
+					}
+				}
+			})
+		}
+		submitting.Wait()
+		r.eventually("all right", func() bool {
+			good := 0
+			for j := range r.leader().server.Store().Snapshot().Jobs() {
+				if j.Type == "service" && j.Status == structs.JobRunning || j.Type == "batch" && j.Status == structs.JobDone {
+					good++
+				}
+			}
+			return good == jobs
+		})
+		time.Sleep(time.Minute)
+		if starts, now := len(r.witness.starts()), r.witness.count(); starts != jobs || now != jobs/2 {
+			t.Errorf("%d starts and %d run", starts, now)
+		}
+		// Then the region is at rest: nothing is committed any more.
+		index := r.leader().server.Raft().Stats().CommitIndex
+		time.Sleep(30 * time.Second)
+		if now := r.leader().server.Raft().Stats().CommitIndex; now != index {
+			t.Errorf("%d entries while nothing happens", now-index)
+		}
+	})
+}
