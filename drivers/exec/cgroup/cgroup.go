@@ -115,9 +115,17 @@ func (l *Layout) prepare2() error {
 			if !slices.Contains(strings.Fields(string(have)), c) {
 				return fmt.Errorf("%s lacks the controller %s", dir, c)
 			}
-			if err := write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c); err != nil {
-				return err
+		}
+		// All at once: cpu alone would succeed beside processes, and make a threaded group that can have no memory limits.
+		pass := func() error { return write(filepath.Join(dir, "cgroup.subtree_control"), "+cpu +memory +pids") }
+		err = pass()
+		if i == 0 && errors.Is(err, unix.EBUSY) {
+			if err = evacuate(dir); err == nil {
+				err = pass()
 			}
+		}
+		if err != nil {
+			return err
 		}
 		if i == len(steps) {
 			return nil
@@ -127,6 +135,33 @@ func (l *Layout) prepare2() error {
 			return err
 		}
 	}
+}
+
+// hostGroup is below the top one, for what evacuate finds there. It stays.
+const hostGroup = "init"
+
+// evacuate moves the processes of a group to a group below it. In a container, what looks like the top of the
+// hierarchy is a group like any other: the kernel refuses to limit groups below it while it has processes of its own.
+func evacuate(dir string) error {
+	to := filepath.Join(dir, hostGroup)
+	if err := os.Mkdir(to, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	for range 100 { // what is forked meanwhile is moved by the next round
+		raw, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		if err != nil || len(raw) == 0 {
+			return err
+		}
+		for pid := range strings.FieldsSeq(string(raw)) {
+			if pid == "0" {
+				return fmt.Errorf("%s has processes of another container", dir)
+			}
+			if err := write(filepath.Join(to, "cgroup.procs"), pid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("%s does not become empty", dir)
 }
 
 // MoveSelf moves this process to a group of its own in every hierarchy that a service manager kills by. Errors are
@@ -152,7 +187,9 @@ func (l *Layout) MoveSelf(name string) error {
 func (l *Layout) RemoveBase(self string) {
 	for _, root := range append(slices.Clone(l.homes), l.names...) {
 		if dir := filepath.Join(root, l.base, self); l.Version == 2 || slices.Contains(l.homes, root) {
-			write(filepath.Join(root, "cgroup.procs"), "0")
+			if write(filepath.Join(root, "cgroup.procs"), "0") != nil {
+				write(filepath.Join(root, hostGroup, "cgroup.procs"), "0")
+			}
 			unix.Rmdir(dir)
 		}
 		for dir := filepath.Join(root, l.base); dir != root; dir = filepath.Dir(dir) {
