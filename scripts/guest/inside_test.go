@@ -26,17 +26,45 @@ const groups = "/sys/fs/cgroup"
 
 // inside is what runs in the guest: an agent as its users start it, and what the kernel thinks of its tasks.
 func inside(t *testing.T) {
-	before, _ := filepath.Glob(groups + "/*/")
-	a := newAgent(t)
-	t.Run("echo", a.echo)
-	t.Run("limits", a.limits)
-	t.Run("out of memory", a.outOfMemory)
-	t.Run("death of the supervisor", a.deathOfSupervisor)
-	a.stop(t)
-	// The supervisor ends when the agent has let it go, and removes the last of them.
-	await(t, "nothing is left", func() error {
-		if after, _ := filepath.Glob(groups + "/*/"); len(after) > len(before) {
-			return fmt.Errorf("control groups %v, before %v", after, before)
+	t.Run("agent", func(t *testing.T) {
+		a := newAgent(t, groups, exec.Command("proffer", "agent", "-dev"))
+		t.Run("echo", a.echo)
+		t.Run("limits", a.limits)
+		t.Run("out of memory", a.outOfMemory)
+		t.Run("death of the supervisor", a.deathOfSupervisor)
+		a.stop(t)
+		vanishes(t, groups+"/proffer")
+	})
+	t.Run("agent in a container", func(t *testing.T) {
+		// What is special about a container: the group that the agent is in looks like the top of the hierarchy.
+		box := groups + "/box"
+		if err := os.Mkdir(box, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(box)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		cmd := exec.Command("sh", "-c", "umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec proffer agent -dev")
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			UseCgroupFD: true, CgroupFD: int(f.Fd()), Unshareflags: syscall.CLONE_NEWCGROUP | syscall.CLONE_NEWNS,
+		}
+		a := newAgent(t, box, cmd)
+		t.Run("limits", a.limits)
+		t.Run("out of memory", a.outOfMemory)
+		a.stop(t)
+		vanishes(t, box+"/proffer")
+	})
+}
+
+// vanishes waits until a control group is gone: the supervisor ends, and removes it, once the agent has let it go.
+func vanishes(t *testing.T, group string) {
+	t.Helper()
+	await(t, "the control group is removed", func() error {
+		if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+			procs, _ := os.ReadFile(group + "/cgroup.procs")
+			return fmt.Errorf("%s stays, with processes %q", group, procs)
 		}
 		return nil
 	})
@@ -45,7 +73,9 @@ func inside(t *testing.T) {
 // await looks again and again until check has no error.
 func await(t *testing.T, what string, check func() error) {
 	t.Helper()
-	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for until := time.Now().Add(patience); ; <-ticker.C {
 		err := check()
 		if err == nil {
 			return
@@ -58,24 +88,37 @@ func await(t *testing.T, what string, check func() error) {
 
 // agent is `proffer agent -dev`.
 type agent struct {
-	cmd *exec.Cmd
-	log bytes.Buffer
+	cmd   *exec.Cmd
+	log   bytes.Buffer
+	ended chan error // has the result
+	top   string     // the group below which its groups are
 }
 
-func newAgent(t *testing.T) *agent {
-	a := &agent{cmd: exec.Command("proffer", "agent", "-dev")}
-	a.cmd.Stdout, a.cmd.Stderr = &a.log, &a.log
-	if err := a.cmd.Start(); err != nil {
+// newAgent starts an agent and waits until its node is ready.
+func newAgent(t *testing.T, top string, cmd *exec.Cmd) *agent {
+	a := &agent{cmd: cmd, top: top, ended: make(chan error, 1)}
+	cmd.Stdout, cmd.Stderr = &a.log, &a.log
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		a.ended <- cmd.Wait()
+		close(a.ended)
+	}()
 	t.Cleanup(func() {
-		a.cmd.Process.Kill()
-		a.cmd.Wait()
+		cmd.Process.Kill()
+		<-a.ended
 		if t.Failed() {
-			t.Logf("the agent said:\n%s", a.log.Bytes())
+			supervisors, _ := exec.Command("sh", "-c", "cat /tmp/proffer-dev-*/*/supervisor.log /tmp/proffer-dev-*/*/*/supervisor.log").Output()
+			t.Logf("the agent said:\n%s\nits supervisor said:\n%s", a.log.Bytes(), supervisors)
 		}
 	})
 	await(t, "the node is ready", func() error {
+		select {
+		case err := <-a.ended:
+			t.Fatalf("the agent ended: %v", err)
+		default:
+		}
 		out, err := exec.Command("proffer", "node", "status").CombinedOutput()
 		if err == nil && !bytes.Contains(out, []byte("ready")) {
 			err = fmt.Errorf("node status: %s", out)
@@ -90,7 +133,7 @@ func (a *agent) stop(t *testing.T) {
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.cmd.Wait(); err != nil {
+	if err := <-a.ended; err != nil {
 		t.Errorf("the agent ended with %v", err)
 	}
 }
@@ -138,7 +181,7 @@ type live struct {
 }
 
 // begin is `proffer run` of a task that stays and says its control group first.
-func begin(t *testing.T, script string, args ...string) *live {
+func (a *agent) begin(t *testing.T, script string, args ...string) *live {
 	t.Helper()
 	args = append(append([]string{"run", "-place-timeout", "2m"}, args...), "--", "sh", "-c", "cat /proc/self/cgroup; "+script)
 	l := &live{cmd: exec.Command("proffer", args...)}
@@ -156,7 +199,7 @@ func begin(t *testing.T, script string, args ...string) *live {
 	if !ok || !strings.HasPrefix(path, "proffer/") {
 		t.Fatalf("the task is in control group %q; stderr %q", path, l.errs.String())
 	}
-	l.group = filepath.Join(groups, path)
+	l.group = filepath.Join(a.top, path)
 	return l
 }
 
@@ -174,18 +217,12 @@ func (l *live) end(t *testing.T) int {
 	t.Helper()
 	io.Copy(io.Discard, l.out)
 	l.cmd.Wait()
-	await(t, "the task's group is removed", func() error {
-		if _, err := os.Stat(l.group); !errors.Is(err, os.ErrNotExist) {
-			procs, _ := os.ReadFile(l.group + "/cgroup.procs")
-			return fmt.Errorf("%s stays, with processes %q", l.group, procs)
-		}
-		return nil
-	})
+	vanishes(t, l.group)
 	return l.cmd.ProcessState.ExitCode()
 }
 
 func (a *agent) limits(t *testing.T) {
-	l := begin(t, "(setsid sleep 100000 &); echo ready; exec sleep 100000", "-cpu", "0.5", "-memory", "48MiB")
+	l := a.begin(t, "(setsid sleep 100000 &); echo ready; exec sleep 100000", "-cpu", "0.5", "-memory", "48MiB")
 	l.line(t)
 	for file, want := range map[string]string{
 		"memory.max": strconv.Itoa(48 << 20), "memory.swap.max": "0", "cpu.weight": "50", "cgroup.events": "populated 1\nfrozen 0",
@@ -219,7 +256,7 @@ func (a *agent) outOfMemory(t *testing.T) {
 // deathOfSupervisor kills the process whose children the tasks are. The task goes on, and the next supervisor takes it
 // over with what it wrote meanwhile.
 func (a *agent) deathOfSupervisor(t *testing.T) {
-	l := begin(t, `trap 'echo told' USR1; trap 'exit 9' USR2; echo ready; while :; do sleep 0.1; done`)
+	l := a.begin(t, `trap 'echo told' USR1; trap 'exit 9' USR2; echo ready; while :; do sleep 0.1; done`)
 	l.line(t)
 	first := a.supervisor(t, l)
 	shell := 0
