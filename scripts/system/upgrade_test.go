@@ -60,8 +60,16 @@ func TestRollingUpgrade(t *testing.T) {
 		s.binary = next
 		s.start()
 		r.nodes(structs.NodeReady, 3)
-		r.submit(w.job("batch", fmt.Sprintf("during%d", i), 3, "exit 0", ""))
-		w.done(fmt.Sprintf("during%d", i), 3)
+		job := fmt.Sprintf("during%d", i)
+		r.submit(w.job("batch", job, 3, once, ""))
+		await(t, job+" is done", func() error {
+			status, _, err := s.api().JobStatus(t.Context(), job, nil)
+			if err == nil && status.Status != structs.JobDone {
+				err = fmt.Errorf("it is %s", status.Status)
+			}
+			return err
+		})
+		w.done(job, 3)
 	}
 	r.level("2", servers...)
 	for _, c := range clients {
