@@ -4,223 +4,40 @@ package main
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"runtime"
-	"sync"
-	"time"
-
-	"github.com/proffer/proffer/client/cluster"
-	"github.com/proffer/proffer/client/gossip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
 )
 
-// town is a region of agents that gossip, in this process, over a network in memory: three servers, the others clients.
-type town struct {
-	mesh  *cluster.Mesh
-	ports []*cluster.Port
-	pools []*gossip.Pool
-}
+// What TestTown finds in its environment: how many agents, and the file for the figures.
+const (
+	townMembers = "PROFFER_BENCH_MEMBERS"
+	townFigures = "PROFFER_BENCH_FIGURES"
+)
 
-const townServers = 3
-
-// measureGossip starts agents, waits until each knows whom it has to know, and adds one. A client of a large region has to
-// know its own segment and the servers, a server everybody.
+// measureGossip runs TestTown, because bubbles are for tests only.
 func measureGossip(ctx context.Context, b *bench) error {
-	v := &town{mesh: cluster.NewMesh()}
-	defer v.close()
-	before := heap()
-	begun := time.Now()
-	const wave = 250 // so that each one finds a region that has settled
-	for len(v.pools) < b.members {
-		if err := v.grow(ctx, min(wave, b.members-len(v.pools))); err != nil {
-			return err
-		}
-		if n := len(v.pools); n%1000 == 0 {
-			fmt.Fprintf(b.progress, "gossip: %d agents after %s\n", n, time.Since(begun).Round(time.Second))
-		}
+	path := filepath.Join(b.dir, "town.json")
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=0", "-v", "-run", "^TestTown$", "./scripts/bench")
+	cmd.Env = append(os.Environ(), townMembers+"="+strconv.Itoa(b.members), townFigures+"="+path)
+	cmd.Stdout, cmd.Stderr = b.progress, b.progress
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the test as well
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the town: %w", err)
 	}
-	if err := v.settle(ctx); err != nil {
-		return err
-	}
-	whole := time.Since(begun)
-	each := (heap() - before) / float64(len(v.pools))
-	newcomer, err := v.start(len(v.pools))
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	joined := time.Now()
-	if _, err := newcomer.Join(ctx, []string{v.address(0)}); err != nil {
+	var figures []*figure
+	if err := json.Unmarshal(raw, &figures); err != nil {
 		return err
 	}
-	known, err := v.knownToAll(ctx, newcomer)
-	if err != nil {
-		return err
-	}
-	what := fmt.Sprintf("%d gossiping agents in memory", b.members)
-	b.add(figure{What: what + ", memory of one", Unit: "MB", Must: 2, Aim: 0.2, Got: each / 1e6,
-		Note: fmt.Sprintf("heap and stacks, with the memory network; all knew each other after %s", whole.Round(time.Second))})
-	b.add(figure{What: what + ", a new one known to all", Unit: "s", Must: 10, Aim: 3, Got: time.Since(joined).Seconds(),
-		Note: fmt.Sprintf("real time, one process; all are its segment and the servers: %d agents", known)})
+	b.figures = append(b.figures, figures...)
 	return nil
-}
-
-func heap() float64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return float64(m.HeapAlloc + m.StackInuse)
-}
-
-func (v *town) ip(i int) string      { return fmt.Sprintf("10.%d.%d.%d", i/62500, i/250%250, i%250+1) }
-func (v *town) address(i int) string { return v.ip(i) + ":5052" }
-
-func (v *town) start(i int) (*gossip.Pool, error) {
-	m := gossip.Member{Name: fmt.Sprintf("agent-%d", i), ID: fmt.Sprintf("%032x", i+1), Role: gossip.RoleClient, Region: "bench",
-		Datacenter: "dc1", FeatureMin: 1, FeatureMax: 1}
-	if i < townServers {
-		m.Role = gossip.RoleServer
-	}
-	port, err := cluster.Listen(cluster.Config{Network: v.mesh.Host(v.ip(i)), Bind: v.address(i), Region: "bench"})
-	if err != nil {
-		return nil, err
-	}
-	v.ports = append(v.ports, port)
-	p, err := gossip.Start(gossip.Config{Local: m, Transport: port.GossipTransport()})
-	if err != nil {
-		return nil, err
-	}
-	v.pools = append(v.pools, p)
-	return p, nil
-}
-
-// grow starts n more and has them join the servers in turn, a few at a time.
-func (v *town) grow(ctx context.Context, n int) error {
-	first := len(v.pools)
-	for i := first; i < first+n; i++ {
-		if _, err := v.start(i); err != nil {
-			return err
-		}
-	}
-	errs := make([]error, n)
-	slots := make(chan struct{}, 8)
-	var joining sync.WaitGroup
-	for i := max(first, 1); i < first+n; i++ {
-		slots <- struct{}{}
-		joining.Go(func() {
-			defer func() { <-slots }()
-			_, errs[i-first] = v.pools[i].Join(ctx, []string{v.address(i % min(i, townServers))})
-		})
-	}
-	joining.Wait()
-	return errors.Join(errs...)
-}
-
-// look is how often it is looked who knows whom: it bounds how exact the times are.
-const look = 100 * time.Millisecond
-
-// settle waits until the servers know all, and each client as many as those that it knows.
-func (v *town) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
-	defer cancel()
-	for {
-		why := v.unsettled()
-		if why == "" {
-			return nil
-		}
-		if err := pause(ctx, 2*time.Second); err != nil {
-			return fmt.Errorf("the agents do not come to know each other: %s: %w", why, err)
-		}
-	}
-}
-
-// unsettled says who does not know enough; empty: nobody.
-func (v *town) unsettled() string {
-	known := make([]map[string]bool, len(v.pools))
-	counts := map[string]int{} // by the name of a client
-	for i, p := range v.pools {
-		known[i] = alive(p)
-		if i < townServers && len(known[i]) != len(v.pools) {
-			return fmt.Sprintf("server %d knows %d of %d", i, len(known[i]), len(v.pools))
-		}
-		if i >= townServers {
-			counts[p.Local().Name] = len(known[i])
-		}
-	}
-	for i := townServers; i < len(v.pools); i++ {
-		if len(known[i]) <= townServers {
-			return fmt.Sprintf("agent %d knows %d", i, len(known[i]))
-		}
-		for name := range known[i] {
-			if n, client := counts[name]; client && n != len(known[i]) {
-				return fmt.Sprintf("agent %d knows %d, and %s, which it knows, %d", i, len(known[i]), name, n)
-			}
-		}
-	}
-	return ""
-}
-
-func alive(p *gossip.Pool) map[string]bool {
-	names := map[string]bool{}
-	for _, m := range p.Members() {
-		if m.Status == gossip.Alive {
-			names[m.Name] = true
-		}
-	}
-	return names
-}
-
-// knownToAll waits until all that have to know a newcomer do: those that it knows itself, which must be as many as one of
-// its segment has.
-func (v *town) knownToAll(ctx context.Context, newcomer *gossip.Pool) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
-	defer cancel()
-	name := newcomer.Local().Name
-	byName := map[string]*gossip.Pool{}
-	for _, p := range v.pools {
-		byName[p.Local().Name] = p
-	}
-	for {
-		mine := alive(newcomer)
-		known := 0
-		for other := range mine {
-			if knows(byName[other], name) {
-				known++
-			}
-		}
-		complete := len(mine) > townServers
-		for other := range mine { // one of its segment has nobody that it lacks
-			if byName[other].Local().Role == gossip.RoleClient && byName[other] != newcomer {
-				complete = complete && len(alive(byName[other])) == len(mine)
-				break
-			}
-		}
-		if complete && known == len(mine) {
-			return known, nil
-		}
-		if err := pause(ctx, look); err != nil {
-			return 0, fmt.Errorf("%d of %d know the new one: %w", known, len(mine), err)
-		}
-	}
-}
-
-func knows(p *gossip.Pool, name string) bool {
-	for _, m := range p.Members() {
-		if m.Name == name {
-			return m.Status == gossip.Alive
-		}
-	}
-	return false
-}
-
-func (v *town) close() {
-	var closing sync.WaitGroup
-	slots := make(chan struct{}, 64)
-	for _, p := range v.pools {
-		slots <- struct{}{}
-		closing.Go(func() { p.Close(); <-slots })
-	}
-	closing.Wait()
-	for _, p := range v.ports {
-		p.Close()
-	}
 }
