@@ -529,10 +529,13 @@ func (h *host) clean(rec *record) error {
 		return nil
 	}
 	g := h.cgroup.Open(rec.Cgroup)
-	if pids, _ := g.Pids(); !rec.Launch.Full || len(pids) > 0 {
-		if err := g.Kill(); err != nil {
-			return err
-		}
+	// The kernel emptied the PID namespace of an isolated task before its stage could be waited for. Listing a group to see
+	// that it is empty costs more than to remove it.
+	if rec.Launch.Full && g.TryRemove() {
+		return nil
+	}
+	if err := g.Kill(); err != nil {
+		return err
 	}
 	return g.Remove()
 }

@@ -1,0 +1,19 @@
+//go:build linux
+
+package cgroup
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// TryRemove removes the group where nothing is in it, without waiting, and reports whether it is gone.
+func (g *Group) TryRemove() bool {
+	for _, root := range g.l.names {
+		if err := unix.Rmdir(root + "/" + g.l.base + "/" + g.Name); err != nil && !errors.Is(err, unix.ENOENT) {
+			return false
+		}
+	}
+	return true
+}
