@@ -32,7 +32,7 @@ import (
 
 // Agent is one running process. Start makes it, Stop ends it.
 type Agent struct {
-	config  *config.Config
+	config  *config.Config // that it started with
 	sources *config.Sources
 	reload  func() (*config.Config, *config.Sources, error)
 	version string
@@ -60,7 +60,8 @@ type Agent struct {
 	end         context.CancelFunc
 	work        sync.WaitGroup
 	undo        []func(context.Context) // what was started, newest last
-	mu          sync.Mutex              // guards config and needRestart
+	mu          sync.Mutex              // guards live and needRestart
+	live        *config.Config          // config with what reloads changed since
 	needRestart []string                // settings that a reload could not change
 	ended       chan error              // the HTTP API stopped by itself
 }
@@ -75,7 +76,9 @@ func (a *Agent) start(ctx context.Context) (err error) {
 	a.ended = make(chan error, 1)
 	defer func() {
 		if err != nil {
-			a.stop(context.Background())
+			within, cancel := context.WithTimeout(context.Background(), stopWithin)
+			defer cancel()
+			a.stop(within)
 		}
 	}()
 	for _, step := range []struct {
@@ -92,6 +95,9 @@ func (a *Agent) start(ctx context.Context) (err error) {
 		{"serve the HTTP API", a.serveHTTP},
 		{"join the cluster", a.join},
 	} {
+		if ctx.Err() != nil {
+			return errors.New("it was told to stop")
+		}
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("cannot %s: %w", step.what, err)
 		}
@@ -318,8 +324,12 @@ func gc(c *config.GC) client.GC {
 	return client.GC{MaxAge: c.MaxAge.Std(), MaxCount: c.MaxAllocs, MaxDiskUsed: c.DiskUse, Every: c.Interval.Std()}
 }
 
-// serveCluster takes calls: those of the servers now, those of the node once it is there.
+// serveCluster takes calls: those of the servers now, those of the node once it is there. Requests through the tunnel
+// wait for the HTTP API.
 func (a *Agent) serveCluster(context.Context) error {
+	if a.server != nil {
+		a.tunnel = newStreamListener(a.listener.Addr())
+	}
 	a.serveRPC()
 	l := a.port.Listener(cluster.RPC)
 	a.work.Go(func() {
@@ -369,10 +379,15 @@ func (a *Agent) serveHTTP(context.Context) error {
 
 // join contacts the configured and the remembered members. Those that do not answer are tried again for as long as the
 // agent is alone.
-func (a *Agent) join(ctx context.Context) error {
-	addrs := a.joinAddresses()
+func (a *Agent) join(context.Context) error {
+	a.joinTo(a.config.Join)
+	return nil
+}
+
+func (a *Agent) joinTo(configured []string) {
+	addrs := a.joinAddresses(configured)
 	if len(addrs) == 0 {
-		return nil
+		return
 	}
 	a.work.Go(func() {
 		for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
@@ -391,11 +406,10 @@ func (a *Agent) join(ctx context.Context) error {
 			}
 		}
 	})
-	return nil
 }
 
-func (a *Agent) joinAddresses() (out []string) {
-	for _, addr := range a.config.Join {
+func (a *Agent) joinAddresses(configured []string) (out []string) {
+	for _, addr := range configured {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			addr = net.JoinHostPort(addr, strconv.Itoa(a.config.ClusterPort))
 		}

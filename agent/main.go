@@ -48,12 +48,16 @@ func Main(version string, args []string, stderr io.Writer) int {
 	}
 	logs := newLogs(stderr, cfg.LogJSON)
 	logs.level.Set(level(cfg.LogLevel))
-	a := &Agent{config: cfg, sources: sources, reload: bound.Config, version: version, logs: logs, log: logs.Logger()}
+	a := &Agent{config: cfg, live: cfg, sources: sources, reload: bound.Config, version: version, logs: logs, log: logs.Logger()}
 
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	if err := a.start(context.Background()); err != nil {
+	// A signal ends a start that hangs, too; after one that went through it is still in the channel.
+	starting, started := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	err = a.start(starting)
+	started()
+	if err != nil {
 		fmt.Fprintf(stderr, "The agent cannot start: %v\n", err)
 		return 1
 	}
@@ -144,17 +148,16 @@ func (a *Agent) reloadConfig() (changed []string, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	changed, restart := config.Reloadable(a.config, cfg)
+	changed, restart := config.Reloadable(a.live, cfg)
 	if len(restart) > 0 {
 		a.log.Warn("changed settings need a restart of the agent", "settings", strings.Join(restart, " "))
 	}
 	a.needRestart = restart
-	old := *a.config
-	next := old
+	next := *a.live
 	for _, path := range changed {
 		a.apply(&next, cfg, path)
 	}
-	a.config, a.sources = &next, sources
+	a.live, a.sources = &next, sources
 	a.log.Info("configuration read again", "changed", strings.Join(changed, " "))
 	return changed, nil
 }
@@ -170,8 +173,11 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		a.service.SetToken(from.Token.Reveal())
 	case "join":
 		into.Join = from.Join
-		a.join(a.ctx)
+		a.joinTo(from.Join)
 	case "client":
+		if into.Client == nil || from.Client == nil {
+			return // the agent is no client, or is told to be none: that needs a restart
+		}
 		c := *into.Client
 		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
 		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
@@ -184,6 +190,9 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 			}
 		}
 	case "server":
+		if into.Server == nil || from.Server == nil {
+			return
+		}
 		s := *into.Server
 		s.MaxFinished, s.FinishedAge = from.Server.MaxFinished, from.Server.FinishedAge
 		into.Server = &s

@@ -25,7 +25,7 @@ var _ http.Agent = (*self)(nil)
 
 func (a *self) Self(context.Context) (*api.Self, error) {
 	a.mu.Lock()
-	cfg := a.config
+	cfg := a.live
 	a.mu.Unlock()
 	out := &api.Self{Name: cfg.NodeName, Version: a.version, Region: cfg.Region, Datacenter: cfg.Datacenter,
 		Server: a.server != nil, Client: a.client != nil, Dev: cfg.Dev, Config: map[string]any{}, Stats: map[string]string{}}

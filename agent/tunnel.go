@@ -71,7 +71,6 @@ func (n *noServer) Error() string { return n.why.Error() }
 
 // serveTunnel answers what other agents pass on.
 func (a *Agent) serveTunnel() {
-	l := &streamListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: a.listener.Addr()}
 	server := &nethttp.Server{
 		Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 			a.service.ServeTrusted(w, r, r.Header.Get(actorHeader))
@@ -80,9 +79,8 @@ func (a *Agent) serveTunnel() {
 		BaseContext:       func(net.Listener) context.Context { return a.ctx },
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
-	a.work.Go(func() { server.Serve(l) })
+	a.work.Go(func() { server.Serve(a.tunnel) })
 	a.began(func(context.Context) { server.Close() })
-	a.tunnel = l
 }
 
 // streamListener hands streams to an HTTP server.
@@ -91,6 +89,10 @@ type streamListener struct {
 	once  sync.Once
 	done  chan struct{}
 	addr  net.Addr
+}
+
+func newStreamListener(addr net.Addr) *streamListener {
+	return &streamListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
 }
 
 func (l *streamListener) Accept() (net.Conn, error) {

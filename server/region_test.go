@@ -658,7 +658,7 @@ func TestFencedWorkNeverRunsTwice(t *testing.T) {
 				r.propose(&state.SubmitJob{Job: job("db", "service", 6, fence)})
 				r.eventually("six running", func() bool { return r.running("db") == 6 })
 				cut(r)
-				time.Sleep(2 * time.Minute)
+				time.Sleep(time.Minute) // four leases
 				r.mesh.Heal()
 				r.eventually("six running after the cut", func() bool { return r.running("db") == 6 && r.witness.count() == 6 })
 				if len(r.witness.doubles) > 0 {

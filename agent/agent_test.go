@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"flag"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/proffer/proffer/agent/config"
+)
+
+const base = `
+node_name = "one"
+encrypt   = ["cHJvZmZlciB0ZXN0IGtleSBvZiAzMiBieXRlcyBsb24="]
+server {
+  bootstrap_expect = 1
+}
+`
+
+// newAgent makes a server on free ports of the loopback interface.
+func newAgent(t *testing.T, dir string, change ...string) *Agent {
+	t.Helper()
+	file := filepath.Join(dir, "agent.hcl")
+	write(t, file, base)
+	flags := flag.NewFlagSet("agent", flag.ContinueOnError)
+	bound := config.Bind(flags)
+	args := append([]string{"-server", "-config", file, "-data-dir", filepath.Join(dir, "data"), "-bind", "127.0.0.1"}, change...)
+	if err := flags.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	read := func() (*config.Config, *config.Sources, error) {
+		cfg, sources, err := bound.Config()
+		if err == nil {
+			cfg.HTTPPort, cfg.ClusterPort = 0, 0
+		}
+		return cfg, sources, err
+	}
+	cfg, sources, err := read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logs := newLogs(io.Discard, false)
+	return &Agent{config: cfg, live: cfg, sources: sources, reload: read, version: "test", logs: logs, log: logs.Logger()}
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// quiet waits until there are no more goroutines than there were.
+func quiet(t *testing.T, before int) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range 6000 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		<-tick.C
+	}
+	buf := make([]byte, 1<<20)
+	t.Fatalf("%d goroutines where %d were:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+}
+
+func TestStartAndStopLeaveNothing(t *testing.T) {
+	before, dir := runtime.NumGoroutine(), t.TempDir()
+	for range 2 { // on the same data folder
+		a := newAgent(t, dir)
+		if err := a.start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.server.Read(t.Context(), false); err != nil {
+			t.Error(err)
+		}
+		a.stop(t.Context())
+		quiet(t, before)
+	}
+}
+
+func TestAStartThatFailsLeavesNothing(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	before, dir := runtime.NumGoroutine(), t.TempDir()
+	port := taken.Addr().(*net.TCPAddr).Port
+	for what, change := range map[string]func(*Agent){
+		"open the HTTP port":    func(a *Agent) { a.config.HTTPPort = port },
+		"open the cluster port": func(a *Agent) { a.config.ClusterPort = port },
+		"start the server": func(a *Agent) {
+			path := filepath.Join(a.config.DataDir, "server", "log")
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, path, "no folder")
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := filepath.Join(dir, strings.ReplaceAll(what, " ", "-"))
+			if err := os.MkdirAll(filepath.Join(dir, "data", "server"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			a := newAgent(t, dir)
+			change(a)
+			err := a.start(t.Context())
+			if err == nil || !strings.Contains(err.Error(), "cannot "+what) {
+				t.Errorf("got %v", err)
+			}
+			quiet(t, before+2) // those of the test
+			if what == "start the server" {
+				return
+			}
+			a = newAgent(t, dir) // nothing holds the data folder
+			if err := a.start(t.Context()); err != nil {
+				t.Error(err)
+			}
+			a.stop(t.Context())
+		})
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	a := newAgent(t, dir)
+	if err := a.start(ended); err == nil {
+		t.Error("it started although it was told to stop")
+	}
+	quiet(t, before)
+}
+
+// What reads the configuration meets a reload.
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	a := newAgent(t, dir)
+	if err := a.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer a.stop(context.Background())
+	var asking sync.WaitGroup
+	ctx, end := context.WithCancel(t.Context())
+	for range 4 {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				if err := (*self)(a).Metrics(ctx, io.Discard); err != nil {
+					t.Error(err)
+				}
+				if _, err := (*self)(a).Self(ctx); err != nil {
+					t.Error(err)
+				}
+				(*self)(a).Healthy(ctx)
+			}
+		})
+	}
+	for i := range 20 {
+		level := []string{"debug", "warn"}[i%2]
+		write(t, filepath.Join(dir, "agent.hcl"), base+`
+log_level = "`+level+`"
+join      = ["127.0.0.1:1"]
+`)
+		got, err := (*self)(a).Reload(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Changed) == 0 || len(got.Restart) != 0 {
+			t.Errorf("reload %d: %+v", i, got)
+		}
+	}
+	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "one", "two", 1)+"log_level = \"error\"\n")
+	got, err := (*self)(a).Reload(ctx)
+	if err != nil || len(got.Restart) != 1 || got.Restart[0] != "node_name" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	end()
+	asking.Wait()
+}
