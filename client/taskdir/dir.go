@@ -164,8 +164,38 @@ func failure(object string, err error) error {
 
 // Remove removes the folder and all that is in it. Links are removed, not followed.
 func (d Dir) Remove() error {
+	if d.removeEmpty() {
+		return nil
+	}
 	if err := os.RemoveAll(string(d)); err != nil {
 		return failure(string(d), err)
 	}
 	return nil
+}
+
+// removeEmpty removes folders as Create and CreateTask made them where nothing else is in them, which is so after most short
+// work: that is a third of the calls to the system that a walk takes. It reports whether the folder is gone.
+func (d Dir) removeEmpty() bool {
+	f, err := os.Open(string(d))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	names, err := f.Readdirnames(16)
+	f.Close()
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		path := d.Task(name)
+		if info, err := os.Lstat(path); err != nil || !info.IsDir() {
+			return false
+		}
+		if name != Shared && name != Logs {
+			for _, sub := range []string{"local", "secrets", "tmp"} {
+				syscall.Rmdir(path + "/" + sub)
+			}
+		}
+		syscall.Rmdir(path)
+	}
+	return syscall.Rmdir(string(d)) == nil
 }

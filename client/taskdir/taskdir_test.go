@@ -213,6 +213,34 @@ func TestFolders(t *testing.T) {
 	}
 }
 
+// TestRemove: whatever is in a folder goes, and nothing that it leads to.
+func TestRemove(t *testing.T) {
+	for what, fill := range map[string]func(dir, outside string) error{
+		"nothing":        func(string, string) error { return nil },
+		"a file":         func(dir, _ string) error { return os.WriteFile(dir+"/web/local/f", []byte("x"), 0o600) },
+		"a closed one":   func(dir, _ string) error { return os.Mkdir(dir+"/web/secrets/d", 0) },
+		"output":         func(dir, _ string) error { return os.MkdirAll(dir+"/logs/web.stdout.0", 0o755) },
+		"a link":         func(dir, outside string) error { return os.Symlink(outside, dir+"/other") },
+		"a link in it":   func(dir, outside string) error { return os.Symlink(outside, dir+"/web/local/other") },
+		"no task folder": func(dir, _ string) error { return os.RemoveAll(dir + "/web") },
+	} {
+		s, outside := subject(t, nil), t.TempDir()
+		for _, sub := range []string{"local", "secrets", "tmp", "keep"} {
+			must(t, os.Mkdir(filepath.Join(outside, sub), 0o755))
+		}
+		must(t, fill(string(s.Dir), outside))
+		if err := s.Dir.Remove(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if _, err := os.Lstat(string(s.Dir)); !os.IsNotExist(err) {
+			t.Errorf("%s: it is still there: %v", what, err)
+		}
+		if left, err := os.ReadDir(outside); err != nil || len(left) != 4 {
+			t.Errorf("%s: outside are %v, %v", what, left, err)
+		}
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
