@@ -6,8 +6,8 @@ import (
 )
 
 func raftRemovePeer(e *Environment) *command {
-	c := newCommand(e, "operator raft remove-peer", "ID", "Remove a server from the Raft group").remote()
-	c.about = "Remove a server from the Raft group, by its id in list-peers. It needs a leader. A server that still runs should leave\nby itself instead."
+	c := newCommand(e, "operator raft remove-peer", "SERVER", "Remove a server from the Raft group").remote()
+	c.about = "Remove a server from the Raft group, by its name or id in list-peers. It needs a leader. A server that still runs should leave\nby itself instead."
 	c.min, c.max = 1, 1
 	c.run = func(ctx context.Context, args []string) error {
 		client, err := e.client()

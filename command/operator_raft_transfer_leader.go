@@ -6,8 +6,8 @@ import (
 )
 
 func raftTransferLeader(e *Environment) *command {
-	c := newCommand(e, "operator raft transfer-leader", "[ID]", "Make another server the leader").remote()
-	c.about = "Make another server the leader: the one of that id in list-peers, or any."
+	c := newCommand(e, "operator raft transfer-leader", "[SERVER]", "Make another server the leader").remote()
+	c.about = "Make another server the leader: the one of that name or id in list-peers, or any."
 	c.max = 1
 	c.run = func(ctx context.Context, args []string) error {
 		client, err := e.client()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
@@ -89,8 +90,30 @@ func raftPeers(c *call) (any, error) {
 	return list, err
 }
 
+// peer returns the id of the server that is meant by an id, the beginning of one, or a name. What is none of these stays
+// as it is.
+func (c *call) peer(given string) string {
+	list, err := c.s.Agent.RaftPeers(c.r.Context())
+	if err != nil || given == "" {
+		return given
+	}
+	var found []string
+	for _, p := range list {
+		switch {
+		case p.ID == given:
+			return given
+		case p.Name == given || len(given) >= 4 && strings.HasPrefix(p.ID, given):
+			found = append(found, p.ID)
+		}
+	}
+	if len(found) == 1 {
+		return found[0]
+	}
+	return given
+}
+
 func raftRemove(c *call) (any, error) {
-	id := c.r.PathValue("id")
+	id := c.peer(c.r.PathValue("id"))
 	if err := c.s.Agent.RaftRemove(c.r.Context(), id); err != nil {
 		return nil, err
 	}
@@ -102,7 +125,7 @@ func raftTransfer(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	if err := c.s.Agent.RaftTransfer(c.r.Context(), body.ID); err != nil {
+	if err := c.s.Agent.RaftTransfer(c.r.Context(), c.peer(body.ID)); err != nil {
 		return nil, err
 	}
 	return &api.Done{Done: true}, nil
