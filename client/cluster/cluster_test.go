@@ -454,7 +454,7 @@ func TestKeyring(t *testing.T) {
 		if got := k.List(); !slices.Equal(got, keys) {
 			t.Errorf("%s: %v, not %v", what, got, keys)
 		}
-		kept, err := OpenKeyring(path, NewKey())
+		kept, err := OpenKeyring(path, old)
 		if err != nil || !slices.Equal(kept.List(), keys) {
 			t.Errorf("%s: kept %v, %v", what, kept.List(), err)
 		}
@@ -495,6 +495,10 @@ func TestKeyring(t *testing.T) {
 	info, _ := os.Stat(path)
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read it: %v", info.Mode())
+	}
+	other := NewKey()
+	if k, err := OpenKeyring(path, other, next); err != nil || !slices.Equal(k.List(), []string{other, next}) {
+		t.Errorf("a changed configuration: %v, %v", k.List(), err)
 	}
 	os.WriteFile(path, []byte("{"), 0o600)
 	if _, err := OpenKeyring(path, old); structs.KindOf(err) != structs.Invalid {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/memberlist"
@@ -22,6 +23,8 @@ type Keyring struct {
 	mu   sync.Mutex // guards changes; ring has its own lock
 	path string     // "" when it is not kept
 	ring *memberlist.Keyring
+
+	configured []string // keys that the file is bound to
 }
 
 // NewKey returns a new random key of 32 bytes in base64.
@@ -53,31 +56,39 @@ func NewKeyring(keys ...string) (*Keyring, error) {
 	return &Keyring{ring: ring}, nil
 }
 
-// OpenKeyring reads the keyring that is kept at path. When there is none, it is made of the given keys and written. The
-// kept one wins, because keys are rotated while agents run.
+// kept is what the file of a keyring holds.
+type kept struct {
+	Configured []string // keys of the configuration that it was made from
+	Keys       []string // keys now, primary first
+}
+
+// OpenKeyring reads the keyring that is kept at path. When there is none, or it was made from other keys than the given
+// ones, it is made of these and written: keys that were rotated while agents ran outlive a restart, and a changed
+// configuration wins.
 func OpenKeyring(path string, keys ...string) (*Keyring, error) {
 	raw, err := os.ReadFile(path)
 	if err == nil {
-		var kept []string
-		if err := json.Unmarshal(raw, &kept); err != nil {
+		var file kept
+		if err := json.Unmarshal(raw, &file); err != nil {
 			return nil, structs.Errorf(structs.Invalid, path, "is not a keyring: %w", err).
 				Advise("remove the file to start again from the configured key")
 		}
-		k, err := NewKeyring(kept...)
-		if err != nil {
-			return nil, err
+		if slices.Equal(file.Configured, keys) {
+			k, err := NewKeyring(file.Keys...)
+			if err != nil {
+				return nil, err
+			}
+			k.path, k.configured = path, keys
+			return k, nil
 		}
-		k.path = path
-		return k, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, structs.Errorf(structs.Unavailable, path, "cannot read the keyring: %w", err)
 	}
 	k, err := NewKeyring(keys...)
 	if err != nil {
 		return nil, err
 	}
-	k.path = path
+	k.path, k.configured = path, slices.Clone(keys)
 	return k, k.keep(k.List())
 }
 
@@ -200,7 +211,7 @@ func (k *Keyring) keep(list []string) error {
 	if k.path == "" {
 		return nil
 	}
-	raw, err := json.Marshal(list)
+	raw, err := json.Marshal(&kept{k.configured, list})
 	if err == nil {
 		err = replaceFile(k.path, raw)
 	}
