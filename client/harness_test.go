@@ -261,7 +261,7 @@ func (w *world) crash(random *rand.Rand, power bool) {
 	w.mu.Lock()
 	w.up = nil
 	w.mu.Unlock()
-	next := w.disk
+	var next *faultdisk.Disk
 	if power {
 		next = w.disk.Crash(random)
 		w.machine.Reboot()

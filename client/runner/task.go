@@ -77,15 +77,6 @@ func (t *task) event(kind, text string) {
 	t.changed = true
 }
 
-// set changes the state, notes it and reports it.
-func (t *task) set(status structs.TaskStatus, why, kind, text string) {
-	t.alloc.mu.Lock()
-	defer t.alloc.mu.Unlock()
-	t.rec.State.Status, t.rec.State.Why = status, why
-	t.event(kind, text)
-	t.alloc.report()
-}
-
 func (t *task) markUp() {
 	t.alloc.mu.Lock()
 	defer t.alloc.mu.Unlock()

@@ -422,7 +422,7 @@ func TestAFenceHoldsWithoutSupervisor(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := n.spec(`echo ready; exec sleep 100000`, func(s *drivers.Spec) { s.Fence = &drivers.Fence{} })
-	task := n.start(s)
+	n.start(s)
 	n.until(s, "ready")
 	status, err := n.client.Status(n.ctx, s.ID)
 	if err != nil {
@@ -444,7 +444,7 @@ func TestAFenceHoldsWithoutSupervisor(t *testing.T) {
 	if err := n.client.Renew(n.ctx, supervisor.Now()); err != nil {
 		t.Fatal(err)
 	}
-	task, err = n.driver.Recover(n.ctx, s, nil)
+	task, err := n.driver.Recover(n.ctx, s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

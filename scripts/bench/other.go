@@ -1,6 +1,5 @@
 //go:build !linux
 
-// Command bench measures what the project promises. It needs Linux.
 package main
 
 import (

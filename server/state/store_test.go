@@ -523,9 +523,7 @@ func (r *region) restored(t rapid.TB) {
 		t.Fatalf("inspected %+v, %v", summary, err)
 	}
 	entry := &Entry{Time: r.clock + 1, Envelopes: []Envelope{{Command: &Collect{MaxFinished: -1}}, {Command: &StopJob{Name: "web", Purge: true}}}}
-	for _, e := range r.keys {
-		entry.Envelopes = append(entry.Envelopes, e)
-	}
+	entry.Envelopes = append(entry.Envelopes, r.keys...)
 	x, y := r.store.Apply(r.index+1, entry), other.Apply(r.index+1, entry)
 	for i := range x {
 		if fmt.Sprint(x[i].Err) != fmt.Sprint(y[i].Err) || !reflect.DeepEqual(x[i].Answer, y[i].Answer) || x[i].Index != y[i].Index {

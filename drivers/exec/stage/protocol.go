@@ -87,9 +87,9 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		return uint32(len(fds) - 1)
 	}
 	var flags uint32
-	for i, on := range []bool{p.Full, p.Network, p.Fenced, p.SetIDs, p.TTY} {
+	for bit, on := range map[uint32]bool{flagFull: p.Full, flagNetwork: p.Network, flagFenced: p.Fenced, flagSetIDs: p.SetIDs, flagTTY: p.TTY} {
 		if on {
-			flags |= 1 << i
+			flags |= bit
 		}
 	}
 	b := make([]byte, 0, 4096)
