@@ -40,6 +40,13 @@ func (l *deadlines) extend(node structs.NodeID, ends time.Time) {
 	}
 }
 
+// delay moves every instant by d, which leaves their order as it is.
+func (l *deadlines) delay(d time.Duration) {
+	for _, x := range l.order {
+		x.ends = x.ends.Add(d)
+	}
+}
+
 // drop forgets a node.
 func (l *deadlines) drop(node structs.NodeID) {
 	if x, ok := l.nodes[node]; ok {

@@ -16,7 +16,7 @@ func TestDeadlinesAgainstAMap(t *testing.T) {
 		now := time.Unix(1000, 0)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			node := structs.NodeID(rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "node"))
-			switch rapid.IntRange(0, 3).Draw(t, "step") {
+			switch rapid.IntRange(0, 4).Draw(t, "step") {
 			case 0:
 				end := now.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, "ends")) * time.Second)
 				if rapid.Bool().Draw(t, "extend") {
@@ -33,6 +33,12 @@ func TestDeadlinesAgainstAMap(t *testing.T) {
 				delete(naive, node)
 			case 2:
 				now = now.Add(time.Duration(rapid.IntRange(0, 6000).Draw(t, "ms")) * time.Millisecond)
+			case 4:
+				d := time.Duration(rapid.IntRange(0, 9).Draw(t, "delay")) * time.Second
+				l.delay(d)
+				for n, end := range naive {
+					naive[n] = end.Add(d)
+				}
 			case 3:
 				var want []structs.NodeID
 				for n, end := range naive {

@@ -58,10 +58,11 @@ func (w *leaseWatch) run(term context.Context) {
 		if len(lost)+len(look) > 0 {
 			continue
 		}
-		timer := time.NewTimer(time.Hour)
-		if !next.IsZero() {
-			timer.Reset(time.Until(next))
+		wake := time.Now().Add(lookEvery)
+		if !next.IsZero() && next.Before(wake) {
+			wake = next
 		}
+		timer := time.NewTimer(time.Until(wake))
 		select {
 		case <-timer.C:
 		case <-w.kick:
@@ -70,7 +71,23 @@ func (w *leaseWatch) run(term context.Context) {
 			return
 		}
 		timer.Stop()
+		w.stalled(time.Since(wake))
 	}
+}
+
+// lookEvery is how often the watch looks at least, so that it notices when this process did not run for a while.
+const lookEvery = time.Second
+
+// stalled gives every lease the time for which this process stood still, when it did: renewals that came meanwhile wait
+// to be read, and nobody is to be lost for that. It is safe, since it only makes the servers wait longer.
+func (w *leaseWatch) stalled(late time.Duration) {
+	if late < lookEvery {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leases.delay(late + lookEvery)
+	w.server.log.Warn("this server stood still: leases are extended", "by", (late + lookEvery).Round(time.Millisecond).String())
 }
 
 // follow keeps the instants like the nodes in the state.
