@@ -10,9 +10,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -269,9 +271,12 @@ func (c *Client) once(ctx context.Context, k call, key string) (*http.Response, 
 	if key != "" {
 		r.Header.Set("Idempotency-Key", key)
 	}
+	// The transport tries again by itself, and then only its last try is seen in the error.
+	var sent atomic.Bool
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}))
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreached(ctx, err)
+		return nil, c.unreached(ctx, err, sent.Load())
 	}
 	if response.StatusCode/100 == 2 {
 		return response, nil
@@ -296,8 +301,8 @@ func unescape(path string) string {
 	return path
 }
 
-// unreached is the error of a call that got no answer.
-func (c *Client) unreached(ctx context.Context, err error) error {
+// unreached is the error of a call that got no answer. sent: some of it may have left this machine.
+func (c *Client) unreached(ctx context.Context, err error, sent bool) error {
 	if ctx.Err() != nil {
 		return &structs.Error{Kind: structs.Unknown, Object: c.base.Host, Why: "no answer: " + ctx.Err().Error(), Err: ctx.Err()}
 	}
@@ -307,7 +312,9 @@ func (c *Client) unreached(ctx context.Context, err error) error {
 	}
 	e := &structs.Error{Kind: structs.Unknown, Object: "agent " + c.base.Host, Why: cause.Error(), Err: cause}
 	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
-		e.Kind = structs.Unavailable
+		if !sent {
+			e.Kind = structs.Unavailable
+		}
 		e.Why = "it cannot be reached: " + dial.Err.Error()
 		e.Do = "start one with proffer agent -dev, or set PROFFER_ADDR to where one runs"
 	}

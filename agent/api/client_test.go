@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,46 @@ func TestTriesThatDidNothingDoNotHideOneThatMayHave(t *testing.T) {
 			t.Errorf("a read: %v", err)
 		}
 	})
+}
+
+// An agent that dies with a call in its hands, and whose port is closed then, may have done what was asked.
+func TestACallThatWasSentIsNotRefused(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Config{Address: l.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		r := bufio.NewReader(conn)
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") // the connection is used again
+		if _, err := http.ReadRequest(r); err != nil {
+			return
+		}
+		l.Close()
+	}()
+	if _, err := c.StopJob(t.Context(), "first", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.StopJob(t.Context(), "second", true); structs.KindOf(err) != structs.Unknown {
+		t.Errorf("it was sent, and the error is %v", err)
+	}
+	<-ended
+	if _, err := c.StopJob(t.Context(), "third", true); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("it was not sent, and the error is %v", err)
+	}
 }
 
 func TestWritesAreTriedAgainWithTheSameKey(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *Client) Exec(ctx context.Context, req *ExecRequest) (*ExecResult, error
 		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
 			return nil, errorOf(response)
 		}
-		return nil, c.unreached(ctx, err)
+		return nil, c.unreached(ctx, err, false)
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxMessage + 1)

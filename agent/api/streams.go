@@ -243,7 +243,7 @@ func (c *Client) upload(ctx context.Context, method, path string, body io.Reader
 	r.Header.Set("Content-Type", "application/octet-stream")
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreached(ctx, err)
+		return nil, c.unreached(ctx, err, false)
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
