@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"net"
 	nethttp "net/http"
+	"net/http/httptrace"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/proffer/proffer/client/rpc"
@@ -44,7 +46,7 @@ func (a *Agent) forward() nethttp.Handler {
 		IdleConnTimeout:     time.Minute,
 		DisableCompression:  true,
 	}
-	return &httputil.ReverseProxy{
+	proxy := &httputil.ReverseProxy{
 		Transport:     transport,
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -52,7 +54,8 @@ func (a *Agent) forward() nethttp.Handler {
 			r.Out.Header.Set(actorHeader, a.service.Actor(r.In))
 		},
 		ErrorHandler: func(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
-			if no := (*noServer)(nil); errors.As(err, &no) {
+			sent, _ := r.Context().Value(sentKey{}).(*atomic.Bool)
+			if no := (*noServer)(nil); errors.As(err, &no) && !sent.Load() {
 				a.service.Refuse(w, r, structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server answers: %w", no.why).
 					Advise("check with 'proffer server members' which servers are alive"))
 				return
@@ -62,9 +65,18 @@ func (a *Agent) forward() nethttp.Handler {
 		},
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
+	return nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		// The transport tries again by itself, and then only its last try is seen in the error.
+		sent := new(atomic.Bool)
+		ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, sentKey{}, sent)))
+	})
 }
 
-// noServer says that a request was not sent.
+// sentKey is where the context of a forwarded request says whether some of it may have left this machine.
+type sentKey struct{}
+
+// noServer says that no server was there to take a request.
 type noServer struct{ why error }
 
 func (n *noServer) Error() string { return n.why.Error() }
