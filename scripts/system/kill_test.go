@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,7 +28,7 @@ func three(r *region) (servers, clients []*agent) {
 	return servers, clients
 }
 
-// writer submits small jobs, one after the other, to one server after the other, and remembers what it was told.
+// writer submits small jobs to every agent, one after the other to each, and remembers what it was told.
 type writer struct {
 	end  chan struct{}
 	work sync.WaitGroup
@@ -39,37 +40,41 @@ type writer struct {
 
 func (r *region) write() *writer {
 	w := &writer{end: make(chan struct{}), refused: map[string]error{}}
-	var clients []*api.Client
 	for _, a := range r.agents {
-		clients = append(clients, a.api())
+		client := a.api()
+		w.work.Go(func() {
+			pace := time.NewTicker(20 * time.Millisecond)
+			defer pace.Stop()
+			for i := 0; ; i++ {
+				select {
+				case <-w.end:
+					return
+				case <-r.t.Context().Done():
+					return
+				case <-pace.C:
+				}
+				w.one(r.t, client, fmt.Sprintf("written-%s-%d", a.name, i))
+			}
+		})
 	}
-	zero := 0
-	w.work.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-w.end:
-				return
-			case <-r.t.Context().Done():
-				return
-			default:
-			}
-			name := fmt.Sprintf("written-%d", i)
-			job := &structs.Job{Name: name, Type: structs.ServiceJob, Groups: []*structs.Group{{Name: "g", Count: &zero,
-				Tasks: []*structs.Task{{Name: "t", Config: map[string]any{"command": "true"}}}}}}
-			ctx, cancel := context.WithTimeout(r.t.Context(), patience)
-			_, err := clients[i%len(clients)].SubmitJob(ctx, job, nil)
-			cancel()
-			w.mu.Lock()
-			switch {
-			case err == nil:
-				w.accepted = append(w.accepted, name)
-			case structs.KindOf(err) != structs.Unknown:
-				w.refused[name] = err
-			}
-			w.mu.Unlock()
-		}
-	})
 	return w
+}
+
+func (w *writer) one(t *testing.T, client *api.Client, name string) {
+	zero := 0
+	job := &structs.Job{Name: name, Type: structs.ServiceJob, Groups: []*structs.Group{{Name: "g", Count: &zero,
+		Tasks: []*structs.Task{{Name: "t", Config: map[string]any{"command": "true"}}}}}}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := client.SubmitJob(ctx, job, nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case err == nil:
+		w.accepted = append(w.accepted, name)
+	case structs.KindOf(err) != structs.Unknown:
+		w.refused[name] = err
+	}
 }
 
 // count returns how many were accepted.
@@ -121,6 +126,7 @@ func (w *writer) check(r *region) {
 
 // TestKill kills everything that can be killed, one after the other, while work runs and is submitted.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	r.lease = "10m" // at first no node is to be lost, however slow this machine is
 	w := r.witness()
@@ -228,6 +234,7 @@ func TestKill(t *testing.T) {
 
 // TestRestart: the tasks of a node outlive its agent, however that ends, and the next one has them all.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	const count = 50
 	r := newRegion(t)
 	r.lease = "10m"

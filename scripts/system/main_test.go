@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -165,6 +166,20 @@ func freePort() (int, error) {
 		return next, nil
 	}
 	return 0, errors.New("no port is free")
+}
+
+var finding sync.Mutex
+
+// anotherPort returns a port for one test alone.
+func anotherPort(t *testing.T) int {
+	t.Helper()
+	finding.Lock()
+	defer finding.Unlock()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // Processes are started by one thread that never ends, so that the kernel kills them when the tests die.

@@ -41,6 +41,7 @@ func without(all []*agent, one *agent) []*agent {
 // TestPartition cuts the network in every way and mends it again. Fenced work never runs twice; what may run twice is
 // seen to do so, which shows that the witnesses would tell.
 func TestPartition(t *testing.T) {
+	t.Parallel()
 	r := newRegion(t)
 	r.lease = "4s"
 	net := r.separate()

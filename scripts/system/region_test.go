@@ -39,6 +39,7 @@ type region struct {
 	token  string // of the HTTP API; empty: none
 	lease  string // of nodes
 	more   string // further lines of every configuration
+	http   int    // port of the API
 	number int
 
 	agents  []*agent
@@ -57,6 +58,8 @@ type agent struct {
 	space  string // network namespace; empty: that of the tests
 	binary string // program; empty: the one that was built
 
+	inClient string // further lines of the client block
+
 	client *api.Client   // made by api
 	cmd    *exec.Cmd     // nil: it does not run
 	done   chan struct{} // closed when the process ended
@@ -67,7 +70,7 @@ func newRegion(t *testing.T) *region {
 	number := int(regions.Add(1))
 	key := make([]byte, 32)
 	rand.Read(key)
-	r := &region{t: t, number: number, name: fmt.Sprintf("r%d-%d", os.Getpid(), number), lease: "15s",
+	r := &region{t: t, number: number, name: fmt.Sprintf("r%d-%d", os.Getpid(), number), lease: "15s", http: ports.http,
 		dir: filepath.Join(root, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+"-"+strconv.Itoa(number)),
 		key: base64.StdEncoding.EncodeToString(key)}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
@@ -160,7 +163,7 @@ func (a *agent) config() string {
 		text += fmt.Sprintf("token = %q\n", r.token)
 	}
 	if slices.Contains(a.args, "-client") {
-		text += "client {\n  isolation_none = true\n  resources {\n    cpu    = 64\n    memory = \"64GiB\"\n    disk   = \"64GiB\"\n  }\n}\n"
+		text += "client {\n  isolation_none = true\n  resources {\n    cpu    = 64\n    memory = \"64GiB\"\n    disk   = \"64GiB\"\n  }\n" + a.inClient + "}\n"
 	}
 	return text + r.more
 }
@@ -168,7 +171,7 @@ func (a *agent) config() string {
 // command is the command line of the agent.
 func (a *agent) command() []string {
 	args := []string{"agent", "-config", a.writeConfig(), "-node-name", a.name, "-data-dir", a.dir, "-bind", a.addr,
-		"-http-port", strconv.Itoa(ports.http), "-executor-port", strconv.Itoa(ports.executor), "-cluster-port", strconv.Itoa(ports.cluster)}
+		"-http-port", strconv.Itoa(a.region.http), "-executor-port", strconv.Itoa(ports.executor), "-cluster-port", strconv.Itoa(ports.cluster)}
 	for _, other := range a.region.agents {
 		if other != a && len(args) < 40 {
 			args = append(args, "-join", other.addr)
@@ -315,7 +318,9 @@ func (a *agent) tasks() (pids []int) {
 	return pids
 }
 
-func (a *agent) url() string { return "http://" + net.JoinHostPort(a.addr, strconv.Itoa(ports.http)) }
+func (a *agent) url() string {
+	return "http://" + net.JoinHostPort(a.addr, strconv.Itoa(a.region.http))
+}
 
 func (a *agent) api() *api.Client {
 	if a.client == nil {
