@@ -245,6 +245,7 @@ func knows(p *gossip.Pool, name string) bool {
 	return false
 }
 
+// close ends the town, inside of its bubble.
 func (v *town) close() {
 	var closing sync.WaitGroup
 	slots := make(chan struct{}, 64)

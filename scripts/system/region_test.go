@@ -4,10 +4,11 @@ package system
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"hash/fnv"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -96,6 +97,7 @@ func (r *region) end() {
 		}
 	}
 	for _, a := range r.agents {
+		a.removeGroups()
 		text, _ := os.ReadFile(a.log)
 		for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
 			if i := bytes.Index(text, []byte(bad)); i >= 0 {
@@ -114,6 +116,27 @@ func (r *region) end() {
 			cut, text = "[…] ", text[len(text)-24_000:]
 		}
 		r.t.Logf("log of agent %s:\n%s%s", a.name, cut, text)
+	}
+}
+
+// removeGroups removes the control groups of the node, which a supervisor that was killed leaves for the next one.
+func (a *agent) removeGroups() {
+	sum := fnv.New32a()
+	sum.Write([]byte(filepath.Join(a.dir, "supervisor")))
+	for _, pattern := range []string{"/sys/fs/cgroup/proffer/%08x", "/sys/fs/cgroup/*/proffer/%08x"} {
+		tops, _ := filepath.Glob(fmt.Sprintf(pattern, sum.Sum32()))
+		for _, top := range tops {
+			var groups []string
+			filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					groups = append(groups, path)
+				}
+				return nil
+			})
+			for _, group := range slices.Backward(groups) {
+				os.Remove(group)
+			}
+		}
 	}
 }
 
@@ -568,9 +591,4 @@ func (b *syncBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
-}
-
-// soon bounds one call whose failure is expected.
-func soon(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(t.Context(), 30*time.Second)
 }
