@@ -61,8 +61,8 @@ func TestRollingUpdateAndRestart(t *testing.T) {
 		change("restarted", &state.RestartJob{Name: "web"}, func(a *structs.Allocation) bool { return a.CreateIndex <= before })
 		close(ended)
 		watching.Wait()
-		if least != 4 {
-			t.Errorf("%d ran at the worst time, not 4", least)
+		if least < 4 {
+			t.Errorf("%d ran at the worst time, not at least 4", least)
 		}
 		if n := len(r.witness.starts()); n != 18 {
 			t.Errorf("%d starts, not 18", n)

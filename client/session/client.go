@@ -46,7 +46,7 @@ type Config struct {
 	Servers func() []string                                        // candidates, best first; called before each try
 	Dial    func(ctx context.Context, addr string) (Stream, error) // opens Method on a server; ctx is that of the stream
 	Clock   Clock                                                  // nil: BootClock
-	Batch   time.Duration                                          // how long deltas wait for company; 0: 3 ms
+	Batch   time.Duration                                          // between messages with deltas: what comes meanwhile travels together; 0: 3 ms
 	Logger  *slog.Logger
 }
 
@@ -308,6 +308,7 @@ func (w *writer) run(ctx context.Context, full []*structs.AllocUpdate) error {
 	tick := time.NewTicker(w.lease / 3)
 	defer tick.Stop()
 	var company, bye <-chan time.Time
+	var flushed time.Time // last
 	for {
 		select {
 		case <-ctx.Done():
@@ -317,11 +318,11 @@ func (w *writer) run(ctx context.Context, full []*structs.AllocUpdate) error {
 				return err
 			}
 		case <-w.client.wake:
-			if company == nil {
-				company = time.After(w.client.config.Batch)
+			if company == nil { // at once after a quiet time
+				company = time.After(w.client.config.Batch - time.Since(flushed))
 			}
 		case <-company:
-			company = nil
+			company, flushed = nil, time.Now()
 			left, err := w.flush()
 			if err != nil {
 				return err

@@ -184,7 +184,14 @@ func TestASession(t *testing.T) {
 			t.Errorf("desired: %+v", d)
 		}
 
-		// What comes together is sent together, merged.
+		// What comes after a quiet time is sent at once, without time passing.
+		quiet := time.Now()
+		s.client.Observe(update("first", structs.AllocRunning))
+		if m := <-messages; len(m.Observed.Updates) != 1 || m.Observed.Updates[0].ID != "first" || time.Since(quiet) != 0 {
+			t.Errorf("first: %+v after %v", m.Observed, time.Since(quiet))
+		}
+
+		// What comes together soon after is sent together, merged.
 		for i := range 100 {
 			s.client.Observe(&structs.AllocUpdate{ID: "b", Time: structs.Time(i),
 				Tasks: map[string]*structs.TaskState{fmt.Sprint("t", i%3): {Restarts: i}}})
