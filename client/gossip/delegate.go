@@ -1,8 +1,8 @@
 package gossip
 
 import (
-	"encoding/binary"
-	"time"
+	"bytes"
+	"errors"
 
 	"github.com/hashicorp/memberlist"
 
@@ -10,7 +10,10 @@ import (
 )
 
 // delegate is what memberlist calls. Some calls come with memberlist's lock held: nothing here blocks, or calls memberlist.
-type delegate struct{ p *Pool }
+type delegate struct {
+	p    *Pool
+	life int // of the memberlist that calls; what an old one says counts for nothing
+}
 
 func (d delegate) NodeMeta(int) []byte {
 	d.p.mu.Lock()
@@ -38,8 +41,20 @@ func (d delegate) LocalState(bool) []byte {
 
 func (d delegate) MergeRemoteState(raw []byte, _ bool) { d.NotifyMsg(raw) }
 
-// NotifyAlive refuses members that are not ours.
-func (d delegate) NotifyAlive(n *memberlist.Node) error { return d.p.admit(n) }
+// NotifyAlive refuses members that are not ours, or of another segment.
+func (d delegate) NotifyAlive(n *memberlist.Node) error {
+	d.p.mu.Lock()
+	stranger := n.Name != d.p.local.Name &&
+		(d.life != d.p.life || len(n.Meta) > 1 && !d.p.knowsLocked(Role(n.Meta[1]), n.Name))
+	d.p.mu.Unlock()
+	if stranger {
+		return errStranger
+	}
+	return d.p.admit(n)
+}
+
+// errStranger is not logged: see newLogger.
+var errStranger = errors.New("it is of another segment")
 
 // NotifyMerge refuses to join with a pool that has living members that are not ours.
 func (d delegate) NotifyMerge(nodes []*memberlist.Node) error {
@@ -51,6 +66,7 @@ func (d delegate) NotifyMerge(nodes []*memberlist.Node) error {
 			return err
 		}
 	}
+	d.p.learnSplits(nodes)
 	return nil
 }
 
@@ -85,52 +101,61 @@ func (d delegate) NotifyConflict(existing, other *memberlist.Node) {
 		addressOf(existing), addressOf(other)).Advise("give each agent a name of its own"))
 }
 
-func (d delegate) NotifyJoin(n *memberlist.Node)   { d.p.setAlive(n) }
-func (d delegate) NotifyUpdate(n *memberlist.Node) { d.p.setAlive(n) }
+func (d delegate) NotifyJoin(n *memberlist.Node)   { d.setAlive(n) }
+func (d delegate) NotifyUpdate(n *memberlist.Node) { d.setAlive(n) }
 
-func (p *Pool) setAlive(n *memberlist.Node) {
+func (d delegate) setAlive(n *memberlist.Node) {
 	if _, _, ok := parseMeta(n.Meta); !ok {
 		return // admit refused it
 	}
+	p := d.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if d.life != p.life || !p.knowsLocked(Role(n.Meta[1]), n.Name) {
+		return // it was let in just before a move
+	}
 	r := p.members[n.Name]
 	event := Changed
 	if r == nil {
 		r = &record{}
 		p.members[n.Name] = r
 	}
-	if r.status != Alive {
+	r.unheard = false
+	switch {
+	case r.status != Alive:
 		event = Joined
-		r.status, r.since = Alive, time.Now().Unix()
-		p.alive++
-	} else {
-		p.digest -= hashOf(n.Name, r.meta)
+		r.set(Alive)
+	case bytes.Equal(r.meta, n.Meta) && r.addr == addrOf(n):
+		return // known since before a move
+	default:
+		p.countLocked(n.Name, r, -1)
 	}
 	r.meta, r.addr = n.Meta, addrOf(n)
-	p.digest += hashOf(n.Name, r.meta)
-	p.changed = time.Now()
+	p.countLocked(n.Name, r, 1)
 	p.tellLocked(event, n.Name, r)
 	p.saveLocked()
 }
 
 func (d delegate) NotifyLeave(n *memberlist.Node) {
-	p := d.p
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r := p.members[n.Name]
+	d.p.mu.Lock()
+	defer d.p.mu.Unlock()
+	if d.life == d.p.life {
+		d.p.setGoneLocked(n.Name)
+	}
+}
+
+func (p *Pool) setGoneLocked(name string) {
+	r := p.members[name]
 	if r == nil || r.status != Alive {
 		return
 	}
-	p.alive--
-	p.digest -= hashOf(n.Name, r.meta)
-	p.changed = time.Now()
-	r.status, r.since = Failed, time.Now().Unix()
+	p.countLocked(name, r, -1)
 	event := Broken
-	if note := p.notices[n.Name]; note != nil && note.run == r.run() {
+	r.set(Failed)
+	if note := p.notices[name]; note != nil && note.run == r.run() {
 		r.status, event = Left, Gone
 	}
-	p.tellLocked(event, n.Name, r)
+	p.tellLocked(event, name, r)
 	p.saveLocked()
 }
 
@@ -146,37 +171,4 @@ func hashOf(name string, meta []byte) uint64 {
 		h = (h ^ uint64(b)) * prime
 	}
 	return h ^ h>>32
-}
-
-// The digest in the answers to probes: what the sender knows (8 bytes), and for how long it has known just that
-// (1 byte, seconds).
-const digestSize = 9
-
-func (d delegate) AckPayload() []byte {
-	d.p.mu.Lock()
-	defer d.p.mu.Unlock()
-	raw := binary.BigEndian.AppendUint64(make([]byte, 0, digestSize), d.p.digestLocked())
-	return append(raw, byte(min(time.Since(d.p.changed)/time.Second, 255)))
-}
-
-// NotifyPingComplete compares digests. See exchange.
-func (d delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, payload []byte) {
-	if len(payload) < digestSize {
-		return
-	}
-	p := d.p
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	settled := settleTime(p.alive)
-	theirs := time.Duration(payload[8]) * time.Second
-	if binary.BigEndian.Uint64(payload) == p.digestLocked() || now.Sub(p.changed) < settled || theirs < settled ||
-		now.Sub(p.exchanged) < exchangePause(p.alive) || p.leaving {
-		return
-	}
-	select {
-	case p.disagreed <- addressOf(n):
-		p.exchanged = now
-	default:
-	}
 }

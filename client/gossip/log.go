@@ -19,6 +19,9 @@ func newLogger(l *slog.Logger) *log.Logger {
 type logWriter struct{ log *slog.Logger }
 
 func (w logWriter) Write(raw []byte) (int, error) {
+	if bytes.HasSuffix(raw, []byte(errStranger.Error()+"\n")) {
+		return len(raw), nil // a server may tell us of ten thousand
+	}
 	level, text := slog.LevelDebug, string(bytes.TrimSpace(raw))
 	for prefix, l := range map[string]slog.Level{"[ERR] ": slog.LevelInfo, "[WARN] ": slog.LevelDebug, "[INFO] ": slog.LevelDebug,
 		"[DEBUG] ": slog.LevelDebug} {

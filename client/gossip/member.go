@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/hashicorp/memberlist"
 
@@ -49,11 +50,13 @@ type Member struct {
 	Expect     int    // bootstrap_expect of a server; 0 when it has none or has bootstrapped
 	Version    string // of Proffer, for people; cut to maxVersion bytes
 	Status     Status
+
+	splits byte // log2 of the number of segments that a server wants
 }
 
 // Meta is what a member tells in each message about itself, at most maxMeta bytes:
 //
-//	version role run(4) id(16) feature_min feature_max expect len region len datacenter len version
+//	version role run(4) id(16) feature_min feature_max expect len region len datacenter len version splits
 //
 // run is a number drawn at each start. It tells the lives of a member of one name apart, so that the news that one has
 // left does not hit the next.
@@ -78,9 +81,9 @@ func (m *Member) meta(run uint32) ([]byte, error) {
 		}
 	}
 	version := m.Version[:min(len(m.Version), maxVersion)]
-	if size := metaFixed + 3 + len(version) + len(m.Region) + len(m.Datacenter); size > maxMeta {
+	if size := metaFixed + 4 + len(version) + len(m.Region) + len(m.Datacenter); size > maxMeta {
 		return nil, structs.Errorf(structs.Invalid, "member "+m.Name, "the names of region and datacenter have %d bytes, more than %d",
-			len(m.Region)+len(m.Datacenter), maxMeta-metaFixed-3-len(version)).Advise("use shorter names")
+			len(m.Region)+len(m.Datacenter), maxMeta-metaFixed-4-len(version)).Advise("use shorter names")
 	}
 	raw := append(make([]byte, 0, maxMeta), metaVersion, byte(m.Role))
 	raw = binary.BigEndian.AppendUint32(raw, run)
@@ -90,7 +93,7 @@ func (m *Member) meta(run uint32) ([]byte, error) {
 	raw = append(raw, byte(len(m.Datacenter)))
 	raw = append(raw, m.Datacenter...)
 	raw = append(raw, byte(len(version)))
-	return append(raw, version...), nil
+	return append(append(raw, version...), m.splits), nil
 }
 
 // parseMeta reads what meta wrote. Bytes after the end are of a newer version and ignored.
@@ -112,6 +115,9 @@ func parseMeta(raw []byte) (m Member, run uint32, ok bool) {
 	}
 	if len(rest) > 0 && len(rest) >= 1+int(rest[0]) {
 		m.Version = string(rest[1 : 1+rest[0]])
+		if rest = rest[1+rest[0]:]; len(rest) > 0 {
+			m.splits = min(rest[0], maxSplits)
+		}
 	}
 	return m, run, true
 }
@@ -119,10 +125,11 @@ func parseMeta(raw []byte) (m Member, run uint32, ok bool) {
 // record is what is kept of a member: small, because every agent keeps one of every other. The meta is shared with
 // memberlist and never changed.
 type record struct {
-	meta   []byte
-	addr   netip.AddrPort
-	status Status
-	since  int64 // when the status changed; seconds of the Unix clock
+	meta    []byte
+	addr    netip.AddrPort
+	status  Status
+	since   uint32 // when the status changed; seconds of the Unix clock
+	unheard bool   // not since the last move
 }
 
 func (r *record) run() uint32 {
@@ -137,6 +144,13 @@ func (r *record) member(name string) Member {
 }
 
 func (r *record) role() Role { return Role(r.meta[1]) }
+
+func (r *record) set(s Status) { r.status, r.since = s, uint32(time.Now().Unix()) }
+
+func splitsOf(meta []byte) byte {
+	m, _, _ := parseMeta(meta)
+	return m.splits
+}
 
 func addrOf(n *memberlist.Node) netip.AddrPort {
 	ip, _ := netip.AddrFromSlice(n.Addr)

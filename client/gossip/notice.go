@@ -101,10 +101,10 @@ func (p *Pool) noteLocked(name string, run uint32, age time.Duration) *notice {
 		p.forgetOldestLocked()
 	}
 	p.notices[name] = n
-	p.changed = time.Now()
+	p.changed[servers] = time.Now()
 	p.queue.QueueBroadcast(broadcast{name, n.message()})
 	if r := p.members[name]; r != nil && r.run() == run && r.status == Failed {
-		r.status, r.since = Left, time.Now().Unix()
+		r.set(Left)
 		p.tellLocked(Gone, name, r)
 		p.saveLocked()
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -32,32 +33,44 @@ type Config struct {
 	Transport memberlist.NodeAwareTransport // of the cluster port
 	Snapshot  string                        // file that remembers peers for the next start; "": none
 	Logger    *slog.Logger
+
+	sizes sizes // of segments; zero: the default
 }
 
 // Pool is the membership of one agent.
 type Pool struct {
 	config    Config
 	log       *slog.Logger
-	list      *memberlist.Memberlist
+	sizes     sizes
 	queue     *memberlist.TransmitLimitedQueue
 	disagreed chan string // address of a member that knows something else
 	saving    chan struct{}
+	greeting  chan struct{}
 	quiet     quietLog
+
+	population atomic.Int64 // alive, for size
 
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
 	mu          sync.Mutex
+	list        *memberlist.Memberlist // another one after a move
+	life        int                    // of the list
+	splits      byte                   // log2 of the number of segments that the list goes by
+	resizing    time.Time              // when that changes; zero: not
+	growing     bool                   // it will be more
+	moved       time.Time              // last move; zero: nobody is unheard any more
+	lonely      loneliness
 	local       Member
 	run         uint32
 	meta        []byte
 	members     map[string]*record // the local one too
 	alive       int
 	notices     map[string]*notice
-	digest      uint64    // sum of the hashes of living members
-	changed     time.Time // last time that the digest changed
-	exchanged   time.Time // last exchange that a disagreement caused
+	digest      [2]uint64    // sum of the hashes of living members: servers, clients
+	changed     [2]time.Time // last time that it changed; for servers also that a notice came
+	exchanged   time.Time    // last exchange that a disagreement caused
 	subscribers map[chan Event]struct{}
 	leaving     bool
 	peers       []string // of the snapshot
@@ -73,12 +86,14 @@ func Start(c Config) (*Pool, error) {
 		log:         c.Logger,
 		disagreed:   make(chan string, 1),
 		saving:      make(chan struct{}, 1),
+		greeting:    make(chan struct{}, 1),
+		sizes:       c.sizes.orDefault(),
 		local:       c.Local,
 		run:         rand.Uint32(),
 		members:     map[string]*record{},
 		notices:     map[string]*notice{},
 		subscribers: map[chan Event]struct{}{},
-		changed:     time.Now(),
+		changed:     [2]time.Time{time.Now(), time.Now()},
 	}
 	if !structs.ValidName(c.Local.Name) {
 		return nil, structs.Errorf(structs.Invalid, "member", "the name %q may not name an agent", c.Local.Name).
@@ -91,34 +106,53 @@ func Start(c Config) (*Pool, error) {
 	p.peers = readSnapshot(c.Snapshot, p.log)
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.queue = &memberlist.TransmitLimitedQueue{NumNodes: p.size, RetransmitMult: 4}
-
-	m := memberlist.DefaultLANConfig()
-	m.Name = c.Local.Name
-	m.Transport = c.Transport
-	m.Keyring = c.Keys.Gossip()
-	m.Delegate = delegate{p}
-	m.Events = delegate{p}
-	m.Alive = delegate{p}
-	m.Merge = delegate{p}
-	m.Conflict = delegate{p}
-	m.Ping = delegate{p}
-	m.Logger = newLogger(p.log)
-	m.LogOutput = nil
-	m.PushPullInterval = pushPull
-	m.DeadNodeReclaimTime = time.Second // a failed member may come back at another address
-	m.EnableCompression = false         // packets are small, and lzw costs more than it saves
-	m.MsgpackUseNewTimeFormat = true
-	if p.list, err = memberlist.Create(m); err != nil {
+	list, err := p.create(0)
+	if err != nil {
 		p.stop()
+		c.Transport.Shutdown()
 		return nil, structs.Errorf(structs.Unavailable, "gossip", "cannot start: %w", err)
 	}
 	p.mu.Lock()
+	p.list = list
 	p.local.Addr = addressOf(p.list.LocalNode())
 	p.mu.Unlock()
 	p.wg.Go(p.exchange)
 	p.wg.Go(p.reconnect)
 	p.wg.Go(p.save)
 	return p, nil
+}
+
+// create begins a memberlist of this member alone.
+func (p *Pool) create(life int) (*memberlist.Memberlist, error) {
+	d := delegate{p, life}
+	m := memberlist.DefaultLANConfig()
+	m.Name = p.config.Local.Name
+	m.Transport = keptOpen{p.config.Transport}
+	m.Keyring = p.config.Keys.Gossip()
+	m.Delegate = d
+	m.Events = d
+	m.Alive = d
+	m.Merge = d
+	m.Conflict = d
+	m.Ping = d
+	m.Logger = newLogger(p.log)
+	m.LogOutput = nil
+	m.PushPullInterval = pushPull
+	m.DeadNodeReclaimTime = time.Second // a failed member may come back at another address
+	m.EnableCompression = false         // packets are small, and lzw costs more than it saves
+	m.MsgpackUseNewTimeFormat = true
+	return memberlist.Create(m)
+}
+
+// keptOpen is a transport that outlives a memberlist.
+type keptOpen struct{ memberlist.NodeAwareTransport }
+
+func (keptOpen) Shutdown() error { return nil }
+
+func (p *Pool) memberlist() *memberlist.Memberlist {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.list
 }
 
 // Join contacts the addresses ("host:port") and returns how many answered; an error when none did. Its own address is
@@ -151,7 +185,7 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 				results <- result{0, ctx.Err()}
 				return
 			}
-			n, err := p.list.Join([]string{addr})
+			n, err := p.memberlist().Join([]string{addr})
 			results <- result{n, err}
 		})
 	}
@@ -170,6 +204,9 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 		}
 	}
 	if n > 0 {
+		p.mu.Lock()
+		p.greetLocked(greetPeers)
+		p.mu.Unlock()
 		return n, nil
 	}
 	if err == nil {
@@ -209,7 +246,8 @@ func resolve(ctx context.Context, addr string) ([]string, error) {
 // Peers returns the addresses of the peers that the snapshot of the last run remembers, for Join.
 func (p *Pool) Peers() []string { return slices.Clone(p.peers) }
 
-// Members returns all members that are known, also failed and left ones, sorted by name.
+// Members returns all members that are known, also failed and left ones, sorted by name. Servers know everybody; clients
+// of a large region know the servers and their own segment.
 func (p *Pool) Members() []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -259,7 +297,7 @@ func (p *Pool) Update(change func(*Member)) error {
 	p.mu.Lock()
 	next := p.local
 	change(&next)
-	next.Name, next.ID, next.Region, next.Addr = p.local.Name, p.local.ID, p.local.Region, p.local.Addr
+	next.Name, next.ID, next.Region, next.Addr, next.splits = p.local.Name, p.local.ID, p.local.Region, p.local.Addr, p.local.splits
 	meta, err := next.meta(p.run)
 	if err == nil {
 		p.local, p.meta = next, meta
@@ -274,7 +312,7 @@ func (p *Pool) Update(change func(*Member)) error {
 
 // announce tells the pool of new meta. When nobody can be told in time, exchanges of the state bring it.
 func (p *Pool) announce() {
-	if err := p.list.UpdateNode(5 * time.Second); err != nil {
+	if err := p.memberlist().UpdateNode(5 * time.Second); err != nil {
 		p.log.Debug("gossip is slow to tell of a change", "err", err)
 	}
 }
@@ -287,7 +325,7 @@ func (p *Pool) ForceLeave(name string) error {
 	r := p.members[name]
 	switch {
 	case r == nil:
-		return structs.Errorf(structs.NotFound, "member "+name, "is not known")
+		return structs.Errorf(structs.NotFound, "member "+name, "is not known").Advise("ask a server: it knows every member")
 	case r.status == Alive:
 		return structs.Errorf(structs.Conflict, "member "+name, "is alive").Advise("stop its agent; it leaves by itself")
 	}
@@ -300,11 +338,12 @@ func (p *Pool) Leave(ctx context.Context) error {
 	p.mu.Lock()
 	p.leaving = true
 	n := p.noteLocked(p.local.Name, p.run, 0)
+	list := p.list // no move from now on
 	var told []*memberlist.Node
 	p.mu.Unlock()
 
 	// Three members hear it by TCP: packets may all be lost.
-	for _, node := range p.list.Members() {
+	for _, node := range list.Members() {
 		if node.Name != p.config.Local.Name {
 			told = append(told, node)
 		}
@@ -316,7 +355,7 @@ func (p *Pool) Leave(ctx context.Context) error {
 	sent := make(chan struct{}, len(told))
 	for _, node := range told {
 		p.start(func() {
-			p.list.SendReliable(node, n.message())
+			list.SendReliable(node, n.message())
 			sent <- struct{}{}
 		})
 	}
@@ -324,7 +363,7 @@ func (p *Pool) Leave(ctx context.Context) error {
 	if by, ok := ctx.Deadline(); ok {
 		timeout = max(time.Until(by), time.Millisecond)
 	}
-	err := p.list.Leave(timeout)
+	err := list.Leave(timeout)
 	for range told {
 		select {
 		case <-sent:
@@ -345,8 +384,10 @@ func (p *Pool) Leave(ctx context.Context) error {
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.stop()
+	list := p.list // no move from now on
 	p.mu.Unlock()
-	err := p.list.Shutdown()
+	p.config.Transport.Shutdown()
+	err := list.Shutdown()
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -357,8 +398,5 @@ func (p *Pool) Close() error {
 	return err
 }
 
-func (p *Pool) size() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return max(p.alive, 1)
-}
+// size takes no lock: the queue calls it with its own held, and is called with p.mu held.
+func (p *Pool) size() int { return max(int(p.population.Load()), 1) }
