@@ -4,6 +4,7 @@ package system
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 	if root = os.Getenv(rootEnv); root == "" {
 		os.Exit(keep())
 	}
+	flag.Parse()
+	flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))) // they wait more than they work
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "the system tests cannot begin:", err)
 		os.Exit(1)
