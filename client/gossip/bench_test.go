@@ -40,6 +40,7 @@ func BenchmarkMembers(b *testing.B) {
 	}
 }
 
+// measure makes n agents and times what the benchmark prints, all of it inside of a bubble.
 func measure(v *town, n int) (memory float64, known time.Duration) {
 	splits := sizes{}.orDefault().splits(n - 3)
 	before := used()
