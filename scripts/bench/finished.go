@@ -51,6 +51,10 @@ func measureFinished(ctx context.Context, b *bench) (err error) {
 	return nil
 }
 
+// giveBack is how long a Go program that has nothing to do needs to collect and to give memory back: the runtime forces a
+// collection every two minutes. Before that, the resident memory is that of the busiest moment.
+const giveBack = 150 * time.Second
+
 // restarts is of how many the middle one counts.
 const restarts = 5
 
@@ -82,7 +86,7 @@ func (h *history) after(ctx context.Context, total int) (out age, err error) {
 		fmt.Fprintf(h.bench.progress, "finished: %d tasks, %.1f MB\n", h.done, memoryOf(h.agent.cmd.Process.Pid))
 	}
 	out.rate = float64(h.done-before) / time.Since(begun).Seconds()
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, giveBack); err != nil {
 		return out, err
 	}
 	out.memory = memoryOf(h.agent.cmd.Process.Pid)
