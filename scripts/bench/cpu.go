@@ -23,23 +23,37 @@ type process struct {
 	args        string // words separated by spaces
 }
 
-// processes lists those that have dir in their command line or in their environment.
+// processes lists those that have dir in their command line or in their environment, and what descends from them.
 func processes(dir string) (found []process) {
-	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range all {
+	var all []process
+	ours := map[int]bool{}
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range paths {
 		raw, err := os.ReadFile(path)
 		if err != nil {
 			continue
 		}
 		proc := filepath.Dir(path)
-		if !bytes.Contains(raw, []byte(dir)) {
-			if env, err := os.ReadFile(filepath.Join(proc, "environ")); err != nil || !bytes.Contains(env, []byte(dir)) {
-				continue
+		pid, _ := strconv.Atoi(filepath.Base(proc))
+		if pid == os.Getpid() {
+			continue
+		}
+		all = append(all, process{pid, parentOf(pid), strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " "))})
+		if env, err := os.ReadFile(filepath.Join(proc, "environ")); bytes.Contains(raw, []byte(dir)) || err == nil && bytes.Contains(env, []byte(dir)) {
+			ours[pid] = true
+		}
+	}
+	for more := true; more; {
+		more = false
+		for _, p := range all {
+			if ours[p.parent] && !ours[p.pid] {
+				ours[p.pid], more = true, true
 			}
 		}
-		pid, _ := strconv.Atoi(filepath.Base(proc))
-		if pid != os.Getpid() {
-			found = append(found, process{pid, parentOf(pid), strings.TrimSpace(strings.ReplaceAll(string(raw), "\x00", " "))})
+	}
+	for _, p := range all {
+		if ours[p.pid] {
+			found = append(found, p)
 		}
 	}
 	return found
