@@ -31,8 +31,14 @@ type watch struct {
 // clock.
 type progress struct {
 	started time.Time
-	idle    time.Time                     // since when nothing of the job is on a node
-	running map[structs.AllocID]time.Time // since when the allocation was seen to run
+	idle    time.Time                  // since when nothing of the job is on a node
+	running map[structs.AllocID]steady // since when the allocation was seen to run
+}
+
+// steady is since when an allocation was seen to run, and what it said of that itself. Its clock is another one.
+type steady struct {
+	since   time.Time
+	started structs.Time
 }
 
 // outcome is the end of watching.
@@ -63,7 +69,7 @@ func (w *watch) healthyTimeout() time.Duration {
 
 // run follows the job and returns its exit code as an error.
 func (w *watch) run(ctx context.Context) error {
-	w.started, w.running = time.Now(), map[structs.AllocID]time.Time{}
+	w.started, w.running = time.Now(), map[structs.AllocID]steady{}
 	lines := newLines(w.env)
 	defer lines.end()
 	query := &api.Query{}
@@ -209,7 +215,7 @@ func (w *watch) serviceEnd(s *api.JobStatus, now time.Time) (*outcome, time.Time
 	healthy := map[string]int{}
 	old := 0
 	var next time.Time
-	seen := map[structs.AllocID]time.Time{}
+	seen := map[structs.AllocID]steady{}
 	for _, a := range s.Allocations {
 		if a.Version != w.version {
 			if !a.Ended() {
@@ -224,15 +230,15 @@ func (w *watch) serviceEnd(s *api.JobStatus, now time.Time) (*outcome, time.Time
 					joinNonEmpty(": ", "allocation "+structs.Short(a.ID), a.Why)), a.ID}, next
 			}
 		}
-		if a.Status != structs.AllocRunning || a.Desired != structs.DesiredRun {
+		if a.Status != structs.AllocRunning || a.Desired != structs.DesiredRun || a.Started.IsZero() {
 			continue
 		}
-		since, ok := w.running[a.ID]
-		if !ok {
-			since = now
+		run, ok := w.running[a.ID]
+		if !ok || run.started != a.Started {
+			run = steady{now, a.Started}
 		}
-		seen[a.ID] = since
-		if at := since.Add(w.minHealthy()); now.Before(at) {
+		seen[a.ID] = run
+		if at := run.since.Add(w.minHealthy()); now.Before(at) {
 			if next.IsZero() || at.Before(next) {
 				next = at
 			}

@@ -23,14 +23,18 @@ func status(kind string, record structs.JobStatus, g api.GroupCounts, allocs ...
 }
 
 func alloc(prefix string, version uint64, s structs.AllocStatus) *structs.Allocation {
-	return &structs.Allocation{ID: structs.AllocID(id(prefix)), Group: "g", Version: version, Status: s, Desired: structs.DesiredRun, CreateIndex: 20}
+	a := &structs.Allocation{ID: structs.AllocID(id(prefix)), Group: "g", Version: version, Status: s, Desired: structs.DesiredRun, CreateIndex: 20}
+	if s == structs.AllocRunning {
+		a.Started = 1
+	}
+	return a
 }
 
 func TestServiceOutcomes(t *testing.T) {
 	begun := now
 	newWatch := func() *watch {
 		w := &watch{job: &structs.Job{Name: "j"}, version: 2, index: 10, place: 10 * time.Second, timeout: time.Minute}
-		w.started, w.running = begun, map[structs.AllocID]time.Time{}
+		w.started, w.running = begun, map[structs.AllocID]steady{}
 		return w
 	}
 	type step struct {
@@ -41,6 +45,11 @@ func TestServiceOutcomes(t *testing.T) {
 	}
 	g := api.GroupCounts{Wanted: 1, Running: 1}
 	running := func() *api.JobStatus { return status("service", "running", g, alloc("a", 2, "running")) }
+	again := func(since structs.Time) *api.JobStatus { // zero: its task is being started again
+		s := running()
+		s.Allocations[0].Started = since
+		return s
+	}
 	waiting := status("service", "pending", api.GroupCounts{Wanted: 1, Waiting: 1})
 	cases := map[string][]step{
 		"healthy once it ran for min_healthy_time": {{0, running(), -1, time.Second}, {999 * time.Millisecond, running(), -1, time.Second}, {time.Second, running(), exitOK, 0}},
@@ -50,6 +59,8 @@ func TestServiceOutcomes(t *testing.T) {
 			{3 * time.Second, status("service", "running", g, alloc("a", 2, "running"), alloc("b", 1, "complete")), exitOK, 0}},
 		"a restart begins anew": {{0, running(), -1, time.Second}, {500 * time.Millisecond, status("service", "running", api.GroupCounts{Wanted: 1, Pending: 1}, alloc("a", 2, "pending")), -1, time.Minute},
 			{time.Second, running(), -1, 2 * time.Second}, {2 * time.Second, running(), exitOK, 0}},
+		"a restart of its task begins anew": {{0, running(), -1, time.Second}, {900 * time.Millisecond, again(0), -1, time.Minute},
+			{2 * time.Second, again(2), -1, 3 * time.Second}, {2500 * time.Millisecond, again(3), -1, 3500 * time.Millisecond}, {3500 * time.Millisecond, again(3), exitOK, 0}},
 		"not placed":     {{0, waiting, -1, 10 * time.Second}, {9 * time.Second, waiting, -1, 10 * time.Second}, {10 * time.Second, waiting, exitNotPlaced, 0}},
 		"placed in time": {{0, waiting, -1, 10 * time.Second}, {9 * time.Second, running(), -1, 10 * time.Second}, {20 * time.Second, running(), exitOK, 0}},
 		"some not placed": {{0, status("service", "running", api.GroupCounts{Wanted: 2, Running: 1, Waiting: 1}, alloc("a", 2, "running")), -1, time.Second},
@@ -98,7 +109,7 @@ func TestBatchOutcomes(t *testing.T) {
 	}
 	for name, c := range cases {
 		w := &watch{job: &structs.Job{Name: "j"}, version: 2, place: time.Second, timeout: time.Hour}
-		w.started, w.running = now, map[structs.AllocID]time.Time{}
+		w.started, w.running = now, map[structs.AllocID]steady{}
 		end, _ := w.judge(c.s, now.Add(c.at))
 		switch {
 		case end == nil && c.code == -1:

@@ -26,7 +26,7 @@ type Allocation struct {
 	Status   AllocStatus           `json:"status"`
 	Why      string                `json:"why,omitempty"`
 	Tasks    map[string]*TaskState `json:"tasks,omitempty"`
-	Started  Time                  `json:"started,omitempty"` // when all its main tasks ran first
+	Started  Time                  `json:"started,omitempty"` // since when all its main tasks run without a restart; zero: one is started again
 	Previous AllocID               `json:"previous,omitempty"`
 	Next     AllocID               `json:"next,omitempty"`     // what replaced it
 	Failures []Time                `json:"failures,omitempty"` // of its predecessors, newest last; for reschedule

@@ -62,8 +62,8 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 	}
 	next := *a
 	next.Status, next.Why, next.Tasks = status, bounded(u.Why), tasks
-	if status == structs.AllocRunning && a.Started == 0 {
-		next.Started = tx.Now
+	if status == structs.AllocRunning {
+		next.Started = steadySince(a, tasks, tx.Now)
 	}
 	if status == structs.AllocComplete {
 		next.Tasks = forgetEvents(tasks)
@@ -76,6 +76,24 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 		tx.account(made, jobs)
 	}
 	return true
+}
+
+// steadySince returns from when on all that a runs has run without a restart; 0: something of it is being started again.
+// A service that falls over and over again is not healthy, although it runs between two falls.
+func steadySince(a *structs.Allocation, tasks map[string]*structs.TaskState, now structs.Time) structs.Time {
+	since := a.Started
+	if since == 0 {
+		since = now
+	}
+	for name, t := range tasks {
+		if t.Status == structs.TaskStarting && t.Started != 0 {
+			return 0
+		}
+		if old := a.Tasks[name]; old != nil && old.Started != 0 && old.Restarts != t.Restarts {
+			since = now
+		}
+	}
+	return since
 }
 
 // welcome reports whether a lost allocation that still runs may go on: nobody took its place and it is still wanted.
@@ -134,23 +152,30 @@ func allFinished(tasks map[string]*structs.TaskState) bool {
 
 // drafts are the job records that a report changes, each copied once however many of its allocations are in the report.
 type drafts struct {
-	byName  map[string]*draft
 	inOrder []*draft
+	last    *draft // most reports are about one job
+	name    string // of last, which may be nil
+	byName  map[string]*draft
 }
 
 func (ds *drafts) of(tx *Tx, name string) *draft {
-	if d, ok := ds.byName[name]; ok {
-		return d
+	if ds.name == name && name != "" {
+		return ds.last
 	}
-	var d *draft
-	if old := get(tx.jobs, name); old != nil {
-		d = newDraft(old)
-		ds.inOrder = append(ds.inOrder, d)
+	d, known := ds.byName[name]
+	if !known {
+		if old := get(tx.jobs, name); old != nil {
+			d = newDraft(old)
+			ds.inOrder = append(ds.inOrder, d)
+		}
 	}
-	if ds.byName == nil {
-		ds.byName = make(map[string]*draft)
+	if ds.name != "" { // there is more than one
+		if ds.byName == nil {
+			ds.byName = map[string]*draft{ds.name: ds.last}
+		}
+		ds.byName[name] = d
 	}
-	ds.byName[name] = d
+	ds.name, ds.last = name, d
 	return d
 }
 
@@ -228,6 +253,9 @@ const maxTasks = 64
 
 // mergeTasks returns old with what news has, and whether that is different.
 func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*structs.TaskState, changed bool) {
+	if covers(news, old) {
+		return news, true
+	}
 	merged = old
 	for name, t := range news {
 		if t == nil || sameTask(old[name], t) || old[name] == nil && len(merged) >= maxTasks {
@@ -241,6 +269,20 @@ func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*str
 		merged[name] = boundedTask(t)
 	}
 	return merged, changed
+}
+
+// covers reports whether news has all there is to know, changed and within bounds, so that it can be kept as it is.
+func covers(news, old map[string]*structs.TaskState) bool {
+	if len(news) == 0 || len(news) < len(old) || len(news) > maxTasks {
+		return false
+	}
+	for name, t := range news {
+		was, known := old[name]
+		if t == nil || !known && len(old) > 0 || known && sameTask(was, t) || boundedTask(t) != t {
+			return false
+		}
+	}
+	return true
 }
 
 func sameTask(a, b *structs.TaskState) bool {

@@ -349,6 +349,33 @@ func TestReportsThatDoNotCount(t *testing.T) {
 	r.fails(structs.NotFound, &Observe{Node: "node-9", NodeIncarnation: 1})
 }
 
+// Since when it runs is since its last restart: a service that falls over and over again does not become healthy.
+func TestStartedCountsFromTheLastRestart(t *testing.T) {
+	r := newRegion(t)
+	one := r.node("1", 8000)
+	r.must(&SubmitJob{Job: job("web", "service", 1, "a")})
+	a := r.place("web", "a", 0, one)
+	report := func(status structs.TaskStatus, restarts int) structs.Time {
+		r.must(&Observe{Node: one, NodeIncarnation: 1, Updates: []*structs.AllocUpdate{{ID: a.ID, Incarnation: a.Incarnation, Status: "running",
+			Tasks: map[string]*structs.TaskState{"t": {Status: status, Restarts: restarts, Started: structs.Time(5 + restarts)}}}}})
+		return r.store.Snapshot().Alloc(a.ID).Started
+	}
+	first := report(structs.TaskRunning, 0)
+	if first == 0 {
+		t.Error("it runs")
+	}
+	if at := report(structs.TaskStarting, 1); at != 0 {
+		t.Errorf("between two starts it says %d", at)
+	}
+	second := report(structs.TaskRunning, 1)
+	if second <= first {
+		t.Errorf("started at %d, and again at %d", first, second)
+	}
+	if third := report(structs.TaskRunning, 2); third <= second {
+		t.Errorf("a restart that was over when it was reported: %d after %d", third, second)
+	}
+}
+
 func TestLongReportsAreCut(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 8000)
