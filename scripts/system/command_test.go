@@ -238,7 +238,9 @@ func TestChangesJobs(t *testing.T) {
 	a.proffer("job", "stop", "-purge", "web").has(t, "stop", 0, "", "")
 	a.proffer("job", "status", "web").has(t, "status of nothing", 3, "", "web")
 
-	a.proffer("job", "run", r.file("bad.hcl", strings.Replace(service("bad", 1, "exit 9"), "group", "type = \"batch\"\n  group", 1)+"")).
+	a.proffer("job", "run", r.file("falls.hcl", service("falls", 1, "exit 9"))).has(t, "a service that falls over and over", 121, "", "exit code 9")
+	a.proffer("job", "stop", "-purge", "falls").has(t, "stop", 0, "", "")
+	a.proffer("job", "run", r.file("bad.hcl", strings.Replace(service("bad", 1, "exit 9"), "group", "type = \"batch\"\n  group", 1))).
 		has(t, "a batch job that fails", 9, "", "")
 }
 
