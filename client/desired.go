@@ -195,6 +195,9 @@ func (c *Client) updateLocked(a *structs.Allocation) {
 		c.store.Enqueue(append([]store.Op{store.PutAlloc(a)}, ops...)...)
 	}
 	h.alloc = a
+	if a.OnLost == onLostFence {
+		c.rememberLeaseLocked()
+	}
 	h.run.Update(a, job)
 }
 
@@ -239,6 +242,9 @@ func (c *Client) startLocked(a *structs.Allocation) {
 		ops = append(ops, store.PutJob(job))
 	}
 	c.store.Enqueue(ops...) // durable before the first start, whose number is recorded after it
+	if a.OnLost == onLostFence {
+		c.rememberLeaseLocked() // the next renewal may be far
+	}
 	c.holdLocked(h)
 	c.launch(h)
 }

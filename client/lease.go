@@ -149,10 +149,19 @@ func (c *Client) Lease(until session.Instant) {
 	defer c.mu.Unlock()
 	for _, h := range c.held {
 		if h.alloc.OnLost == onLostFence {
-			// So that a restarted agent knows how long it may go on. When it is lost the older one counts, which is earlier.
-			c.memory.Boot, c.memory.Lease = c.config.BootID, int64(until)
-			c.rememberLocked()
+			c.rememberLeaseLocked()
 			break
 		}
 	}
+}
+
+// rememberLeaseLocked writes down until when fenced work may go on, for an agent that is started again. When that is lost
+// the older one counts, which is earlier.
+func (c *Client) rememberLeaseLocked() {
+	until := int64(c.lease.end())
+	if until == 0 || c.memory.Boot == c.config.BootID && c.memory.Lease == until {
+		return
+	}
+	c.memory.Boot, c.memory.Lease = c.config.BootID, until
+	c.rememberLocked()
 }

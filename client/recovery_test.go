@@ -215,6 +215,26 @@ func TestRestartedAgentRemembersTheLease(t *testing.T) {
 	})
 }
 
+// The lease that counts may be older than the fenced work.
+func TestRestartedAgentRemembersTheLeaseFromBeforeTheWork(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.lease(10 * time.Minute)
+		w.run("a", w.fenced("f"))
+		after(time.Second)
+		w.stop()
+		after(time.Minute)
+		w.start()
+		after(time.Second)
+		w.expectRunning("a/main/1")
+		w.stop()
+		after(10 * time.Minute)
+		w.start()
+		w.welcome("g1")
+		after(time.Second)
+		w.expectRunning()
+	})
+}
+
 func TestFencersLearnTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
