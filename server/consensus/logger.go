@@ -7,18 +7,51 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
+
+// repeatAfter is how long what is wrong with a peer is not said again: raft says it several times a second.
+const repeatAfter = time.Minute
 
 // raftLogger lets raft and autopilot write to slog.
 type raftLogger struct {
 	to   *slog.Logger
 	name string
 	args []any
+	said *said
 }
 
-func newRaftLogger(to *slog.Logger) hclog.Logger { return &raftLogger{to: to} }
+func newRaftLogger(to *slog.Logger) hclog.Logger { return &raftLogger{to: to, said: &said{}} }
+
+// said remembers when something was said of a peer.
+type said struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// again reports whether msg was said of the peer in args a short while ago. What is of no peer is never said again.
+func (s *said) again(msg string, args []any) bool {
+	for i := 1; i < len(args); i += 2 {
+		if args[i-1] != "peer" {
+			continue
+		}
+		key, now := msg+" "+fmt.Sprint(args[i]), time.Now()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if last, ok := s.at[key]; ok && now.Sub(last) < repeatAfter {
+			return true
+		}
+		if s.at == nil || len(s.at) > 1000 {
+			s.at = map[string]time.Time{}
+		}
+		s.at[key] = now
+		return false
+	}
+	return false
+}
 
 func levelOf(l hclog.Level) slog.Level {
 	switch l {
@@ -37,6 +70,9 @@ func levelOf(l hclog.Level) slog.Level {
 // Log writes one line. Raft gives errors and its own types as values; those without a text are formatted here.
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	at := levelOf(level)
+	if at >= slog.LevelWarn && l.said.again(msg, args) {
+		at = slog.LevelDebug
+	}
 	if !l.to.Enabled(context.Background(), at) {
 		return
 	}
@@ -66,11 +102,11 @@ func (l *raftLogger) ImpliedArgs() []any { return l.args }
 func (l *raftLogger) Name() string       { return l.name }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{to: l.to.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return &raftLogger{to: l.to.With(args...), name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...), said: l.said}
 }
 
 func (l *raftLogger) Named(name string) hclog.Logger {
-	return &raftLogger{to: l.to, name: name, args: l.args}
+	return &raftLogger{to: l.to, name: name, args: l.args, said: l.said}
 }
 func (l *raftLogger) ResetNamed(name string) hclog.Logger { return l.Named(name) }
 
