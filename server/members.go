@@ -167,6 +167,11 @@ func (s *Server) reconcileOnce(term context.Context) {
 					"level", s.store.Snapshot().Meta().FeatureLevel, "do", "upgrade it")
 			}
 		case m.Status == gossip.Alive && (!is || peer.Address != m.Addr):
+			// Gossip learns late that a server is dead: one that an operator has just removed would come back.
+			if err := s.answers(term, m); err != nil {
+				s.log.Debug("a server is not added to the Raft group: it does not answer", "server", m.Name, "err", err)
+				continue
+			}
 			if err := s.raft.AddPeer(term, m.ID, m.Addr); err != nil {
 				s.log.Warn("cannot add a server to the Raft group", "server", m.Name, "err", err)
 				continue
@@ -180,6 +185,16 @@ func (s *Server) reconcileOnce(term context.Context) {
 			s.log.Info("removed a server that left", "server", m.Name)
 		}
 	}
+}
+
+// answers asks a server whether it is there.
+func (s *Server) answers(ctx context.Context, m gossip.Member) error {
+	if m.ID == s.config.ID {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	return s.config.Pool.Call(ctx, m.Addr, "Server.Census", &struct{}{}, new(census))
 }
 
 // raiseLevel raises the region's feature level to what every server of the Raft group knows. A server that is not alive
