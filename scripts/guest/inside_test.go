@@ -55,6 +55,9 @@ func inside(t *testing.T) {
 		t.Run("out of memory", a.outOfMemory)
 		a.stop(t)
 		vanishes(t, box+"/proffer")
+		for _, dir := range []string{box + "/init", box} { // the supervisor goes there for its last moment
+			await(t, "nobody is in "+dir, func() error { return os.Remove(dir) })
+		}
 	})
 }
 
@@ -193,7 +196,11 @@ func (a *agent) begin(t *testing.T, script string, args ...string) *live {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.cmd.Process.Kill() })
+	bound := time.AfterFunc(patience, func() { l.cmd.Process.Kill() }) // so that no read lasts for ever
+	t.Cleanup(func() {
+		bound.Stop()
+		l.cmd.Process.Kill()
+	})
 	l.out = bufio.NewReader(pipe)
 	path, ok := strings.CutPrefix(l.line(t), "0::/")
 	if !ok || !strings.HasPrefix(path, "proffer/") {
@@ -261,9 +268,13 @@ func (a *agent) deathOfSupervisor(t *testing.T) {
 	first := a.supervisor(t, l)
 	shell := 0
 	for _, pid := range processes(t, l.group) {
-		if text(t, fmt.Sprintf("/proc/%d/comm", pid)) == "sh" {
+		name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))  // a sleep may be gone
+		if string(name) == "sh\n" && (shell == 0 || pid < shell) { // the higher one is about to become a sleep
 			shell = pid
 		}
+	}
+	if shell == 0 {
+		t.Fatal("the task has no shell")
 	}
 	syscall.Kill(first, syscall.SIGKILL)
 	syscall.Kill(shell, syscall.SIGUSR1)
