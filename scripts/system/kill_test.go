@@ -137,6 +137,11 @@ func TestKill(t *testing.T) {
 	r.allocs("web", 6)
 	r.allocs("db", 3)
 	web, db := w.pids("web", 6), w.pids("db", 3)
+	for _, c := range clients {
+		if len(c.tasks()) == 0 {
+			t.Fatalf("nothing runs on %s", c.name)
+		}
+	}
 	same := func(what string) {
 		t.Helper()
 		r.allocs("web", 6)
@@ -182,12 +187,10 @@ func TestKill(t *testing.T) {
 	clients[2].start()
 	same("the death of an agent and its supervisor")
 
-	// All servers at once, and a short lease from now on.
 	writes.goesOn(r)
 	for _, s := range servers {
 		s.kill()
 	}
-	r.lease = "4s"
 	for _, s := range servers {
 		s.launch()
 	}
@@ -197,16 +200,7 @@ func TestKill(t *testing.T) {
 	r.leader()
 	writes.goesOn(r)
 	r.nodes(structs.NodeReady, 3)
-
-	clients[0].crash()
-	r.allocs("web", 6)
-	r.allocs("db", 3)
-	w.pids("web", 6)
-	w.pids("db", 3)
-	clients[0].start()
-	r.nodes(structs.NodeReady, 3)
-	r.allocs("web", 6)
-	r.allocs("db", 3)
+	same("the death of all servers")
 
 	await(t, "the batch job is complete", func() error {
 		s, _, err := r.leader().api().JobStatus(t.Context(), "sums", nil)
@@ -216,7 +210,7 @@ func TestKill(t *testing.T) {
 		return err
 	})
 	w.done("sums", 20)
-	w.never(map[string]int{"db": 3, "sums": 20})
+	w.never(map[string]int{"web": 6, "db": 3, "sums": 20})
 	writes.check(r)
 
 	for _, job := range []string{"web", "db"} {
@@ -230,6 +224,43 @@ func TestKill(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestNodeDies: what ran on a node that died with everything on it runs elsewhere, and the node comes back.
+func TestNodeDies(t *testing.T) {
+	t.Parallel()
+	r := newRegion(t)
+	r.lease = "4s"
+	w := r.witness()
+	_, clients := three(r)
+	r.submit(w.job("service", "web", 6, forever, ""))
+	r.submit(w.job("service", "db", 6, forever, `on_lost = "fence"`))
+	r.submit(w.job("batch", "sums", 12, "sleep 2; "+once, ""))
+	r.allocs("web", 6)
+	r.allocs("db", 6)
+	w.pids("web", 6)
+	w.pids("db", 6)
+	for _, victim := range clients[:2] {
+		victim.crash()
+		r.nodes(structs.NodeLost, 1)
+		r.allocs("web", 6)
+		r.allocs("db", 6)
+		w.pids("web", 6)
+		w.pids("db", 6)
+		victim.start()
+		r.nodes(structs.NodeReady, 3)
+		r.allocs("web", 6)
+		r.allocs("db", 6)
+	}
+	await(t, "the batch job is complete", func() error {
+		s, _, err := r.leader().api().JobStatus(t.Context(), "sums", nil)
+		if err == nil && s.Status != structs.JobDone {
+			err = fmt.Errorf("it is %s: %+v", s.Status, s.Groups[0])
+		}
+		return err
+	})
+	w.done("sums", 12)
+	w.never(map[string]int{"db": 6})
 }
 
 // TestRestart: the tasks of a node outlive its agent, however that ends, and the next one has them all.

@@ -46,6 +46,10 @@ func (r *region) witness() *witness {
 func (w *witness) job(kind, name string, count int, script, group string) string {
 	return fmt.Sprintf(`job %q {
   type = %q
+  spread {
+    attribute = "${node.name}"
+    weight    = 100
+  }
   group "g" {
     count = %d
     restart {
