@@ -115,10 +115,14 @@ func (n *Node) RemovePeer(ctx context.Context, id string) error {
 	return structs.Errorf(structs.NotFound, fmt.Sprintf("peer %q", id), "there is no such peer")
 }
 
-// Transfer hands leadership to a peer, or to the one that is furthest when id is empty. Leader only.
+// Transfer hands leadership to a peer, or to the one that is furthest when id is empty. Leader only. To itself it does
+// nothing.
 func (n *Node) Transfer(ctx context.Context, id string) error {
 	if n.raft.State() != raft.Leader {
 		return n.notLeader("transfer leadership")
+	}
+	if id == n.cfg.ID {
+		return nil // it leads
 	}
 	f := raft.Future(nil)
 	if id == "" {
