@@ -226,6 +226,7 @@ func (a *Agent) startServer(context.Context) error {
 			if a.config.Dev {
 				// Nobody else can lead, so nobody need be waited for.
 				r.HeartbeatTimeout, r.ElectionTimeout, r.LeaseTimeout = devElection, devElection, devElection
+				r.SnapshotBytes, r.TrailingBytes = 8<<20, 1<<20 // its log is in memory
 			} else if c.Raft != nil {
 				r.HeartbeatTimeout = c.Raft.HeartbeatTimeout.Std()
 				r.ElectionTimeout = c.Raft.ElectionTimeout.Std()

@@ -40,7 +40,7 @@ func (s *Server) collect(term context.Context) {
 			pause(term, collectLook)
 			continue
 		}
-		answer, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.Collect{
+		answer, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.Collect{
 			Before: structs.At(now.Add(-keep.age)), MaxFinished: keep.max,
 		})
 		if err != nil {

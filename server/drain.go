@@ -44,7 +44,7 @@ func (s *Server) watchDrains(term context.Context) {
 			if cmd == nil {
 				continue
 			}
-			if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, cmd); err != nil {
+			if _, _, err := s.raft.Propose(term, "", "server "+s.config.Name, cmd); err != nil {
 				if term.Err() == nil {
 					s.log.Warn("cannot go on with a drain", "node", n.Name, "err", err)
 				}

@@ -17,7 +17,7 @@ func (s *Server) lead(term context.Context, number uint64) {
 		if s.store.Snapshot().Framework(structs.FrameworkID(name)) != nil {
 			continue
 		}
-		if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.PutFramework{Framework: &structs.Framework{
+		if _, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.PutFramework{Framework: &structs.Framework{
 			ID: structs.FrameworkID(name), Name: name, BuiltIn: true, Connected: true, Since: structs.At(time.Now()),
 		}}); err != nil {
 			if term.Err() == nil {

@@ -376,11 +376,10 @@ func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
 }
 
 // propose commits a command. While it certainly did not happen, because the queue is full or the disk slow, it is tried
-// again: building the loop anew would only add to the load.
+// again: building the loop anew would only add to the load. So it needs no key, and its answer need not be remembered.
 func (l *loop) propose(term context.Context, cmd *state.Place) (*state.Placed, error) {
-	key := structs.NewID()
 	for {
-		answer, _, err := l.server.raft.Propose(term, key, "server "+l.server.config.Name, cmd)
+		answer, _, err := l.server.raft.Propose(term, "", "server "+l.server.config.Name, cmd)
 		if err == nil {
 			return answer.(*state.Placed), nil
 		}

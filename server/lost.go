@@ -208,7 +208,7 @@ func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
 	if over {
 		return
 	}
-	_, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.SetNodeStatus{
+	_, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.SetNodeStatus{
 		Node: id, Incarnation: n.Incarnation, Status: structs.NodeLost,
 		Why: "no lease renewal for " + structs.Duration(w.length).String(),
 	})
@@ -254,7 +254,7 @@ func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time
 	if len(due) == 0 {
 		return
 	}
-	_, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.LoseAllocs{
+	_, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.LoseAllocs{
 		Node: id, Allocs: due, Why: "its node is lost",
 	})
 	if err != nil && term.Err() == nil && structs.KindOf(err) != structs.Conflict {

@@ -212,7 +212,7 @@ func (s *Server) raiseLevel(term context.Context, peers map[string]consensus.Pee
 	if level <= s.store.Snapshot().Meta().FeatureLevel {
 		return
 	}
-	if _, _, err := s.raft.Propose(term, structs.NewID(), "server "+s.config.Name, &state.SetFeatureLevel{Level: level}); err != nil {
+	if _, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.SetFeatureLevel{Level: level}); err != nil {
 		if term.Err() == nil {
 			s.log.Warn("cannot raise the feature level", "level", level, "err", err)
 		}

@@ -45,6 +45,7 @@ type Config struct {
 
 	SnapshotBytes   int64         // of entries since the last snapshot that bring the next one; default 64 MiB
 	SnapshotEntries uint64        // the same in entries; default 65,536
+	TrailingBytes   int64         // of entries that stay in the log behind a snapshot, for followers that are late; default 64 MiB
 	SnapshotEvery   time.Duration // how often that is looked at; default 10 s
 
 	// Members, when set, turns on the clean-up of dead servers; it gives what gossip says of the servers, this one too.
@@ -73,6 +74,7 @@ func (c *Config) setDefaults() {
 	c.EntryCommands = cmp.Or(c.EntryCommands, 4096)
 	c.InFlight = cmp.Or(c.InFlight, 3)
 	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
+	c.TrailingBytes = cmp.Or(c.TrailingBytes, 64<<20)
 	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 65536)
 	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, 10*time.Second)
 	c.DeadAfter = cmp.Or(c.DeadAfter, time.Minute)

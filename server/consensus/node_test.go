@@ -446,11 +446,11 @@ func TestQueueIsBounded(t *testing.T) {
 		if q, inFlight := l.node.queue.depth(); inFlight > 3 || q > 60 {
 			t.Errorf("%d wait, %d entries in flight", q, inFlight)
 		}
-		// One that gives up while it waits did not happen.
+		// One that gives up while it waits did not happen; one that found an entry with room may have.
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, _, err := l.node.Propose(ctx, "", "ann", &state.StopJob{Name: "x"})
-		if k := structs.KindOf(err); k != structs.Unavailable && k != structs.Exhausted {
+		if k := structs.KindOf(err); k != structs.Unavailable && k != structs.Exhausted && k != structs.Unknown {
 			t.Errorf("gave up: %v", err)
 		}
 		l.logs.set(nil, nil)

@@ -17,8 +17,7 @@ import (
 )
 
 const (
-	closeSnapshotEntries = 1024     // entries since the last snapshot that make one worth while at the end
-	trailingBytes        = 64 << 20 // of entries that stay in the log behind a snapshot, for followers that are late
+	closeSnapshotEntries = 1024 // entries since the last snapshot that make one worth while at the end
 	trailingLeast        = 128
 	trailingMost         = 16384
 
@@ -51,7 +50,7 @@ func (n *Node) takeSnapshot() error {
 	trailing := uint64(trailingMost)
 	if e := n.fsm.entries.Load(); e > 0 {
 		size := max(1, uint64(n.fsm.bytes.Load())/e)
-		trailing = min(max(trailingBytes/size, trailingLeast), trailingMost)
+		trailing = min(max(uint64(n.cfg.TrailingBytes)/size, trailingLeast), trailingMost)
 	}
 	rc := n.raft.ReloadableConfig()
 	rc.TrailingLogs = trailing
