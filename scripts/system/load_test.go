@@ -25,7 +25,6 @@ func TestNoElectionUnderLoad(t *testing.T) {
 		}
 	}
 	r := newRegion(t)
-	r.more = "server {\n  max_finished = 2000\n}\n"
 	servers, _ := three(r)
 	term := func() string {
 		self, err := servers[0].api().Self(t.Context())
