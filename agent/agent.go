@@ -231,6 +231,8 @@ func (a *Agent) startServer(context.Context) error {
 				r.HeartbeatTimeout = c.Raft.HeartbeatTimeout.Std()
 				r.ElectionTimeout = c.Raft.ElectionTimeout.Std()
 				r.LeaseTimeout = c.Raft.LeaderLease.Std()
+				r.SnapshotEntries = uint64(c.Raft.SnapshotThreshold)
+				r.SnapshotEvery = c.Raft.SnapshotInterval.Std()
 			}
 		},
 		Logger: log,

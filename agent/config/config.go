@@ -42,7 +42,7 @@ type Server struct {
 	BootstrapExpect int              `json:"bootstrap_expect,omitempty" doc:"How many servers form the first quorum: 1, 3, 5 or 7; 0 only joins a region that exists."`
 	MaxFinished     int              `json:"max_finished,omitempty" change:"reload" doc:"How many finished allocations stay in the state. Default 10000."`
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long finished allocations stay in the state. Default 1h."`
-	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many stopped and finished jobs stay in the state. Default 10000."`
+	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"Has no effect yet. How many stopped and finished jobs stay in the state. Default 10000."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
 }
 
@@ -52,8 +52,8 @@ type Raft struct {
 	ElectionTimeout   structs.Duration `json:"election_timeout,omitempty" doc:"How long a candidate waits. Default 500ms."`
 	LeaderLease       structs.Duration `json:"leader_lease,omitempty" doc:"How long a leader without its quorum stays leader; at most heartbeat_timeout. Default 250ms."`
 	SnapshotThreshold int              `json:"snapshot_threshold,omitempty" doc:"Log entries between snapshots. Default 65536."`
-	SnapshotInterval  structs.Duration `json:"snapshot_interval,omitempty" doc:"How often is looked whether a snapshot is due. Default 30s."`
-	TrailingLogs      int              `json:"trailing_logs,omitempty" doc:"Log entries kept behind a snapshot, for followers that lag. Default 16384."`
+	SnapshotInterval  structs.Duration `json:"snapshot_interval,omitempty" doc:"How often is looked whether a snapshot is due. Default 10s."`
+	TrailingLogs      int              `json:"trailing_logs,omitempty" doc:"Has no effect yet. Log entries kept behind a snapshot, for followers that lag. Default 16384."`
 }
 
 // Client configures a node.
@@ -67,8 +67,8 @@ type Client struct {
 	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
 	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
-	HostPaths     []string          `json:"host_paths,omitempty" doc:"Paths of the host that every exec task sees read-only. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /opt, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
-	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks. Default proffer."`
+	HostPaths     []string          `json:"host_paths,omitempty" doc:"Has no effect yet. Paths of the host that every exec task sees read-only. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /opt, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
+	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"Has no effect yet. The cgroup that holds those of tasks. Default proffer."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
 }
 

@@ -73,7 +73,7 @@ func (c *Config) defaults() {
 		setDefault(&s.Raft.ElectionTimeout, structs.Duration(500*time.Millisecond))
 		setDefault(&s.Raft.LeaderLease, structs.Duration(250*time.Millisecond))
 		setDefault(&s.Raft.SnapshotThreshold, 65_536)
-		setDefault(&s.Raft.SnapshotInterval, structs.Duration(30*time.Second))
+		setDefault(&s.Raft.SnapshotInterval, structs.Duration(10*time.Second))
 		setDefault(&s.Raft.TrailingLogs, 16_384)
 	}
 	if l := c.Client; l != nil {
