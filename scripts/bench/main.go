@@ -31,6 +31,7 @@ var measurements = []measurement{
 	{"batch", "1,000 × /bin/true as one batch job", false, measureBatch},
 	{"jobs", "1,000 jobs by 8 clients", false, measureJobs},
 	{"commits", "committed state changes, three servers with fsync", false, measureCommits},
+	{"allocator", "the allocator alone, on one core", true, measureAllocator},
 	{"reattach", "kill -9 of an agent with 200 tasks", false, measureReattach},
 	{"failover", "kill -9 of the leader of three servers", true, measureFailover},
 	{"finished", "a million finished tasks", true, measureFinished},
