@@ -67,8 +67,8 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 		e := &api.GroupExplanation{Group: g.Group, Ask: g.Ask, Count: g.Count, Placed: len(g.Held), Waiting: g.Waiting,
 			Nodes: g.Fit.Nodes, Fit: g.Fit.Fits, Order: g.Wait}
 		for _, reason := range g.Fit.Reasons {
-			e.Reasons = append(e.Reasons, &api.Reason{What: strings.TrimSpace(string(reason.Kind) + " " + reason.Subject),
-				Nodes: reason.Nodes, Nearest: reason.Nearest.String() + " on " + reason.On})
+			e.Reasons = append(e.Reasons, &api.Reason{What: reason.Nearest.Title(), Nodes: reason.Nodes,
+				Nearest: strings.TrimSpace(reason.Nearest.Miss() + " on " + reason.On)})
 		}
 		var advice []string
 		for _, h := range g.Fit.Help {

@@ -170,14 +170,28 @@ func (b Bytes) String() string {
 	return strconv.FormatInt(int64(b), 10) + "B"
 }
 
-// Human writes about three digits, for tables: "1.42GiB".
+// Human writes about three digits, for people: "1.42GiB".
 func (b Bytes) Human() string {
 	for i := 4; i >= 0; i-- {
-		if f := units[i].factor; math.Abs(float64(b)) >= f {
-			return strconv.FormatFloat(float64(b)/f, 'g', 3, 64) + units[i].suffix
+		if v := float64(b) / units[i].factor; math.Abs(v) >= 1 {
+			digits := max(0, 2-int(math.Log10(math.Abs(v))))
+			text := strconv.FormatFloat(v, 'f', digits, 64)
+			if strings.Contains(text, ".") {
+				text = strings.TrimRight(strings.TrimRight(text, "0"), ".")
+			}
+			return text + units[i].suffix
 		}
 	}
 	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+// Apart writes a and b for people, exactly when they would look the same and are not.
+func Apart(a, b Bytes) (string, string) {
+	x, y := a.Human(), b.Human()
+	if x == y && a != b {
+		return a.String(), b.String()
+	}
+	return x, y
 }
 
 // MarshalJSON writes the string.

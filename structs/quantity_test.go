@@ -103,10 +103,20 @@ func TestParseBytes(t *testing.T) {
 			t.Errorf("%q: %d, %v", s, got, err)
 		}
 	}
-	for b, want := range map[Bytes]string{0: "0B", 512: "512B", 1 << 20: "1MiB", 1527000000: "1.42GiB"} {
+	for b, want := range map[Bytes]string{0: "0B", 512: "512B", 1 << 20: "1MiB", 1527000000: "1.42GiB", 24684092 << 10: "23.5GiB",
+		1000 << 20: "1000MiB", 1<<30 - 1: "1024MiB", 100 << 20: "100MiB", 62016 << 20: "60.6GiB", 1 << 60: "1024PiB", -3 << 19: "-1.5MiB"} {
 		if got := b.Human(); got != want {
 			t.Errorf("%d: %s", b, got)
 		}
+	}
+}
+
+func TestSizesThatDifferLookDifferent(t *testing.T) {
+	if a, b := Apart(2<<30, 2<<30-4096); a != "2GiB" || b != "2097148KiB" {
+		t.Error(a, b)
+	}
+	if a, b := Apart(2<<30, 1550<<20); a != "2GiB" || b != "1.51GiB" {
+		t.Error(a, b)
 	}
 }
 

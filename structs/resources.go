@@ -189,10 +189,10 @@ func (r Resources) String() string {
 		parts = append(parts, "cpu "+r.CPU.String())
 	}
 	if r.Memory != 0 {
-		parts = append(parts, "memory "+r.Memory.String())
+		parts = append(parts, "memory "+r.Memory.Human())
 	}
 	if r.Disk != 0 {
-		parts = append(parts, "disk "+r.Disk.String())
+		parts = append(parts, "disk "+r.Disk.Human())
 	}
 	if r.Ports != 0 {
 		parts = append(parts, fmt.Sprintf("ports %d", r.Ports))

@@ -111,7 +111,7 @@ func help(kind ReasonKind, subject string, free []int64) (Help, bool) {
 // roundDown gives an amount that a person would write.
 func roundDown(subject string, n int64) int64 {
 	const mib = 1 << 20
-	if (subject == "memory" || subject == "disk") && n > mib {
+	if isSize(subject) && n > mib {
 		return n / mib * mib
 	}
 	return n
@@ -154,7 +154,7 @@ func (h Help) String() string {
 	if h.Kind == ResourceShort || h.Kind == PortsShort {
 		return fmt.Sprintf("fits on %s if %s <= %s", nodes, h.Subject, formatAmount(h.Subject, h.AtMost))
 	}
-	return fmt.Sprintf("fits on %s but for: %s", nodes, Reason{Kind: h.Kind, Subject: h.Subject}.title())
+	return fmt.Sprintf("fits on %s but for: %s", nodes, Reason{Kind: h.Kind, Subject: h.Subject}.Title())
 }
 
 // Books builds the nodes and the peers of one job from records, for an explanation from a snapshot. Ended allocations

@@ -40,22 +40,34 @@ const (
 func (r Reason) String() string {
 	switch r.Kind {
 	case ResourceShort, PortsShort:
-		return fmt.Sprintf("%s: %s asked, %s free", r.Subject, formatAmount(r.Subject, r.Asked), formatAmount(r.Subject, max(0, r.Free)))
-	case ConstraintUnmet, WrongDatacenter, DistinctProperty:
-		have := "it has none"
-		if r.Have != "" {
-			have = "it has " + r.Have
-		}
-		return r.title() + ": " + have
+		return r.Subject + ": " + r.Miss()
 	}
-	if r.Have != "" {
-		return r.title() + ": " + r.Have
+	if miss := r.Miss(); miss != "" {
+		return r.Title() + ": " + miss
 	}
-	return r.title()
+	return r.Title()
 }
 
-// title names what was not met, without the node's value.
-func (r Reason) title() string {
+// Miss is what the node has instead: "2GiB asked, 1.5GiB free"; empty when there is nothing to say.
+func (r Reason) Miss() string {
+	switch r.Kind {
+	case ResourceShort, PortsShort:
+		asked, free := formatAmount(r.Subject, r.Asked), formatAmount(r.Subject, max(0, r.Free))
+		if isSize(r.Subject) {
+			asked, free = structs.Apart(structs.Bytes(r.Asked), structs.Bytes(max(0, r.Free)))
+		}
+		return asked + " asked, " + free + " free"
+	case ConstraintUnmet, WrongDatacenter, DistinctProperty:
+		if r.Have == "" {
+			return "it has none"
+		}
+		return "it has " + r.Have
+	}
+	return r.Have
+}
+
+// Title names what was not met, without the node's value.
+func (r Reason) Title() string {
 	switch r.Kind {
 	case NodeNotReady:
 		return "node not ready"
@@ -81,11 +93,14 @@ func (r Reason) title() string {
 	return r.Subject
 }
 
+func isSize(subject string) bool { return subject == "memory" || subject == "disk" }
+
+// formatAmount writes an amount exactly, so that it may be copied.
 func formatAmount(subject string, n int64) string {
-	switch subject {
-	case "memory", "disk":
+	switch {
+	case isSize(subject):
 		return structs.Bytes(n).String()
-	case "ports":
+	case subject == "ports":
 		return fmt.Sprint(n)
 	}
 	return structs.Milli(n).String()
