@@ -407,6 +407,22 @@ func TestStrangersAreRefused(t *testing.T) {
 	})
 }
 
+func TestNobodyAnswersIsOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t)
+		v.start(0)
+		_, err := v.pools[0].Join(t.Context(), []string{addr(1), addr(2), addr(3), addr(4), addr(5)})
+		if err == nil {
+			t.Fatal("somebody answered")
+		}
+		text := err.Error()
+		if strings.ContainsAny(text, "\n\t") || strings.Contains(text, "occurred") || strings.Contains(text, "to join") ||
+			strings.Count(text, addr(1)+": cannot connect") != 1 || !strings.Contains(text, "; and 2 more") {
+			t.Error(text)
+		}
+	})
+}
+
 func TestTheSnapshotRemembersPeers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.json")
 	synctest.Test(t, func(t *testing.T) {

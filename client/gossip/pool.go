@@ -4,6 +4,8 @@ package gossip
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -162,12 +164,11 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 		n   int
 		err error
 	}
-	var targets []string
-	var lookupErr error
+	var targets, problems []string
 	for _, addr := range addrs {
 		found, err := resolve(ctx, addr)
 		if err != nil {
-			lookupErr = err
+			problems = append(problems, err.Error())
 		}
 		targets = append(targets, found...)
 	}
@@ -186,21 +187,22 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 				return
 			}
 			n, err := p.memberlist().Join([]string{addr})
-			results <- result{n, err}
+			results <- result{n, joinProblem(addr, err)}
 		})
 	}
-	n, err := 0, lookupErr
+	n := 0
 	for range targets {
+		var err error
 		select {
 		case r := <-results:
-			n += r.n
-			if r.err != nil {
-				err = r.err
-			}
+			n, err = n+r.n, r.err
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-p.ctx.Done():
 			err = p.ctx.Err()
+		}
+		if err != nil {
+			problems = append(problems, err.Error())
 		}
 	}
 	if n > 0 {
@@ -209,11 +211,35 @@ func (p *Pool) Join(ctx context.Context, addrs []string) (int, error) {
 		p.mu.Unlock()
 		return n, nil
 	}
-	if err == nil {
+	if len(problems) == 0 {
 		return 0, structs.Errorf(structs.Invalid, "join", "no address other than our own was given")
 	}
-	return 0, structs.Errorf(structs.Unavailable, "join "+strings.Join(addrs, ", "), "nobody answered as a member of region %q: %w",
-		p.config.Local.Region, err).Advise("check that an agent of this region with the same gossip key listens there")
+	slices.Sort(problems)
+	return 0, structs.Errorf(structs.Unavailable, "join", "nobody answered as a member of region %q: %s", p.config.Local.Region,
+		firstOf(slices.Compact(problems), 3)).Advise("check that an agent of this region with the same gossip key listens there")
+}
+
+// joinProblem says on one line why addr could not be joined. The library gives a list of several lines, even of one.
+func joinProblem(addr string, err error) error {
+	var list interface{ WrappedErrors() []error }
+	if !errors.As(err, &list) {
+		return err
+	}
+	var parts []string
+	for _, one := range list.WrappedErrors() {
+		text := strings.Join(strings.Fields(one.Error()), " ")
+		text = strings.TrimPrefix(text, "failed to join "+addr+": ")
+		parts = append(parts, strings.TrimPrefix(text, addr+": "))
+	}
+	return fmt.Errorf("%s: %s", addr, strings.Join(parts, "; "))
+}
+
+// firstOf joins the first n of a list, and says how many are left out.
+func firstOf(list []string, n int) string {
+	if len(list) <= n {
+		return strings.Join(list, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(list[:n], "; "), len(list)-n)
 }
 
 // start runs f in a goroutine that Close waits for; after Close it does nothing.
