@@ -39,9 +39,20 @@ func NewWriter(dir, task string, stream Stream, limits Limits) *Writer {
 	if limits.MaxFileSize <= 0 {
 		limits.MaxFileSize = 10 << 20
 	}
-	return &Writer{dir: dir, prefix: prefixOf(task, stream), limits: limits, open: func(path string) (io.WriteCloser, error) {
-		return os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
-	}}
+	return &Writer{dir: dir, prefix: prefixOf(task, stream), limits: limits, open: openEnd}
+}
+
+// openEnd opens a file at its end. It does not append: what splice moves cannot be appended.
+func openEnd(path string) (io.WriteCloser, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // Write appends p, in several files when it does not fit in one. It always takes all of p and never fails, see Writer;
@@ -49,27 +60,30 @@ func NewWriter(dir, task string, stream Stream, limits Limits) *Writer {
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.write(p)
+	return len(p), nil
+}
+
+func (w *Writer) write(p []byte) {
 	if w.closed {
-		return len(p), nil
+		return
 	}
 	if w.dropped > 0 {
 		marker := fmt.Sprintf("\n[%d bytes of output were lost here: %v]\n", w.dropped, w.why)
 		if w.put([]byte(marker)) != nil {
 			w.dropped += int64(len(p))
-			return len(p), nil
+			return
 		}
 		w.dropped = 0
 	}
-	rest := p
-	for len(rest) > 0 {
-		n, err := w.step(rest)
-		rest = rest[n:]
+	for len(p) > 0 {
+		n, err := w.step(p)
+		p = p[n:]
 		if err != nil {
-			w.dropped, w.why = w.dropped+int64(len(rest)), err
-			break
+			w.dropped, w.why = w.dropped+int64(len(p)), err
+			return
 		}
 	}
-	return len(p), nil
 }
 
 // put writes all of b or says why not; what was written of it stays.
@@ -91,23 +105,29 @@ func (w *Writer) step(b []byte) (int, error) {
 			return 0, err
 		}
 	}
-	room := int64(w.limits.MaxFileSize) - w.size
-	if room <= 0 {
+	if b = b[:w.fit(b)]; len(b) == 0 {
 		return 0, w.rotate()
-	}
-	if int64(len(b)) > room {
-		b = b[:room]
-		if i := bytes.LastIndexByte(b, '\n'); i >= 0 && w.size > 0 {
-			b = b[:i+1]
-		} else if w.size > 0 {
-			if i < 0 && int64(len(b)) < int64(w.limits.MaxFileSize)/8 {
-				return 0, w.rotate() // rather than cut a line in two
-			}
-		}
 	}
 	n, err := w.f.Write(b)
 	w.size += int64(n)
 	return n, err
+}
+
+// fit returns how much of b goes to the current file: up to the end of a line when not all fits; 0: a new file is to be begun.
+func (w *Writer) fit(b []byte) int {
+	room := max(0, int64(w.limits.MaxFileSize)-w.size)
+	if int64(len(b)) <= room {
+		return len(b)
+	}
+	i := bytes.LastIndexByte(b[:room], '\n')
+	switch {
+	case w.size == 0:
+	case i >= 0:
+		return i + 1
+	case room < int64(w.limits.MaxFileSize)/8:
+		return 0 // rather than cut a line in two
+	}
+	return int(room)
 }
 
 // resume opens the newest file, or the first.

@@ -627,3 +627,10 @@ func TestTheStageCanBeBuilt(t *testing.T) {
 		t.Run(name, test)
 	}
 }
+
+func TestNoOutputOfAnIsolatedTaskIsLost(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	noOutputIsLost(t, n, "full")
+	lastWords(t, n, "full")
+}

@@ -104,7 +104,7 @@ enum {
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_KEEPCAPS = 8, PR_SET_NAME = 15, PR_CAPBSET_DROP = 24,
 	PR_SET_CHILD_SUBREAPER = 36, PR_SET_NO_NEW_PRIVS = 38, PR_CAP_AMBIENT = 47, PR_CAP_AMBIENT_RAISE = 2,
 	S_IFCHR = 0020000, CAP_KILL = 5, CLOCK_BOOTTIME = 7, TIMER_ABSTIME = 1, F_DUPFD_CLOEXEC = 1030,
-	TIOCSCTTY = 0x540E, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
+	TIOCSCTTY = 0x540E, FIONREAD = 0x541B, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
 	MOVE_MOUNT_F_EMPTY_PATH = 4, OPEN_TREE_CLONE = 1, OPEN_TREE_CLOEXEC = O_CLOEXEC,
 };
 
@@ -117,7 +117,7 @@ struct timespec { i64 sec, nsec; };
 
 // ---- protocol, see protocol.go
 
-enum { SOCKET = 3, SLOTS = 4, KEPT_STDOUT = 5, KEPT_STDERR = 6, MAX_MESSAGE = 256 << 10, MAX_FDS = 48, MAX_STRINGS = 8192 };
+enum { SOCKET = 3, SLOTS = 4, KEPT_STDOUT = 5, KEPT_STDERR = 6, FIRST_FREE = 7, MAX_MESSAGE = 256 << 10, MAX_FDS = 48, MAX_STRINGS = 8192 };
 enum { OP_SETUP = 1, OP_START = 2, OP_EXEC = 3 };
 enum { FULL = 1, NETWORK = 2, FENCED = 4, SETIDS = 8, TTY = 16 };
 enum { RUNNING = 1, ENDED = 2, BY_FENCE = 1, BY_COMMAND = 2 };
@@ -397,16 +397,40 @@ static void kill_descendants(void) {
 	}
 }
 
+// unread says how many bytes of the task's output nobody has taken out of a pipe.
+static i32 unread(int fd) {
+	i32 n = 0;
+	return C3(SYS_ioctl, fd, FIONREAD, &n) < 0 ? 0 : n;
+}
+
+// outlast keeps what the task wrote last until a supervisor has it: with the last reading end the pipe's content goes. The
+// supervisor, while there is one, takes it in a moment; otherwise the next one does, or says that nobody wants it.
+static void outlast(void) {
+	if (!unread(KEPT_STDOUT) && !unread(KEPT_STDERR)) return;
+	if (head->flags & FULL) { // the end of this process, which kills the others, may be far
+		C2(SYS_kill, -1, SIGKILL);
+		while (C4(SYS_wait4, -1, NULL, 0, NULL) != -ECHILD) {}
+	}
+	struct timespec pause = {0, 50 * 1000};
+	while (unread(KEPT_STDOUT) || unread(KEPT_STDERR)) {
+		u64 command = 1UL << (SIGCOMMAND - 1);
+		struct siginfo info;
+		i64 sig = C4(SYS_rt_sigtimedwait, &command, &info, &pause, 8);
+		if (sig == SIGCOMMAND && info.code == SI_QUEUE && info.value == 0) return;
+		if (sig < 0 && pause.nsec < 50 * 1000 * 1000) pause.nsec *= 2;
+	}
+}
+
 // finish ends the task (or command) and this process. A child that still runs is killed.
 __attribute__((noreturn)) static void finish(i32 child, u32 status, u32 flags) {
 	if (!(head->flags & FULL)) kill_descendants();
-	else if (head->op == OP_EXEC && flags) {
-		C2(SYS_kill, -child, SIGKILL); // its session's first process group
+	else if (flags) { // of a task, the kernel kills and reaps everything before this ends
+		if (head->op == OP_EXEC) C2(SYS_kill, -child, SIGKILL); // its session's first process group
 		C2(SYS_kill, child, SIGKILL);
 		C4(SYS_wait4, child, NULL, 0, NULL);
 	}
 	write_record(ENDED, status, flags);
-	// In a task of its own namespaces, the kernel kills and reaps all of them before this ends.
+	if (head->keep_out >= 0) outlast();
 	for (;;) C1(SYS_exit_group, (status & 127) ? 128 + (status & 127) : status >> 8 & 255);
 }
 
@@ -470,14 +494,20 @@ __attribute__((noreturn)) static void stage(void) {
 	if (child == 0) program();
 
 	// Keep the reading ends of the task's pipes, so that it does not get SIGPIPE when the supervisor dies; a new one
-	// opens them again through /proc. Everything else goes.
+	// opens them again through /proc. Everything else goes, the report last: until then a failure is one of the start.
 	if (head->keep_out >= 0) {
-		i64 out = C3(SYS_fcntl, fd_of(head->keep_out), F_DUPFD_CLOEXEC, 100), err = C3(SYS_fcntl, fd_of(head->keep_err), F_DUPFD_CLOEXEC, 100);
-		C3(SYS_dup3, out, KEPT_STDOUT, O_CLOEXEC);
-		C3(SYS_dup3, err, KEPT_STDERR, O_CLOEXEC);
-		C3(SYS_close_range, 7, ~0U, 0);
+		i64 out = C3(SYS_fcntl, fd_of(head->keep_out), F_DUPFD_CLOEXEC, FIRST_FREE);
+		must("keep the output", "", out);
+		i64 err = C3(SYS_fcntl, fd_of(head->keep_err), F_DUPFD_CLOEXEC, FIRST_FREE);
+		must("keep the output", "", err);
+		i64 report = C3(SYS_fcntl, report_fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+		must("keep the output", "", report);
+		report_fd = (int)report;
+		must("keep the output", "", C3(SYS_dup3, out, KEPT_STDOUT, O_CLOEXEC));
+		must("keep the output", "", C3(SYS_dup3, err, KEPT_STDERR, O_CLOEXEC));
+		must("close the rest", "", C3(SYS_close_range, FIRST_FREE, ~0U, 0));
 	} else {
-		C3(SYS_close_range, 5, ~0U, 0);
+		must("close the rest", "", C3(SYS_close_range, KEPT_STDOUT, ~0U, 0));
 	}
 	report_fd = -1;
 	C1(SYS_chdir, "/");
