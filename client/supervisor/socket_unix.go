@@ -22,13 +22,27 @@ func socketPath(dir string) (path string, done func(), err error) {
 		return path, func() {}, nil
 	}
 	if runtime.GOOS != "linux" {
-		return "", nil, fmt.Errorf("the path %s is too long for a socket: use a shorter data folder", path)
+		return linked(dir)
 	}
 	d, err := os.Open(dir)
 	if err != nil {
 		return "", nil, err
 	}
 	return fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), socketName), func() { d.Close() }, nil
+}
+
+// linked is a shorter name by way of the temporary folder, where there is no /proc.
+func linked(dir string) (path string, done func(), err error) {
+	tmp, err := os.MkdirTemp("", "s")
+	if err != nil {
+		return "", nil, err
+	}
+	done = func() { os.RemoveAll(tmp) }
+	if err := os.Symlink(dir, filepath.Join(tmp, "d")); err != nil {
+		done()
+		return "", nil, err
+	}
+	return filepath.Join(tmp, "d", socketName), done, nil
 }
 
 func dialSocket(dir string) (*net.UnixConn, error) {

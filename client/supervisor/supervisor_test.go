@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -284,6 +285,9 @@ func TestStopKillsWhatIgnoresTheSignal(t *testing.T) {
 }
 
 func TestADaemonThatForkedTwiceDiesWithItsTask(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has what finds it")
+	}
 	n := newNode(t)
 	s := n.spec(`(setsid sh -c 'echo pid $$; exec sleep 100000' & ) ; echo ready; exec sleep 100000`, none)
 	task := n.start(s)
