@@ -110,17 +110,17 @@ func (n *nodeAPI) Logs(ctx context.Context, req *api.LogsRequest, emit func(*api
 		Follow: req.Follow, Offset: req.Offset, Tail: req.Tail}
 	for {
 		snap := n.store.Snapshot()
+		index, alloc := snap.Index(), snap.Alloc(req.Alloc) // not snap itself: a log may be followed for weeks
 		began := false
 		err := n.Node.Logs(ctx, ask, func(f *remote.LogFrame) error {
 			began = true
 			return emit(&api.LogFrame{Stream: f.Stream, Offset: f.Offset, Data: f.Data, Skipped: f.Skipped})
 		})
-		alloc := snap.Alloc(req.Alloc)
 		if structs.KindOf(err) != structs.NotFound || began || !req.Follow || alloc == nil || alloc.Ended() {
 			return err
 		}
 		// The node has not begun it: what it reports when it does wakes us.
-		if _, err := n.store.Wait(ctx, snap.Index(), state.OfAlloc(req.Alloc)); err != nil {
+		if _, err := n.store.Wait(ctx, index, state.OfAlloc(req.Alloc)); err != nil {
 			return err
 		}
 	}

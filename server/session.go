@@ -116,20 +116,18 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	snap, feed := s.store.Subscribe(0, state.OfNodeAllocs(n.node))
-	n.generation = snap.Meta().Generation
+	n.generation = s.store.Snapshot().Meta().Generation
 	var pushing sync.WaitGroup
 	err = conn.Welcome(&session.Welcome{
 		Server: s.config.Name, Generation: n.generation, Servers: s.addresses(),
 		Lease: structs.Duration(s.config.Lease), Drift: structs.Duration(s.config.Drift), Incarnation: n.incarnation,
 	})
 	if err != nil {
-		feed.Close()
 		return err
 	}
 	s.log.Debug("session opened", "node", n.name, "id", n.node)
 	pushing.Go(func() {
-		if err := n.push(ctx, snap, feed); err != nil && ctx.Err() == nil {
+		if err := n.push(ctx); err != nil && ctx.Err() == nil {
 			conn.Close(structs.AsError(err))
 		}
 	})
@@ -176,39 +174,51 @@ func (s *Server) addresses() (out []string) {
 }
 
 // push sends what the region wants: all of it first, then what changes.
-func (n *nodeSession) push(ctx context.Context, snap *state.Snapshot, feed *state.Feed) error {
-	defer func() { feed.Close() }()
+func (n *nodeSession) push(ctx context.Context) error {
 	for {
-		var all []*structs.Allocation
-		for a := range snap.AllocsOnNode(n.node) {
-			all = append(all, a)
+		feed, err := n.all()
+		if err == nil {
+			err = n.follow(ctx, feed)
 		}
-		if err := n.send(&session.Desired{Index: snap.Index(), Full: true, Confirmed: true, Allocs: all}); err != nil {
+		var lagged *state.Lagged
+		if !errors.As(err, &lagged) {
 			return err
 		}
-		for {
-			batch, err := feed.Next(ctx)
-			var lagged *state.Lagged
-			if errors.As(err, &lagged) {
-				break // the store was restored, or the node is slow: say all of it again
-			}
-			if err != nil {
-				return err
-			}
-			if err := n.send(n.changes(batch)); err != nil {
-				return err
-			}
-		}
-		feed.Close()
-		// After a restore the state may be older than what the node was told: only what the leader confirms counts, and
-		// in a new generation the node must say anew what it holds.
-		generation := snap.Meta().Generation
+		// The store was restored, or the node is slow: say all of it again. After a restore the state may be older than what
+		// the node was told: only what the leader confirms counts.
 		if _, err := n.server.Read(ctx, false); err != nil {
 			return err
 		}
-		snap, feed = n.server.store.Subscribe(0, state.OfNodeAllocs(n.node))
-		if snap.Meta().Generation != generation {
-			return structs.Errorf(structs.Conflict, "region "+n.server.config.Region, "a snapshot was restored")
+	}
+}
+
+// all sends all that the region wants and returns the feed of what follows. The snapshot ends with it: a session is long,
+// and one that kept its first state would keep every record that has been replaced since.
+func (n *nodeSession) all() (*state.Feed, error) {
+	snap, feed := n.server.store.Subscribe(0, state.OfNodeAllocs(n.node))
+	if snap.Meta().Generation != n.generation {
+		// In a new generation the node must say anew what it holds.
+		feed.Close()
+		return nil, structs.Errorf(structs.Conflict, "region "+n.server.config.Region, "a snapshot was restored")
+	}
+	if err := n.send(&session.Desired{Index: snap.Index(), Full: true, Confirmed: true,
+		Allocs: slices.Collect(snap.AllocsOnNode(n.node))}); err != nil {
+		feed.Close()
+		return nil, err
+	}
+	return feed, nil
+}
+
+// follow sends what changes until the feed ends, and closes it.
+func (n *nodeSession) follow(ctx context.Context, feed *state.Feed) error {
+	defer feed.Close()
+	for {
+		batch, err := feed.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := n.send(n.changes(batch)); err != nil {
+			return err
 		}
 	}
 }

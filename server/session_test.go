@@ -1,12 +1,15 @@
 package server_test
 
 import (
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 // followers returns the living servers that do not lead.
@@ -81,5 +84,23 @@ func TestAServerWithoutQuorumClosesItsSessions(t *testing.T) {
 			t.Errorf("session with %q, %d lost", server, lost)
 		}
 		r.mesh.Heal()
+	})
+}
+
+// A session lasts for weeks, and so would the state that it began with.
+func TestASessionDoesNotKeepTheStateItBeganWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 0)
+		store := r.leader().server.Store()
+		n := r.addNode("")
+		r.eventually("a session", func() bool { _, _, leased := n.session(); return leased })
+		synctest.Wait()
+		first := weak.Make(store.Snapshot())
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng"}})
+		synctest.Wait()
+		runtime.GC()
+		if s := first.Value(); s != nil {
+			t.Errorf("the state of index %d is still in memory at %d", s.Index(), store.Snapshot().Index())
+		}
 	})
 }
