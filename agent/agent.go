@@ -167,7 +167,7 @@ func (a *Agent) openCluster(context.Context) error {
 	log := a.log.With("part", "cluster")
 	port, err := cluster.Listen(cluster.Config{
 		Bind: a.config.ClusterAddress(), Advertise: a.config.Advertise,
-		Region: a.config.Region, Keys: a.keys, Logger: log,
+		Region: a.config.Region, ID: a.id, Keys: a.keys, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -213,6 +213,7 @@ func (a *Agent) startServer(context.Context) error {
 	log := a.log.With("part", "server")
 	a.raftNet = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: a.port.RaftLayer(), MaxPool: 3, Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log),
+		ServerAddressProvider: server.Addresses{Gossip: a.gossip, Region: a.config.Region, Self: a.id},
 	})
 	a.began(func(context.Context) { a.raftNet.Close() })
 	c := a.config.Server

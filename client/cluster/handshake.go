@@ -16,6 +16,7 @@ const (
 	version   = 1
 	nonceSize = 32
 	maxRegion = 64
+	maxID     = 64
 	maxKeys   = 8 // on a ring, and proofs in a handshake
 )
 
@@ -29,7 +30,8 @@ const (
 	keyMissing // the dialler has no key and the listener wants one
 	keyUnasked // the dialler has a key and the listener none, so it could prove nothing
 	wrongKey
-	notServed // nobody listens for this kind here
+	notServed   // nobody listens for this kind here
+	wrongServer // the dialler wants another server than the one that has this address
 )
 
 // hello is the first message of each side; the listener's has a verdict in the place of the count.
@@ -37,11 +39,12 @@ type hello struct {
 	version byte
 	count   byte // dialler: how many proofs follow; listener: its verdict
 	region  string
+	id      string // dialler: of the agent that it wants, "": whoever is there; listener: its own
 	nonce   [nonceSize]byte
 }
 
-func newHello(region string, count byte) *hello {
-	h := &hello{version: version, region: region, count: count}
+func newHello(region, id string, count byte) *hello {
+	h := &hello{version: version, region: region, id: id, count: count}
 	rand.Read(h.nonce[:])
 	return h
 }
@@ -49,6 +52,8 @@ func newHello(region string, count byte) *hello {
 func (h *hello) append(to []byte) []byte {
 	to = append(to, h.version, h.count, byte(len(h.region)))
 	to = append(to, h.region...)
+	to = append(to, byte(len(h.id)))
+	to = append(to, h.id...)
 	return append(to, h.nonce[:]...)
 }
 
@@ -57,16 +62,29 @@ func readHello(r io.Reader) (*hello, error) {
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
-	if head[2] > maxRegion {
-		return nil, structs.Errorf(structs.Invalid, "handshake", "is not one of Proffer")
-	}
-	rest := make([]byte, int(head[2])+nonceSize)
-	if _, err := io.ReadFull(r, rest); err != nil {
+	region, err := readText(r, head[2], maxRegion)
+	if err != nil {
 		return nil, err
 	}
-	h := &hello{version: head[0], count: head[1], region: string(rest[:head[2]])}
-	copy(h.nonce[:], rest[head[2]:])
-	return h, nil
+	h := &hello{version: head[0], count: head[1], region: region}
+	var size [1]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	if h.id, err = readText(r, size[0], maxID); err != nil {
+		return nil, err
+	}
+	_, err = io.ReadFull(r, h.nonce[:])
+	return h, err
+}
+
+func readText(r io.Reader, size, most byte) (string, error) {
+	if size > most {
+		return "", structs.Errorf(structs.Invalid, "handshake", "is not one of Proffer")
+	}
+	text := make([]byte, size)
+	_, err := io.ReadFull(r, text)
+	return string(text), err
 }
 
 // proof shows knowledge of key to whoever chose the other nonce. The side's label keeps a proof from being sent back to
@@ -89,10 +107,10 @@ const (
 	sideListener = "listener"
 )
 
-// prove is the dialler's part of the handshake.
-func (p *Port) prove(c io.ReadWriter, k Kind) error {
+// prove is the dialler's part of the handshake. want is the id of the agent that must answer; "": any.
+func (p *Port) prove(c io.ReadWriter, k Kind, want string) error {
 	keys := p.config.Keys.Keys()
-	mine := newHello(p.config.Region, byte(len(keys)))
+	mine := newHello(p.config.Region, want, byte(len(keys)))
 	if _, err := c.Write(mine.append([]byte{byte(k)})); err != nil {
 		return err
 	}
@@ -105,6 +123,9 @@ func (p *Port) prove(c io.ReadWriter, k Kind) error {
 	}
 	if theirs.region != mine.region {
 		return wrongRegion.refusal(k, mine, theirs)
+	}
+	if want != "" && theirs.id != want {
+		return wrongServer.refusal(k, mine, theirs)
 	}
 	if len(keys) == 0 {
 		return nil
@@ -152,10 +173,12 @@ func (p *Port) challenge(c io.ReadWriter, k Kind) error {
 		v = keyUnasked
 	case theirs.count > maxKeys:
 		v = wrongKey
+	case theirs.id != "" && theirs.id != p.config.ID:
+		v = wrongServer
 	case !p.kinds[k].open.Load():
 		v = notServed
 	}
-	mine := newHello(p.config.Region, byte(v))
+	mine := newHello(p.config.Region, p.config.ID, byte(v))
 	if _, err := c.Write(mine.append(nil)); err != nil {
 		return err
 	}
@@ -209,6 +232,8 @@ func (v verdict) refusal(k Kind, dialler, listener *hello) error {
 	case wrongKey:
 		return structs.Errorf(structs.Forbidden, what, "the dialler and the listener have no gossip key in common").
 			Advise("give every agent of the region the same key")
+	case wrongServer:
+		return structs.Errorf(structs.Unavailable, what, "the dialler wants server %s, and the listener is %q", dialler.id, listener.id)
 	case notServed:
 		return structs.Errorf(structs.Unavailable, what, "the listener does not serve %v", k)
 	}

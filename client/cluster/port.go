@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Config struct {
 	Bind      string   // "host:port"; port 0 picks one
 	Advertise string   // "host:port" that others dial; "" or port 0: taken from the bound one
 	Region    string   // connections of another region are refused; at most 64 bytes
+	ID        string   // of this agent; connections that want another one are refused; at most 64 bytes
 	Keys      *Keyring // nil: nothing is proved (development), allowed on loopback only
 	NoUDP     bool     // gossip packets travel in TCP connections
 	Logger    *slog.Logger
@@ -102,6 +104,9 @@ func Listen(c Config) (*Port, error) {
 	}
 	if len(c.Region) > maxRegion {
 		return nil, structs.Errorf(structs.Invalid, "region", "name is longer than %d bytes", maxRegion)
+	}
+	if len(c.ID) > maxID {
+		return nil, structs.Errorf(structs.Invalid, "agent "+c.ID, "its id is longer than %d bytes", maxID)
 	}
 	if c.Keys == nil {
 		if system && !onLoopback(c.Bind) {
@@ -182,6 +187,11 @@ func (p *Port) Listener(k Kind) net.Listener {
 // Dial opens a connection to the port at addr, proves itself, and has the other side prove itself. Errors are
 // *structs.Error: Unavailable (try again), Forbidden (key) or Invalid (region, version).
 func (p *Port) Dial(ctx context.Context, k Kind, addr string) (net.Conn, error) {
+	return p.dial(ctx, k, addr, "")
+}
+
+// dial is Dial of the agent with the id want; "": of whoever has the address.
+func (p *Port) dial(ctx context.Context, k Kind, addr, want string) (net.Conn, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, connectTime)
@@ -202,7 +212,7 @@ func (p *Port) Dial(ctx context.Context, k Kind, addr string) (net.Conn, error) 
 	c.SetDeadline(time.Now().Add(handshakeTime))
 	undo := context.AfterFunc(ctx, func() { c.SetDeadline(past) })
 	if k == Raft || k == RPC {
-		err = p.prove(c, k)
+		err = p.prove(c, k, want)
 	} else {
 		_, err = c.Write([]byte{byte(k)})
 	}
@@ -236,7 +246,10 @@ func (p *Port) DialRPC(ctx context.Context, addr string) (net.Conn, error) {
 	return p.Dial(ctx, RPC, addr)
 }
 
-// RaftLayer returns what raft.NetworkTransport needs.
+// RaftAddress is an address for RaftLayer that reaches the agent with this id or nobody.
+func RaftAddress(id, addr string) raft.ServerAddress { return raft.ServerAddress(id + "@" + addr) }
+
+// RaftLayer returns what raft.NetworkTransport needs. It dials plain addresses and those of RaftAddress.
 func (p *Port) RaftLayer() raft.StreamLayer {
 	p.Listener(Raft)
 	return raftLayer{p.kinds[Raft]}
@@ -247,7 +260,11 @@ type raftLayer struct{ *kindListener }
 func (r raftLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(r.port.ctx, timeout)
 	defer cancel()
-	return r.port.Dial(ctx, Raft, string(addr))
+	id, at, ok := strings.Cut(string(addr), "@")
+	if !ok {
+		id, at = "", string(addr)
+	}
+	return r.port.dial(ctx, Raft, at, id)
 }
 
 // Close closes the port and every connection that it accepted or dialled, and waits for its goroutines.
