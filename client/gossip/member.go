@@ -106,18 +106,24 @@ func parseMeta(raw []byte) (m Member, run uint32, ok bool) {
 	m.ID = hex.EncodeToString(raw[6:22])
 	m.FeatureMin, m.FeatureMax, m.Expect = int(raw[22]), int(raw[23]), int(raw[24])
 	rest := raw[25:]
-	for _, text := range []*string{&m.Region, &m.Datacenter} {
+	text := func() (string, bool) {
 		if len(rest) == 0 || len(rest) < 1+int(rest[0]) {
-			return m, 0, false
+			return "", false
 		}
-		*text = string(rest[1 : 1+rest[0]])
-		rest = rest[1+rest[0]:]
+		n := 1 + int(rest[0])
+		s := string(rest[1:n])
+		rest = rest[n:]
+		return s, true
 	}
-	if len(rest) > 0 && len(rest) >= 1+int(rest[0]) {
-		m.Version = string(rest[1 : 1+rest[0]])
-		if rest = rest[1+rest[0]:]; len(rest) > 0 {
-			m.splits = min(rest[0], maxSplits)
-		}
+	if m.Region, ok = text(); !ok {
+		return m, 0, false
+	}
+	if m.Datacenter, ok = text(); !ok {
+		return m, 0, false
+	}
+	var more bool
+	if m.Version, more = text(); more && len(rest) > 0 {
+		m.splits = min(rest[0], maxSplits)
 	}
 	return m, run, true
 }
