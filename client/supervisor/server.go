@@ -450,9 +450,9 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	s.listener = l
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	stopFence := s.host.watchLease(s.fence) // before anybody can renew the lease
 	var accept sync.WaitGroup
 	accept.Go(func() { s.accept(ctx) })
-	stopFence := s.host.watchLease(s.fence)
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
 	lonely := time.NewTimer(s.linger)
