@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,6 +202,42 @@ func TestCancellationTravels(t *testing.T) {
 			t.Errorf("never sent: %v", err)
 		}
 	})
+}
+
+// TestCancelledWhileItBegins: the caller gives up before the method is looked up. The race detector judges.
+func TestCancelledWhileItBegins(t *testing.T) {
+	r := newRegion(t, Options{})
+	echo(r.server)
+	r.serve(t)
+	if err := r.pool.Call(t.Context(), r.addr, "Echo", &ping{}, &ping{}); err != nil {
+		t.Fatal(err)
+	}
+	r.server.lock.Lock() // methods stop where theirs is looked up
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := r.pool.Stream(ctx, r.addr, "Echo", &ping{}); err != nil {
+		t.Fatal(err)
+	}
+	streams := func() (n int) {
+		r.server.mu.Lock()
+		defer r.server.mu.Unlock()
+		for c := range r.server.conns {
+			c.mu.Lock()
+			n += len(c.streams)
+			c.mu.Unlock()
+		}
+		return n
+	}
+	for streams() == 0 {
+		runtime.Gosched()
+	}
+	cancel()
+	for streams() > 0 {
+		runtime.Gosched()
+	}
+	r.server.lock.Unlock()
+	if err := r.pool.Call(t.Context(), r.addr, "Echo", &ping{}, &ping{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestTheDeadlineTravels: the method ends at the caller's deadline though it hears no more from the caller.

@@ -149,7 +149,9 @@ func (s *Server) run(st *Stream) (err error) {
 	if err != nil {
 		return err
 	}
-	st.method = method
+	st.c.mu.Lock()
+	st.method = method // the reader names it when the caller gives up
+	st.c.mu.Unlock()
 	s.lock.RLock()
 	f := s.methods[method]
 	s.lock.RUnlock()
