@@ -16,7 +16,6 @@ import (
 // drift, so the node's ends first: a node that is lost has stopped its fenced work.
 type leaseWatch struct {
 	server *Server
-	length time.Duration // lease + drift
 	kick   chan struct{} // an instant may have become earlier
 
 	mu     sync.Mutex
@@ -26,8 +25,19 @@ type leaseWatch struct {
 }
 
 func newLeaseWatch(s *Server) *leaseWatch {
-	return &leaseWatch{server: s, length: s.config.Lease + s.config.Drift, kick: make(chan struct{}, 1),
-		leases: newDeadlines(), waits: newDeadlines(), losing: make(map[structs.NodeID]uint64)}
+	return &leaseWatch{server: s, kick: make(chan struct{}, 1), leases: newDeadlines(), waits: newDeadlines(),
+		losing: make(map[structs.NodeID]uint64)}
+}
+
+// leaseOf returns how long the servers count a lease of n from its renewal: what is configured here, or the longer one that
+// the node may hold from before a change of the configuration.
+func (s *Server) leaseOf(n *structs.Node) time.Duration {
+	return s.leaseLength(max(s.config.Lease, n.Lease.Std()))
+}
+
+// leaseLength adds the margin for clocks that drift, which grows with the lease.
+func (s *Server) leaseLength(lease time.Duration) time.Duration {
+	return lease + time.Duration(float64(lease)/float64(s.config.Lease)*float64(s.config.Drift))
 }
 
 // run watches until the term ends.
@@ -148,7 +158,7 @@ func (w *leaseWatch) changed(n *structs.Node) {
 		w.waits.drop(n.ID)
 		_, leased := w.leases.nodes[n.ID]
 		if !leased && !w.isLosing(n) {
-			w.leases.set(n.ID, now.Add(w.length))
+			w.leases.set(n.ID, now.Add(w.server.leaseOf(n)))
 		}
 	case structs.NodeLost:
 		delete(w.losing, n.ID)
@@ -168,22 +178,24 @@ func (w *leaseWatch) isLosing(n *structs.Node) bool {
 }
 
 // renew grants leases that count from now, and returns the nodes that get none: the region gave them up, or is about to,
-// and their fenced work may be started elsewhere. snap has everything that was acknowledged before now.
-func (w *leaseWatch) renew(snap *state.Snapshot, nodes []structs.NodeID, now time.Time) (refused []structs.NodeID) {
+// and their fenced work may be started elsewhere, or they ask in a session that is not their newest, which may grant a
+// longer lease than is recorded. snap has everything that was acknowledged before now.
+func (w *leaseWatch) renew(snap *state.Snapshot, asks []leaseAsk, now time.Time) (refused []leaseAsk) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, node := range nodes {
-		n := snap.Node(node)
-		if n == nil || n.Status != structs.NodeReady || w.isLosing(n) {
-			refused = append(refused, node)
+	for _, ask := range asks {
+		n := snap.Node(ask.Node)
+		if n == nil || n.Status != structs.NodeReady || n.Session != ask.Session || w.isLosing(n) {
+			refused = append(refused, ask)
 			continue
 		}
-		if _, ok := w.leases.nodes[node]; !ok {
-			w.leases.set(node, now.Add(w.length)) // it has just registered, and follow has not seen it
+		ends := now.Add(w.server.leaseOf(n))
+		if _, ok := w.leases.nodes[n.ID]; !ok {
+			w.leases.set(n.ID, ends) // it has just registered, and follow has not seen it
 			w.wake()
 			continue
 		}
-		w.leases.extend(node, now.Add(w.length))
+		w.leases.extend(n.ID, ends)
 	}
 	return refused
 }
@@ -210,7 +222,7 @@ func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
 	}
 	_, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.SetNodeStatus{
 		Node: id, Incarnation: n.Incarnation, Status: structs.NodeLost,
-		Why: "no lease renewal for " + structs.Duration(w.length).String(),
+		Why: "no lease renewal for " + structs.Duration(s.leaseOf(n)).String(),
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -223,7 +235,7 @@ func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
 	}
 	delete(w.losing, id)
 	if err == nil {
-		s.log.Warn("node lost: its lease ended", "node", n.Name, "id", id, "after", w.length.String())
+		s.log.Warn("node lost: its lease ended", "node", n.Name, "id", id, "after", s.leaseOf(n).String())
 	}
 }
 

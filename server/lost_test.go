@@ -54,3 +54,55 @@ func (w *witness) starts() []string {
 	defer w.mu.Unlock()
 	return append([]string(nil), w.began...)
 }
+
+// A lower lease in the configuration breaks no fence: the longer one that a node may still hold is waited for, and then the
+// lower one counts.
+func TestTheLeaseIsLowered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 3, func(r *region) { r.lease = time.Minute })
+		r.propose(&state.SubmitJob{Job: job("db", "service", 6, func(j *structs.Job) { j.Groups[0].OnLost = "fence" })})
+		r.eventually("six running", func() bool { return r.running("db") == 6 })
+		r.lease = 5 * time.Second
+		for _, h := range r.servers { // one after the other, as one upgrades them
+			h.crash()
+			time.Sleep(10 * time.Second)
+			h.start(3)
+			r.eventually("it follows", func() bool { return h.server.Raft().Leader().Address != "" })
+		}
+		r.eventually("sessions with the lower lease", func() bool {
+			for _, n := range r.nodes {
+				if _, _, leased := n.session(); n.granted() != r.lease || !leased {
+					return false
+				}
+			}
+			return true
+		})
+		cut := func() (lostAfter time.Duration) {
+			began := time.Now()
+			r.mesh.Cut([]string{r.nodes[0].ip}, r.ip())
+			r.eventually("it is lost", func() bool {
+				return r.leader().server.Store().Snapshot().Node(r.nodes[0].id).Status == structs.NodeLost
+			})
+			lostAfter = time.Since(began)
+			time.Sleep(2 * time.Minute)
+			r.mesh.Heal()
+			r.eventually("six running after the cut", func() bool { return r.running("db") == 6 && r.witness.count() == 6 })
+			if len(r.witness.doubles) > 0 {
+				t.Fatalf("ran twice: %v", r.witness.doubles)
+			}
+			return lostAfter
+		}
+		cut()
+		time.Sleep(3 * time.Minute)
+		if took := cut(); took > 10*time.Second {
+			t.Errorf("it was lost after %v, with a lease of %v\n%s", took, r.lease, r.describe())
+		}
+	})
+}
+
+// granted returns the lease of the newest session.
+func (n *node) granted() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.length
+}

@@ -183,8 +183,8 @@ func (s *Server) serveRPC() {
 		index, err := s.raft.ReadIndex(ctx)
 		return &index, asLeader(err)
 	})
-	rpc.Handle(s.config.RPC, "Server.Renew", func(ctx context.Context, nodes *[]structs.NodeID) (*renewReply, error) {
-		refused, err := s.renewals.grant(ctx, *nodes)
+	rpc.Handle(s.config.RPC, "Server.Renew", func(ctx context.Context, asks *[]leaseAsk) (*renewReply, error) {
+		refused, err := s.renewals.grant(ctx, *asks)
 		return &renewReply{refused}, asLeader(err)
 	})
 	rpc.Handle(s.config.RPC, "Server.Census", func(context.Context, *struct{}) (*census, error) {

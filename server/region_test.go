@@ -33,7 +33,9 @@ type region struct {
 	nodes   []*node
 	witness *witness
 
-	entryBytes int // of servers that start from now on; 0: the default
+	// Of servers that start from now on; 0: the default.
+	entryBytes int
+	lease      time.Duration
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -116,7 +118,7 @@ func (h *host) start(expect int) {
 		Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log)})
 	h.server, err = server.Start(server.Config{
 		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
-		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log,
+		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease,
 		Replaces: func(old, new *structs.Job, group string) bool { return true },
 		Raft: func(c *consensus.Config) {
 			c.Logs, c.Stable, c.Snapshots, c.EntryBytes = h.disk, h.disk, h.snaps, h.region.entryBytes
@@ -280,6 +282,7 @@ type node struct {
 	generation string                      // that its work belongs to
 	welcome    string                      // that of the session
 	server     string                      // of the session; empty: there is none
+	length     time.Duration               // of its lease
 	lost       int                         // sessions
 	index      uint64
 	until      session.Instant
@@ -406,7 +409,7 @@ func (n *node) Hello() *session.Hello {
 func (n *node) Welcome(w *session.Welcome) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.welcome, n.server = w.Generation, w.Server
+	n.welcome, n.server, n.length = w.Generation, w.Server, w.Lease.Std()
 	n.jobs = map[jobVersion]*structs.Job{}
 	if len(n.allocs) == 0 {
 		n.generation = w.Generation
@@ -500,7 +503,7 @@ func (n *node) kill(w *work) {
 func (n *node) Lease(until session.Instant) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.until = until
+	n.until = max(n.until, until)
 	select {
 	case n.renewed <- struct{}{}:
 	default:

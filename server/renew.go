@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -66,33 +65,37 @@ func (r *renewals) run() {
 // or register again.
 func (r *renewals) pass(batch []renewal) {
 	s := r.server
-	nodes := make([]structs.NodeID, len(batch))
+	asks := make([]leaseAsk, len(batch))
 	for i, x := range batch {
-		nodes[i] = x.session.node
+		asks[i] = leaseAsk{x.session.node, x.session.number}
 	}
 	// A third of the lease: the nodes' next renewals come then, and a server that reaches no leader for that long has lost
 	// its quorum.
 	ctx, cancel := context.WithTimeout(s.ctx, s.config.Lease/3)
 	defer cancel()
-	var refused []structs.NodeID
+	var refused []leaseAsk
 	err := s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
-		refused, err = r.grant(ctx, nodes)
+		refused, err = r.grant(ctx, asks)
 		return err
 	}, func(ctx context.Context, leader string) error {
 		var reply renewReply
-		err := s.config.Pool.Call(ctx, leader, "Server.Renew", &nodes, &reply)
+		err := s.config.Pool.Call(ctx, leader, "Server.Renew", &asks, &reply)
 		refused = reply.Refused
 		return err
 	})
+	none := make(map[leaseAsk]bool, len(refused))
+	for _, ask := range refused {
+		none[ask] = true
+	}
 	var closing sync.WaitGroup // together: a session whose node takes nothing needs a second
 	defer closing.Wait()
-	for _, x := range batch {
+	for i, x := range batch {
 		var why *structs.Error
 		switch {
 		case err != nil:
 			why = structs.Errorf(structs.Unavailable, "server "+s.config.Name, "no leader confirmed the lease: %v", err)
-		case slices.Contains(refused, x.session.node):
-			why = structs.Errorf(structs.Conflict, "node "+x.session.name, "its lease ended and the region gives it up").
+		case none[asks[i]]:
+			why = structs.Errorf(structs.Conflict, "node "+x.session.name, "its lease ended and the region gives it up, or it opened another session").
 				Advise("it connects again")
 		default:
 			if err := x.session.conn.Send(&session.FromServer{Renewed: &session.Renewed{Seq: x.seq}}); err == nil {
@@ -104,12 +107,18 @@ func (r *renewals) pass(batch []renewal) {
 	}
 }
 
+// leaseAsk asks for the lease of a node in a session.
+type leaseAsk struct {
+	Node    structs.NodeID
+	Session uint64
+}
+
 // renewReply answers Server.Renew.
-type renewReply struct{ Refused []structs.NodeID }
+type renewReply struct{ Refused []leaseAsk }
 
 // grant renews leases on the leader, once its quorum confirmed that it leads. The leases count from before that. It
-// returns the nodes that get none.
-func (r *renewals) grant(ctx context.Context, nodes []structs.NodeID) (refused []structs.NodeID, err error) {
+// returns those that get none.
+func (r *renewals) grant(ctx context.Context, asks []leaseAsk) (refused []leaseAsk, err error) {
 	now := time.Now()
 	if _, err := r.server.raft.ReadIndex(ctx); err != nil {
 		return nil, err
@@ -120,5 +129,5 @@ func (r *renewals) grant(ctx context.Context, nodes []structs.NodeID) (refused [
 	if watch == nil {
 		return nil, asLeader(&consensus.NotLeader{}) // the term has just begun or ended
 	}
-	return watch.renew(r.server.store.Snapshot(), nodes, now), nil
+	return watch.renew(r.server.store.Snapshot(), asks, now), nil
 }

@@ -26,12 +26,23 @@ func TestWhoGetsNoLease(t *testing.T) {
 	refused := func(want ...structs.NodeID) {
 		t.Helper()
 		now := time.Now()
-		got := w.renew(store.Snapshot(), []structs.NodeID{"a", "b", "c"}, now)
+		var asks []leaseAsk
+		for _, id := range []structs.NodeID{"a", "b", "c"} {
+			ask := leaseAsk{Node: id}
+			if n := store.Snapshot().Node(id); n != nil {
+				ask.Session = n.Session
+			}
+			asks = append(asks, ask)
+		}
+		var got []structs.NodeID
+		for _, ask := range w.renew(store.Snapshot(), asks, now) {
+			got = append(got, ask.Node)
+		}
 		if !slices.Equal(got, append(want, "c")) {
 			t.Errorf("refused %v, not %v", got, want)
 		}
 		for _, id := range []structs.NodeID{"a", "b"} {
-			if x := w.leases.nodes[id]; !slices.Contains(want, id) && (x == nil || !x.ends.Equal(now.Add(w.length))) {
+			if x := w.leases.nodes[id]; !slices.Contains(want, id) && (x == nil || !x.ends.Equal(now.Add(15*time.Second))) {
 				t.Errorf("%s was granted a lease that is not watched: %+v", id, x)
 			}
 		}
@@ -49,4 +60,17 @@ func TestWhoGetsNoLease(t *testing.T) {
 	refused() // it is another incarnation
 	apply(&state.SetNodeStatus{Node: "b", Status: structs.NodeLeft})
 	refused("b")
+
+	// The longer of two leases counts, and an older session gets none.
+	apply(&state.RegisterNode{Node: &structs.Node{ID: "d", Name: "d"}, Open: true, Lease: structs.Duration(time.Minute)})
+	first := store.Snapshot().Node("d").Session
+	apply(&state.RegisterNode{Node: &structs.Node{ID: "d", Name: "d"}, Open: true, Lease: structs.Duration(15 * time.Second)})
+	second, now := store.Snapshot().Node("d").Session, time.Now()
+	old, young := leaseAsk{"d", first}, leaseAsk{"d", second}
+	if got := w.renew(store.Snapshot(), []leaseAsk{old, young}, now); !slices.Equal(got, []leaseAsk{old}) {
+		t.Errorf("refused %v, not %v", got, old)
+	}
+	if x := w.leases.nodes["d"]; !x.ends.Equal(now.Add(time.Minute)) {
+		t.Errorf("the lease is counted for %v, not a minute", x.ends.Sub(now))
+	}
 }

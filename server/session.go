@@ -35,7 +35,9 @@ type nodeSession struct {
 	node        structs.NodeID
 	name        string
 	incarnation uint64
-	generation  string // that Welcome named
+	number      uint64           // of the session; a newer one of the node has a higher number
+	lease       structs.Duration // the longest that the node may hold when it begins
+	generation  string           // that Welcome named
 	conn        *session.Conn
 	sent        map[jobVersion]uint64 // with the index of the version
 	over        chan struct{}         // closed when the session ended
@@ -46,19 +48,26 @@ type jobVersion struct {
 	version uint64
 }
 
-// put makes n the session of its node and returns the one that it replaces.
-func (s *sessions) put(n *nodeSession) (old *nodeSession, ok bool) {
+// put makes n the session of its node and returns the one that it replaces. It refuses when n is not the newest, or the
+// server stops.
+func (s *sessions) put(n *nodeSession) (old *nodeSession, refused *structs.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil, false
-	}
-	if s.open == nil {
+	old = s.open[n.node]
+	switch {
+	case s.closed:
+		return nil, structs.Errorf(structs.Unavailable, "server "+n.server.config.Name, "it stops")
+	case old != nil && old.number > n.number:
+		return nil, anotherSession(n.name)
+	case s.open == nil:
 		s.open = make(map[structs.NodeID]*nodeSession)
 	}
-	old = s.open[n.node]
 	s.open[n.node] = n
-	return old, true
+	return old, nil
+}
+
+func anotherSession(node string) *structs.Error {
+	return structs.Errorf(structs.Conflict, "session of node "+node, "the node opened another one")
 }
 
 func (s *sessions) drop(n *nodeSession) {
@@ -97,15 +106,13 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 		return conn.Refuse(structs.AsError(err))
 	}
 	defer close(n.over)
-	old, ok := s.sessions.put(n)
-	if old != nil {
-		old.conn.Close(structs.Errorf(structs.Conflict, "session of node "+n.name, "the node opened another one"))
-	}
-	if !ok {
-		return conn.Refuse(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
+	old, refused := s.sessions.put(n)
+	if refused != nil {
+		return conn.Refuse(refused)
 	}
 	defer s.sessions.drop(n)
 	if old != nil {
+		old.conn.Close(anotherSession(n.name))
 		// What the old session had not committed must not come after what this one says.
 		select {
 		case <-old.over:
@@ -131,6 +138,7 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 			conn.Close(structs.AsError(err))
 		}
 	})
+	pushing.Go(func() { n.shortenLease(ctx) })
 	err = n.receive(ctx)
 	cancel()
 	conn.Close(nil)
@@ -154,15 +162,34 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 		return nil, structs.Errorf(structs.Invalid, object, "it speaks session protocol %d and this server %d", hello.Version, session.Version).
 			Advise("upgrade servers before clients")
 	}
-	answer, _, err := s.Propose(ctx, "", "node "+hello.Node.Name, &state.RegisterNode{Node: hello.Node})
+	answer, _, err := s.Propose(ctx, "", "node "+hello.Node.Name, &state.RegisterNode{Node: hello.Node, Open: true,
+		Lease: structs.Duration(s.config.Lease)})
 	if err != nil {
 		return nil, err
 	}
 	if s.store.Snapshot().Meta().Generation == "" {
 		return nil, structs.Errorf(structs.Unavailable, "region "+s.config.Region, "it is just being made")
 	}
-	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn,
-		incarnation: answer.(*state.Registered).Incarnation, sent: make(map[jobVersion]uint64), over: make(chan struct{})}, nil
+	is := answer.(*state.Registered)
+	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, incarnation: is.Incarnation,
+		number: is.Session, lease: is.Lease, sent: make(map[jobVersion]uint64), over: make(chan struct{})}, nil
+}
+
+// shortenLease records the lease of this session as the longest that the node may hold, once a longer one that it may have
+// been granted before has passed. Until then the leader waits for the longer one, so that lowering it breaks no fence.
+func (n *nodeSession) shortenLease(ctx context.Context) {
+	granted := structs.Duration(n.server.config.Lease)
+	if n.lease <= granted {
+		return
+	}
+	pause(ctx, n.server.leaseLength(n.lease.Std()))
+	if ctx.Err() != nil {
+		return
+	}
+	_, err := n.propose(ctx, &state.SetLease{Node: n.node, Session: n.number, Lease: granted})
+	if err != nil && ctx.Err() == nil {
+		n.server.log.Info("the node's lease is not shortened: the next session tries again", "node", n.name, "err", err)
+	}
 }
 
 // addresses returns those of the living servers, for nodes that have no gossip.
@@ -326,7 +353,8 @@ func (n *nodeSession) commit(ctx context.Context, said <-chan *session.FromNode)
 			case m.Node != nil:
 				err = n.registered(ctx, m.Node)
 			case m.Leave:
-				_, err = n.propose(ctx, &state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Status: structs.NodeLeft, Why: "it left"})
+				_, err = n.propose(ctx, &state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Session: n.number,
+					Status: structs.NodeLeft, Why: "it left"})
 				left = err == nil
 			}
 		case <-ctx.Done():
@@ -355,7 +383,7 @@ func (n *nodeSession) observed(ctx context.Context, o *session.Observed) error {
 		budget := n.server.entryBytes / 2
 		updates[0] = fitting(updates[0], budget)
 		chunk := part(&updates, &budget, updateBytes)
-		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Updates: chunk}); err != nil {
+		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Session: n.number, Updates: chunk}); err != nil {
 			return err
 		}
 	}
@@ -400,7 +428,7 @@ func (n *nodeSession) registered(ctx context.Context, node *structs.Node) error 
 	if node.ID != n.node {
 		return structs.Errorf(structs.Invalid, "node "+n.name, "it changed its id in a session")
 	}
-	answer, err := n.propose(ctx, &state.RegisterNode{Node: node})
+	answer, err := n.propose(ctx, &state.RegisterNode{Node: node, Session: n.number})
 	if err == nil && answer.(*state.Registered).Incarnation != n.incarnation {
 		err = structs.Errorf(structs.Conflict, "node "+n.name, "the region gave it up meanwhile").Advise("it connects again")
 	}

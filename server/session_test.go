@@ -104,3 +104,57 @@ func TestASessionDoesNotKeepTheStateItBeganWith(t *testing.T) {
 		}
 	})
 }
+
+// A report that was stuck on its way to the leader comes after what the node's next session reported, and does not count.
+func TestAReportThatComesLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		slow := r.followers()[0]
+		n := r.addNode(slow.ip)
+		r.propose(&state.SubmitJob{Job: job("web", "service", 1)})
+		r.eventually("one running", func() bool { return r.running("web") == 1 })
+		restarts := func() int {
+			for a := range r.leader().server.Store().Snapshot().AllocsOfJob("web") {
+				if task := a.Tasks["t"]; task != nil {
+					return task.Restarts
+				}
+			}
+			return 0
+		}
+		report := func(restarts int) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			for _, w := range n.allocs {
+				u := n.update(w)
+				u.Tasks = map[string]*structs.TaskState{"t": {Status: structs.TaskRunning, Restarts: restarts}}
+				n.up.Observe(u)
+			}
+		}
+		leader := r.leader()
+		report(1)
+		r.eventually("the first report", func() bool { return restarts() == 1 })
+		r.mesh.CutOneWay([]string{slow.ip}, []string{leader.ip})
+		report(2)
+		time.Sleep(10 * time.Millisecond)
+		r.mesh.Cut([]string{n.ip}, []string{slow.ip}) // whose session with the node goes on, as far as it knows
+		n.restart()
+		r.eventually("a session with another server", func() bool { server, _, _ := n.session(); return server != slow.ip && server != "" })
+		report(3)
+		r.eventually("the newest report", func() bool { return restarts() == 3 })
+		r.mesh.Heal()
+		time.Sleep(time.Minute)
+		if n := restarts(); n != 3 {
+			t.Errorf("%d restarts: an older report came after the newest", n)
+		}
+	})
+}
+
+// restart ends the node's agent and starts it again, free to go to any server. Its work runs on.
+func (n *node) restart() {
+	n.end()
+	<-n.done
+	n.pool.Close()
+	n.port.Close()
+	n.only = ""
+	n.start()
+}

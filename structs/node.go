@@ -17,10 +17,13 @@ type Node struct {
 
 	// Set by the servers.
 	Incarnation uint64     `json:"incarnation"` // one more each time the region takes it back after it was lost
+	Session     uint64     `json:"session"`     // number of its newest one: what comes from an older one does not count
+	Lease       Duration   `json:"lease"`       // the longest that it may still hold; servers wait that long or longer for it
 	Status      NodeStatus `json:"status"`
 	Eligible    bool       `json:"eligible"` // the operator lets work be placed here
 	Drain       *Drain     `json:"drain,omitempty"`
-	Changed     Time       `json:"changed"` // of Status
+	DrainIndex  uint64     `json:"drain_index"` // the Raft index at which Eligible or Drain were last set
+	Changed     Time       `json:"changed"`     // of Status
 	Reason      string     `json:"reason,omitempty"`
 	CreateIndex uint64     `json:"create_index"`
 	ModifyIndex uint64     `json:"modify_index"`

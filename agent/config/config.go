@@ -27,7 +27,7 @@ type Config struct {
 
 	Encrypt     []Secret         `json:"encrypt,omitempty" doc:"Keys of the cluster port, base64 of 32 bytes, the same everywhere; the first one is used to send, so that keys can be changed one after the other. Needed unless -dev."`
 	EncryptFile string           `json:"encrypt_file,omitempty" doc:"File with keys, one a line; not with encrypt."`
-	Lease       structs.Duration `json:"lease,omitempty" doc:"How long a node may be silent before its work is taken for lost, 1s to 10m; the same on all servers. Lower it only while nothing with on_lost = fence runs: nodes keep the longer one that they have. Default 15s."`
+	Lease       structs.Duration `json:"lease,omitempty" doc:"How long a node may be silent before its work is taken for lost, 1s to 10m; the same on all servers. A lower one counts for a node once the longer one that it may still hold has passed. Default 15s."`
 
 	Server    *Server    `json:"server,omitempty" hcl:"block" doc:"This agent is a server."`
 	Client    *Client    `json:"client,omitempty" hcl:"block" doc:"This agent is a client: it runs work."`

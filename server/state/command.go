@@ -61,13 +61,31 @@ type SetGeneration struct{ Generation string }
 
 // RegisterNode stores what a node says of itself and makes it ready. A node that was lost or left comes back with the
 // next incarnation. The same fingerprint again changes nothing. Answer: *Registered.
-type RegisterNode struct{ Node *structs.Node }
+type RegisterNode struct {
+	Node *structs.Node
+	// Open begins a session: it gets the next number, and leases of Lease are granted in it. A longer lease that the node
+	// may hold from an older session stays in its record until SetLease.
+	Open  bool
+	Lease structs.Duration
+	// Session is the one in which the node says it; 0: any. A conflict when there is a newer one.
+	Session uint64
+}
 
 // Registered answers RegisterNode.
 type Registered struct {
 	Index       uint64
 	Incarnation uint64
+	Session     uint64           // the newest
+	Lease       structs.Duration // the longest that the node may hold
 	Changed     bool
+}
+
+// SetLease records that a node holds no lease that is longer than Lease any more, since Session began so long ago. It is a
+// conflict when there is a newer session. Answer: *Receipt.
+type SetLease struct {
+	Node    structs.NodeID
+	Session uint64
+	Lease   structs.Duration
 }
 
 // SetNodeStatus records that a node is lost, left or ready. When it is lost, the allocations with on_lost "replace" are
@@ -75,6 +93,7 @@ type Registered struct {
 type SetNodeStatus struct {
 	Node        structs.NodeID
 	Incarnation uint64 // of the node; 0: any. A conflict when it is another one now
+	Session     uint64 // in which the node said it; 0: any. A conflict when there is a newer one
 	Status      structs.NodeStatus
 	Why         string
 }
@@ -98,6 +117,8 @@ type SetDrain struct {
 	Node     structs.NodeID
 	Drain    *structs.Drain // Started is set by Apply
 	Eligible bool           // with Drain nil: whether work may be placed again
+	// ExpectIndex, when set, is the node's DrainIndex that the caller saw; a conflict when it is another one now.
+	ExpectIndex *uint64
 }
 
 // RemoveNode forgets a node that is lost or left; what did not end on it is lost. Answer: *Receipt.
@@ -211,10 +232,11 @@ const (
 
 // Observe records what a node reports of its allocations. Reports of an ended allocation, of an older incarnation, or
 // of an allocation that is not the node's change nothing. It is a conflict when the node is not ready or has another
-// incarnation. Answer: *Observed.
+// incarnation, or a newer session, in which it has said all of it again. Answer: *Observed.
 type Observe struct {
 	Node            structs.NodeID
 	NodeIncarnation uint64
+	Session         uint64 // 0: any
 	Updates         []*structs.AllocUpdate
 }
 

@@ -13,22 +13,54 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Invalid, "node", "it has no id")
 	}
 	n, old := *c.Node, get(tx.nodes, c.Node.ID)
-	if old == nil {
-		n.Incarnation, n.Status, n.Eligible, n.Drain = 1, structs.NodeReady, true, nil
-		n.Changed, n.Reason = tx.Now, ""
-		tx.putNode(nil, n)
-		return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Changed: true}, nil
+	was := structs.Node{Eligible: true} // what servers set
+	if old != nil {
+		was = *old
 	}
-	n.Incarnation, n.Status, n.Eligible, n.Drain = old.Incarnation, old.Status, old.Eligible, old.Drain
-	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = old.Changed, old.Reason, old.CreateIndex, old.ModifyIndex
-	if old.Status != structs.NodeReady {
+	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
+	n.Status, n.Eligible, n.Drain, n.DrainIndex = was.Status, was.Eligible, was.Drain, was.DrainIndex
+	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
+	if err := newestSession(&n, c.Session); err != nil {
+		return nil, err
+	}
+	if c.Open {
+		n.Session = max(n.Session+1, tx.Index) // higher than any before a snapshot was restored, too
+		n.Lease = max(n.Lease, c.Lease)
+	}
+	if n.Status != structs.NodeReady {
 		n.Incarnation++
 		n.Status, n.Changed, n.Reason = structs.NodeReady, tx.Now, ""
-	} else if reflect.DeepEqual(old, &n) {
-		return &Registered{Index: tx.Index, Incarnation: n.Incarnation}, nil
 	}
-	tx.putNode(old, n)
-	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Changed: true}, nil
+	changed := old == nil || !reflect.DeepEqual(old, &n)
+	if changed {
+		tx.putNode(old, n)
+	}
+	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Session: n.Session, Lease: n.Lease, Changed: changed}, nil
+}
+
+// newestSession is a conflict when session, unless it is 0, is not n's newest one.
+func newestSession(n *structs.Node, session uint64) error {
+	if session == 0 || session == n.Session {
+		return nil
+	}
+	return structs.Errorf(structs.Conflict, nodeText(n), "session %d said it, and the newest one is %d", session, n.Session)
+}
+
+// Apply shortens the lease.
+func (c *SetLease) Apply(tx *Tx) (any, error) {
+	old, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	if err := newestSession(old, c.Session); err != nil {
+		return nil, err
+	}
+	if old.Lease != c.Lease {
+		n := *old
+		n.Lease = c.Lease
+		tx.putNode(old, n)
+	}
+	return tx.receipt(), nil
 }
 
 // Apply changes the status.
@@ -39,6 +71,9 @@ func (c *SetNodeStatus) Apply(tx *Tx) (any, error) {
 	}
 	if c.Incarnation != 0 && c.Incarnation != old.Incarnation {
 		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it came back as incarnation %d", old.Incarnation)
+	}
+	if err := newestSession(old, c.Session); err != nil {
+		return nil, err
 	}
 	switch c.Status {
 	case structs.NodeReady, structs.NodeLost, structs.NodeLeft:
@@ -103,7 +138,7 @@ func (c *SetEligibility) Apply(tx *Tx) (any, error) {
 	}
 	if old.Eligible != c.Eligible {
 		n := *old
-		n.Eligible = c.Eligible
+		n.Eligible, n.DrainIndex = c.Eligible, tx.Index
 		tx.putNode(old, n)
 	}
 	return tx.receipt(), nil
@@ -115,7 +150,12 @@ func (c *SetDrain) Apply(tx *Tx) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.ExpectIndex != nil && *c.ExpectIndex != old.DrainIndex {
+		return nil, structs.Errorf(structs.Conflict, nodeText(old), "its drain was set at index %d and index %d was expected",
+			old.DrainIndex, *c.ExpectIndex).Advise("look at it again and pass -check %d", old.DrainIndex)
+	}
 	n := *old
+	n.DrainIndex = tx.Index
 	if c.Drain == nil {
 		n.Drain, n.Eligible = nil, c.Eligible
 	} else {

@@ -18,6 +18,9 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 			"it is %s as incarnation %d and the report is of incarnation %d", n.Status, n.Incarnation, c.NodeIncarnation).
 			Advise("register again")
 	}
+	if err := newestSession(n, c.Session); err != nil {
+		return nil, err
+	}
 	out := &Observed{Index: tx.Index}
 	var jobs drafts
 	for _, u := range c.Updates {

@@ -33,6 +33,57 @@ func TestRegisterNode(t *testing.T) {
 	r.fails(structs.NotFound, &RemoveNode{Node: "n1"})
 }
 
+// What an older session of a node says does not count, and the longer of two leases stays until it has passed.
+func TestSessionsOfANode(t *testing.T) {
+	r := newRegion(t)
+	n := &structs.Node{ID: "n1", Name: "one"}
+	open := func(lease structs.Duration) *Registered {
+		t.Helper()
+		return r.must(&RegisterNode{Node: n, Open: true, Lease: lease}).(*Registered)
+	}
+	first, second := open(60), open(15)
+	if first.Lease != 60 || second.Lease != 60 || second.Session <= first.Session || second.Incarnation != 1 {
+		t.Errorf("opened as %+v and %+v", first, second)
+	}
+	for _, session := range []uint64{first.Session, second.Session + 1} {
+		r.fails(structs.Conflict, &Observe{Node: "n1", NodeIncarnation: 1, Session: session})
+		r.fails(structs.Conflict, &RegisterNode{Node: n, Session: session})
+		r.fails(structs.Conflict, &SetNodeStatus{Node: "n1", Session: session, Status: structs.NodeLeft})
+		r.fails(structs.Conflict, &SetLease{Node: "n1", Session: session, Lease: 15})
+	}
+	r.must(&Observe{Node: "n1", NodeIncarnation: 1, Session: second.Session})
+	if again := r.must(&RegisterNode{Node: n, Session: second.Session}).(*Registered); again.Changed || again.Lease != 60 {
+		t.Errorf("the same fingerprint in the session: %+v", again)
+	}
+	r.must(&SetLease{Node: "n1", Session: second.Session, Lease: 15})
+	if third := open(10); third.Lease != 15 {
+		t.Errorf("after the longer lease has passed: %+v", third)
+	}
+	// Two of them in one entry are two.
+	answers := r.store.Apply(r.index+1, &Entry{Envelopes: []Envelope{{Command: &RegisterNode{Node: n, Open: true}}, {Command: &RegisterNode{Node: n, Open: true}}}})
+	if a, b := answers[0].Answer.(*Registered), answers[1].Answer.(*Registered); a.Session == b.Session {
+		t.Errorf("both are session %d", a.Session)
+	}
+}
+
+// Of two operators who saw the same state of a node, the second is told.
+func TestDrainOnTopOfWhatWasSeen(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 4000)
+	seen := r.store.Snapshot().Node(id).DrainIndex
+	r.must(&SetDrain{Node: id, Drain: &structs.Drain{Deadline: 99}, ExpectIndex: &seen})
+	r.fails(structs.Conflict, &SetDrain{Node: id, Drain: &structs.Drain{Deadline: 7}, ExpectIndex: &seen})
+	if d := r.store.Snapshot().Node(id).Drain; d == nil || d.Deadline != 99 {
+		t.Errorf("drain %+v", d)
+	}
+	seen = r.store.Snapshot().Node(id).DrainIndex
+	r.must(&RegisterNode{Node: &structs.Node{ID: id, Name: "1", Version: "2"}, Open: true}) // is no change of the drain
+	r.must(&SetDrain{Node: id, Eligible: false, ExpectIndex: &seen})
+	seen = r.store.Snapshot().Node(id).DrainIndex
+	r.must(&SetEligibility{Node: id, Eligible: true})
+	r.fails(structs.Conflict, &SetDrain{Node: id, Eligible: false, ExpectIndex: &seen})
+}
+
 func TestDrain(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 4000)

@@ -76,6 +76,7 @@ func init() {
 	register[SetGeneration, Receipt]()
 	register[RegisterNode, Registered]()
 	register[SetNodeStatus, Receipt]()
+	register[SetLease, Receipt]()
 	register[LoseAllocs, Receipt]()
 	register[SetEligibility, Receipt]()
 	register[SetDrain, Receipt]()

@@ -5,6 +5,7 @@ func (*SetFeatureLevel) Kind() string { return "region.level" }
 func (*SetGeneration) Kind() string   { return "region.generation" }
 func (*RegisterNode) Kind() string    { return "node.register" }
 func (*SetNodeStatus) Kind() string   { return "node.status" }
+func (*SetLease) Kind() string        { return "node.lease" }
 func (*LoseAllocs) Kind() string      { return "node.lose" }
 func (*SetEligibility) Kind() string  { return "node.eligibility" }
 func (*SetDrain) Kind() string        { return "node.drain" }
