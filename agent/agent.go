@@ -102,6 +102,7 @@ func (a *Agent) start(ctx context.Context) (err error) {
 			return fmt.Errorf("cannot %s: %w", step.what, err)
 		}
 	}
+	a.work.Go(func() { giveMemoryBack(a.ctx) })
 	return nil
 }
 
