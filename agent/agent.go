@@ -258,7 +258,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 	log := a.log.With("part", "client")
 	c := a.config.Client
 	sup, err := supervisor.Connect(ctx, supervisor.Options{
-		Dir: a.sub("supervisor"), Hide: a.hidden(), Logger: log,
+		Dir: a.sub("supervisor"), Hide: a.hidden(), Logger: log, HostPaths: c.HostPaths, CgroupParent: c.CgroupParent,
 	})
 	if err != nil {
 		return err
@@ -308,7 +308,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 
 // hidden are the paths that no task may see: what the agent keeps and what it was configured with.
 func (a *Agent) hidden() []string {
-	paths := []string{"/etc/proffer.d", "/etc/proffer"}
+	paths := []string{"/etc/proffer.d", "/etc/proffer", a.sub("")}
 	for _, file := range a.sources.Files {
 		if abs, err := filepath.Abs(file); err == nil {
 			paths = append(paths, abs)

@@ -4,13 +4,14 @@ import (
 	"encoding/base64"
 	"maps"
 	"net"
+	"path"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -180,11 +181,11 @@ func (l *Client) validate(p *structs.Problems) {
 		}
 	}
 	for i, path := range l.HostPaths {
-		if !filepath.IsAbs(path) && runtime.GOOS != "windows" {
-			p.Add("client.host_paths["+strconv.Itoa(i)+"]", "%q is not absolute", path)
+		if err := exec.CheckHostPath(path); err != nil {
+			p.Add("client.host_paths["+strconv.Itoa(i)+"]", "%s", err)
 		}
 	}
-	if part := l.CgroupParent; part == "" || strings.HasPrefix(part, "/") || strings.Contains(part, "..") || strings.ContainsAny(part, " \x00\n") {
+	if part := l.CgroupParent; part == "." || path.Clean(part) != part || !filepath.IsLocal(part) || strings.ContainsAny(part, " \x00\n") {
 		p.Add("client.cgroup_parent", "%q is not a path below the root of cgroups, such as proffer", part)
 	}
 	if g := l.GC; g != nil {

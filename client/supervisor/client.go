@@ -6,12 +6,14 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -33,9 +35,13 @@ type Client struct {
 	conn    *link
 	closed  bool
 	started int // pid of a supervisor that this process started, until it was reaped
+
+	keep    context.CancelFunc // ends keeping
+	keeping sync.WaitGroup
 }
 
-// Connect reaches the supervisor in opts.Dir and starts it when absent.
+// Connect reaches the supervisor in opts.Dir and starts it when absent. One that runs another binary, or has other settings,
+// is replaced in place. Until Close or Release, one that ends is followed by another at once.
 func Connect(ctx context.Context, opts Options) (*Client, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -53,10 +59,78 @@ func Connect(ctx context.Context, opts Options) (*Client, error) {
 	}
 	opts.Dir = dir
 	c := &Client{opts: opts}
-	if _, err := c.link(ctx); err != nil {
+	l, err := c.link(ctx)
+	if err != nil {
 		return nil, err
 	}
+	if why := c.outdated(l); why != "" {
+		opts.Logger.Info("the supervisor is replaced in place", "why", why)
+		if err := c.Upgrade(ctx); err != nil {
+			if l.version != Version {
+				return nil, errors.Join(err, c.Close())
+			}
+			opts.Logger.Warn("the supervisor stays as it is", "err", err)
+		}
+	}
+	keeping, cancel := context.WithCancel(context.Background())
+	c.keep = cancel
+	c.keeping.Go(func() { c.restart(keeping) })
 	return c, nil
+}
+
+// outdated says why the supervisor at the other end is not what the options ask for; empty: it is.
+func (c *Client) outdated(l *link) string {
+	with := c.opts.settings()
+	if l.version != Version {
+		return fmt.Sprintf("it speaks protocol version %d, and this is %d", l.version, Version)
+	}
+	if !slices.Equal(l.settings, with.args()) {
+		return "its settings changed"
+	}
+	bin, err := exec.LookPath(c.opts.Binary[0])
+	if err != nil {
+		return ""
+	}
+	// A file that was replaced is another file, also under the same name.
+	ours, err1 := os.Stat(bin)
+	theirs, err2 := os.Stat(fmt.Sprintf("/proc/%d/exe", l.pid))
+	if err1 == nil && err2 == nil && !os.SameFile(ours, theirs) {
+		return "its program changed"
+	}
+	return ""
+}
+
+// restart follows a supervisor that ends, with pauses between those that end soon: without tasks nobody else would notice.
+func (c *Client) restart(ctx context.Context) {
+	const first, longest, settled = 100 * time.Millisecond, 30 * time.Second, time.Minute
+	pause := first
+	for {
+		began := time.Now()
+		l, err := c.link(ctx)
+		if err == nil {
+			select {
+			case <-l.done:
+			case <-ctx.Done():
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil && time.Since(began) > settled {
+			pause = first
+			continue
+		}
+		if err != nil {
+			c.opts.Logger.Error("there is no supervisor", "err", err)
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		pause = min(2*pause, longest)
+	}
 }
 
 // Close ends the connection; tasks and the supervisor go on.
@@ -66,10 +140,14 @@ func (c *Client) Close() error {
 	l := c.conn
 	c.conn = nil
 	c.mu.Unlock()
+	if c.keep != nil {
+		c.keep()
+	}
 	if l != nil {
 		l.conn.Close()
 		<-l.done
 	}
+	c.keeping.Wait()
 	c.reap()
 	return nil
 }
@@ -88,9 +166,10 @@ func (c *Client) reap() {
 
 // link is one connection: requests go out, answers come in, in any order.
 type link struct {
-	conn    *net.UnixConn
-	version int // of the supervisor
-	pid     int
+	conn     *net.UnixConn
+	version  int // of the supervisor
+	pid      int
+	settings []string
 
 	writing sync.Mutex
 	mu      sync.Mutex
@@ -161,7 +240,7 @@ func (c *Client) dial(ctx context.Context) (*link, error) {
 		conn.Close()
 		return nil, err
 	}
-	l := &link{conn: conn, version: theirs.Version, pid: theirs.PID, pending: map[uint64]chan *response{}, done: make(chan struct{})}
+	l := &link{conn: conn, version: theirs.Version, pid: theirs.PID, settings: theirs.Settings, pending: map[uint64]chan *response{}, done: make(chan struct{})}
 	go l.read(r)
 	return l, nil
 }
@@ -302,14 +381,8 @@ func (c *Client) spawn(ctx context.Context) error {
 		return fail(err)
 	}
 	defer r.Close()
-	args := append([]string{}, c.opts.Binary...)
-	args = append(args, "-dir", c.opts.Dir, "-ready", "3")
-	for _, h := range c.opts.Hide {
-		args = append(args, "-hide", h)
-	}
-	if c.opts.Linger > 0 {
-		args = append(args, "-linger", c.opts.Linger.String())
-	}
+	with := c.opts.settings()
+	args := slices.Concat(c.opts.Binary, []string{"-dir", c.opts.Dir, "-ready", "3"}, with.args())
 	bin, err := exec.LookPath(args[0])
 	if err != nil {
 		w.Close()
@@ -345,6 +418,8 @@ func (c *Client) spawn(ctx context.Context) error {
 // Release tells the supervisor that the agent stops for good: it ends at once when it has no tasks, and with the last
 // one otherwise. Close follows.
 func (c *Client) Release(ctx context.Context) error {
+	c.keep()
+	c.keeping.Wait()
 	l, err := c.link(ctx)
 	if err != nil {
 		return err
@@ -362,7 +437,7 @@ func (c *Client) Renew(ctx context.Context, until time.Duration) error {
 	return err
 }
 
-// Upgrade makes the supervisor replace itself in place by opts.Binary; tasks notice nothing. It returns when the new one
+// Upgrade makes the supervisor replace itself in place by opts.Binary and our settings; tasks notice nothing. It returns when the new one
 // answers.
 func (c *Client) Upgrade(ctx context.Context) error {
 	bin, err := exec.LookPath(c.opts.Binary[0])
@@ -373,7 +448,8 @@ func (c *Client) Upgrade(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resp, err := l.call(ctx, &request{Op: opUpgrade, Args: append([]string{bin}, c.opts.Binary[1:]...)}, nil)
+	with := c.opts.settings()
+	resp, err := l.call(ctx, &request{Op: opUpgrade, Args: append([]string{bin}, c.opts.Binary[1:]...), Settings: with.args()}, nil)
 	if !errors.Is(err, errLost) {
 		return failure(resp, err)
 	}

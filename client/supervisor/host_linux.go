@@ -64,20 +64,26 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 	h := &host{s: s, slots: slots, root: os.Geteuid() == 0}
 	h.feats.Root = h.root
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
-	h.covers = h.hidden(append(append([]string{s.dir}, secrets...), s.hide...))
+	if len(s.with.hostPaths) > 0 {
+		h.roots.Binds = s.with.hostPaths
+	}
+	h.covers = h.hidden(append(append([]string{s.dir}, secrets...), s.with.hide...))
 	if !h.root {
 		h.feats.Why, h.feats.Lacks = "isolation needs root", "cgroups need root"
 		return h, nil
 	}
 	sum := fnv.New32a()
 	sum.Write([]byte(s.dir))
-	if h.cgroup, err = cgroup.Detect(fmt.Sprintf("proffer/%08x", sum.Sum32())); err != nil {
+	if h.cgroup, err = cgroup.Detect(fmt.Sprintf("%s/%08x", s.with.parent, sum.Sum32())); err != nil {
 		h.cgroup, h.feats.Lacks = nil, err.Error()
 		s.log.Warn("tasks will not be limited", "why", err)
 	} else {
 		h.feats.Cgroups, h.feats.Lacks = h.cgroup.Version, h.cgroup.Missing()
 		if err := h.cgroup.MoveSelf(selfGroup); err != nil {
 			s.log.Warn("the supervisor stays in the service's cgroup: a service manager may end it with the agent", "err", err)
+		}
+		if given != nil && given.Base != "" && given.Base != h.cgroup.Base() {
+			h.cgroup.Prune(given.Base, selfGroup)
 		}
 	}
 	if err := os.MkdirAll(h.roots.Mount, 0o700); err != nil {
@@ -166,11 +172,11 @@ func (h *host) features() *exec.Features {
 	return &f
 }
 
-func (h *host) cgroupName(seq uint64) string {
+func (h *host) cgroupPath(seq uint64) string {
 	if h.cgroup == nil {
 		return ""
 	}
-	return "t" + strconv.FormatUint(seq, 36)
+	return h.cgroup.Path("t" + strconv.FormatUint(seq, 36))
 }
 
 func (h *host) lease() time.Duration { return h.slots.Lease() }
@@ -529,6 +535,9 @@ func (h *host) clean(rec *record) error {
 		return nil
 	}
 	g := h.cgroup.Open(rec.Cgroup)
+	if base := filepath.Dir(rec.Cgroup); base != h.cgroup.Base() { // it was another one when the task began
+		defer h.cgroup.Prune(base, selfGroup)
+	}
 	// The kernel emptied the PID namespace of an isolated task before its stage could be waited for. Listing a group to see
 	// that it is empty costs more than to remove it.
 	if rec.Launch.Full && g.TryRemove() {
@@ -606,15 +615,15 @@ func (h *host) sweep(live map[uint64]*record) {
 	if h.cgroup == nil {
 		return
 	}
-	known := map[string]bool{selfGroup: true}
+	known := map[string]bool{h.cgroup.Path(selfGroup): true}
 	for _, rec := range live {
 		known[rec.Cgroup] = true
 	}
-	for _, name := range h.cgroup.List() {
-		if !known[name] {
-			g := h.cgroup.Open(name)
+	for _, path := range h.cgroup.List() {
+		if !known[path] {
+			g := h.cgroup.Open(path)
 			if err := errors.Join(g.Kill(), g.Remove()); err != nil {
-				h.s.log.Warn("a cgroup is left over", "name", name, "err", err)
+				h.s.log.Warn("a cgroup is left over", "path", path, "err", err)
 			}
 		}
 	}
@@ -682,7 +691,7 @@ func (h *host) close() {
 	}
 	h.slots.Close()
 	if h.cgroup != nil {
-		h.cgroup.RemoveBase(selfGroup)
+		h.cgroup.Leave(selfGroup)
 	}
 }
 

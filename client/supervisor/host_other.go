@@ -33,7 +33,7 @@ type handover struct{ Listener, Lock int }
 
 func readHandover(int) (*handover, error) { return nil, errors.ErrUnsupported }
 
-func (s *server) upgrade([]string) error {
+func (s *server) upgrade(_, _ []string) error {
 	return structs.Errorf(structs.Unavailable, "supervisor", "it cannot be replaced in place on this system").
 		Advise("stop the tasks, then restart the agent")
 }
@@ -44,7 +44,7 @@ func (h *host) features() *exec.Features {
 	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux"}
 }
 
-func (h *host) cgroupName(uint64) string { return "" }
+func (h *host) cgroupPath(uint64) string { return "" }
 func (h *host) oomKills(*record) int     { return 0 }
 func (h *host) clean(*record) error      { return nil }
 func (h *host) sweep(map[uint64]*record) {}

@@ -43,7 +43,7 @@ func groupsOf(t *testing.T, pid int) map[string]string {
 	for line := range strings.Lines(string(raw)) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		for c := range strings.SplitSeq(f[1], ",") {
-			if at[c] != "" && !strings.HasPrefix(c, "name=") && !(c == "" && hybrid) && strings.HasPrefix(f[2], "/proffer/") {
+			if at[c] != "" && !strings.HasPrefix(c, "name=") && !(c == "" && hybrid) && strings.HasPrefix(f[2], "/proffer") {
 				groups[c] = filepath.Join(at[c], f[2])
 			}
 		}

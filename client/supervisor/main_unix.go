@@ -29,11 +29,13 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func Main(args []string) int {
 	flags := flag.NewFlagSet("supervisor", flag.ContinueOnError)
 	dir := flags.String("dir", "", "folder of the socket, the table and the log")
-	linger := flags.Duration("linger", time.Minute, "how long to stay without tasks and agent")
 	ready := flags.Int("ready", 0, "descriptor to report on once it serves")
 	given := flags.Int("handover", 0, "descriptor with what the predecessor left")
-	var hide list
-	flags.Var(&hide, "hide", "path that tasks must not see (repeated)")
+	var with settings
+	flags.DurationVar(&with.linger, "linger", time.Minute, "how long to stay without tasks and agent")
+	flags.StringVar(&with.parent, "cgroup-parent", defaultParent, "cgroup below which those of tasks are")
+	flags.Var((*list)(&with.hide), "hide", "path that tasks must not see (repeated)")
+	flags.Var((*list)(&with.hostPaths), "host-path", "path of the host that tasks see (repeated)")
 	if err := flags.Parse(args); err != nil || *dir == "" {
 		return 2
 	}
@@ -47,7 +49,7 @@ func Main(args []string) int {
 		}
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(*dir, hide, *linger, *given, log, report); err != nil {
+	if err := run(*dir, with, *given, log, report); err != nil {
 		log.Error("the supervisor ends", "err", err)
 		report(err.Error())
 		return 1
@@ -59,7 +61,7 @@ var errRuns = errors.New("another supervisor serves this folder")
 
 const readyWord = "ready"
 
-func run(dir string, hide []string, linger time.Duration, given int, log *slog.Logger, report func(string)) error {
+func run(dir string, with settings, given int, log *slog.Logger, report func(string)) error {
 	// Signals meant for the agent's process group or session are not for us; SIGTERM ends the supervisor and no task.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -79,7 +81,7 @@ func run(dir string, hide []string, linger time.Duration, given int, log *slog.L
 		return err
 	}
 	defer lock.Close()
-	s, err := open(dir, hide, linger, log, h)
+	s, err := open(dir, with, log, h)
 	if err != nil {
 		return err
 	}
@@ -159,13 +161,4 @@ func listen(dir string, h *handover) (*net.UnixListener, error) {
 	}
 	l.SetUnlinkOnClose(false)
 	return l, nil
-}
-
-// args are what a successor is started with, beside the handover.
-func (s *server) args() []string {
-	args := []string{"-dir", s.dir, "-linger", s.linger.String()}
-	for _, h := range s.hide {
-		args = append(args, "-hide", h)
-	}
-	return args
 }

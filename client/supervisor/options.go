@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -12,4 +13,40 @@ type Options struct {
 	Hide   []string      // host paths that isolated tasks must not see, beside the usual ones and Dir
 	Linger time.Duration // how long it stays without tasks and agent; 0: a minute
 	Logger *slog.Logger
+
+	HostPaths    []string // what isolated tasks see of the host; nil: what programs usually need
+	CgroupParent string   // cgroup of the supervisor's own, relative to the top; empty: proffer
+}
+
+// defaultParent is Options.CgroupParent unless it is set.
+const defaultParent = "proffer"
+
+// settings are those of the Options that a supervisor is started with. One that runs with others is replaced in place.
+type settings struct {
+	linger          time.Duration
+	hide, hostPaths []string
+	parent          string
+}
+
+func (o *Options) settings() settings {
+	s := settings{o.Linger, o.Hide, o.HostPaths, o.CgroupParent}
+	if s.linger <= 0 {
+		s.linger = time.Minute
+	}
+	if s.parent == "" {
+		s.parent = defaultParent
+	}
+	return s
+}
+
+// args are the settings as flags of Main; equal settings have equal args.
+func (s *settings) args() []string {
+	args := []string{"-linger", s.linger.String(), "-cgroup-parent", s.parent}
+	for _, p := range slices.Sorted(slices.Values(s.hide)) {
+		args = append(args, "-hide", p)
+	}
+	for _, p := range slices.Sorted(slices.Values(s.hostPaths)) {
+		args = append(args, "-host-path", p)
+	}
+	return args
 }

@@ -27,6 +27,8 @@ const (
 type hello struct {
 	Version int
 	PID     int
+	// Settings are what the supervisor runs with, as flags; an agent sends none.
+	Settings []string `codec:",omitempty"`
 }
 
 // Operations.
@@ -57,6 +59,8 @@ type request struct {
 	Until  time.Duration `codec:",omitempty"`
 	Args   []string      `codec:",omitempty"` // of exec; of upgrade: the binary and its arguments
 	TTY    bool          `codec:",omitempty"`
+	// Settings of upgrade: flags for the binary; nil: as they are.
+	Settings []string `codec:",omitempty"`
 }
 
 type response struct {

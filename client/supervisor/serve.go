@@ -45,7 +45,7 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 			c.Close()
 		}
 	}
-	send(hello{Version: Version, PID: os.Getpid()})
+	send(hello{Version: Version, PID: os.Getpid(), Settings: s.with.args()})
 	s.mu.Lock()
 	s.released = false // an agent is back
 	s.mu.Unlock()
@@ -133,7 +133,7 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 		s.poke()
 		return nil
 	case opUpgrade:
-		return s.upgrade(req.Args)
+		return s.upgrade(req.Args, req.Settings)
 	}
 	t, err := s.find(ctx, req.Task)
 	if err != nil {

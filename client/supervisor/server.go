@@ -22,12 +22,11 @@ import (
 
 // server is the supervisor process.
 type server struct {
-	dir    string
-	hide   []string
-	linger time.Duration // how long it stays without tasks and connections
-	log    *slog.Logger
-	host   *host
-	lanes  chan struct{} // bounds starts under way: more of them only contend for the kernel's locks
+	dir   string
+	with  settings
+	log   *slog.Logger
+	host  *host
+	lanes chan struct{} // bounds starts under way: more of them only contend for the kernel's locks
 
 	// world is held for reading while something changes that a replacement in place must not cut in two (a start, a
 	// request, a read from a pipe and its write to a file), and for writing during the replacement.
@@ -91,9 +90,9 @@ func (o outcome) exit() drivers.Exit {
 
 // open prepares a server in dir: the table, the host, the tasks that are still there. given are descriptors that a
 // predecessor handed over.
-func open(dir string, hide []string, linger time.Duration, log *slog.Logger, given *handover) (*server, error) {
+func open(dir string, with settings, log *slog.Logger, given *handover) (*server, error) {
 	s := &server{
-		dir: dir, hide: hide, linger: linger, log: log, tasks: map[string]*task{}, conns: map[*net.UnixConn]bool{},
+		dir: dir, with: with, log: log, tasks: map[string]*task{}, conns: map[*net.UnixConn]bool{},
 		lanes: make(chan struct{}, 2*runtime.NumCPU()), changed: make(chan struct{}, 1),
 		seq: uint64(time.Now().UnixNano()),
 	}
@@ -199,7 +198,7 @@ func (s *server) reserve(l *exec.Launch) (*task, error) {
 			Advise("it starts when the node reaches a server")
 	}
 	s.seq++
-	rec := &record{Launch: l, Seq: s.seq, Cgroup: s.host.cgroupName(s.seq)}
+	rec := &record{Launch: l, Seq: s.seq, Cgroup: s.host.cgroupPath(s.seq)}
 	if n := len(s.slots); n > 0 {
 		rec.Slot, s.slots = s.slots[n-1], s.slots[:n-1]
 	} else {
@@ -455,7 +454,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 	accept.Go(func() { s.accept(ctx) })
 	sweep := time.NewTicker(time.Minute)
 	defer sweep.Stop()
-	lonely := time.NewTimer(s.linger)
+	lonely := time.NewTimer(s.with.linger)
 	defer lonely.Stop()
 	for over := false; !over; {
 		select {
@@ -465,7 +464,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 			nothing, now := s.idle()
 			over = now && nothing
 			if nothing {
-				lonely.Reset(s.linger)
+				lonely.Reset(s.with.linger)
 			}
 		case <-lonely.C:
 			over, _ = s.idle()

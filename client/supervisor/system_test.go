@@ -634,3 +634,83 @@ func TestNoOutputOfAnIsolatedTaskIsLost(t *testing.T) {
 	noOutputIsLost(t, n, "full")
 	lastWords(t, n, "full")
 }
+
+func TestATaskSeesTheHostPathsThatWereConfigured(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	shows := func() string {
+		t.Helper()
+		_, out := n.run(n.spec(`cd /; for f in etc/* opt var/tmp; do [ -e $f ] && echo $f; done; echo x 2>/dev/null > /etc/hostname; touch /etc/new 2>/dev/null && echo new; [ -s /etc/hostname ] && echo content`))
+		return out
+	}
+	if out := shows(); !strings.Contains(out, "etc/passwd") || !strings.Contains(out, "opt\n") {
+		t.Errorf("by default: %q", out)
+	}
+	n.client.Close()
+	n.opts.HostPaths = []string{"/usr", "/usr/bin", "/bin", "/bin/sh", "/lib", "/lib64", "/etc/hostname", "/etc/no/such", "/var"}
+	n.connect() // in place
+	_, err := os.Stat("/var/tmp")
+	if out, want := shows(), map[bool]string{true: "etc/hostname\nvar/tmp\ncontent\n", false: "etc/hostname\ncontent\n"}[err == nil]; out != want {
+		t.Errorf("shown is %q, want %q", out, want)
+	}
+}
+
+func TestTasksAreBelowTheConfiguredCgroup(t *testing.T) {
+	needRoot(t)
+	parent := fmt.Sprintf("proffer-test-%d/work", os.Getpid())
+	t.Cleanup(func() { // after the end of the supervisor: the operator's folders stay, and are empty
+		for _, path := range []string{parent, filepath.Dir(parent)} {
+			all, _ := filepath.Glob("/sys/fs/cgroup/*/" + path)
+			unified, _ := filepath.Glob("/sys/fs/cgroup/" + path)
+			if all = append(all, unified...); len(all) == 0 {
+				t.Errorf("%s was removed", path)
+			}
+			for _, dir := range all {
+				if err := os.Remove(dir); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	n := newNode(t)
+	old := n.spec(`echo ready; exec sleep 100000`)
+	n.start(old)
+	n.until(old, "ready")
+	groups := func(s *drivers.Spec) map[string]string {
+		t.Helper()
+		status, err := n.client.Status(n.ctx, s.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return groupsOf(t, status.PID)
+	}
+	before := groups(old)
+	n.client.Close()
+	n.opts.CgroupParent = parent
+	n.connect()
+	task, err := n.driver.Recover(n.ctx, old, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := n.spec(`echo ready; exec sleep 100000`)
+	next := n.start(s)
+	n.until(s, "ready")
+	for controller, dir := range groups(s) {
+		if !strings.Contains(dir, "/"+parent+"/") {
+			t.Errorf("%s: %s", controller, dir)
+		}
+	}
+	if stats, err := task.Stats(n.ctx); err != nil || stats.Pids != 2 {
+		t.Errorf("stats of the task from before: %+v, %v", stats, err)
+	}
+	for _, task := range []drivers.Task{task, next} {
+		if err := task.Stop(n.ctx, "SIGTERM", patience); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, dir := range before {
+		if _, err := os.Stat(filepath.Dir(dir)); !os.IsNotExist(err) {
+			t.Errorf("%s stays: %v", filepath.Dir(dir), err)
+		}
+	}
+}

@@ -18,9 +18,9 @@ import (
 // record is what the table keeps of a task.
 type record struct {
 	Launch  *exec.Launch
-	Seq     uint64        // unique for ever; names the cgroup
+	Seq     uint64        // unique for ever
 	Slot    uint32        // in the slots file
-	Cgroup  string        `codec:",omitempty"`
+	Cgroup  string        `codec:",omitempty"` // path in each hierarchy
 	PID     int           `codec:",omitempty"` // of the stage; 0: it was not started yet
 	Birth   uint64        `codec:",omitempty"` // start time of PID in clock ticks since boot, so that a reused PID is not mistaken
 	Started structs.Time  `codec:",omitempty"`

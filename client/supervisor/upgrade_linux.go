@@ -5,6 +5,7 @@ package supervisor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
@@ -18,7 +19,8 @@ import (
 type handover struct {
 	Listener, Lock int
 	Tasks          []*handedTask
-	Helpers        []int // children that only have to be reaped: the starters
+	Base           string // of our cgroups
+	Helpers        []int  // children that only have to be reaped: the starters
 }
 
 type handedTask struct {
@@ -38,8 +40,9 @@ func (h *handover) task(seq uint64) *handedTask {
 	return nil
 }
 
-// upgrade replaces this process by command. It returns only when that fails, and then nothing has changed.
-func (s *server) upgrade(command []string) error {
+// upgrade replaces this process by command with the given settings (nil: its own). It returns only when that fails, and then
+// nothing has changed.
+func (s *server) upgrade(command, settings []string) error {
 	fail := func(err error) error {
 		return structs.Errorf(structs.Unavailable, "supervisor", "it cannot become %q: %w", command, err)
 	}
@@ -107,6 +110,9 @@ func (s *server) upgrade(command []string) error {
 		out.Tasks = append(out.Tasks, g)
 	}
 	out.Helpers = s.host.helpers()
+	if s.host.cgroup != nil {
+		out.Base = s.host.cgroup.Base()
+	}
 	fd, err := unix.MemfdCreate("proffer-handover", 0)
 	if err != nil {
 		return fail(err)
@@ -119,8 +125,10 @@ func (s *server) upgrade(command []string) error {
 	if _, err := unix.Write(fd, b); err != nil {
 		return fail(err)
 	}
-	args := append(command[:len(command):len(command)], s.args()...)
-	args = append(args, "-handover", strconv.Itoa(fd))
+	if settings == nil {
+		settings = s.with.args()
+	}
+	args := slices.Concat(command, []string{"-dir", s.dir, "-handover", strconv.Itoa(fd)}, settings)
 	s.log.Info("becoming another binary", "path", command[0])
 	return fail(unix.Exec(command[0], args, os.Environ()))
 }

@@ -168,11 +168,7 @@ func evacuate(dir string) error {
 // joined; none of them hinders tasks.
 func (l *Layout) MoveSelf(name string) error {
 	var all error
-	roots := l.homes
-	if l.Version == 2 {
-		roots = l.names
-	}
-	for _, root := range roots {
+	for _, root := range l.own() {
 		dir := filepath.Join(root, l.base, name)
 		err := os.MkdirAll(dir, 0o755)
 		if err == nil {
@@ -183,44 +179,73 @@ func (l *Layout) MoveSelf(name string) error {
 	return all
 }
 
-// RemoveBase removes our folders when they are empty; the process that calls it must have been the last.
-func (l *Layout) RemoveBase(self string) {
-	for _, root := range append(slices.Clone(l.homes), l.names...) {
-		if dir := filepath.Join(root, l.base, self); l.Version == 2 || slices.Contains(l.homes, root) {
-			if write(filepath.Join(root, "cgroup.procs"), "0") != nil {
-				write(filepath.Join(root, hostGroup, "cgroup.procs"), "0")
-			}
-			unix.Rmdir(dir)
-		}
-		for dir := filepath.Join(root, l.base); dir != root; dir = filepath.Dir(dir) {
-			if unix.Rmdir(dir) != nil {
-				break
-			}
+// Leave moves this process, which must be the last, out of its group of that name, and removes our folders. The parent is
+// somebody else's and stays, unless it is empty and has the name that we give it by default.
+func (l *Layout) Leave(self string) {
+	for _, root := range l.own() {
+		if write(filepath.Join(root, "cgroup.procs"), "0") != nil {
+			write(filepath.Join(root, hostGroup, "cgroup.procs"), "0")
 		}
 	}
+	l.Prune(l.base, self)
+}
+
+// Prune removes a folder that was ours, as far as it is empty.
+func (l *Layout) Prune(base, self string) {
+	for _, root := range l.all() {
+		unix.Rmdir(filepath.Join(root, base, self))
+		unix.Rmdir(filepath.Join(root, base))
+		if parent := filepath.Dir(base); parent == DefaultParent {
+			unix.Rmdir(filepath.Join(root, parent))
+		}
+	}
+}
+
+// DefaultParent is the folder in which ours is unless the operator says otherwise.
+const DefaultParent = "proffer"
+
+// own are the hierarchies in which the supervisor has a group of its own.
+func (l *Layout) own() []string {
+	if l.Version == 2 {
+		return l.names
+	}
+	return l.homes
+}
+
+func (l *Layout) all() []string {
+	all := slices.Clone(l.homes)
+	for _, root := range l.names {
+		if !slices.Contains(all, root) {
+			all = append(all, root)
+		}
+	}
+	return all
 }
 
 // Group is the cgroup of one task.
 type Group struct {
 	l    *Layout
-	Name string
+	Path string // relative to the top of each hierarchy
 }
 
-// Open returns the group of that name, which need not exist.
-func (l *Layout) Open(name string) *Group { return &Group{l, name} }
+// Path returns that of a group below ours.
+func (l *Layout) Path(name string) string { return l.base + "/" + name }
 
-// List returns the names of the groups that exist in any hierarchy.
+// Open returns the group of that path, which need not exist, nor be below ours.
+func (l *Layout) Open(path string) *Group { return &Group{l, path} }
+
+// List returns the paths of the groups below ours that exist in any hierarchy.
 func (l *Layout) List() []string {
-	var names []string
+	var paths []string
 	for _, root := range l.names {
 		entries, _ := os.ReadDir(filepath.Join(root, l.base))
 		for _, e := range entries {
-			if e.IsDir() && !slices.Contains(names, e.Name()) {
-				names = append(names, e.Name())
+			if path := l.Path(e.Name()); e.IsDir() && !slices.Contains(paths, path) {
+				paths = append(paths, path)
 			}
 		}
 	}
-	return names
+	return paths
 }
 
 func (g *Group) file(controller, name string) string {
@@ -231,16 +256,16 @@ func (g *Group) file(controller, name string) string {
 	if root == "" {
 		return ""
 	}
-	return root + "/" + g.l.base + "/" + g.Name + "/" + name
+	return root + "/" + g.Path + "/" + name
 }
 
 // Create makes the group with its limits. On an error nothing is left.
-func (l *Layout) Create(name string, limits Limits) (*Group, error) {
-	g := l.Open(name)
+func (l *Layout) Create(path string, limits Limits) (*Group, error) {
+	g := l.Open(path)
 	for _, root := range l.names {
-		if err := unix.Mkdir(root+"/"+l.base+"/"+name, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
+		if err := unix.Mkdir(root+"/"+path, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 			g.Remove()
-			return nil, &os.PathError{Op: "mkdir", Path: root + "/" + l.base + "/" + name, Err: err}
+			return nil, &os.PathError{Op: "mkdir", Path: root + "/" + path, Err: err}
 		}
 	}
 	for _, s := range settings(l.Version, limits) {
@@ -315,7 +340,7 @@ type Entry struct {
 func (g *Group) Entry() (Entry, error) {
 	e := Entry{Dir: -1}
 	for _, root := range g.l.names {
-		dir := root + "/" + g.l.base + "/" + g.Name
+		dir := root + "/" + g.Path
 		path, mode := dir+"/tasks", unix.O_WRONLY
 		if g.l.Version == 2 {
 			path, mode = dir, unix.O_RDONLY|unix.O_DIRECTORY
@@ -366,14 +391,14 @@ func (g *Group) Kill() error {
 		time.Sleep(pause)
 		pause = min(pause*2, 50*time.Millisecond)
 	}
-	return structs.Errorf(structs.Unavailable, "cgroup "+g.Name, "processes in it do not end")
+	return structs.Errorf(structs.Unavailable, "cgroup "+g.Path, "processes in it do not end")
 }
 
 // Pids lists the processes in any hierarchy of the group. A group that does not exist has none.
 func (g *Group) Pids() ([]int, error) {
 	var pids []int
 	for _, root := range g.l.names {
-		raw, err := os.ReadFile(root + "/" + g.l.base + "/" + g.Name + "/cgroup.procs")
+		raw, err := os.ReadFile(root + "/" + g.Path + "/cgroup.procs")
 		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
 			return nil, err
 		}
@@ -386,11 +411,14 @@ func (g *Group) Pids() ([]int, error) {
 	return pids, nil
 }
 
+// Base returns the folder that is ours, relative to the top of each hierarchy.
+func (l *Layout) Base() string { return l.base }
+
 // Remove removes the group. What ended a moment ago may still hold it, so it tries for about ten seconds.
 func (g *Group) Remove() error {
 	var last error
 	for _, root := range g.l.names {
-		dir := root + "/" + g.l.base + "/" + g.Name
+		dir := root + "/" + g.Path
 		pause := time.Millisecond
 		for range 200 {
 			last = unix.Rmdir(dir)

@@ -11,7 +11,7 @@ import (
 // TryRemove removes the group where nothing is in it, without waiting, and reports whether it is gone.
 func (g *Group) TryRemove() bool {
 	for _, root := range g.l.names {
-		if err := unix.Rmdir(root + "/" + g.l.base + "/" + g.Name); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := unix.Rmdir(root + "/" + g.Path); err != nil && !errors.Is(err, unix.ENOENT) {
 			return false
 		}
 	}

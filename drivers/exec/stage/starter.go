@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,7 +35,7 @@ type Starter struct {
 // Root describes the root that isolated tasks get.
 type Root struct {
 	Mount string   // an existing folder on the host; it is mounted on in the starter's namespace only
-	Binds []string // host paths that appear read-only, with all mounts below them; absent ones are left out
+	Binds []string // host files and folders that appear read-only, with all mounts below them; absent ones are left out
 	Dirs  []string // empty folders
 }
 
@@ -133,27 +134,32 @@ func (s *Starter) makeRoot(root *Root) error {
 	for _, d := range root.Dirs {
 		dir(d)
 	}
-	for _, b := range root.Binds {
+	// Before the host's: below a folder of the host nothing can be made.
+	add("f", ".proffer/file", "l", "/proc/self/fd", "dev/fd", "l", "/proc/self/fd/0", "dev/stdin", "l", "/proc/self/fd/1",
+		"dev/stdout", "l", "/proc/self/fd/2", "dev/stderr", "l", "pts/ptmx", "dev/ptmx", "l", "../tmp", "var/tmp")
+	var seen []string // what is below these is there with them
+	for _, b := range slices.Compact(slices.Sorted(slices.Values(root.Binds))) {
 		info, err := os.Lstat(b)
-		if err != nil {
+		if err != nil || slices.ContainsFunc(seen, func(dir string) bool { return strings.HasPrefix(b, dir+"/") }) {
 			continue
 		}
 		rel := strings.TrimPrefix(b, "/")
-		if info.Mode()&os.ModeSymlink != 0 {
+		switch {
+		case info.Mode()&os.ModeSymlink != 0:
 			if to, err := os.Readlink(b); err == nil {
 				dir(filepath.Dir(b))
 				add("l", to, rel)
+				seen = append(seen, b)
 			}
-			continue
+		case info.IsDir():
+			dir(b)
+			add("b", b, rel)
+			seen = append(seen, b)
+		case info.Mode().IsRegular():
+			dir(filepath.Dir(b))
+			add("f", rel, "b", b, rel)
 		}
-		if !info.IsDir() {
-			continue
-		}
-		dir(b)
-		add("b", b, rel)
 	}
-	add("f", ".proffer/file", "l", "/proc/self/fd", "dev/fd", "l", "/proc/self/fd/0", "dev/stdin", "l", "/proc/self/fd/1",
-		"dev/stdout", "l", "/proc/self/fd/2", "dev/stderr", "l", "pts/ptmx", "dev/ptmx", "l", "../tmp", "var/tmp")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := unix.Sendmsg(s.fd, msg, nil, nil, 0); err != nil {
