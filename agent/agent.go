@@ -212,6 +212,9 @@ func (a *Agent) startServer(context.Context) error {
 		return nil
 	}
 	log := a.log.With("part", "server")
+	if a.config.Dev {
+		log = calm(log)
+	}
 	a.raftNet = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: a.port.RaftLayer(), MaxPool: 3, Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log),
 		ServerAddressProvider: server.Addresses{Gossip: a.gossip, Region: a.config.Region, Self: a.id},

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,11 +36,11 @@ func allocExec(e *Environment) *command {
 		}
 		err := execIn(ctx, e, args[0], *job, *task, *tty, *noInput, command)
 		var code exitCode
-		if err != nil && !errors.As(err, &code) {
-			e.printError(err)
-			return exitCode(exitProffer)
+		if err == nil || errors.As(err, &code) || errors.Is(context.Cause(ctx), errInterrupted) {
+			return err
 		}
-		return err
+		e.printError(err)
+		return exitCode(exitProffer)
 	}
 	return c
 }
@@ -78,16 +79,14 @@ func execIn(ctx context.Context, e *Environment, given string, isJob bool, task,
 	if err != nil {
 		return err
 	}
-	if result.Why != "" && !req.TTY {
-		fmt.Fprintln(e.Err, clean(result.Why))
+	switch {
+	case result.Code == 0:
+		return nil
+	case result.Code < 0:
+		fmt.Fprintln(e.Err, clean(cmp.Or(result.Why, "its exit code is not known")))
+		return exitCode(exitProffer)
 	}
-	if result.Code != 0 {
-		if result.Code < 0 {
-			return exitCode(exitProffer)
-		}
-		return exitCode(result.Code)
-	}
-	return nil
+	return exitCode(result.Code) // why there was no command is in its output
 }
 
 func sizeOf(terminal *os.File) drivers.Size {

@@ -26,7 +26,8 @@ type command struct {
 	flags    *flag.FlagSet
 	predict  complete.Predictor // of arguments
 	run      func(ctx context.Context, args []string) error
-	own      bool // run handles interrupts itself: its context does not end with them
+	own      bool                    // run handles interrupts itself: its context does not end with them
+	main     func(args []string) int // instead of run: takes the command line as it is
 
 	asJSON   bool   // -json
 	template string // -t
@@ -115,6 +116,9 @@ func (c *command) Run(args []string) int {
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(c.env.Out, c.Help())
 		return exitOK
+	}
+	if err == nil && c.main != nil {
+		return c.main(args)
 	}
 	if err == nil {
 		ctx, cancel := context.Background(), context.CancelFunc(func() {})

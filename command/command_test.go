@@ -432,3 +432,37 @@ func TestCleanTextOnly(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A drain that waits says what each allocation waits for.
+func TestADrainThatWaitsSaysWhy(t *testing.T) {
+	defer func(was time.Duration) { drainPatience = was }(drainPatience)
+	drainPatience = 0
+	looks := 0
+	answers := region()
+	node := api.NodeDetail{Node: structs.Node{ID: structs.NodeID(id("aa01")), Name: "node-1", Status: structs.NodeReady, Drain: &structs.Drain{}}}
+	answers["/v1/node/"+id("aa01")] = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		looks++
+		n := node
+		if looks < 4 {
+			n.Allocations = []*structs.Allocation{
+				{ID: structs.AllocID(id("1a2b3c4d")), Job: "web", Group: "api", Index: 2, Desired: structs.DesiredRun, Status: structs.AllocRunning},
+				{ID: structs.AllocID(id("2a2b3c4d")), Job: "web", Group: "api", Index: 3, Desired: structs.DesiredStop, Status: structs.AllocRunning},
+			}
+		}
+		json.NewEncoder(w).Encode(n)
+	})
+	answers["/v1/job/web/explain"] = api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Nodes: 2, Count: 3, Reasons: []*api.Reason{
+		{What: "node drains", Nodes: 1, Nearest: "on node-1"}, {What: "memory", Nodes: 1, Nearest: "2GiB asked, 1.5GiB free on node-2"}}}}}
+	code, out, errs := newShell(t, answers).run("node", "drain", "-deadline", "0", "node-1")
+	want := `Node node-1 is being drained.
+  2 allocations left
+  ALLOCATION  JOB  GROUP   WAITS BECAUSE
+  1a2b3c4d    web  api[2]  no other node would take it: memory: 2GiB asked, 1.5GiB free on node-2
+  2a2b3c4d    web  api[3]  it is being stopped
+  Hint: the drain has no deadline; proffer node drain -off node-1 ends the drain
+Node node-1 is empty.
+`
+	if code != exitOK || out != want || errs != "" {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}

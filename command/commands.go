@@ -51,9 +51,7 @@ func Commands(e *Environment, m Mains) map[string]cli.CommandFactory {
 	for name, about := range groups {
 		list[name] = func() (cli.Command, error) { return &group{e, name, about, list}, nil }
 	}
-	list["agent"] = func() (cli.Command, error) {
-		return &passed{e, "agent", "Run an agent: a server, a client, or both", m.Agent}, nil
-	}
+	list["agent"] = func() (cli.Command, error) { return agentCommand(e, m.Agent), nil }
 	list["version"] = func() (cli.Command, error) { return version(e), nil }
 	return list
 }
@@ -70,8 +68,6 @@ func Run(args []string, e *Environment, m Mains) int {
 		switch {
 		case args[0] == "supervisor" && m.Supervisor != nil:
 			return m.Supervisor(args[1:])
-		case args[0] == "agent" && m.Agent != nil && !wantsHelp(args[1:]):
-			return m.Agent(args[1:])
 		case args[0] == "help" && len(args) == 2 && args[1] == "exit-codes":
 			fmt.Fprint(e.Out, exitHelp())
 			return exitOK
@@ -227,36 +223,4 @@ func (g *group) Run(args []string) int {
 	}
 	fmt.Fprintln(g.env.Err, g.Help())
 	return exitUsage
-}
-
-// passed is a command that is run elsewhere.
-type passed struct {
-	env      *Environment
-	name     string
-	synopsis string
-	main     func([]string) int
-}
-
-// Synopsis is for lists of commands.
-func (p *passed) Synopsis() string { return p.synopsis }
-
-// Help lets the other one speak for itself.
-func (p *passed) Help() string {
-	if p.main != nil {
-		p.main([]string{"-help"})
-		return ""
-	}
-	return "Usage: proffer " + p.name + " [flags]"
-}
-
-// HelpTemplate prints nothing beside that.
-func (p *passed) HelpTemplate() string { return "{{.Help}}" }
-
-// Run runs it.
-func (p *passed) Run(args []string) int {
-	if p.main == nil {
-		fmt.Fprintf(p.env.Err, "Error: this binary was built without %s\n", p.name)
-		return exitFailed
-	}
-	return p.main(args)
 }

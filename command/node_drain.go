@@ -1,8 +1,10 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/agent/api"
@@ -47,32 +49,97 @@ func nodeDrain(e *Environment) *command {
 	return c
 }
 
+// drainPatience is how long nothing may leave a drained node before it is said what the rest waits for.
+var drainPatience = 5 * time.Second
+
 // watchDrain returns when nothing is left on the node.
 func watchDrain(ctx context.Context, e *Environment, client *api.Client, id, name string) error {
-	query := &api.Query{}
-	last := -1
+	query := &api.Query{Wait: drainPatience}
+	last, explained, since := -1, false, time.Now()
 	for {
 		n, meta, err := client.Node(ctx, id, query)
 		if err != nil {
 			return err
 		}
-		left := 0
+		var left []*structs.Allocation
 		for _, a := range n.Allocations {
 			if !a.Ended() {
-				left++
+				left = append(left, a)
 			}
 		}
-		if left == 0 {
+		if len(left) == 0 {
 			_, err := fmt.Fprintf(e.Out, "Node %s is empty.\n", name)
 			return err
 		}
 		if n.Drain == nil {
-			return structs.Errorf(structs.Conflict, "node "+name, "somebody ended the drain; %s left", counted(left, "allocation is", "allocations are"))
+			return structs.Errorf(structs.Conflict, "node "+name, "somebody ended the drain; %s left", counted(len(left), "allocation is", "allocations are"))
 		}
-		if left != last {
-			fmt.Fprintf(e.Out, "  %s left\n", counted(left, "allocation", "allocations"))
-			last = left
+		switch {
+		case len(left) != last:
+			fmt.Fprintf(e.Out, "  %s left\n", counted(len(left), "allocation", "allocations"))
+			last, explained, since = len(left), false, time.Now()
+		case !explained && time.Since(since) >= drainPatience:
+			explained = true
+			explainDrain(ctx, e, client, n, left, name)
 		}
-		query = &api.Query{Index: meta.Index}
+		query.Index = meta.Index
 	}
+}
+
+// drainRows bounds how many allocations explainDrain lists.
+const drainRows = 20
+
+// explainDrain says of each allocation that is left on a node what it waits for.
+func explainDrain(ctx context.Context, e *Environment, client *api.Client, n *api.NodeDetail, left []*structs.Allocation, name string) {
+	reasons := map[[2]string]string{}
+	t := newTable("  ALLOCATION", "JOB", "GROUP", "WAITS BECAUSE")
+	for i, a := range left {
+		if i == drainRows {
+			t.row(fmt.Sprintf("  and %d more", len(left)-i))
+			break
+		}
+		of := [2]string{a.Job, a.Group}
+		why, known := reasons[of]
+		switch {
+		case a.Desired != structs.DesiredRun:
+			why = "it is being stopped"
+		case !known:
+			why = drainReason(ctx, client, a)
+			reasons[of] = why
+		}
+		t.row("  "+structs.Short(a.ID), a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), why)
+	}
+	var b bytes.Buffer
+	t.write(&b)
+	then := "the drain has no deadline"
+	if d := n.Drain.Deadline; !d.IsZero() {
+		then = "what is left is stopped at " + d.Std().Local().Format("15:04:05")
+	}
+	fmt.Fprintf(&b, "  Hint: %s; proffer node drain -off %s ends the drain\n", then, name)
+	e.Out.Write(b.Bytes())
+}
+
+func drainReason(ctx context.Context, client *api.Client, a *structs.Allocation) string {
+	x, err := client.ExplainJob(ctx, a.Job, a.Group)
+	if err != nil || len(x.Groups) != 1 {
+		return "its reason could not be found; try proffer job explain " + a.Job
+	}
+	if g := x.Groups[0]; g.Fit == 0 {
+		return "no other node would take it: " + whyNot(g)
+	}
+	return "its job has not moved it yet"
+}
+
+// whyNot says in one line what refused the nodes that do not drain.
+func whyNot(g *api.GroupExplanation) string {
+	var parts []string
+	for _, r := range g.Reasons {
+		if r.What != "node drains" && r.What != "node not eligible" {
+			parts = append(parts, joinNonEmpty(": ", r.What, r.Nearest))
+		}
+	}
+	if len(parts) == 0 {
+		return "there is none that takes work"
+	}
+	return strings.Join(parts, "; ")
 }

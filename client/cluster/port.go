@@ -113,7 +113,7 @@ func Listen(c Config) (*Port, error) {
 			return nil, structs.Errorf(structs.Invalid, "cluster port "+c.Bind, "no gossip key is configured").
 				Advise("without one the port may be bound to loopback only: set a gossip key or bind 127.0.0.1")
 		}
-		c.Logger.Warn("no gossip key: cluster connections prove nothing", "bind", c.Bind)
+		c.Logger.Debug("no gossip key: connections on loopback prove nothing", "bind", c.Bind)
 	}
 	l, packets, err := open(&c)
 	if err != nil {

@@ -143,14 +143,6 @@ func help(name string) (text string, own bool) {
 	if err != nil {
 		return err.Error(), true
 	}
-	if name == "agent" {
-		var b bytes.Buffer
-		set := flag.NewFlagSet("proffer agent", flag.ContinueOnError)
-		config.Bind(set)
-		set.SetOutput(&b)
-		set.PrintDefaults()
-		return "Usage: proffer agent [flags]\n\n  " + c.Synopsis() + ".\n\nFlags:\n" + strings.ReplaceAll(b.String(), "\t", "    "), true
-	}
 	_, isGroup := c.(cli.CommandHelpTemplate)
 	return c.Help(), !isGroup
 }

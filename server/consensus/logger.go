@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,6 +54,20 @@ func (s *said) again(msg string, args []any) bool {
 	return false
 }
 
+// noLeaderYet reports whether a time-out is that of a server which has not heard of any leader: every first election
+// begins so, and nothing is wrong.
+func noLeaderYet(msg string, args []any) bool {
+	if !strings.HasPrefix(msg, "heartbeat timeout") {
+		return false
+	}
+	for i := 1; i < len(args); i += 2 {
+		if args[i-1] == "last-leader-id" {
+			return fmt.Sprint(args[i]) == ""
+		}
+	}
+	return false
+}
+
 func levelOf(l hclog.Level) slog.Level {
 	switch l {
 	case hclog.Trace:
@@ -70,6 +85,9 @@ func levelOf(l hclog.Level) slog.Level {
 // Log writes one line. Raft gives errors and its own types as values; those without a text are formatted here.
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	at := levelOf(level)
+	if at == slog.LevelWarn && noLeaderYet(msg, args) {
+		at = slog.LevelInfo
+	}
 	if at >= slog.LevelWarn && l.said.again(msg, args) {
 		at = slog.LevelDebug
 	}
