@@ -159,14 +159,12 @@ func (c *Client) load(ctx context.Context) error {
 	for _, p := range problems {
 		c.log.Error("a record of the node cannot be used; what runs of it is not touched", "err", p)
 	}
-	var disk structs.Bytes
 	for _, known := range allocs {
 		run, err := runner.New(c.node, known)
 		if err != nil {
 			c.log.Error("a record of the node cannot be used; what runs of it is not touched", "alloc", known.Alloc.ID, "err", err)
 			continue
 		}
-		disk += known.Alloc.Resources.Disk
 		h := &held{alloc: known.Alloc, job: keyOf(known.Job), run: run}
 		c.holdLocked(h)
 		c.jobs.refer(known.Job)
@@ -180,7 +178,7 @@ func (c *Client) load(ctx context.Context) error {
 		}
 		c.ended[id] = &ended{at: e.Update.Time, folder: e.Folder}
 	}
-	n, err := fingerprint.Machine(ctx, c.machine(disk))
+	n, err := fingerprint.Machine(ctx, c.machine())
 	if err != nil {
 		return err
 	}
@@ -192,11 +190,18 @@ func (c *Client) load(ctx context.Context) error {
 	return nil
 }
 
-func (c *Client) machine(held structs.Bytes) fingerprint.Config {
+// machine is what fingerprint is asked with.
+func (c *Client) machine() fingerprint.Config {
 	s := c.settings.Load()
+	var held structs.Resources
+	c.mu.Lock()
+	for _, h := range c.held {
+		held = held.Add(h.alloc.Resources)
+	}
+	c.mu.Unlock()
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
 		Resources: s.Resources, Reserved: s.Reserved, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
-		Drivers: c.config.Drivers, GPUs: c.config.GPUs, HeldDisk: held}
+		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held}
 }
 
 // Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx
@@ -325,7 +330,7 @@ func (c *Client) lookAgain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		c.refresh(func(n *structs.Node) *structs.Node { return fingerprint.Again(ctx, n, c.machine(0)) })
+		c.refresh(func(n *structs.Node) *structs.Node { return fingerprint.Again(ctx, n, c.machine()) })
 		c.noteState()
 	}
 }

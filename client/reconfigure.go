@@ -27,7 +27,7 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 	}
 	s.GC = check.GC
 	before := c.settings.Swap(&s)
-	fresh, err := fingerprint.Machine(ctx, c.machine(0))
+	fresh, err := fingerprint.Machine(ctx, c.machine())
 	if err != nil {
 		c.settings.CompareAndSwap(&s, before)
 		return err

@@ -26,7 +26,7 @@ type Config struct {
 	Hosts      []string      // zero: the addresses of the machine
 	Drivers    []drivers.Driver
 	GPUs       GPUs          // nil: NVIDIA's tool, when it is installed
-	HeldDisk   structs.Bytes // taken on the data folder's disk by allocations; it counts as free
+	Held       structs.Resources // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 }
 
 // DefaultPorts are the host ports that tasks share.
@@ -71,7 +71,7 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	n.Resources = structs.Resources{
 		CPU:    structs.Milli(cores) * 1000,
 		Memory: memory,
-		Disk:   roundDown(min(total, free+c.HeldDisk), 64<<20),
+		Disk:   max(roundDown(min(total, free+c.Held.Disk), 64<<20), c.Held.Disk+c.Reserved.Disk), // others may fill it
 	}
 	if len(n.Hosts) == 0 {
 		n.Hosts = addresses()

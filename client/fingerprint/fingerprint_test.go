@@ -55,6 +55,14 @@ func TestThisMachine(t *testing.T) {
 	if m := Again(t.Context(), n, c); m.Resources.Custom["gpus"] != 0 || m.Attributes["gpu.error"] != "broken" {
 		t.Errorf("a broken tool: %+v", m)
 	}
+	c.Held = structs.Resources{Disk: 1 << 59, Custom: map[string]structs.Milli{"gpus": 1500}}
+	c.Reserved.Disk = 1 << 40
+	if m := Again(t.Context(), n, c); m.Resources.Custom["gpus"] != 1500 {
+		t.Errorf("a broken tool takes held devices away: %+v", m)
+	}
+	if m, err := Machine(t.Context(), c); err != nil || m.Resources.Custom["gpus"] != 1500 || m.Available().Disk != 1<<59 {
+		t.Errorf("what is held does not fit: %+v, %v", m, err)
+	}
 }
 
 func TestWrongConfiguration(t *testing.T) {

@@ -70,6 +70,9 @@ func devices(ctx context.Context, n *structs.Node, c Config) {
 	gpus, err := prober.List(ctx)
 	if err != nil {
 		n.Attributes["gpu.error"] = err.Error()
+		if held := c.Held.Custom["gpus"]; held > 0 {
+			addGPUs(n, c, held) // no more are given out, and none is taken away
+		}
 		return
 	}
 	if len(gpus) == 0 {
@@ -81,7 +84,11 @@ func devices(ctx context.Context, n *structs.Node, c Config) {
 	for i, g := range gpus {
 		n.Attributes["gpu."+strconv.Itoa(i)+".id"] = g.ID
 	}
+	addGPUs(n, c, structs.Milli(len(gpus))*1000)
+}
+
+func addGPUs(n *structs.Node, c Config, gpus structs.Milli) {
 	if _, said := c.Resources.Custom["gpus"]; !said {
-		n.Resources = n.Resources.Add(structs.Resources{Custom: map[string]structs.Milli{"gpus": structs.Milli(len(gpus)) * 1000}})
+		n.Resources = n.Resources.Add(structs.Resources{Custom: map[string]structs.Milli{"gpus": gpus}})
 	}
 }

@@ -191,6 +191,31 @@ func TestReload(t *testing.T) {
 	})
 	a.proffer("run", "--", "true").has(t, "run", 0, "", "")
 	said("level=DEBUG")
+	// What no longer fits on a smaller node goes, the newest first, and the rest is left alone.
+	w := r.witness()
+	for _, job := range []string{"first", "second", "third"} {
+		r.submit(w.job("service", job, 1, forever, ""))
+		r.allocs(job, 1)
+	}
+	first, second := w.pids("first", 1), w.pids("second", 1)
+	a.inClient = "  reserved {\n    cpu = 63.9\n  }\n"
+	a.writeConfig()
+	a.signal(unix.SIGHUP)
+	await(t, "the third waits for room", func() error {
+		status, _, err := a.api().JobStatus(t.Context(), "third", nil)
+		if err == nil && (status.Groups[0].Waiting != 1 || status.Groups[0].Running != 0) {
+			err = fmt.Errorf("%+v", status.Groups[0])
+		}
+		return err
+	})
+	w.kept("first", first)
+	w.kept("second", second)
+	a.inClient = ""
+	a.writeConfig()
+	a.signal(unix.SIGHUP)
+	r.allocs("third", 1)
+	w.pids("third", 1)
+	w.kept("second", second)
 	r.more = "datacenter = \"dc9\"\n"
 	a.writeConfig()
 	a.signal(unix.SIGHUP)

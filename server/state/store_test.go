@@ -235,7 +235,7 @@ func (r *region) check() {
 	count(Versions, n)
 	n = 0
 	onNode, ofJob := map[structs.NodeID][]string{}, map[string][]string{}
-	usage := map[structs.NodeID]structs.Resources{}
+	usage, wanted := map[structs.NodeID]structs.Resources{}, map[structs.NodeID]structs.Resources{}
 	live := map[string]structs.AllocID{}
 	ended, ports := 0, 0
 	for a := range s.Allocs() {
@@ -255,6 +255,9 @@ func (r *region) check() {
 			continue
 		}
 		usage[a.Node] = usage[a.Node].Add(a.Resources)
+		if a.Desired == structs.DesiredRun {
+			wanted[a.Node] = wanted[a.Node].Add(a.Resources)
+		}
 		ports += len(a.Ports)
 		if a.Desired == structs.DesiredRun {
 			if other, twice := live[slot]; twice {
@@ -279,8 +282,8 @@ func (r *region) check() {
 		if u := s.Usage(id); u.Resources.String() != usage[id].String() {
 			r.t.Fatalf("usage of %s: got %s, want %s", id, u.Resources, usage[id])
 		}
-		if node := s.Node(id); node != nil && !node.Available().Fits(usage[id]) {
-			r.t.Fatalf("node %s: %s do not fit in %s", id, usage[id], node.Available())
+		if node := s.Node(id); node != nil && !node.Available().Fits(wanted[id]) {
+			r.t.Fatalf("node %s: %s are wanted and do not fit in %s", id, wanted[id], node.Available())
 		}
 	}
 	for name, want := range ofJob {

@@ -292,6 +292,9 @@ func (tx *Tx) putNode(old *structs.Node, n structs.Node) {
 		return
 	}
 	tx.put(Nodes, old, &n)
+	if n.Status == structs.NodeReady && !n.Available().Fits(old.Available()) {
+		tx.shrunk(&n)
+	}
 }
 
 func (tx *Tx) putJob(old *structs.JobRecord, r structs.JobRecord) {
