@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 // fsm puts committed entries into the store. Raft calls it from one goroutine.
@@ -30,6 +32,11 @@ func (f *fsm) Apply(l *raft.Log) any {
 		f.log.Error("this server cannot go on", "error", err)
 		f.fatal(err)
 		return err
+	}
+	for i := range results {
+		if err := results[i].Err; err != nil && structs.KindOf(err) == structs.Internal && !results[i].Again {
+			f.log.Error("a command failed through a fault of Proffer; it changed nothing", "index", l.Index, "err", err, "cause", errors.Unwrap(err))
+		}
 	}
 	f.bytes.Add(int64(len(l.Data)))
 	f.entries.Add(1)

@@ -187,7 +187,9 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	r := *old
 	r.Counts = maps.Clone(old.Counts)
 	if c.Count < 0 {
-		delete(r.Counts, c.Group)
+		if delete(r.Counts, c.Group); len(r.Counts) == 0 {
+			r.Counts = nil // as it is after a snapshot, which has no empty maps
+		}
 	} else {
 		if r.Counts == nil {
 			r.Counts = make(map[string]int)
@@ -217,6 +219,7 @@ func (c *RestartJob) Apply(tx *Tx) (any, error) {
 		r.Status, r.Why, r.Ended = structs.JobPending, "", 0
 	}
 	tx.putJob(old, r)
+	tx.settle(c.Name)
 	return &Receipt{Index: tx.Index, Version: r.Version}, nil
 }
 
@@ -242,6 +245,9 @@ func (c *SetJobStatus) Apply(tx *Tx) (any, error) {
 	default:
 		if old.Stopped {
 			return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it is stopped")
+		}
+		if old.Type == structs.BatchJob && old.Ended != 0 { // settled meanwhile; only a command about the job begins it again
+			return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it ended (%s)", old.Status)
 		}
 		r.Ended = 0
 	}

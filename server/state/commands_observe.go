@@ -260,7 +260,8 @@ func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*str
 		return news, true
 	}
 	merged = old
-	for name, t := range news {
+	for _, name := range slices.Sorted(maps.Keys(news)) { // in order: which ones find room is the same on every server
+		t := news[name]
 		if t == nil || sameTask(old[name], t) || old[name] == nil && len(merged) >= maxTasks {
 			continue
 		}

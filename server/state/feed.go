@@ -52,7 +52,7 @@ func (s *Store) SubscribeAfter(index uint64, limit int, keys ...Key) (*Snapshot,
 	w := &s.watches
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	batches, all := w.since(index)
+	batches, all := w.since(index, s.Snapshot().index)
 	if !all {
 		return nil, nil, &Lagged{After: index}
 	}

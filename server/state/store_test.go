@@ -18,6 +18,7 @@ import (
 type region struct {
 	t     rapid.TB
 	store *Store
+	other *Store // of a server that restored a snapshot on the way, or nil
 	feed  *Feed
 	index uint64
 	clock structs.Time
@@ -108,6 +109,7 @@ func (r *region) commit(envelopes ...Envelope) []Result {
 		r.t.Fatal(err)
 	}
 	after := r.store.Snapshot()
+	r.same(raw, results)
 	if len(results) != len(envelopes) {
 		r.t.Fatalf("%d results for %d commands", len(results), len(envelopes))
 	}
@@ -129,6 +131,40 @@ func (r *region) commit(envelopes ...Envelope) []Result {
 	r.follow()
 	r.check()
 	return results
+}
+
+// fork lets another server go on from a snapshot. From now on it has to become the same with every entry: what a snapshot
+// does not carry, be it the difference between an empty map and none, must not matter.
+func (r *region) fork() {
+	r.t.Helper()
+	var file bytes.Buffer
+	if err := r.store.Image().Persist(&file); err != nil {
+		r.t.Fatal(err)
+	}
+	r.other = New()
+	if err := r.other.Restore(&file); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// same applies an entry to the other server too, and compares.
+func (r *region) same(raw []byte, results []Result) {
+	r.t.Helper()
+	if r.other == nil {
+		return
+	}
+	others, err := r.other.ApplyEntry(r.index, raw)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i, a := range results {
+		if b := others[i]; fmt.Sprint(a.Err) != fmt.Sprint(b.Err) || !reflect.DeepEqual(a.Answer, b.Answer) || a.Index != b.Index {
+			r.t.Fatalf("answers of the two servers: %+v and %+v", a, b)
+		}
+	}
+	if a, b := dump(r.store.Snapshot()), dump(r.other.Snapshot()); a != b {
+		r.t.Fatalf("the server that restored a snapshot went another way:\n%s\n---\n%s", a, b)
+	}
 }
 
 func (r *region) must(c Command) any {
@@ -467,6 +503,9 @@ func TestAgainstTwin(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
+			if rapid.IntRange(0, 9).Draw(t, "fork") == 0 {
+				r.fork()
+			}
 			var envelopes []Envelope
 			again := map[int]string{}
 			for i := range rapid.IntRange(1, 4).Draw(t, "commands") {

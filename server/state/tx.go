@@ -37,17 +37,19 @@ const (
 )
 
 // run applies one command and undoes what it did when it fails. A panic in Apply is the same on every server; it becomes
-// an Internal error.
+// an Internal error, whose stack is only its cause: that differs between servers, and the error is remembered.
 func (tx *Tx) run(c Command) (answer any, err error) {
-	mark, starts := len(tx.changes), tx.starts
+	mark, starts, was := len(tx.changes), tx.starts, tx.dirty
 	defer func() {
 		if p := recover(); p != nil {
-			answer, err = nil, structs.Errorf(structs.Internal, c.Kind(), "the command panicked: %v\n%s", p, debug.Stack())
+			e := structs.Errorf(structs.Internal, c.Kind(), "the command panicked: %v", p)
+			e.Err = fmt.Errorf("%v\n%s", p, debug.Stack())
+			answer, err = nil, e
 		}
 		if err != nil {
 			answer, err = nil, structs.AsError(err)
 			tx.undo(mark)
-			tx.starts = starts
+			tx.starts, tx.dirty = starts, was
 		}
 	}()
 	return c.Apply(tx)

@@ -20,7 +20,7 @@ type watches struct {
 
 	recent []*Batch // ascending
 	count  int      // of changes in recent
-	floor  uint64   // changes up to this index are not kept
+	floor  uint64   // changes up to this index are not kept; after a restore it may be beyond the current index
 }
 
 // waiter waits for one change behind index.
@@ -107,19 +107,20 @@ func (w *watches) keep(b *Batch) {
 	w.recent = w.recent[drop:]
 }
 
-// since returns the kept batches behind index, and whether these are all that there were.
-func (w *watches) since(index uint64) ([]*Batch, bool) {
+// since returns the kept batches behind index, and whether these are all that there were until now, the current index.
+func (w *watches) since(index, now uint64) ([]*Batch, bool) {
 	i := sort.Search(len(w.recent), func(i int) bool { return w.recent[i].Index > index })
-	return w.recent[i:], index >= w.floor
+	return w.recent[i:], index >= w.floor || index == now
 }
 
 // restored makes next the current state and ends every feed: the change from before to next is not a list of changes.
 func (w *watches) restored(s *Store, next *Snapshot) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.floor = max(w.floor, s.current.Load().index+1, next.index) // whoever saw the state before has missed something
 	s.current.Store(next)
 	clear(w.recent)
-	w.recent, w.count, w.floor = nil, 0, max(w.floor, next.index)
+	w.recent, w.count = nil, 0
 	for _, set := range w.waiters {
 		for one := range set {
 			one.wake()
@@ -145,7 +146,7 @@ func (w *watches) restored(s *Store, next *Snapshot) {
 func (s *Store) Wait(ctx context.Context, index uint64, keys ...Key) (*Snapshot, error) {
 	w := &s.watches
 	w.mu.Lock()
-	batches, all := w.since(index)
+	batches, all := w.since(index, s.Snapshot().index)
 	if !all || touches(batches, keys) {
 		defer w.mu.Unlock()
 		return s.Snapshot(), nil
