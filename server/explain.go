@@ -154,6 +154,7 @@ const planLimit = 10_000
 // books are the nodes and what the job has on them, for trying things out.
 type books struct {
 	nodes []*placement.Node
+	pool  *placement.Pool // of nodes
 	peers *placement.Peers
 	asks  map[string]*placement.Ask
 }
@@ -161,7 +162,7 @@ type books struct {
 // fill places what waits of a group in the books, as the loop would if nobody else asked.
 func (b *books) fill(g *GroupExplanation) {
 	ask := b.asks[g.Group]
-	index := placement.NewIndex(ask, b.peers, b.nodes)
+	index := b.pool.Index(ask, b.peers)
 	for g.Waiting > 0 && len(g.Held) < planLimit {
 		n := index.Best(nil)
 		if n == nil {
@@ -173,7 +174,7 @@ func (b *books) fill(g *GroupExplanation) {
 		}
 		n.Hold(ask.Resources, ports)
 		b.peers.Add(n, g.Group, 1)
-		index.Update(n)
+		b.pool.Changed(n)
 		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: len(g.Held), Node: n.ID, NodeName: n.Name()})
 		g.Waiting--
 	}
@@ -188,8 +189,11 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 			allocs = append(allocs, a)
 		}
 	}
-	b := &books{asks: map[string]*placement.Ask{}}
+	b := &books{pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
 	b.nodes, b.peers = placement.Books(specs, allocs, job.Name)
+	for _, n := range b.nodes {
+		b.pool.Changed(n)
+	}
 	var out []*GroupExplanation
 	for _, g := range job.Groups {
 		if only != "" && g.Name != only {

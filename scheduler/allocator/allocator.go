@@ -12,7 +12,7 @@ type Options struct {
 	OfferTimeout structs.Duration // how long an offer is held unanswered; default DefaultOfferTimeout
 	MinCPU       structs.Milli    // a node with less than both is not offered; default 0.01 cores
 	MinMemory    structs.Bytes    // default 32MiB
-	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 512MiB.
+	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 256MiB.
 	IndexBytes int
 }
 
@@ -36,9 +36,7 @@ type Allocator struct {
 	nodes    map[structs.NodeID]*node
 	byOrd    []*node // tombstones stay until their number is given away
 	freeOrds []int
-	log      []int32 // ords of nodes that changed, oldest first
-	logStart int     // position of log[0]
-	logSlack int     // changes that are replayed although looking at all nodes would cost as much
+	pool     *placement.Pool
 	grown    []*node
 	open     bitset // nodes that can be offered
 
@@ -53,6 +51,8 @@ type Allocator struct {
 	peers    map[string]*placement.Peers // by job
 	peered   map[string]int              // shapes of each job that look at its peers
 	tick     uint64
+	indexed  int // indexes that were made, less those that evict dropped
+	evictAt  int // evict looks at them when there are so many
 
 	frameworks map[structs.FrameworkID]*framework
 	offering   []*client // those that want offers
@@ -80,9 +80,9 @@ func New(options Options) *Allocator {
 		options.MinMemory = 32 << 20
 	}
 	if options.IndexBytes <= 0 {
-		options.IndexBytes = 512 << 20
+		options.IndexBytes = 256 << 20
 	}
-	a := &Allocator{policy: options.Policy, options: options, logSlack: 64,
+	a := &Allocator{policy: options.Policy, options: options, pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},

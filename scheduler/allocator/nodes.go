@@ -134,7 +134,7 @@ func overdrawn(free structs.Resources) bool {
 
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
-	a.log = append(a.log, int32(n.Ord))
+	a.pool.Changed(n.Node)
 	if a.offerable(n) {
 		a.open.add(n.Ord)
 	} else {

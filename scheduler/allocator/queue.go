@@ -65,7 +65,6 @@ type shape struct {
 	amount  []int64
 	groups  map[*group]bool
 	index   *placement.Index // nil until it is needed
-	seen    int              // position in the log of changes up to which index is right
 	used    uint64           // tick of its last use
 	blocked bool             // it fits nowhere, even with all offers taken back
 }

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/proffer/proffer/scheduler/placement"
@@ -31,7 +32,6 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	}
 	out := a.out
 	a.out = nil
-	a.trim()
 	return out
 }
 
@@ -177,64 +177,47 @@ func (a *Allocator) forget(s *shape) {
 	}
 }
 
-// sync brings the index of a shape up to date: it looks again at what changed since it was used last.
+// sync makes the index of a shape, if it has none; it keeps itself up to date with the pool.
 func (a *Allocator) sync(s *shape) {
 	a.tick++
 	s.used = a.tick
-	end := a.logStart + len(a.log)
-	if s.index == nil || s.seen < a.logStart || end-s.seen > 2*len(a.byOrd)+a.logSlack {
-		a.evict(s)
-		nodes := make([]*placement.Node, len(a.byOrd))
-		for i, n := range a.byOrd {
-			nodes[i] = n.Node
-		}
-		var peers *placement.Peers
-		if s.ask.Peered() {
-			peers = a.peersOf(s.ask.Job)
-		}
-		s.index = placement.NewIndex(s.ask, peers, nodes)
-	} else {
-		for _, ord := range a.log[s.seen-a.logStart:] {
-			s.index.Update(a.byOrd[ord].Node)
-		}
+	if s.index != nil {
+		return
 	}
-	s.seen = end
+	a.evict()
+	var peers *placement.Peers
+	if s.ask.Peered() {
+		peers = a.peersOf(s.ask.Job)
+	}
+	s.index = a.pool.Index(s.ask, peers)
+	a.indexed++
 }
 
-// bytesPerEntry is about what a node costs in an index.
-const bytesPerEntry = 64
-
-// evict drops the indexes that were not used for longest, until one more fits into the bound.
-func (a *Allocator) evict(keep *shape) {
-	most := max(2, a.options.IndexBytes/(bytesPerEntry*max(1, len(a.byOrd))))
-	var with []*shape
-	if len(a.shapes) < most {
+// evict drops the indexes that were not used for longest when they occupy more than the bound.
+func (a *Allocator) evict() {
+	if a.indexed < a.evictAt {
 		return
 	}
+	var with []*shape
+	size := 0
 	for _, s := range a.shapes {
-		if s.index != nil && s != keep {
+		if s.index != nil {
 			with = append(with, s)
+			size += s.index.Size()
 		}
 	}
-	if len(with) < most {
-		return
-	}
-	slices.SortFunc(with, func(x, y *shape) int { return int(int64(x.used) - int64(y.used)) })
-	for _, s := range with[:len(with)-most*3/4] {
+	slices.SortFunc(with, func(x, y *shape) int { return cmp.Compare(x.used, y.used) })
+	for len(with) > 1 && size > a.options.IndexBytes*3/4 {
+		s := with[0]
+		with = with[1:]
+		size -= s.index.Size()
 		s.index = nil
 		if len(s.groups) == 0 {
 			a.forget(s)
 		}
 	}
-}
-
-// trim forgets the part of the log that no index will replay.
-func (a *Allocator) trim() {
-	if most := 2*len(a.byOrd) + a.logSlack; len(a.log) > 2*most {
-		drop := len(a.log) - most
-		a.log = append(a.log[:0], a.log[drop:]...)
-		a.logStart += drop
-	}
+	a.indexed = len(with)
+	a.evictAt = 2*a.indexed + 2
 }
 
 // wake lets those try again for whom nodes changed.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -26,7 +25,11 @@ type Ask struct {
 	ports       []structs.Port
 	unnamed     int  // ports without a name
 	unique      bool // it looks at what differs from node to node
+	customs     int  // custom scalars that it wants
+	special     bool // it wants more than CPU, memory and disk
+	apart       bool // placement = "spread"
 	key         string
+	viewKey     string // of what does not depend on amounts
 }
 
 // scope says which allocations a distinct rule counts.
@@ -100,7 +103,7 @@ func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	a.key = a.makeKey(job, group)
+	a.finish(job, group)
 	return a, nil
 }
 
@@ -110,7 +113,7 @@ const DefaultDriver = "exec"
 // Plain returns an ask for an amount under no condition, for operations on offers and for tests.
 func Plain(job, group string, amount structs.Resources) *Ask {
 	a := &Ask{Job: job, Group: group, Resources: amount, unnamed: amount.Ports}
-	a.key = a.makeKey(&structs.Job{}, &structs.Group{})
+	a.finish(&structs.Job{}, &structs.Group{})
 	return a
 }
 
@@ -121,20 +124,23 @@ func (a *Ask) Key() string { return a.key }
 // Peered reports whether the answer depends on where the other allocations of the job are.
 func (a *Ask) Peered() bool { return a.hosts != nothing || len(a.properties) > 0 || len(a.spreads) > 0 }
 
-func (a *Ask) makeKey(job *structs.Job, group *structs.Group) string {
-	var b strings.Builder
-	if a.Peered() {
-		fmt.Fprintf(&b, "%q %q ", a.Job, a.Group)
-	}
-	fmt.Fprintf(&b, "%s %q %q %v %d ", a.Resources, a.Drivers, a.datacenters, a.ports, a.unnamed)
+// finish computes what follows from the rest.
+func (a *Ask) finish(job *structs.Job, group *structs.Group) {
+	a.customs = len(customsOf(a.Resources))
+	a.special = a.customs > 0 || len(a.Resources.Ranges) > 0 || len(a.Resources.Sets) > 0
+	view := fmt.Sprintf("%q %q ", a.Drivers, a.datacenters)
 	if len(job.Constraints)+len(group.Constraints)+len(job.Affinities)+len(group.Affinities)+len(job.Spreads)+
 		len(group.Spreads) > 0 {
 		// Only strings and numbers: it cannot fail.
 		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
 			group.Spreads})
-		b.Write(raw)
+		view += string(raw)
 	}
-	return b.String()
+	a.viewKey = view
+	if a.Peered() {
+		a.key = fmt.Sprintf("%q %q ", a.Job, a.Group)
+	}
+	a.key += fmt.Sprintf("%s %v %d %v ", a.Resources, a.ports, a.unnamed, a.apart) + view
 }
 
 // CheckConstraint reports what is wrong with a constraint, for validation without a job.

@@ -1,77 +1,56 @@
 package placement
 
 import (
-	"strings"
+	"math"
 
 	"github.com/proffer/proffer/structs"
 )
 
-// Index finds the best node for one ask among many. It keeps the nodes on which the ask fits in heaps by score, one
-// heap for each combination of values that spread and distinct_property look at: what an allocation adds to a value
-// changes the score of a heap as a whole, so a spread over fifty racks costs fifty comparisons and not a pass over all
-// nodes. It equals Best as long as Update is called for each node whose books, spec or peers changed.
+// Index finds the best node for one ask in a pool. Of each bucket it remembers the best node; what changed since is read
+// from the log of the pool and compared with it, and only when the best one became worse, or does not fit any more, is the
+// bucket searched again. It equals Best over the nodes that the pool was told of.
 type Index struct {
-	ask     *Ask
-	peers   *Peers
-	entries []indexEntry // by Node.Ord
-	nodes   []*Node
-	buckets []*bucket
-	byValue map[string]*bucket
-	classes map[class]*suit
+	ask   *Ask
+	peers *Peers
+	pool  *Pool
+	view  *view
+	slots []slot // by number of the bucket
+	seen  int    // position in the log of the pool
+	sizes [8]sized
+
+	// Of an ask that looks at the other allocations of its job.
 	counts  []map[string]*int64 // one for each spread, then one for each property; key: value, prefixed when known
 	totals  int64               // allocations of the group on nodes that are known
+	counted map[*Node]*counted
+	taken   []uint64 // set of Ords: distinct_hosts excludes them
 }
 
-type indexEntry struct {
-	spec    *structs.Node // what suit was found for
-	suit    *suit
-	score   int64
-	at      int32 // position in the heap of its bucket, -1 when the ask does not fit
-	ofGroup int32 // peers that are in the counts
-	ofJob   int32
-}
-
-// suit is what depends on the class of a node only.
-type suit struct {
-	ok     bool
-	liking int64
-	bucket *bucket
-}
-
-type bucket struct {
-	values []value
+// slot is what an index knows of a bucket.
+type slot struct {
+	best   *Node // nil when none fits
+	score  int64 // of best, without liking and spread
+	known  bool
 	counts []*int64
-	heap   []int32 // ords, best first
 }
 
-type value struct {
-	text  string
-	known bool
+// counted is what is in the counts of the peers on one node.
+type counted struct {
+	spec       *structs.Node
+	group, job int
+	counts     []*int64
 }
 
-// NewIndex looks at all nodes once. Ords should be dense; nil entries are skipped. The index refers to peers.
-func NewIndex(ask *Ask, peers *Peers, nodes []*Node) *Index {
-	x := &Index{ask: ask, peers: peers, byValue: map[string]*bucket{}, classes: map[class]*suit{}}
-	x.counts = make([]map[string]*int64, len(ask.spreads)+len(ask.properties))
-	for i := range x.counts {
-		x.counts[i] = map[string]*int64{}
-	}
-	x.entries = make([]indexEntry, 0, len(nodes))
-	for _, n := range nodes {
-		if n != nil {
-			e := x.entry(n)
-			x.look(n, e)
-			if x.fits(n, e) {
-				e.score = ask.packedScore(n) + e.suit.liking
-				e.at = int32(len(e.suit.bucket.heap))
-				e.suit.bucket.heap = append(e.suit.bucket.heap, int32(n.Ord))
-			}
-		}
-	}
-	for _, b := range x.buckets {
-		for i := len(b.heap)/2 - 1; i >= 0; i-- {
-			x.down(b, i)
-		}
+// sized remembers weights.
+type sized struct {
+	size *size
+	weights
+}
+
+// Index returns an index for an ask. It refers to peers.
+func (p *Pool) Index(ask *Ask, peers *Peers) *Index {
+	x := &Index{ask: ask, peers: peers, pool: p, view: p.view(ask), seen: -1}
+	if n := len(ask.spreads) + len(ask.properties); n > 0 {
+		x.counts = make([]map[string]*int64, n)
 	}
 	return x
 }
@@ -79,72 +58,27 @@ func NewIndex(ask *Ask, peers *Peers, nodes []*Node) *Index {
 // Ask returns the ask that x serves.
 func (x *Index) Ask() *Ask { return x.ask }
 
-// Update tells x that the node changed in any way.
-func (x *Index) Update(n *Node) {
-	e := x.entry(n)
-	if e.at >= 0 && e.spec != n.spec {
-		x.remove(e.suit.bucket, int(e.at))
-	}
-	x.look(n, e)
-	if !x.fits(n, e) {
-		if e.at >= 0 {
-			x.remove(e.suit.bucket, int(e.at))
-		}
-		return
-	}
-	score, b := x.ask.packedScore(n)+e.suit.liking, e.suit.bucket
-	switch {
-	case e.at < 0:
-		e.score = score
-		x.push(b, n.Ord)
-	case score != e.score:
-		e.score = score
-		if i := x.up(b, int(e.at)); i == int(e.at) {
-			x.down(b, i)
-		}
-	}
-}
-
-// Remove forgets a node; its Ord may be given to another one afterwards.
-func (x *Index) Remove(n *Node) {
-	if n.Ord >= len(x.entries) || x.nodes[n.Ord] != n {
-		return
-	}
-	e := &x.entries[n.Ord]
-	if e.at >= 0 {
-		x.remove(e.suit.bucket, int(e.at))
-	}
-	x.uncount(e)
-	*e = indexEntry{at: -1}
-	x.nodes[n.Ord] = nil
+// Size returns about how many bytes x occupies.
+func (x *Index) Size() int {
+	return 1024 + (64+8*len(x.counts))*len(x.slots) + len(x.taken)*8 + 128*len(x.counted)
 }
 
 // Best returns the best node for one more allocation, or nil. Nodes in avoid are taken only when no other fits.
 func (x *Index) Best(avoid []structs.NodeID) *Node {
-	if len(avoid) == 0 {
-		return x.best()
-	}
-	var aside []int32
-	for _, b := range x.buckets {
-		for len(b.heap) > 0 && containsID(avoid, x.nodes[b.heap[0]].ID) {
-			ord := b.heap[0]
-			x.remove(b, 0)
-			aside = append(aside, ord)
+	x.sync()
+	if len(avoid) > 0 {
+		if n := x.best(avoid); n != nil {
+			return n
 		}
 	}
-	found := x.best()
-	for _, ord := range aside {
-		x.push(x.entries[ord].suit.bucket, int(ord))
-	}
-	if found == nil && len(aside) > 0 {
-		return x.best()
-	}
-	return found
+	return x.best(nil)
 }
 
 // Fits reports whether the ask fits on that node now.
 func (x *Index) Fits(n *Node) bool {
-	return n.Ord < len(x.entries) && x.nodes[n.Ord] == n && x.entries[n.Ord].at >= 0 && x.open(x.entries[n.Ord].suit.bucket)
+	x.sync()
+	b := x.view.of(n)
+	return b >= 0 && x.fits(n) && x.open(int(b))
 }
 
 func containsID(list []structs.NodeID, id structs.NodeID) bool {
@@ -156,17 +90,29 @@ func containsID(list []structs.NodeID, id structs.NodeID) bool {
 	return false
 }
 
-func (x *Index) best() *Node {
+func (x *Index) best(avoid []structs.NodeID) *Node {
 	var best *Node
 	var bestScore int64
-	for _, b := range x.buckets {
-		if len(b.heap) == 0 || !x.open(b) {
+	for i := range x.slots {
+		s := &x.slots[i]
+		if !x.open(i) {
 			continue
 		}
-		n := x.nodes[b.heap[0]]
-		score := x.entries[n.Ord].score
-		for i := range x.ask.spreads {
-			score -= x.ask.spreads[i].cost(b.values[i].text, b.values[i].known, *b.counts[i], x.totals)
+		if !s.known || s.best != nil && x.view.of(s.best) != int32(i) {
+			s.best, s.score = x.search(i, nil)
+			s.known = true
+		}
+		n, score := s.best, s.score
+		if n != nil && containsID(avoid, n.ID) {
+			n, score = x.search(i, avoid)
+		}
+		if n == nil {
+			continue
+		}
+		b := x.view.buckets[i]
+		score += b.liking
+		for j := range x.ask.spreads {
+			score -= x.ask.spreads[j].cost(b.values[j].text, b.values[j].known, *s.counts[j], x.totals)
 		}
 		if best == nil || before(score, n.ID, bestScore, best.ID) {
 			best, bestScore = n, score
@@ -175,182 +121,285 @@ func (x *Index) best() *Node {
 	return best
 }
 
-// open reports whether no distinct_property of b is used up.
-func (x *Index) open(b *bucket) bool {
-	for i := range x.ask.properties {
-		j := len(x.ask.spreads) + i
-		if !b.values[j].known || *b.counts[j] >= int64(x.ask.properties[i].limit) {
+// open reports whether no distinct_property of a bucket is used up.
+func (x *Index) open(i int) bool {
+	for j := range x.ask.properties {
+		k := len(x.ask.spreads) + j
+		if !x.view.buckets[i].values[k].known || *x.slots[i].counts[k] >= int64(x.ask.properties[j].limit) {
 			return false
 		}
 	}
 	return true
 }
 
-func (x *Index) entry(n *Node) *indexEntry {
-	for n.Ord >= len(x.entries) {
-		x.entries = append(x.entries, indexEntry{at: -1})
-		x.nodes = append(x.nodes, nil)
-	}
-	x.nodes[n.Ord] = n
-	return &x.entries[n.Ord]
-}
+// replayMost is how many changes are cheaper to look at than a search of a bucket is.
+const replayMost = 32
 
-// look brings e's suit and the counts of peers up to date.
-func (x *Index) look(n *Node, e *indexEntry) {
-	if e.spec != n.spec {
-		x.uncount(e)
-		e.spec, e.suit = n.spec, nil
-		if n.spec != nil {
-			e.suit = x.suitOf(n)
+// sync takes over what changed in the pool.
+func (x *Index) sync() {
+	p := x.pool
+	p.flush()
+	x.view.sync(p)
+	for i := len(x.slots); i < len(x.view.buckets); i++ {
+		s := slot{}
+		if len(x.counts) > 0 {
+			s.counts = x.countsOf(x.view.buckets[i].values)
 		}
+		x.slots = append(x.slots, s)
 	}
-	if e.suit == nil || len(x.counts) == 0 {
+	end := p.end()
+	if x.seen == end {
 		return
 	}
-	group, job := x.peers.on(n.ID, ofGroup, x.ask.Group), x.peers.on(n.ID, ofJob, "")
-	if int(e.ofGroup) == group && int(e.ofJob) == job {
+	lost := x.seen < p.logAt
+	if lost && x.ask.Peered() {
+		x.recount()
+	}
+	search := lost || end-x.seen > replayMost*len(x.slots)
+	if search {
+		for i := range x.slots {
+			x.slots[i].known = false
+		}
+	}
+	if !lost && (!search || x.ask.Peered()) {
+		for _, n := range p.log[x.seen-p.logAt:] {
+			if x.ask.Peered() {
+				x.count(n)
+			}
+			if !search {
+				x.look(n)
+			}
+		}
+	}
+	x.seen = end
+}
+
+// look compares a node that changed with the best one of its bucket.
+func (x *Index) look(n *Node) {
+	i := x.view.of(n)
+	if i < 0 || !x.slots[i].known {
+		return // when it was the best one of a bucket, best notices
+	}
+	s := &x.slots[i]
+	if !x.fits(n) {
+		s.known = s.best != n
 		return
 	}
-	x.count(e, group-int(e.ofGroup), job-int(e.ofJob))
-	e.ofGroup, e.ofJob = int32(group), int32(job)
-}
-
-func (x *Index) uncount(e *indexEntry) {
-	if e.suit != nil && (e.ofGroup != 0 || e.ofJob != 0) {
-		x.count(e, -int(e.ofGroup), -int(e.ofJob))
-	}
-	e.ofGroup, e.ofJob = 0, 0
-}
-
-func (x *Index) count(e *indexEntry, group, job int) {
-	x.totals += int64(group)
-	for i, c := range e.suit.bucket.counts {
-		if j := i - len(x.ask.spreads); j >= 0 && x.ask.properties[j].scope == ofJob {
-			*c += int64(job)
-		} else {
-			*c += int64(group)
-		}
+	score := x.weigh(n.size).at(n.filled[0], n.filled[1])
+	switch {
+	case s.best == n:
+		s.known = score >= s.score
+		s.score = score
+	case s.best == nil || before(score, n.ID, s.score, s.best.ID):
+		s.best, s.score = n, score
 	}
 }
 
-func (x *Index) suitOf(n *Node) *suit {
-	if !x.ask.unique {
-		if s := x.classes[n.class]; s != nil {
-			return s
-		}
+// weigh returns the weights for nodes of a size.
+func (x *Index) weigh(z *size) *weights {
+	e := &x.sizes[z.at%len(x.sizes)]
+	if e.size != z {
+		*e = sized{z, x.ask.weigh(z.avail)}
 	}
-	c := check{mode: First}
-	s := &suit{ok: !c.static(n.spec, x.ask), liking: x.ask.liking(n.spec), bucket: x.bucketOf(n.spec)}
-	if !x.ask.unique {
-		x.classes[n.class] = s
-	}
-	return s
+	return &e.weights
 }
 
-func (x *Index) bucketOf(spec *structs.Node) *bucket {
-	var values []value
-	var key strings.Builder
-	add := func(t template) {
-		text, known := t.resolve(spec)
-		values = append(values, value{text, known})
-		key.WriteString(countKey(text, known))
-		key.WriteByte(0)
+// fits checks what depends on the node and not on its bucket.
+func (x *Index) fits(n *Node) bool {
+	a := x.ask
+	if a.Resources.CPU > n.avail.CPU-n.used.CPU && a.Resources.CPU > 0 ||
+		a.Resources.Memory > n.avail.Memory-n.used.Memory && a.Resources.Memory > 0 {
+		return false
 	}
-	for i := range x.ask.spreads {
-		add(x.ask.spreads[i].attribute)
-	}
-	for i := range x.ask.properties {
-		add(x.ask.properties[i].value)
-	}
-	if b := x.byValue[key.String()]; b != nil {
-		return b
-	}
-	b := &bucket{values: values}
-	for i, v := range values {
-		k := countKey(v.text, v.known)
-		if x.counts[i][k] == nil {
-			x.counts[i][k] = new(int64)
-		}
-		b.counts = append(b.counts, x.counts[i][k])
-	}
-	x.buckets = append(x.buckets, b)
-	x.byValue[key.String()] = b
-	return b
+	return x.admits(n)
 }
 
-func countKey(text string, known bool) string {
-	if !known {
-		return ""
-	}
-	return "=" + text
-}
-
-func (x *Index) fits(n *Node, e *indexEntry) bool {
-	if e.suit == nil || !e.suit.ok {
+// admits checks what is left when CPU and memory fit.
+func (x *Index) admits(n *Node) bool {
+	a := x.ask
+	if a.Resources.Disk > n.avail.Disk-n.used.Disk && a.Resources.Disk > 0 {
 		return false
 	}
 	c := check{mode: Alone}
-	if c.state(n) || c.amounts(n, x.ask) || c.assigned(n, x.ask) {
+	if a.special && c.amounts(n, a) || c.assigned(n, a) {
 		return false
 	}
-	return x.ask.hosts == nothing || x.peers.on(n.ID, x.ask.hosts, x.ask.Group) == 0
+	return a.hosts == nothing || n.Ord/64 >= len(x.taken) || x.taken[n.Ord/64]&(1<<(n.Ord%64)) == 0
 }
 
-func (x *Index) less(a, b int32) bool {
-	return before(x.entries[a].score, x.nodes[a].ID, x.entries[b].score, x.nodes[b].ID)
+// search looks for the best node of a bucket.
+type search struct {
+	*Index
+	bucket      int32
+	all         bool // every node of the pool is of the bucket
+	avoid       []structs.NodeID
+	cpu, memory int64 // that must be free
+	disk        int64
+	customs     []int64 // that must be free, by size.customs
+	weights     *weights
+	looks, most int
+	best        *Node
+	score       int64
 }
 
-func (x *Index) push(b *bucket, ord int) {
-	b.heap = append(b.heap, int32(ord))
-	x.entries[ord].at = int32(len(b.heap) - 1)
-	x.up(b, len(b.heap)-1)
-}
-
-func (x *Index) remove(b *bucket, i int) {
-	last := len(b.heap) - 1
-	x.entries[b.heap[i]].at = -1
-	if i != last {
-		b.heap[i] = b.heap[last]
-		x.entries[b.heap[i]].at = int32(i)
+// search returns the best node of a bucket, and its score. It looks into the trees; when few nodes are of the bucket, or
+// when it finds that the trees do not help, it looks at each node of the bucket.
+func (x *Index) search(i int, avoid []structs.NodeID) (*Node, int64) {
+	b := x.view.buckets[i]
+	nodes := b.size(x.pool)
+	if nodes == 0 {
+		return nil, 0
 	}
-	b.heap = b.heap[:last]
-	if i != last {
-		if x.up(b, i) == i {
-			x.down(b, i)
+	q := search{Index: x, bucket: int32(i), all: nodes == x.pool.nodes, avoid: avoid, cpu: asked(int64(x.ask.Resources.CPU)),
+		memory: asked(int64(x.ask.Resources.Memory)), disk: asked(int64(x.ask.Resources.Disk))}
+	if nodes > x.pool.few && nodes*nodes > 4*x.pool.nodes && len(x.pool.sizes) <= nodes/4 {
+		q.most = max(256, 2*nodes)
+		q.trees()
+		if q.looks <= q.most {
+			return q.best, q.score
 		}
 	}
-}
-
-func (x *Index) up(b *bucket, i int) int {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !x.less(b.heap[i], b.heap[parent]) {
-			break
+	for _, m := range b.members {
+		if m.node != nil {
+			q.single(m.node)
+		} else {
+			for _, n := range m.kind.nodes {
+				q.single(n)
+			}
 		}
-		x.swap(b, i, parent)
-		i = parent
 	}
-	return i
+	return q.best, q.score
 }
 
-func (x *Index) down(b *bucket, i int) {
-	for {
-		child := 2*i + 1
-		if child >= len(b.heap) {
+// asked makes an amount such that what is free is less when, and only when, it does not suffice.
+func asked(amount int64) int64 {
+	if amount <= 0 {
+		return math.MinInt64
+	}
+	return amount
+}
+
+// single looks at one node of the bucket.
+func (q *search) single(n *Node) {
+	if n.kind == nil || !q.fits(n) || containsID(q.avoid, n.ID) {
+		return
+	}
+	if score := q.weigh(n.size).at(n.filled[0], n.filled[1]); q.best == nil || before(score, n.ID, q.score, q.best.ID) {
+		q.best, q.score = n, score
+	}
+}
+
+// trees searches the nodes of each size, those first that promise most.
+func (q *search) trees() {
+	type promise struct {
+		size *size
+		weights
+		bound int64
+	}
+	var few [8]promise
+	list := few[:0]
+	for _, z := range q.pool.sizes {
+		w := q.ask.weigh(z.avail)
+		if q.enter(z) && q.mayFit(&z.root.box) {
+			list = append(list, promise{z, w, w.most(&z.root.box)})
+		}
+	}
+	for len(list) > 0 {
+		at := 0
+		for i := range list {
+			if list[i].bound > list[at].bound {
+				at = i
+			}
+		}
+		p := &list[at]
+		if q.best != nil && p.bound < q.score || q.looks > q.most {
 			return
 		}
-		if child+1 < len(b.heap) && x.less(b.heap[child+1], b.heap[child]) {
-			child++
-		}
-		if !x.less(b.heap[child], b.heap[i]) {
-			return
-		}
-		x.swap(b, i, child)
-		i = child
+		q.enter(p.size)
+		q.weights = &p.weights
+		q.visit(p.size.root)
+		list[at] = list[len(list)-1]
+		list = list[:len(list)-1]
 	}
 }
 
-func (x *Index) swap(b *bucket, i, j int) {
-	b.heap[i], b.heap[j] = b.heap[j], b.heap[i]
-	x.entries[b.heap[i]].at, x.entries[b.heap[j]].at = int32(i), int32(j)
+// enter prepares the search of a size; false when its nodes lack a custom resource that is asked for.
+func (q *search) enter(z *size) bool {
+	q.customs = q.customs[:0]
+	found := 0
+	for _, name := range z.customs {
+		amount := int64(q.ask.Resources.Custom[name])
+		if amount > 0 {
+			found++
+		}
+		q.customs = append(q.customs, asked(amount))
+	}
+	return found == q.ask.customs
+}
+
+func (q *search) mayFit(x *box) bool {
+	if x.cpu < q.cpu || x.memory < q.memory || x.disk < q.disk {
+		return false
+	}
+	for i, free := range x.custom {
+		if free < q.customs[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// most returns the highest score within a box.
+func (w *weights) most(x *box) int64 {
+	cpu, memory := x.most[0], x.most[1]
+	if w.cpu < 0 {
+		cpu = x.least[0]
+	}
+	if w.memory < 0 {
+		memory = x.least[1]
+	}
+	return w.at(cpu, memory)
+}
+
+// visit searches a block: of a leaf all nodes, of others the blocks that promise most first, as long as one promises more
+// than what was found.
+func (q *search) visit(b *block) {
+	if b.kids == nil {
+		q.looks += len(b.all)
+		for i := range b.all {
+			e := &b.all[i]
+			if e.cpu < q.cpu || e.memory < q.memory {
+				continue
+			}
+			score := q.weights.at(e.fill[0], e.fill[1])
+			if q.best != nil && !before(score, e.node.ID, q.score, q.best.ID) {
+				continue
+			}
+			if (q.all || q.view.of(e.node) == q.bucket) && q.admits(e.node) && !containsID(q.avoid, e.node.ID) {
+				q.best, q.score = e.node, score
+			}
+		}
+		return
+	}
+	var bounds [fanMost]int64
+	for i, k := range b.kids {
+		bounds[i] = math.MinInt64
+		if q.mayFit(&k.box) {
+			bounds[i] = q.weights.most(&k.box)
+		}
+	}
+	q.looks += len(b.kids)
+	for q.looks <= q.most {
+		at := -1
+		for i, k := range b.kids {
+			if bounds[i] != math.MinInt64 && (at < 0 || before(bounds[i], k.box.first.ID, bounds[at], b.kids[at].box.first.ID)) {
+				at = i
+			}
+		}
+		if at < 0 || q.best != nil && !before(bounds[at], b.kids[at].box.first.ID, q.score, q.best.ID) {
+			return
+		}
+		bounds[at] = math.MinInt64
+		q.visit(b.kids[at])
+	}
 }

@@ -19,6 +19,7 @@ type Node struct {
 	used  structs.Resources
 	ports hostPorts
 	class class
+	place // in its pool
 }
 
 // class is equal for nodes that differ only in name, id, address, unique attributes and amounts.

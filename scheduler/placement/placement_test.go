@@ -2,7 +2,10 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/proffer/proffer/structs"
@@ -31,14 +34,25 @@ func drawNode(t *rapid.T, id int) *structs.Node {
 	if k := pick(kernels, "kernel"); k != "" {
 		n.Attributes["kernel.version"] = k
 	}
-	if rapid.Bool().Draw(t, "gpu") {
+	if rapid.IntRange(0, 2).Draw(t, "disk") > 0 {
+		n.Resources.Disk = structs.Bytes(rapid.IntRange(1, 3).Draw(t, "disk")) << 30
+	}
+	switch rapid.IntRange(0, 5).Draw(t, "custom") {
+	case 0, 1:
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 2000}
+	case 2:
+		n.Resources.Custom = map[string]structs.Milli{"gpus": 1000, "fpgas": 1000}
+	case 3:
+		n.Resources.Custom = map[string]structs.Milli{"gpus": 0}
+	}
+	if rapid.IntRange(0, 5).Draw(t, "set") == 0 {
+		n.Resources.Sets = map[string][]string{"slots": {"a", "b"}}
 	}
 	return n
 }
 
-func drawAsk(t *rapid.T) *Ask {
-	job, group := &structs.Job{Name: "j"}, &structs.Group{Name: rapid.SampledFrom([]string{"g", "h"}).Draw(t, "group")}
+func drawAsk(t *rapid.T, name string) *Ask {
+	job, group := &structs.Job{Name: name}, &structs.Group{Name: rapid.SampledFrom([]string{"g", "h"}).Draw(t, "group")}
 	task := &structs.Task{Name: "t", Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 4).Draw(t, "cpu")),
 		Memory: structs.Bytes(rapid.IntRange(0, 4).Draw(t, "memory")) << 28, Ports: rapid.IntRange(0, 1).Draw(t, "unnamed")}}
 	if rapid.IntRange(0, 4).Draw(t, "gpu") == 0 {
@@ -75,98 +89,218 @@ func drawAsk(t *rapid.T) *Ask {
 		job.Spreads = []*structs.Spread{{Attribute: "${node.datacenter}", Targets: []*structs.SpreadTarget{{Value: "dc1", Percent: 70}}},
 			{Attribute: "${meta.rack}", Weight: 20}}
 	}
+	if rapid.IntRange(0, 3).Draw(t, "disk") == 0 {
+		group.Disk = 1 << 29
+	}
 	a, err := Compile(job, group)
 	if err != nil {
 		t.Fatal(err)
 	}
+	a.apart = rapid.IntRange(0, 3).Draw(t, "apart") == 0
 	return a
 }
 
 // held is one allocation in a test.
 type held struct {
 	n      *Node
+	job    string // empty for an offer
 	group  string
 	amount structs.Resources
 	ports  []structs.AssignedPort
 }
 
-// TestIndexEqualsBest drives an index and the linear definition through the same random life: they agree at each step,
-// nodes are never over-committed, and ports are never given twice.
+// life is nodes, a pool of them, and several asks of two jobs with an index each.
+type life struct {
+	nodes   []*Node
+	pool    *Pool
+	peers   map[string]*Peers
+	indexes []*Index
+	all     []held
+	ids     int
+}
+
+func (l *life) node(t *rapid.T) *Node {
+	return l.nodes[rapid.IntRange(0, len(l.nodes)-1).Draw(t, "node")]
+}
+
+// change changes a node, or what is held, at random.
+func (l *life) change(t *rapid.T) {
+	switch rapid.IntRange(0, 7).Draw(t, "change") {
+	case 0: // a node changes
+		n := l.node(t)
+		n.SetSpec(drawNode(t, n.Ord))
+		l.pool.Changed(n)
+	case 1: // one goes
+		n := l.node(t)
+		n.SetSpec(nil)
+		l.pool.Changed(n)
+	case 2: // one is forgotten, and another gets its number
+		n := l.node(t)
+		if slices.ContainsFunc(l.all, func(h held) bool { return h.n == n }) {
+			return
+		}
+		n.SetSpec(nil)
+		l.pool.Changed(n)
+		l.ids++
+		m := NewNode(structs.NodeID(fmt.Sprintf("n%04d", l.ids)), drawNode(t, n.Ord))
+		m.Ord = n.Ord
+		l.nodes[n.Ord] = m
+		l.pool.Changed(m)
+	case 3, 4: // an allocation goes
+		if len(l.all) > 0 {
+			i := rapid.IntRange(0, len(l.all)-1).Draw(t, "which")
+			h := l.all[i]
+			l.all = append(l.all[:i], l.all[i+1:]...)
+			h.n.Drop(h.amount, h.ports)
+			if h.job != "" {
+				l.peers[h.job].Add(h.n, h.group, -1)
+			}
+			l.pool.Changed(h.n)
+		}
+	default: // an offer holds something, whether or not it fits
+		n, amount := l.node(t), structs.Resources{CPU: structs.Milli(rapid.IntRange(0, 3000).Draw(t, "cpu")),
+			Memory: structs.Bytes(rapid.IntRange(0, 3<<10).Draw(t, "memory")) << 20, Ports: rapid.IntRange(0, 1).Draw(t, "ports")}
+		if rapid.IntRange(0, 3).Draw(t, "gpu") == 0 {
+			amount.Custom = map[string]structs.Milli{"gpus": 1000}
+		}
+		n.Hold(amount, nil)
+		l.all = append(l.all, held{n: n, amount: amount})
+		l.pool.Changed(n)
+	}
+}
+
+// place asks one index, and holds what it chose.
+func (l *life) place(t *rapid.T, index *Index) {
+	ask := index.Ask()
+	peers := l.peers[ask.Job]
+	var avoid []structs.NodeID
+	for range rapid.IntRange(-3, 3).Draw(t, "avoid") {
+		avoid = append(avoid, l.node(t).ID)
+	}
+	want, got := Best(l.nodes, peers, ask, avoid), index.Best(avoid)
+	if want != got {
+		t.Fatalf("index chose %v, best is %v", describe(got), describe(want))
+	}
+	n := l.node(t) // one that is preferred
+	if fits := Fits(n, peers, ask, First).OK; index.Fits(n) != fits {
+		t.Fatalf("index says fits=%v on %s", !fits, n.ID)
+	}
+	v := Fits(n, peers, ask, All)
+	if v.OK != Fits(n, peers, ask, First).OK || v.OK != (len(v.Reasons) == 0) {
+		t.Fatalf("modes disagree on %s: %v", n.ID, v)
+	}
+	if want == nil {
+		if e := Explain(l.nodes, peers, ask); e.Fits != 0 || (e.Nodes > 0 && len(e.Reasons) == 0) {
+			t.Fatalf("explanation %v", e)
+		}
+		return
+	}
+	ports, ok := want.Assign(ask)
+	if !ok {
+		t.Fatalf("%s fits and has no ports", want.ID)
+	}
+	for _, p := range ports {
+		if !want.PortFree(p.Host, p.Port) {
+			t.Fatalf("port %d given twice", p.Port)
+		}
+	}
+	// A node that shrank may be overdrawn of what is not asked for.
+	free, r := want.Free(), ask.Resources
+	if r.CPU > max(0, free.CPU) || r.Memory > max(0, free.Memory) || r.Custom["gpus"] > max(0, free.Custom["gpus"]) {
+		t.Fatalf("%s over-committed", want.ID)
+	}
+	want.Hold(ask.Resources, ports)
+	peers.Add(want, ask.Group, 1)
+	l.all = append(l.all, held{want, ask.Job, ask.Group, ask.Resources, ports})
+	l.pool.Changed(want)
+}
+
+// TestIndexEqualsBest drives several indexes of one pool and the linear definition through the same random life: they agree
+// at each step, nodes are never over-committed, and ports are never given twice.
 func TestIndexEqualsBest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var nodes []*Node
-		for i := range rapid.IntRange(1, 8).Draw(t, "nodes") {
-			n := NewNode(structs.NodeID(fmt.Sprintf("n%02d", i)), drawNode(t, i))
-			n.Ord = i
-			nodes = append(nodes, n)
+		l := &life{pool: NewPool(), peers: map[string]*Peers{"j": {}, "k": {}}}
+		count, specs := rapid.IntRange(1, 8).Draw(t, "nodes"), 8
+		if rapid.IntRange(0, 3).Draw(t, "many") == 0 { // of few sizes and kinds, so that the trees have blocks
+			count, specs = rapid.IntRange(40, 200).Draw(t, "nodes"), rapid.IntRange(1, 3).Draw(t, "specs")
 		}
-		peers, ask := &Peers{}, drawAsk(t)
-		index := NewIndex(ask, peers, nodes)
-		var all []held
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
-			case 0: // a node changes
-				n := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")]
-				n.SetSpec(drawNode(t, n.Ord))
-				index.Update(n)
-			case 1: // a node goes
-				n := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "node")]
-				n.SetSpec(nil)
-				index.Update(n)
-			case 2, 3: // an allocation goes
-				if len(all) > 0 {
-					i := rapid.IntRange(0, len(all)-1).Draw(t, "which")
-					h := all[i]
-					all = append(all[:i], all[i+1:]...)
-					h.n.Drop(h.amount, h.ports)
-					peers.Add(h.n, h.group, -1)
-					index.Update(h.n)
-				}
-			default:
-				var avoid []structs.NodeID
-				if rapid.IntRange(0, 3).Draw(t, "avoid") == 0 {
-					avoid = []structs.NodeID{nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "avoided")].ID}
-				}
-				want, got := Best(nodes, peers, ask, avoid), index.Best(avoid)
-				if want != got {
-					t.Fatalf("index chose %v, best is %v", describe(got), describe(want))
-				}
-				for _, n := range nodes {
-					if index.Fits(n) != Fits(n, peers, ask, First).OK {
-						t.Fatalf("index says fits=%v on %s", index.Fits(n), n.ID)
-					}
-					v := Fits(n, peers, ask, All)
-					if v.OK != Fits(n, peers, ask, First).OK || v.OK != (len(v.Reasons) == 0) {
-						t.Fatalf("modes disagree on %s: %v", n.ID, v)
-					}
-				}
-				if want == nil {
-					if e := Explain(nodes, peers, ask); e.Fits != 0 || (e.Nodes > 0 && len(e.Reasons) == 0) {
-						t.Fatalf("explanation %v", e)
-					}
-					continue
-				}
-				ports, ok := want.Assign(ask)
-				if !ok {
-					t.Fatalf("%s fits and has no ports", want.ID)
-				}
-				for _, p := range ports {
-					if !want.PortFree(p.Host, p.Port) {
-						t.Fatalf("port %d given twice", p.Port)
-					}
-				}
-				// A node that shrank may be overdrawn of what is not asked for.
-				free, r := want.Free(), ask.Resources
-				if r.CPU > max(0, free.CPU) || r.Memory > max(0, free.Memory) || r.Custom["gpus"] > max(0, free.Custom["gpus"]) {
-					t.Fatalf("%s over-committed", want.ID)
-				}
-				want.Hold(ask.Resources, ports)
-				peers.Add(want, ask.Group, 1)
-				all = append(all, held{want, ask.Group, ask.Resources, ports})
-				index.Update(want)
+		if rapid.Bool().Draw(t, "small") { // the log is short, no view is kept, and trees are searched whenever they can be
+			l.pool.slack, l.pool.few, l.pool.keep = 0, 0, 1
+		}
+		var drawn []*structs.Node
+		for i := range count {
+			if i < specs {
+				drawn = append(drawn, drawNode(t, i))
+			}
+			spec := *drawn[i%len(drawn)]
+			n := NewNode(structs.NodeID(fmt.Sprintf("n%04d", i*101%1009)), &spec)
+			spec.ID, spec.Name, n.Ord = n.ID, fmt.Sprintf("node%d", i), i
+			l.nodes = append(l.nodes, n)
+			l.pool.Changed(n)
+		}
+		l.ids = 1009
+		for i := range rapid.IntRange(1, 4).Draw(t, "asks") {
+			ask := drawAsk(t, []string{"j", "k"}[i/2])
+			l.indexes = append(l.indexes, l.pool.Index(ask, l.peers[ask.Job]))
+		}
+		for range rapid.IntRange(1, 60).Draw(t, "steps") {
+			for range rapid.IntRange(0, 3).Draw(t, "changes") {
+				l.change(t)
+			}
+			l.place(t, l.indexes[rapid.IntRange(0, len(l.indexes)-1).Draw(t, "index")])
+		}
+		l.audit(t)
+	})
+}
+
+// audit checks the trees: every node that takes work is in its leaf, blocks are in order, and their bounds are exact.
+func (l *life) audit(t *rapid.T) {
+	seen := 0
+	var walk func(z *size, b *block, low, high uint32)
+	walk = func(z *size, b *block, low, high uint32) {
+		box := b.box
+		box.custom = slices.Clone(box.custom)
+		b.box.first = nil
+		z.compute(b, nil)
+		if !reflect.DeepEqual(box, b.box) {
+			t.Fatalf("bounds %+v should be %+v", box, b.box)
+		}
+		if len(b.all) > leafMost || len(b.kids) > fanMost || b.up != nil && len(b.all)+len(b.kids) == 0 {
+			t.Fatalf("a block of %d nodes and %d blocks", len(b.all), len(b.kids))
+		}
+		for _, e := range b.all {
+			seen++
+			if e.node.block != b || e.node.size != z || e != seatOf(e.node) || e.key < low || e.key > high {
+				t.Fatalf("%s is in the wrong place", e.node.ID)
 			}
 		}
-	})
+		for i, k := range b.kids {
+			to := high
+			if i+1 < len(b.kids) {
+				to = b.kids[i+1].low
+			}
+			if k.up != b {
+				t.Fatal("a block does not know what it is in")
+			}
+			walk(z, k, max(low, k.low), to)
+		}
+	}
+	l.pool.flush()
+	for _, z := range l.pool.sizes {
+		if z.root.up != nil {
+			t.Fatal("the root is in another block")
+		}
+		walk(z, z.root, 0, math.MaxUint32)
+	}
+	want := 0
+	for _, n := range l.nodes {
+		if n.spec != nil && n.spec.Schedulable() {
+			want++
+		}
+	}
+	if seen != want || l.pool.nodes != want {
+		t.Fatalf("%d nodes in trees, %d in kinds, %d take work", seen, l.pool.nodes, want)
+	}
 }
 
 func describe(n *Node) string {
@@ -182,7 +316,7 @@ func TestBooksBalance(t *testing.T) {
 		spec := drawNode(t, 1)
 		n := NewNode(spec.ID, spec)
 		before, ports := n.Free().String(), n.ports.free(n.host())
-		a := drawAsk(t)
+		a := drawAsk(t, "j")
 		var all [][]structs.AssignedPort
 		for Fits(n, nil, a, First).OK && len(all) < 20 {
 			p, _ := n.Assign(a)

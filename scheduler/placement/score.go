@@ -5,36 +5,80 @@ import (
 	"maps"
 	"math/bits"
 	"slices"
-	"strings"
 
 	"github.com/proffer/proffer/structs"
 )
 
-// The score of a node is in millionths of a full bin-pack score: a node that the allocation fills to the brim has one
-// million from packing alone. On that scale
+// The score of a node is in millionths of a full pack score: a node that the allocation fills to the brim has one million
+// from packing alone. On that scale
 //   - one point of an affinity's weight is 10,000: weight 100 equals a full node;
 //   - a spread costs 20,000 for each point of its weight and each allocation above the wanted share of the value, so
-//     that at the default weight of 50 one allocation more outweighs packing.
+//     that at the default weight of 50 one allocation more outweighs packing;
+//   - a custom resource (a GPU) that the node has and the ask does not want costs one million: work without GPU goes to
+//     a node with GPUs when no other has room.
 //
 // Higher is better; equal scores are decided by node id, lower first.
 const (
 	fullPack    = 1_000_000
 	perAffinity = fullPack / 100
 	perSpread   = 2 * fullPack / 100
-	packedDims  = 2
+	perStranded = fullPack
+	// perSkew is how much a placement gains that brings the use of CPU and of memory on a node closer together, against
+	// fullness: see weigh.
+	perSkew = 5
 )
 
-// base scores what depends on the node alone: packing and affinities.
-func (a *Ask) base(n *Node) int64 { return a.packedScore(n) + a.liking(n.spec) }
+// fill is which part of the CPU and of the memory of a node is used, in millionths.
+type fill [2]int32
 
-func (a *Ask) packedScore(n *Node) int64 {
-	pack := packed(int64(n.avail.CPU), int64(n.used.CPU+a.Resources.CPU)) +
-		packed(int64(n.avail.Memory), int64(n.used.Memory+a.Resources.Memory))
-	return pack / packedDims
+// weights is the score of the nodes that have the same amounts, for one ask: linear in their fill.
+type weights struct{ base, cpu, memory, less int64 }
+
+// weigh returns the weights for nodes with an amount. With c and m the used parts after the placement, c' and m' before,
+// packing scores
+//
+//	(c+m)/2 - perSkew/2 × ((c-m)² - (c'-m')²)
+//
+// The first part is best fit. The second is what the placement changes of the skew of the node, the part of one resource
+// that nobody can use for want of the other: an ask that wants much CPU prefers nodes with much CPU left beside the memory
+// that is used. The squares of what is used before cancel out, so the score is linear in c' and m': a look at a node costs
+// two multiplications, and the best score within a range of c' and m' is at a corner of it.
+func (a *Ask) weigh(avail structs.Resources) weights {
+	c := int64(usedPart(int64(avail.CPU), int64(a.Resources.CPU)))
+	m := int64(usedPart(int64(avail.Memory), int64(a.Resources.Memory)))
+	w := weights{less: a.strands(avail.Custom) * perStranded}
+	if a.apart {
+		w.base, w.cpu, w.memory = (2*fullPack-c-m)*fullPack, -fullPack, -fullPack
+		return w
+	}
+	skew := c - m
+	w.cpu, w.memory = fullPack-2*perSkew*skew, fullPack+2*perSkew*skew
+	w.base = (c+m)*fullPack - perSkew*skew*skew
+	return w
 }
 
-// packed returns which part of avail is used, in millionths.
-func packed(avail, used int64) int64 {
+// at returns the score for a fill.
+func (w *weights) at(cpu, memory int32) int64 {
+	return (w.base+w.cpu*int64(cpu)+w.memory*int64(memory))/(2*fullPack) - w.less
+}
+
+// strands returns how many custom resources a node has that a does not want.
+func (a *Ask) strands(avail map[string]structs.Milli) (n int64) {
+	for name, v := range avail {
+		if v > 0 && a.Resources.Custom[name] <= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// fill returns which parts are used now.
+func (n *Node) fill() fill {
+	return fill{usedPart(int64(n.avail.CPU), int64(n.used.CPU)), usedPart(int64(n.avail.Memory), int64(n.used.Memory))}
+}
+
+// usedPart returns which part of avail is used, in millionths.
+func usedPart(avail, used int64) int32 {
 	if avail <= 0 || used <= 0 {
 		return 0
 	}
@@ -43,7 +87,13 @@ func packed(avail, used int64) int64 {
 	}
 	hi, lo := bits.Mul64(uint64(used), fullPack)
 	q, _ := bits.Div64(hi, lo, uint64(avail)) // used < avail, so hi < avail
-	return int64(q)
+	return int32(q)
+}
+
+// own scores what depends on the amounts of the node alone.
+func (a *Ask) own(n *Node) int64 {
+	w, f := a.weigh(n.avail), n.fill()
+	return w.at(f[0], f[1])
 }
 
 // liking scores the affinities.
@@ -78,7 +128,7 @@ func (s *spread) cost(value string, known bool, count, total int64) int64 {
 
 // Score returns how good a node is on which ask fits. It is the definition that Index must equal.
 func Score(n *Node, existing *Peers, ask *Ask) int64 {
-	score := ask.base(n)
+	score := ask.own(n) + ask.liking(n.spec)
 	for i := range ask.spreads {
 		s := &ask.spreads[i]
 		value, known := s.attribute.resolve(n.spec)
@@ -124,7 +174,7 @@ func before(score int64, id structs.NodeID, otherScore int64, other structs.Node
 	if score != otherScore {
 		return score > otherScore
 	}
-	return strings.Compare(string(id), string(other)) < 0
+	return id < other
 }
 
 func sortedKeys[V any](m map[string]V) []string {

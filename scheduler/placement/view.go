@@ -1,0 +1,219 @@
+package placement
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// view is what an ask looks at that does not depend on amounts: datacenters, drivers, constraints, affinities, and the
+// values of spread and distinct_property. All asks of a pool for which these are the same share one view. It is looked
+// up once a class of nodes, or once a node when it depends on what differs from node to node.
+type view struct {
+	ask     *Ask // one of them
+	suits   []suit
+	buckets []*bucket
+	byValue map[string]int32
+	seen    int // position in Pool.news, or in Pool.log when the ask is unique
+	looked  bool
+	used    uint64
+}
+
+// suit is the bucket that a kind, or a node when the ask is unique, belongs to.
+type suit struct {
+	member
+	spec   *structs.Node // of node
+	bucket int32         // -1 when it does not suit
+	at     int32         // in bucket.members
+}
+
+// member is a kind, or a single node.
+type member struct {
+	kind *kind
+	node *Node
+}
+
+// bucket is the nodes that suit an ask and that it likes equally: what an allocation adds to a value of spread or
+// distinct_property changes the score of a bucket as a whole, so a spread over fifty racks costs fifty comparisons and
+// not a pass over all nodes.
+type bucket struct {
+	values  []value
+	liking  int64
+	members []member
+	counted int // Pool.moved for which nodes is right
+	nodes   int
+}
+
+type value struct {
+	text  string
+	known bool
+}
+
+// maxViews bounds the views of a pool; those that were not used for longest go first. An index that has one keeps it.
+const maxViews = 1024
+
+// view returns the view of an ask.
+func (p *Pool) view(a *Ask) *view {
+	v := p.views[a.viewKey]
+	if v == nil {
+		if len(p.views) >= p.keep {
+			p.dropViews()
+		}
+		v = &view{ask: a, byValue: map[string]int32{}}
+		p.views[a.viewKey] = v
+	}
+	p.tick++
+	v.used = p.tick
+	return v
+}
+
+func (p *Pool) dropViews() {
+	ticks := make([]uint64, 0, len(p.views))
+	for _, v := range p.views {
+		ticks = append(ticks, v.used)
+	}
+	slices.Sort(ticks)
+	for key, v := range p.views {
+		if v.used <= ticks[len(ticks)/4] {
+			delete(p.views, key)
+		}
+	}
+}
+
+// sync takes over what changed in the pool.
+func (v *view) sync(p *Pool) {
+	if v.ask.unique {
+		if end := p.end(); !v.looked || v.seen < p.logAt {
+			for i := range v.suits {
+				if n := v.suits[i].node; n != nil && n.kind == nil {
+					v.look(i, member{})
+				}
+			}
+			for _, k := range p.kinds {
+				if k != nil {
+					for _, n := range k.nodes {
+						v.look(n.Ord, member{node: n})
+					}
+				}
+			}
+			v.seen, v.looked = end, true
+		}
+		for _, n := range p.log[v.seen-p.logAt:] {
+			v.look(n.Ord, member{node: n})
+		}
+		v.seen = p.end()
+		return
+	}
+	if end := p.newsAt + len(p.news); !v.looked || v.seen < p.newsAt {
+		for i, k := range p.kinds {
+			v.look(i, member{kind: k})
+		}
+		v.seen, v.looked = end, true
+	}
+	for _, i := range p.news[v.seen-p.newsAt:] {
+		v.look(int(i), member{kind: p.kinds[i]})
+	}
+	v.seen = p.newsAt + len(p.news)
+}
+
+// look finds the bucket of what has number i.
+func (v *view) look(i int, m member) {
+	for i >= len(v.suits) {
+		v.suits = append(v.suits, suit{bucket: -1})
+	}
+	s := &v.suits[i]
+	var spec *structs.Node
+	switch {
+	case m.node != nil:
+		if m.node.kind != nil {
+			spec = m.node.taken
+		}
+	case m.kind != nil:
+		spec = m.kind.nodes[0].taken // any one: they do not differ in what v looks at
+	}
+	if s.member == m && (m.kind != nil || s.spec == spec) {
+		return
+	}
+	if s.bucket >= 0 {
+		v.buckets[s.bucket].drop(v, s.at)
+	}
+	*s = suit{member: m, spec: spec, bucket: -1}
+	if spec == nil {
+		return
+	}
+	c := check{mode: First}
+	if c.static(spec, v.ask) {
+		return
+	}
+	s.bucket = v.bucketFor(spec)
+	b := v.buckets[s.bucket]
+	s.at = int32(len(b.members))
+	b.members, b.counted = append(b.members, m), -1
+}
+
+func (b *bucket) drop(v *view, at int32) {
+	last := len(b.members) - 1
+	b.members[at] = b.members[last]
+	v.suits[b.members[at].number()].at = at
+	b.members[last] = member{}
+	b.members, b.counted = b.members[:last], -1
+}
+
+func (m member) number() int {
+	if m.kind != nil {
+		return int(m.kind.number)
+	}
+	return m.node.Ord
+}
+
+// of returns the bucket of a node, or -1.
+func (v *view) of(n *Node) int32 {
+	if n.kind == nil {
+		return -1
+	}
+	i := int(n.kind.number)
+	if v.ask.unique {
+		i = n.Ord
+	}
+	return v.suits[i].bucket
+}
+
+// size returns how many nodes b has.
+func (b *bucket) size(p *Pool) int {
+	if b.counted != p.moved {
+		b.nodes, b.counted = 0, p.moved
+		for _, m := range b.members {
+			if m.kind != nil {
+				b.nodes += len(m.kind.nodes)
+			} else {
+				b.nodes++
+			}
+		}
+	}
+	return b.nodes
+}
+
+func (v *view) bucketFor(spec *structs.Node) int32 {
+	b := &bucket{values: v.ask.valuesOf(spec), liking: v.ask.liking(spec), counted: -1}
+	var key strings.Builder
+	for _, v := range b.values {
+		key.WriteString(countKey(v.text, v.known))
+		key.WriteByte(0)
+	}
+	key.WriteString(strconv.FormatInt(b.liking, 10))
+	if i, ok := v.byValue[key.String()]; ok {
+		return i
+	}
+	i := int32(len(v.buckets))
+	v.buckets, v.byValue[key.String()] = append(v.buckets, b), i
+	return i
+}
+
+func countKey(text string, known bool) string {
+	if !known {
+		return ""
+	}
+	return "=" + text
+}
