@@ -85,8 +85,11 @@ func levelOf(l hclog.Level) slog.Level {
 // Log writes one line. Raft gives errors and its own types as values; those without a text are formatted here.
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	at := levelOf(level)
-	if at == slog.LevelWarn && noLeaderYet(msg, args) {
+	switch {
+	case at == slog.LevelWarn && noLeaderYet(msg, args):
 		at = slog.LevelInfo
+	case strings.HasPrefix(msg, "unable to get address for server"):
+		at = slog.LevelDebug // said with each message; the address that Raft has is taken, as is meant
 	}
 	if at >= slog.LevelWarn && l.said.again(msg, args) {
 		at = slog.LevelDebug
