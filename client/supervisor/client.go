@@ -556,8 +556,8 @@ func (c *Client) Stop(ctx context.Context, id string, signal int, grace time.Dur
 	return err
 }
 
-// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. The
-// command is killed when ctx or the connection ends.
+// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With tty they
+// are one socket, see exec.Supervisor. The command is killed when ctx or the connection ends.
 func (c *Client) Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error) {
 	l, err := c.link(ctx)
 	if err != nil {

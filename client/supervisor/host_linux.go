@@ -331,6 +331,9 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 	if tty && !slices.ContainsFunc(plan.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
 		plan.Env = append(plan.Env[:len(plan.Env):len(plan.Env)], "TERM=xterm-256color")
 	}
+	if tty { // an agent that does not answer holds nobody for ever
+		unix.SetsockoptTimeval(int(files[0].Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
+	}
 	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
 	entry, err := h.entry(t.rec)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
@@ -171,7 +172,16 @@ func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files 
 	if len(args) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
 	}
-	p, err := h.launch(t.rec.Launch, args[0], args[1:], [3]*os.File{files[0], files[1], files[2]}, tty)
+	stdio := [3]*os.File{files[0], files[1], files[2]}
+	if tty {
+		slave, err := openTerminal(files[0])
+		if err != nil {
+			return nil, structs.Errorf(structs.Unavailable, "exec", "open a terminal: %w", err)
+		}
+		defer slave.Close()
+		stdio = [3]*os.File{slave, slave, slave}
+	}
+	p, err := h.launch(t.rec.Launch, args[0], args[1:], stdio, tty)
 	if err == nil {
 		return p, nil
 	}
@@ -182,6 +192,28 @@ func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files 
 		code = 127
 	}
 	return nil, &notFound{code, structs.AsError(err)}
+}
+
+// openTerminal sends the master of a new terminal over a socket and waits for the byte that says that it has its size.
+func openTerminal(socket *os.File) (slave *os.File, err error) {
+	ptmx, slave, err := pty.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer ptmx.Close()
+	fd := int(socket.Fd())
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
+	if err = unix.Sendmsg(fd, []byte{0}, unix.UnixRights(int(ptmx.Fd())), nil, 0); err == nil {
+		var n int
+		if n, err = unix.Read(fd, make([]byte, 1)); n == 0 && err == nil {
+			err = errors.New("nobody wants it")
+		}
+	}
+	if err != nil {
+		slave.Close()
+		return nil, err
+	}
+	return slave, nil
 }
 
 func (h *host) signal(p *process, sig int) error {

@@ -623,6 +623,7 @@ func TestTheStageCanBeBuilt(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"isolation": TestIsolation, "capabilities": TestCapabilitiesAndLimitsThatWereAskedFor, "network": TestANetworkOfItsOwn,
 		"daemons": TestWhatForkedAwayDiesWithTheTask, "exec": TestExecEntersTheTask,
+		"terminal": TestACommandInAnIsolatedTaskCanNameItsTerminal, "output": TestNoOutputOfAnIsolatedTaskIsLost,
 	} {
 		t.Run(name, test)
 	}
@@ -714,3 +715,14 @@ func TestTasksAreBelowTheConfiguredCgroup(t *testing.T) {
 		}
 	}
 }
+<<<<<<< HEAD
+
+func TestACommandInAnIsolatedTaskCanNameItsTerminal(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	namesItsTerminal(t, n)
+	namesItsTerminal(t, n, nobody)
+	namesItsTerminal(t, n, none, nobody)
+}
+=======
+>>>>>>> dbd6d094cb348b389c8d144ebf97aed0195305ce

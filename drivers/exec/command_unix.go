@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
@@ -110,52 +109,6 @@ func (t *task) explain(cmd drivers.Command, exit drivers.Exit) drivers.Exit {
 		io.WriteString(to, exit.Why+"\n")
 	}
 	return exit
-}
-
-func (t *task) execTTY(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
-	ptmx, tty, err := pty.Open()
-	if err != nil {
-		return drivers.Exit{}, structs.Errorf(structs.Unavailable, "exec", "open a terminal: %w", err)
-	}
-	defer ptmx.Close()
-	pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 80})
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var outputs, resizes sync.WaitGroup
-	if cmd.Resize != nil {
-		select { // the size before the command looks at it, when it is known
-		case size, ok := <-cmd.Resize:
-			if ok {
-				pty.Setsize(ptmx, &pty.Winsize{Rows: size.Rows, Cols: size.Cols})
-			}
-		default:
-		}
-		resizes.Go(func() {
-			for {
-				select {
-				case size, ok := <-cmd.Resize:
-					if !ok {
-						return
-					}
-					pty.Setsize(ptmx, &pty.Winsize{Rows: size.Rows, Cols: size.Cols})
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	if cmd.Stdin != nil {
-		go io.Copy(ptmx, cmd.Stdin) // ends with ptmx, or with the caller's stdin
-	}
-	if cmd.Stdout != nil {
-		outputs.Go(func() { copyOutput(cmd.Stdout, ptmx) }) // ends with EIO when the last user of the terminal is gone
-	}
-	exit, err := t.d.sup.Exec(ctx, t.id, cmd.Args, true, [3]*os.File{tty, tty, tty})
-	tty.Close()
-	drain(ctx, []*os.File{ptmx}, &outputs)
-	cancel()
-	resizes.Wait()
-	return t.explain(cmd, exit), err
 }
 
 // copyOutput copies until the end, or until the deadline of drain has passed and nothing is left to read. A slow writer

@@ -26,7 +26,8 @@ type Supervisor interface {
 	Signal(ctx context.Context, id string, signal int) error
 	// Stop sends signal, waits grace, kills what is left, and returns when nothing is left.
 	Stop(ctx context.Context, id string, signal int, grace time.Duration) error
-	// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own.
+	// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With a
+	// terminal they are one socket: the terminal's master comes over it, and one byte back lets the command begin.
 	Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error)
 	// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
 	Stats(ctx context.Context, id string) (*drivers.Stats, error)

@@ -38,7 +38,9 @@ type Plan struct {
 	Network bool // with Full: own network namespace
 	Fenced  bool // ends when the time in slot 0 has passed
 	SetIDs  bool // change to UID, GID, Groups
-	TTY     bool // Stdin is the slave of a terminal that becomes the controlling one
+	// TTY gives the process a controlling terminal. Stdin is then a socket: the terminal's master comes over it, and one byte
+	// back lets the program begin. Stdout and Stderr are not used, and not absent.
+	TTY bool
 
 	UID, GID uint32
 	Groups   []uint32

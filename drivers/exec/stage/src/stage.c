@@ -20,8 +20,8 @@ typedef long i64;
 enum {
 	SYS_read = 0, SYS_write = 1, SYS_open = 2, SYS_close = 3, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14,
 	SYS_ioctl = 16, SYS_pread64 = 17, SYS_pwrite64 = 18, SYS_getpid = 39, SYS_socket = 41, SYS_sendto = 44,
-	SYS_recvmsg = 47, SYS_clone = 56, SYS_execve = 59, SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
-	SYS_umask = 95, SYS_setsid = 112, SYS_setgroups = 116, SYS_setresuid = 117, SYS_setresgid = 119, SYS_capset = 126,
+	SYS_sendmsg = 46, SYS_recvmsg = 47, SYS_clone = 56, SYS_execve = 59, SYS_wait4 = 61, SYS_kill = 62, SYS_fcntl = 72, SYS_chdir = 80,
+	SYS_fchown = 93, SYS_umask = 95, SYS_setsid = 112, SYS_setgroups = 116, SYS_setresuid = 117, SYS_setresgid = 119, SYS_capset = 126,
 	SYS_rt_sigtimedwait = 128, SYS_pivot_root = 155, SYS_prctl = 157, SYS_mount = 165, SYS_umount2 = 166,
 	SYS_sethostname = 170, SYS_timer_create = 222, SYS_timer_settime = 223, SYS_clock_gettime = 228,
 	SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
@@ -40,12 +40,12 @@ __asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tand $-16,%rsp\n\tcall starte
 enum {
 	SYS_fcntl = 25, SYS_dup3 = 24, SYS_ioctl = 29, SYS_mknodat = 33, SYS_mkdirat = 34, SYS_symlinkat = 36,
 	SYS_umount2 = 39, SYS_mount = 40, SYS_pivot_root = 41, SYS_faccessat = 48, SYS_chdir = 49, SYS_fchmodat = 53,
-	SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68,
+	SYS_fchown = 55, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68,
 	SYS_capset = 91, SYS_exit_group = 94, SYS_unshare = 97, SYS_timer_create = 107, SYS_timer_settime = 110,
 	SYS_clock_gettime = 113, SYS_kill = 129, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135,
 	SYS_rt_sigtimedwait = 137, SYS_setresuid = 147, SYS_setresgid = 149, SYS_setsid = 157, SYS_setgroups = 159,
 	SYS_sethostname = 161, SYS_umask = 166, SYS_prctl = 167, SYS_getpid = 172, SYS_socket = 198, SYS_sendto = 206,
-	SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268,
+	SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268,
 };
 #define REGISTER_CALL \
 	register i64 x8 __asm__("x8") = n; \
@@ -92,9 +92,9 @@ static u64 length(const char *s) {
 
 enum {
 	EPERM = 1, ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10, EAGAIN = 11, EACCES = 13, EBUSY = 16,
-	ENOTDIR = 20, EINVAL = 22,
+	ENOTDIR = 20, EINVAL = 22, EPIPE = 32,
 	AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000, AT_RECURSIVE = 0x8000,
-	O_RDONLY = 0, O_RDWR = 2, O_CREAT = 0100, O_CLOEXEC = 02000000,
+	O_RDONLY = 0, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_CLOEXEC = 02000000,
 	SIGKILL = 9, SIGALRM = 14, SIGCHLD = 17, SIGSTOP = 19, SIGCOMMAND = 63, SI_QUEUE = -1,
 	WNOHANG = 1,
 	MS_RDONLY = 1, MS_NOSUID = 2, MS_NODEV = 4, MS_NOEXEC = 8, MS_REMOUNT = 32, MS_BIND = 4096, MS_REC = 16384,
@@ -104,7 +104,7 @@ enum {
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_KEEPCAPS = 8, PR_SET_NAME = 15, PR_CAPBSET_DROP = 24,
 	PR_SET_CHILD_SUBREAPER = 36, PR_SET_NO_NEW_PRIVS = 38, PR_CAP_AMBIENT = 47, PR_CAP_AMBIENT_RAISE = 2,
 	S_IFCHR = 0020000, CAP_KILL = 5, CLOCK_BOOTTIME = 7, TIMER_ABSTIME = 1, F_DUPFD_CLOEXEC = 1030,
-	TIOCSCTTY = 0x540E, FIONREAD = 0x541B, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
+	TIOCSCTTY = 0x540E, TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441, FIONREAD = 0x541B, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
 	MOVE_MOUNT_F_EMPTY_PATH = 4, OPEN_TREE_CLONE = 1, OPEN_TREE_CLOEXEC = O_CLOEXEC,
 };
 
@@ -309,6 +309,27 @@ static void set_caps(u64 effective, u64 inheritable) {
 	must("capset", "", C2(SYS_capset, &h, d));
 }
 
+// open_terminal makes a terminal of the task's own /dev/pts, so that the program can name it, sends its master over the socket
+// that came as stdin, and waits for the byte which says that it has its size. The slave takes the place of the socket.
+static void open_terminal(void) {
+	int sock = fd_of(head->in), unlocked = 0;
+	i64 master = C3(SYS_openat, AT_FDCWD, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	must("open a terminal", "/dev/ptmx", master);
+	must("unlock the terminal", "", C3(SYS_ioctl, master, TIOCSPTLCK, &unlocked));
+	i64 slave = C3(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	must("open the terminal's other end", "", slave);
+	if (head->flags & SETIDS) must("give the terminal away", "", C3(SYS_fchown, slave, head->uid, -1));
+	u8 byte = 0;
+	struct { u64 len; i32 level, type, fd, pad; } rights = {20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, (i32)master, 0};
+	struct iovec iov = {&byte, 1};
+	struct msghdr msg = {NULL, 0, 0, &iov, 1, &rights, sizeof rights, 0, 0};
+	must("pass the terminal on", "", C3(SYS_sendmsg, sock, &msg, 0x4000 /* MSG_NOSIGNAL */));
+	C1(SYS_close, master);
+	i64 n = C3(SYS_read, sock, &byte, 1);
+	must("wait for the terminal", "", n > 0 ? 0 : n < 0 ? n : -EPIPE);
+	fds[head->in] = fds[head->out] = fds[head->err] = (int)slave;
+}
+
 static void execute(const char *path, i64 *best) {
 	i64 err = C3(SYS_execve, path, argv, envp);
 	if (err == -ENOENT && C3(SYS_faccessat, AT_FDCWD, path, 0) == 0) die("interpreter", path, err);
@@ -486,6 +507,7 @@ __attribute__((noreturn)) static void stage(void) {
 		if (head->flags & NETWORK) loopback_up();
 		mounts();
 	}
+	if (head->flags & TTY) open_terminal();
 	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 	C2(SYS_prctl, PR_SET_NAME, "proffer-task");
 	write_record(RUNNING, 0, 0);
