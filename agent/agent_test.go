@@ -3,17 +3,21 @@ package agent
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/proffer/proffer/agent/config"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 const base = `
@@ -172,6 +176,16 @@ join      = ["127.0.0.1:1"]
 		}
 		if len(got.Changed) == 0 || len(got.Restart) != 0 {
 			t.Errorf("reload %d: %+v", i, got)
+		}
+	}
+	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", "server {\n  max_jobs = 1", 1))
+	if got, err := (*self)(a).Reload(ctx); err != nil || !slices.Contains(got.Changed, "server.max_jobs") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for i, want := range []structs.Kind{"", structs.Exhausted} {
+		job := &structs.Job{Name: fmt.Sprint("job", i), Groups: []*structs.Group{{Name: "g", Tasks: []*structs.Task{{Name: "t", Driver: "mock"}}}}}
+		if _, _, err := a.server.Propose(ctx, "", "ann", &state.SubmitJob{Job: job}); structs.KindOf(err) != want {
+			t.Errorf("job %d where one may be: %v", i, err)
 		}
 	}
 	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "one", "two", 1)+"log_level = \"error\"\n")

@@ -194,10 +194,11 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 			return
 		}
 		s := *into.Server
-		s.MaxFinished, s.FinishedAge = from.Server.MaxFinished, from.Server.FinishedAge
+		s.MaxFinished, s.FinishedAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.MaxJobs
 		into.Server = &s
 		if a.server != nil {
 			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std())
+			a.server.SetMaxJobs(s.MaxJobs)
 		}
 	default:
 		panic(structs.Errorf(structs.Internal, "setting "+path, "reloadable, and nothing reloads it"))

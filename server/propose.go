@@ -24,7 +24,7 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 	}
 	sent := false // a try may have happened
 	err = s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
-		answer, index, err = s.raft.Propose(ctx, key, actor, cmd)
+		answer, index, err = s.raft.Propose(ctx, key, actor, s.bounded(cmd))
 		sent = sent || structs.KindOf(err) == structs.Unknown
 		return err
 	}, func(ctx context.Context, leader string) error {
@@ -52,6 +52,17 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 			Do: "try again with the same key, or look", Err: err}
 	}
 	return answer, index, err
+}
+
+// bounded gives a command the limits of the leader's configuration. It travels with them, so that every server decides alike.
+func (s *Server) bounded(cmd state.Command) state.Command {
+	submit, ok := cmd.(*state.SubmitJob)
+	if !ok {
+		return cmd
+	}
+	c := *submit
+	c.MaxJobs = int(s.maxJobs.Load())
+	return &c
 }
 
 type proposeReply struct {
@@ -172,7 +183,7 @@ func (s *Server) serveRPC() {
 		if err != nil {
 			return nil, err
 		}
-		answer, index, err := s.raft.Propose(ctx, e.Key, e.Actor, e.Command)
+		answer, index, err := s.raft.Propose(ctx, e.Key, e.Actor, s.bounded(e.Command))
 		if err != nil {
 			return nil, asLeader(err)
 		}

@@ -39,6 +39,7 @@ type Config struct {
 	Drift       time.Duration // what servers add to it; 0: a tenth of the lease
 	MaxFinished int           // ended allocations and jobs kept in state; 0: state.DefaultMaxFinished
 	MaxAge      time.Duration // of ended work in state; 0: 24 h
+	MaxJobs     int           // jobs that have not ended, as long as this server leads; 0: no bound
 	Raft        func(*consensus.Config)
 
 	// Replaces says whether work of a group must be replaced when its job changes from old to new, or is changed in place.
@@ -67,6 +68,7 @@ type Server struct {
 	sessions  sessions
 	renewals  *renewals
 	retention atomic.Pointer[retention]
+	maxJobs   atomic.Int64
 	loop      offerLoop // of this server's term, when it leads
 
 	ctx  context.Context // ends with Close
@@ -82,6 +84,7 @@ func Start(c Config) (*Server, error) {
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
 	s.SetRetention(c.MaxFinished, c.MaxAge)
+	s.SetMaxJobs(c.MaxJobs)
 	if err := s.open(); err != nil {
 		s.stop()
 		return nil, err
@@ -183,6 +186,9 @@ func (s *Server) Kill() error {
 func (s *Server) SetRetention(max int, age time.Duration) {
 	s.retention.Store(&retention{max, age})
 }
+
+// SetMaxJobs changes how many jobs that have not ended the region takes while this server leads.
+func (s *Server) SetMaxJobs(max int) { s.maxJobs.Store(int64(max)) }
 
 // retention bounds finished work in the state.
 type retention struct {

@@ -138,3 +138,27 @@ func TestManyJobsAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// The leader's bound of jobs counts, whichever server is asked, and can be changed.
+func TestMaxJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		r.leader().server.SetMaxJobs(1)
+		submit := func(h *host, name string) structs.Kind {
+			_, _, err := h.server.Propose(t.Context(), "", "ann", &state.SubmitJob{Job: job(name, "service", 1)})
+			return structs.KindOf(err)
+		}
+		if kind := submit(r.followers()[0], "one"); kind != "" {
+			t.Errorf("the first one: %s", kind)
+		}
+		for _, h := range r.servers {
+			if kind := submit(h, "two"); kind != structs.Exhausted {
+				t.Errorf("a second one through %s: %q", h.ip, kind)
+			}
+		}
+		r.leader().server.SetMaxJobs(2)
+		if kind := submit(r.followers()[0], "two"); kind != "" {
+			t.Errorf("the second one with more room: %s", kind)
+		}
+	})
+}

@@ -133,6 +133,8 @@ type SubmitJob struct {
 	// KeepFinished says that work of a batch job that finished in older versions stays finished, because the change is
 	// one that running work takes in place.
 	KeepFinished bool
+	// MaxJobs bounds the jobs that have not ended, when it is set: one more is refused as Exhausted. The leader fills it in.
+	MaxJobs int
 }
 
 // StopJob stops a job. With Purge its record goes too, and what runs of it is stopped at once. Answer: *Receipt.

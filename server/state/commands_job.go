@@ -30,6 +30,9 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if err := c.expected(old); err != nil {
 		return nil, err
 	}
+	if err := c.room(tx, old); err != nil {
+		return nil, err
+	}
 	if err := tx.useRole(role, priority); err != nil {
 		return nil, err
 	}
@@ -79,6 +82,16 @@ func (c *SubmitJob) expected(old *structs.JobRecord) error {
 			Advise("look at it again and submit on top of version %d", have)
 	}
 	return nil
+}
+
+// room refuses a job that would be one too many. One that has not ended takes no more room than before.
+func (c *SubmitJob) room(tx *Tx, old *structs.JobRecord) error {
+	have := tx.jobs.Len() - tx.endedJobs.Len()
+	if c.MaxJobs == 0 || have < c.MaxJobs || old != nil && old.Ended == 0 {
+		return nil
+	}
+	return structs.Errorf(structs.Exhausted, jobText(c.Job.Name), "the region has %d jobs that have not ended and takes %d", have, c.MaxJobs).
+		Advise("stop some, wait until some are done, or raise server.max_jobs")
 }
 
 func jobType(j *structs.Job) string {

@@ -648,6 +648,26 @@ func TestPanicIsUndone(t *testing.T) {
 	}
 }
 
+func TestMaxJobs(t *testing.T) {
+	r := newRegion(t)
+	submit := func(name string, count int) Command {
+		return &SubmitJob{Job: job(name, "batch", count, "a"), MaxJobs: 2}
+	}
+	r.must(submit("one", 1))
+	r.must(submit("nothing", 0)) // has ended already
+	r.must(submit("two", 1))
+	if err := r.fails(structs.Exhausted, submit("three", 1)); !strings.Contains(err.Why, "2 jobs") || err.Do == "" {
+		t.Errorf("it says %v", err)
+	}
+	r.must(submit("two", 3))                              // no new one
+	r.fails(structs.Exhausted, submit("nothing", 1))      // begins again
+	r.must(&SubmitJob{Job: job("more", "batch", 1, "a")}) // without a bound
+	r.must(&StopJob{Name: "one"})
+	r.must(&StopJob{Name: "more"})
+	r.must(submit("three", 1))
+	r.fails(structs.Exhausted, submit("one", 1))
+}
+
 func TestKeys(t *testing.T) {
 	r := newRegion(t)
 	stop := Envelope{Key: "k", Command: &StopJob{Name: "web"}}
