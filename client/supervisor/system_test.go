@@ -715,7 +715,6 @@ func TestTasksAreBelowTheConfiguredCgroup(t *testing.T) {
 		}
 	}
 }
-<<<<<<< HEAD
 
 func TestACommandInAnIsolatedTaskCanNameItsTerminal(t *testing.T) {
 	needRoot(t)
@@ -724,5 +723,3 @@ func TestACommandInAnIsolatedTaskCanNameItsTerminal(t *testing.T) {
 	namesItsTerminal(t, n, nobody)
 	namesItsTerminal(t, n, none, nobody)
 }
-=======
->>>>>>> dbd6d094cb348b389c8d144ebf97aed0195305ce
