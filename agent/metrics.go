@@ -16,15 +16,16 @@ import (
 // metrics gathers figures when somebody asks for them, and nothing in between.
 type metrics struct{ registry *prometheus.Registry }
 
-func newMetrics(a *Agent) *metrics {
+func newMetrics(*Agent) *metrics {
 	m := &metrics{prometheus.NewRegistry()}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		&figures{agent: a})
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-func (a *self) Metrics(_ context.Context, w io.Writer) error {
-	families, err := a.metrics.registry.Gather()
+func (a *self) Metrics(ctx context.Context, w io.Writer) error {
+	own := prometheus.NewRegistry() // for this request
+	own.MustRegister(&figures{ctx, (*Agent)(a)})
+	families, err := prometheus.Gatherers{a.metrics.registry, own}.Gather()
 	if err != nil {
 		return err
 	}
@@ -36,8 +37,11 @@ func (a *self) Metrics(_ context.Context, w io.Writer) error {
 	return nil
 }
 
-// figures is the collector of what is Proffer's own.
-type figures struct{ agent *Agent }
+// figures is the collector of what is Proffer's own, for one request.
+type figures struct {
+	ctx   context.Context
+	agent *Agent
+}
 
 // Describe names no metric, which makes the collector unchecked: what there is depends on what the agent is.
 func (f *figures) Describe(chan<- *prometheus.Desc) {}
@@ -99,7 +103,7 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 			connected = 1
 		}
 		gauge("client_connected", "1 when the node has a session.", connected)
-		if u, err := a.client.Usage(context.Background()); err == nil {
+		if u, err := a.client.Usage(f.ctx); err == nil {
 			gauge("client_allocations", "Allocations on this node that did not end.", float64(u.Allocs))
 			gauge("client_tasks", "Tasks that run on this node.", float64(u.Tasks))
 			gauge("client_cpu_cores", "Cores that tasks use.", float64(u.CPU)/1000)

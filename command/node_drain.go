@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +20,20 @@ func nodeDrain(e *Environment) *command {
 	off := c.flags.Bool("off", false, "end the drain")
 	keep := c.flags.Bool("keep-ineligible", false, "with -off: place nothing on it until node eligibility says so")
 	deadline := c.flags.Duration("deadline", time.Hour, "stop what is left after this `TIME`; 0: never")
+	check := c.flags.String("check", "", "only when the drain was last set at this `INDEX`, as node status shows it")
 	detach := c.flags.Bool("detach", false, "return at once")
 	c.run = func(ctx context.Context, args []string) error {
+		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(max(*deadline, 0))}
+		if *off {
+			drain.Deadline = 0
+		}
+		if *check != "" {
+			n, err := strconv.ParseUint(*check, 10, 63)
+			if err != nil {
+				return usagef("-check: %q is not an index", *check)
+			}
+			drain.Check = &n
+		}
 		client, err := e.client()
 		if err != nil {
 			return err
@@ -28,10 +41,6 @@ func nodeDrain(e *Environment) *command {
 		id, err := nodeID(ctx, client, args[0])
 		if err != nil {
 			return err
-		}
-		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(max(*deadline, 0))}
-		if *off {
-			drain.Deadline = 0
 		}
 		if _, err := client.DrainNode(ctx, id, drain); err != nil {
 			return err

@@ -146,6 +146,7 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		}
 		d.add("Drain", deadline)
 	}
+	d.add("Drain index", n.DrainIndex)
 	d.add("Incarnation", n.Incarnation)
 	d.add("Resources", n.Resources)
 	d.add("Reserved", n.Reserved)

@@ -35,7 +35,7 @@ func (s *Server) watchDrains(term context.Context) {
 			var cmd state.Command
 			switch {
 			case left == 0:
-				cmd = &state.SetDrain{Node: n.ID, Eligible: false}
+				cmd = &state.SetDrain{Node: n.ID, Eligible: false, ExpectIndex: &n.DrainIndex} // unless an operator was faster
 			case len(stops) > 0:
 				cmd = &state.Place{Stops: stops}
 			case !late && n.Drain.Deadline != 0:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/scheduler/placement"
@@ -82,6 +83,12 @@ func (o *offerLoop) orders(job string) (map[string]string, error) {
 	defer l.mu.Unlock()
 	out := map[string]string{}
 	if j := l.jobs[job]; j != nil {
+		if wait := time.Until(j.quiet); j.refused != "" && wait > 0 {
+			for group := range j.asks {
+				out[group] = fmt.Sprintf("the last placement was refused: %s; it is tried again in %s", j.refused,
+					structs.Duration(wait.Round(time.Millisecond)))
+			}
+		}
 		for group := range j.wants {
 			if w, ok := l.allocator.Explain(job + "/" + group); ok {
 				out[group] = orderText(&w)

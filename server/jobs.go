@@ -20,6 +20,9 @@ type jobLoop struct {
 	wants   map[string][]scheduler.Placement
 	indexes map[string]map[int]int // of wants, built when a group has decisions
 	quiet   time.Time              // not looked at before: it takes long, or was refused
+
+	refusals int    // commands in a row in which nothing of it was accepted
+	refused  string // why; empty: it is not held back
 }
 
 // slot returns what the job wants for an index of a group.
@@ -42,14 +45,17 @@ func (j *jobLoop) slot(group string, index int) (scheduler.Placement, bool) {
 	return j.wants[group][i], true
 }
 
-// pause keeps a job from being looked at for a while, and its requests from being served.
-func (l *loop) pause(name string, d time.Duration) {
+// backOff keeps a job from being looked at for a while, and its requests from being served, since the state refused what
+// was decided for it.
+func (l *loop) backOff(name, why string) {
 	j := l.jobs[name]
 	if j == nil {
 		return
 	}
 	l.forget(name, j)
-	j.quiet = time.Now().Add(d)
+	j.quiet = time.Now().Add(min(refusedPause<<min(j.refusals, 10), refusedLongest))
+	j.refusals++
+	j.refused = why
 	l.dirty[name] = struct{}{}
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -18,8 +19,10 @@ const (
 	placeChunk = 512
 	// placesInFlight bounds the commands whose outcome is awaited while the loop decides on.
 	placesInFlight = 3
-	// refusedPause is how long a job whose placement was refused waits: the feed brings what the decision did not know.
-	refusedPause = 50 * time.Millisecond
+	// refusedPause is how long a job whose placement was refused waits: the feed brings what the decision did not know. It
+	// doubles with each command in which everything of the job was refused, up to refusedLongest.
+	refusedPause   = 50 * time.Millisecond
+	refusedLongest = 5 * time.Second
 )
 
 // offerLoop is the door to the loop of the current term.
@@ -241,6 +244,9 @@ func (l *loop) take(batch *state.Batch) {
 				l.dirty[old.Name] = struct{}{}
 			} else if old == nil || wantsOtherwise(old, now) {
 				l.dirty[now.Name] = struct{}{}
+				if j := l.jobs[now.Name]; j != nil && j.refused != "" {
+					j.refusals, j.refused, j.quiet = 0, "", time.Time{} // it is another wish
+				}
 			}
 		case state.Nodes:
 			l.takeNode(c)
@@ -405,11 +411,15 @@ func (l *loop) answered(p placed) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.out.answered(p.cmd)
+	refused := map[string]string{} // why, by job
 	for i, r := range p.answer.Placements {
+		alloc := p.cmd.Placements[i].Alloc
 		if r.Refused == "" {
+			if j := l.jobs[alloc.Job]; j != nil {
+				j.refusals, j.refused = 0, ""
+			}
 			continue
 		}
-		alloc := p.cmd.Placements[i].Alloc
 		l.log.Debug("placement refused", "job", alloc.Job, "group", alloc.Group, "index", alloc.Index, "node", alloc.NodeName,
 			"refused", r.Refused, "why", r.Why)
 		if decision, ok := l.placing[r.ID]; ok {
@@ -418,7 +428,10 @@ func (l *loop) answered(p placed) error {
 				l.log.Error("a decision cannot be taken back", "job", alloc.Job, "err", err)
 			}
 		}
-		l.pause(alloc.Job, refusedPause)
+		refused[alloc.Job] = cmp.Or(r.Why, string(r.Refused))
+	}
+	for name, why := range refused {
+		l.backOff(name, why)
 	}
 	for _, r := range p.answer.Updates {
 		l.log.Debug("update refused", "alloc", r.ID, "refused", r.Refused, "why", r.Why)

@@ -59,12 +59,8 @@ func (w *leaseWatch) run(term context.Context) {
 			next = t
 		}
 		w.mu.Unlock()
-		for _, node := range lost {
-			w.lose(term, node)
-		}
-		for _, node := range look {
-			w.look(term, node, now)
-		}
+		atOnce(lost, func(node structs.NodeID) { w.lose(term, node) })
+		atOnce(look, func(node structs.NodeID) { w.look(term, node, now) })
 		if len(lost)+len(look) > 0 {
 			continue
 		}
@@ -83,6 +79,24 @@ func (w *leaseWatch) run(term context.Context) {
 		timer.Stop()
 		w.stalled(time.Since(wake))
 	}
+}
+
+// proposeAtOnce bounds the commands about nodes that are proposed at once.
+const proposeAtOnce = 256
+
+// atOnce calls f for each node, for proposeAtOnce of them at a time, and waits: what is proposed at once travels in few
+// entries, so that a rack that loses its power is not an entry for each of its nodes.
+func atOnce(nodes []structs.NodeID, f func(structs.NodeID)) {
+	var running sync.WaitGroup
+	slots := make(chan struct{}, proposeAtOnce)
+	for _, node := range nodes {
+		slots <- struct{}{}
+		running.Go(func() {
+			defer func() { <-slots }()
+			f(node)
+		})
+	}
+	running.Wait()
 }
 
 // lookEvery is how often the watch looks at least, so that it notices when this process did not run for a while.
@@ -239,6 +253,9 @@ func (w *leaseWatch) lose(term context.Context, id structs.NodeID) {
 	}
 }
 
+// loseChunk bounds the allocations in one command, far below the cap of an entry; the next look finds the others.
+const loseChunk = 4096
+
 // look gives up the allocations of a lost node whose time has come: "fence" at once, since the node has stopped them,
 // and "wait(d)" when d has passed.
 func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time) {
@@ -265,6 +282,10 @@ func (w *leaseWatch) look(term context.Context, id structs.NodeID, now time.Time
 	}
 	if len(due) == 0 {
 		return
+	}
+	if len(due) > loseChunk {
+		due = due[:loseChunk]
+		w.later(id, now)
 	}
 	_, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.LoseAllocs{
 		Node: id, Allocs: due, Why: "its node is lost",

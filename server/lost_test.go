@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,4 +107,32 @@ func (n *node) granted() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.length
+}
+
+// Nodes whose leases end together are lost together, and not with an entry for each of them.
+func TestManyNodesAreLostAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const nodes = 1000
+		r := newRegion(t, 1, 0)
+		s := r.leader().server
+		var registering sync.WaitGroup
+		for i := range nodes {
+			registering.Go(func() { // without a session: nobody renews its lease
+				r.propose(&state.RegisterNode{Node: &structs.Node{ID: structs.NodeID(fmt.Sprintf("%032x", i+1)), Name: fmt.Sprint("n", i)}})
+			})
+		}
+		registering.Wait()
+		before := s.Raft().Stats().CommitIndex
+		r.eventually("all are lost", func() bool {
+			for n := range s.Store().Snapshot().Nodes() {
+				if n.Status != structs.NodeLost {
+					return false
+				}
+			}
+			return true
+		})
+		if entries := s.Raft().Stats().CommitIndex - before; entries > nodes/4 {
+			t.Errorf("%d entries for %d nodes", entries, nodes)
+		}
+	})
 }

@@ -110,6 +110,8 @@ type NodeDrain struct {
 	Deadline structs.Duration `json:"deadline,omitempty"` // after which what is left is stopped; 0: never
 	// Keep leaves the node ineligible when Off is set.
 	Keep bool `json:"keep,omitempty"`
+	// Check, when set, must be the drain_index of the node now: nobody else set its drain or eligibility meanwhile.
+	Check *uint64 `json:"check,omitempty"`
 }
 
 // NodeDetail is one node and what it holds.

@@ -192,7 +192,12 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if got := w.region.store.Snapshot().Node(n.ID); got.Eligible || got.Drain == nil || got.Drain.Deadline.IsZero() {
 		t.Errorf("%+v", got)
 	}
-	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Off: true})
+	if _, err := c.DrainNode(ctx, "aa01", api.NodeDrain{Off: true, Check: &seen.DrainIndex}); structs.KindOf(err) != structs.Conflict {
+		t.Errorf("on top of what another operator did: %v", err)
+	}
+	seen, _, err = c.Node(ctx, "aa01", nil)
+	must(err)
+	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Off: true, Check: &seen.DrainIndex})
 	must(err)
 	w.propose(&state.SetNodeStatus{Node: lost.ID, Status: structs.NodeLeft})
 	_, err = c.PurgeNode(ctx, "aa02")

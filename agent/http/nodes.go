@@ -87,13 +87,13 @@ func nodeDrain(c *call) (any, error) {
 	}
 	return c.nodeWrite(func(n *structs.Node) state.Command {
 		if body.Off {
-			return &state.SetDrain{Node: n.ID, Eligible: !body.Keep}
+			return &state.SetDrain{Node: n.ID, Eligible: !body.Keep, ExpectIndex: body.Check}
 		}
 		drain := &structs.Drain{}
 		if body.Deadline > 0 {
 			drain.Deadline = structs.At(time.Now()).Add(body.Deadline)
 		}
-		return &state.SetDrain{Node: n.ID, Drain: drain}
+		return &state.SetDrain{Node: n.ID, Drain: drain, ExpectIndex: body.Check}
 	})
 }
 
