@@ -416,12 +416,17 @@ func (a *Agent) joinTo(configured []string) {
 	})
 }
 
-func (a *Agent) joinAddresses(configured []string) (out []string) {
-	for _, addr := range configured {
+func (a *Agent) joinAddresses(configured []string) []string {
+	return append(a.withPorts(configured), a.gossip.Peers()...)
+}
+
+// withPorts gives addresses that have no port the one of this agent.
+func (a *Agent) withPorts(addrs []string) (out []string) {
+	for _, addr := range addrs {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			addr = net.JoinHostPort(addr, strconv.Itoa(a.config.ClusterPort))
 		}
 		out = append(out, addr)
 	}
-	return append(out, a.gossip.Peers()...)
+	return out
 }

@@ -105,7 +105,7 @@ func (a *self) Members(context.Context) ([]*api.Member, error) {
 }
 
 func (a *self) Join(ctx context.Context, addresses []string) (int, error) {
-	return a.gossip.Join(ctx, addresses)
+	return a.gossip.Join(ctx, (*Agent)(a).withPorts(addresses))
 }
 
 func (a *self) ForceLeave(_ context.Context, name string) error { return a.gossip.ForceLeave(name) }
@@ -172,6 +172,11 @@ func (a *self) SnapshotRestore(ctx context.Context, r io.Reader) (*api.SnapshotI
 }
 
 func (a *self) SnapshotInspect(_ context.Context, r io.Reader) (*api.SnapshotInfo, error) {
+	return InspectSnapshot(r)
+}
+
+// InspectSnapshot reads a snapshot to its end and says what is in it.
+func InspectSnapshot(r io.Reader) (*api.SnapshotInfo, error) {
 	archive, err := consensus.InspectSnapshot(r)
 	if err != nil {
 		return nil, err
@@ -194,6 +199,7 @@ func (a *self) Keyring(ctx context.Context, op, key string) (*api.Keyring, error
 	defer cancel()
 	out := &api.Keyring{Keys: map[string]int{}, Problems: map[string]string{}}
 	var mu sync.Mutex
+	var refused *structs.Error
 	var asking sync.WaitGroup
 	slots := make(chan struct{}, 64)
 	for _, m := range a.gossip.Members() {
@@ -210,6 +216,7 @@ func (a *self) Keyring(ctx context.Context, op, key string) (*api.Keyring, error
 			defer mu.Unlock()
 			if err != nil {
 				out.Problems[m.Name] = err.Error()
+				refused = structs.AsError(err)
 				return
 			}
 			for i, k := range keys {
@@ -221,6 +228,9 @@ func (a *self) Keyring(ctx context.Context, op, key string) (*api.Keyring, error
 		})
 	}
 	asking.Wait()
+	if refused != nil && len(out.Problems) == out.Members {
+		return nil, refused // by all of them
+	}
 	return out, nil
 }
 

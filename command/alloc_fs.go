@@ -64,7 +64,7 @@ func allocFS(e *Environment) *command {
 				if f.Target != "" {
 					name += " -> " + f.Target
 				}
-				t.row(f.Mode, structs.Bytes(f.Size).Human(), f.Time.Std().Format("2006-01-02 15:04:05"), name)
+				t.row(f.Mode, structs.Bytes(f.Size).Human(), moment(f.Time), name)
 			}
 			t.write(b)
 			return nil

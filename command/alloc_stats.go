@@ -29,7 +29,7 @@ func allocStats(e *Environment) *command {
 				if s == nil {
 					continue
 				}
-				t.row(name, s.CPU, s.CPUTime, s.Throttled, s.Memory.Human(), s.MemoryMax.Human(), s.Limit.Human(), s.OOMKills, s.Pids)
+				t.row(name, s.CPU, rounded(s.CPUTime), rounded(s.Throttled), s.Memory.Human(), s.MemoryMax.Human(), s.Limit.Human(), s.OOMKills, s.Pids)
 			}
 			t.write(b)
 			return nil

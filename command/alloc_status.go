@@ -98,7 +98,7 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 		if len(t.Events) > 0 {
 			events := newTable("  TIME", "EVENT", "WHAT")
 			for _, ev := range t.Events {
-				events.row("  "+ev.Time.Std().UTC().Format("2006-01-02 15:04:05"), ev.Type, ev.Text)
+				events.row("  "+moment(ev.Time), ev.Type, ev.Text)
 			}
 			events.write(b)
 		}

@@ -48,11 +48,14 @@ func (c *command) remote() *command {
 	return c
 }
 
-// reads adds the flags of commands that show something.
-func (c *command) reads() *command {
+// reads adds the flags of commands that show something of the region.
+func (c *command) reads() *command { return c.prints().remote() }
+
+// prints adds the flags of commands that show something.
+func (c *command) prints() *command {
 	c.flags.BoolVar(&c.asJSON, "json", false, "print JSON")
 	c.flags.StringVar(&c.template, "t", "", "print with a Go `TEMPLATE`; fields are those of -json")
-	return c.remote()
+	return c
 }
 
 // Synopsis is for lists of commands.
@@ -179,7 +182,7 @@ func (c *command) parse(args []string) error {
 	c.flags.Parse(append([]string{"--"}, rest...)) // so that Args returns all of them
 	switch n := len(rest); {
 	case n < c.min:
-		return usagef("an argument is missing")
+		return usagef("%s is missing", c.argument(n))
 	case c.max >= 0 && n > c.max:
 		return usagef("%q is too much", rest[c.max])
 	}
@@ -187,6 +190,20 @@ func (c *command) parse(args []string) error {
 		return usagef("-json and -t exclude each other")
 	}
 	return nil
+}
+
+// argument returns the name of the nth argument that must be given.
+func (c *command) argument(n int) string {
+	var names []string
+	for name := range strings.FieldsSeq(c.args) {
+		if !strings.HasPrefix(name, "[") {
+			names = append(names, strings.TrimRight(name, "."))
+		}
+	}
+	if n < len(names) {
+		return names[n]
+	}
+	return "an argument"
 }
 
 func (c *command) flagError(err error) error {
@@ -201,6 +218,14 @@ func (c *command) flagError(err error) error {
 			return usagef("there is no flag -%s; did you mean -%s?", name, near)
 		}
 		return usagef("there is no flag -%s", name)
+	}
+	// The library does not say what it cannot parse.
+	if value, name, ok := strings.Cut(strings.TrimSuffix(text, ": parse error"), " for flag -"); ok && strings.HasSuffix(text, ": parse error") {
+		what := "value"
+		if f := c.flags.Lookup(name); f != nil {
+			what, _ = flag.UnquoteUsage(f)
+		}
+		return usagef("-%s: %s is not a valid %s", name, strings.TrimPrefix(value, "invalid value "), what)
 	}
 	return usagef("%s", text)
 }

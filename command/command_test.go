@@ -211,7 +211,6 @@ func region() canned {
 		"POST /v1/operator/raft/transfer":              api.Done{Done: true},
 		"/v1/operator/keyring":                         api.Keyring{Primary: "k1", Keys: map[string]int{"k1": 3, "k2": 2}, Members: 3, Problems: map[string]string{"c1": "it does not answer"}},
 		"POST /v1/operator/keyring":                    api.Keyring{Primary: "k2", Keys: map[string]int{"k1": 3, "k2": 3}, Members: 3},
-		"POST /v1/operator/snapshot/inspect":           api.SnapshotInfo{Version: 1, Index: 77, Region: "global", Time: ago(time.Hour), Size: 5 << 20, Records: map[string]int{"jobs": 2, "nodes": 3}, SHA256: "abc"},
 		"PUT /v1/operator/snapshot":                    api.SnapshotInfo{Index: 77},
 		"/v1/operator/snapshot":                        "snapshot bytes",
 		"/v1/agent/self":                               api.Self{Name: "a1", Version: "1.2.3", Region: "global", Datacenter: "dc1", Server: true, Client: true, Dev: true, Node: structs.NodeID(id("aa01")), Leader: "a1", Stats: map[string]string{"raft.commit_index": "77"}},
@@ -464,5 +463,33 @@ Node node-1 is empty.
 `
 	if code != exitOK || out != want || errs != "" {
 		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+func TestASnapshotIsDescribed(t *testing.T) {
+	var b bytes.Buffer
+	writeSnapshot(&b, &api.SnapshotInfo{Version: 1, Index: 77, Region: "global", Time: ago(time.Hour), Size: 5 << 20,
+		Records: map[string]int{"jobs": 2, "nodes": 3}, SHA256: "abc"})
+	want := `Region   global
+Index    77
+Time     2026-03-01 11:00:00
+Format   1
+Size     5MiB
+SHA-256  abc
+
+Records
+TABLE  RECORDS
+jobs   2
+nodes  3
+`
+	if b.String() != want {
+		t.Error(b.String())
+	}
+}
+
+func TestAValueThatIsNoneOfAFlag(t *testing.T) {
+	code, _, errs := newShell(t, region()).run("alloc", "logs", "-tail", "x", "1a2b3c4d")
+	if code != exitUsage || !strings.HasPrefix(errs, `proffer alloc logs: -tail: "x" is not a valid BYTES`) {
+		t.Errorf("%d: %s", code, errs)
 	}
 }

@@ -2,12 +2,14 @@ package command
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,9 +43,18 @@ func System(version string, checks structs.ConfigChecks) *Environment {
 		Checks:   checks, Version: version, Now: time.Now}
 }
 
+// retryNotice is how long a call may be tried again before the user is told what is wrong.
+const retryNotice = 2 * time.Second
+
 // client returns a client of the agent that flags, environment and configuration name, in this order.
 func (e *Environment) client() (*api.Client, error) {
-	c := api.Config{Address: e.address, Token: e.Getenv("PROFFER_TOKEN"), Actor: actor(e.Getenv)}
+	var told sync.Once
+	begun := time.Now()
+	c := api.Config{Address: e.address, Token: e.Getenv("PROFFER_TOKEN"), Actor: actor(e.Getenv), Retrying: func(err error) {
+		if time.Since(begun) >= retryNotice {
+			told.Do(func() { fmt.Fprintln(e.Err, "Trying again: "+clean(err.Error())) })
+		}
+	}}
 	name := e.context
 	if c.Address == "" && name == "" {
 		c.Address = e.Getenv("PROFFER_ADDR")

@@ -52,7 +52,7 @@ func jobHistory(e *Environment) *command {
 
 func writeDiffs(b *bytes.Buffer, versions []*structs.JobVersion) {
 	for i, v := range versions {
-		fmt.Fprintf(b, "Version %d, by %s, %s\n", v.Version, orDash(cell(v.Actor)), v.Time)
+		fmt.Fprintf(b, "Version %d, by %s, %s\n", v.Version, orDash(cell(v.Actor)), moment(v.Time))
 		if i+1 < len(versions) {
 			b.WriteString(indent(clean(spec.Compare(versions[i+1].Job, v.Job).Text()), "  "))
 			b.WriteString("\n\n")

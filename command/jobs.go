@@ -2,8 +2,10 @@ package command
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -33,7 +35,7 @@ func (j *jobFile) read(e *Environment, path string) (*structs.Job, error) {
 	for _, f := range j.files {
 		raw, err := os.ReadFile(f)
 		if err != nil {
-			return nil, structs.Errorf(structs.Invalid, f, "it cannot be read: %w", err)
+			return nil, unreadable(f, err)
 		}
 		vars.Files = append(vars.Files, spec.File{Name: f, Src: raw})
 	}
@@ -49,8 +51,7 @@ func (e *Environment) source(path string) (name string, src []byte, err error) {
 	} else {
 		f, err := os.Open(path)
 		if err != nil {
-			return "", nil, structs.Errorf(structs.NotFound, path, "it cannot be read: %w", err).
-				Advise("give the path of a job file; proffer job init writes an example")
+			return "", nil, unreadable(path, err)
 		}
 		defer f.Close()
 		in = f
@@ -66,6 +67,14 @@ func (e *Environment) source(path string) (name string, src []byte, err error) {
 		return "", nil, structs.Errorf(structs.Invalid, name, "it is empty")
 	}
 	return name, src, nil
+}
+
+// unreadable is the error of a file that cannot be opened.
+func unreadable(path string, err error) error {
+	if cause := (*fs.PathError)(nil); errors.As(err, &cause) {
+		err = cause.Err
+	}
+	return structs.Errorf(structs.NotFound, path, "it cannot be read: %w", err)
 }
 
 func counted(n int, one, many string) string {

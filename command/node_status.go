@@ -13,7 +13,7 @@ import (
 
 func nodeStatus(e *Environment) *command {
 	c := newCommand(e, "node status", "[NODE]", "List nodes, or show one").reads()
-	c.about = "List nodes, or show one by its id, the beginning of it, or its name."
+	c.about = "List nodes, or show one by its id, the beginning of it, or its name; self is the node of the agent that is asked."
 	c.max = 1
 	c.predict = predictNodes(e)
 	attributes := c.flags.Bool("attributes", false, "also show attributes and meta of the node")
@@ -48,7 +48,7 @@ func nodeStatus(e *Environment) *command {
 // nodeID returns what the API takes for a node: given itself when it may be an id, the id of the node of that name
 // otherwise.
 func nodeID(ctx context.Context, client *api.Client, given string) (string, error) {
-	if given == "-self" || given == "self" {
+	if given == "self" {
 		self, err := client.Self(ctx)
 		if err != nil {
 			return "", err

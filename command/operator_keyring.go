@@ -7,6 +7,7 @@ import (
 	"github.com/posener/complete"
 
 	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/structs"
 )
 
 func operatorKeyring(e *Environment) *command {
@@ -40,14 +41,14 @@ func operatorKeyring(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		return c.show(ring, func(b *bytes.Buffer) error {
+		err = c.show(ring, func(b *bytes.Buffer) error {
 			t := newTable("KEY", "PRIMARY", "MEMBERS")
 			for _, key := range sortedKeys(ring.Keys) {
 				t.row(key, yesNo(key == ring.Primary), ring.Keys[key])
 			}
 			t.write(b)
 			if len(ring.Problems) > 0 {
-				heading(b, "Not asked")
+				heading(b, "Failed")
 				var d details
 				for _, name := range sortedKeys(ring.Problems) {
 					d.add(name, ring.Problems[name])
@@ -56,6 +57,11 @@ func operatorKeyring(e *Environment) *command {
 			}
 			return nil
 		})
+		if n := len(ring.Problems); err == nil && n > 0 && op != "list" {
+			return structs.Errorf(structs.Unavailable, "keyring", "%d of %d members did not do it", n, ring.Members).
+				Advise("try again: where it is done, it stays so")
+		}
+		return err
 	}
 	return c
 }

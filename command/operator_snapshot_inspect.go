@@ -6,24 +6,23 @@ import (
 
 	"github.com/posener/complete"
 
+	"github.com/proffer/proffer/agent"
 	"github.com/proffer/proffer/agent/api"
 )
 
 func snapshotInspect(e *Environment) *command {
-	c := newCommand(e, "operator snapshot inspect", "FILE", "Say what is in a snapshot").reads()
+	c := newCommand(e, "operator snapshot inspect", "FILE", "Say what is in a snapshot")
+	c.about = "Check a snapshot and say what is in it. No agent is needed."
 	c.min, c.max = 1, 1
+	c.prints()
 	c.predict = complete.PredictFiles("*")
-	c.run = func(ctx context.Context, args []string) error {
-		client, err := e.client()
-		if err != nil {
-			return err
-		}
+	c.run = func(_ context.Context, args []string) error {
 		f, err := openFile(args[0])
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		info, err := client.InspectSnapshot(ctx, f)
+		info, err := agent.InspectSnapshot(f)
 		if err != nil {
 			return err
 		}
@@ -37,7 +36,7 @@ func writeSnapshot(b *bytes.Buffer, info *api.SnapshotInfo) {
 	d.add("Region", info.Region)
 	d.say("Generation", info.Generation)
 	d.add("Index", info.Index)
-	d.add("Time", info.Time)
+	d.add("Time", moment(info.Time))
 	d.add("Format", info.Version)
 	d.add("Size", info.Size.Human())
 	d.add("SHA-256", info.SHA256)

@@ -6,8 +6,6 @@ import (
 	"os"
 
 	"github.com/posener/complete"
-
-	"github.com/proffer/proffer/structs"
 )
 
 func snapshotRestore(e *Environment) *command {
@@ -38,7 +36,7 @@ func snapshotRestore(e *Environment) *command {
 func openFile(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, structs.Errorf(structs.NotFound, path, "it cannot be read: %w", err)
+		return nil, unreadable(path, err)
 	}
 	return f, nil
 }

@@ -148,6 +148,14 @@ func shorten[T ~string](ids []T) func(T) string {
 	return func(id T) string { return string(id[:min(len(id), length)]) }
 }
 
+// moment writes a time for people, in UTC.
+func moment(t structs.Time) string { return t.Std().UTC().Format("2006-01-02 15:04:05") }
+
+// rounded leaves out what is below a millisecond.
+func rounded(d structs.Duration) structs.Duration {
+	return structs.Duration(d.Std().Round(time.Millisecond))
+}
+
 // age says how long ago t was: "3m".
 func age(now time.Time, t structs.Time) string {
 	if t.IsZero() {

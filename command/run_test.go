@@ -142,7 +142,7 @@ func TestRun(t *testing.T) {
 		{name: "there is no room", args: "run -place-timeout 1ms x", code: exitNotPlaced, errs: "64 asked, 8 free on n1", c: &cluster{unplaced: true}},
 		{name: "a flag that is none", args: "run -cpus 1 x", code: exitUsage, errs: "did you mean -cpu?"},
 		{name: "a bad size", args: "run -memory many x", code: exitUsage, errs: "-memory:"},
-		{name: "no command", args: "run -cpu 1", code: exitUsage, errs: "an argument is missing"},
+		{name: "no command", args: "run -cpu 1", code: exitUsage, errs: "CMD is missing"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

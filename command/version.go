@@ -1,15 +1,20 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 )
 
 func version(e *Environment) *command {
-	c := newCommand(e, "version", "", "Print the version")
+	c := newCommand(e, "version", "", "Print the version").prints()
 	c.run = func(context.Context, []string) error {
-		_, err := fmt.Fprintln(e.Out, "Proffer "+e.Version)
-		return err
+		about := map[string]string{"version": e.Version, "go": runtime.Version(), "system": runtime.GOOS + "/" + runtime.GOARCH}
+		return c.show(about, func(b *bytes.Buffer) error {
+			fmt.Fprintln(b, "Proffer "+e.Version)
+			return nil
+		})
 	}
 	return c
 }

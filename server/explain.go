@@ -213,7 +213,7 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 		b.asks[g.Name] = ask
 		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(b.nodes, b.peers, ask)}
 		for a := range snap.AllocsOfGroup(job.Name, g.Name) {
-			if a.Holds() && a.Desired == structs.DesiredRun {
+			if a.Holds() && a.Desired == structs.DesiredRun && a.Index < e.Count {
 				e.Held = append(e.Held, a)
 			}
 		}

@@ -40,6 +40,7 @@ type Config struct {
 	Token     string            // empty: none is sent
 	Actor     string            // who asks, for the record; printable ASCII without spaces
 	Transport http.RoundTripper // nil: one of its own
+	Retrying  func(error)       // nil, or told of each failure after which a call is tried again, from any goroutine
 }
 
 // Client calls the API of one agent. Its methods may be called from any goroutine. They return when their context ends,
@@ -53,6 +54,7 @@ type Client struct {
 	http  *http.Client
 	token string
 	actor string
+	retry func(error) // never nil
 }
 
 // New returns a client. It connects with the first call.
@@ -69,13 +71,20 @@ func New(c Config) (*Client, error) {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("address %q", c.Address), "it is not a URL such as %s", DefaultAddress)
 	}
 	base.Path = ""
+	if strings.ContainsFunc(c.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, structs.Errorf(structs.Invalid, "token", "it has characters that an HTTP header cannot carry").
+			Advise("look for a line break or a space in it")
+	}
 	transport := c.Transport
 	if transport == nil {
 		dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 16,
 			IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout, DisableCompression: true}
 	}
-	return &Client{base: base, token: c.Token, actor: c.Actor, http: &http.Client{Transport: transport,
+	if c.Retrying == nil {
+		c.Retrying = func(error) {}
+	}
+	return &Client{base: base, token: c.Token, actor: c.Actor, retry: c.Retrying, http: &http.Client{Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
 }
 
@@ -229,6 +238,7 @@ func (c *Client) send(ctx context.Context, k call) (*http.Response, error) {
 		if !k.again(err) || ctx.Err() != nil || time.Since(begun)+wait > patience {
 			return nil, err
 		}
+		c.retry(err)
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
@@ -311,6 +321,10 @@ func (c *Client) unreached(ctx context.Context, err error, sent bool) error {
 		cause = u.Err
 	}
 	e := &structs.Error{Kind: structs.Unknown, Object: "agent " + c.base.Host, Why: cause.Error(), Err: cause}
+	if c.base.Scheme == "https" && !sent {
+		e.Kind = structs.Unavailable // TLS could not be begun
+		e.Do = "write http:// when nothing in front of the agent speaks TLS"
+	}
 	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
 		if !sent {
 			e.Kind = structs.Unavailable

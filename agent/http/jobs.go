@@ -373,7 +373,7 @@ func jobRevert(c *call) (any, error) {
 	v := snap.Version(r.Name, body.Version)
 	if v == nil {
 		return nil, structs.Errorf(structs.NotFound, fmt.Sprintf("job %q: version %d", r.Name, body.Version), "it is not kept").
-			Advise("GET /v1/job/%s/versions lists those that are", r.Name)
+			Advise("proffer job history %s lists those that are", r.Name)
 	}
 	expect := r.Version
 	return c.submit(v.Job, &expect)
