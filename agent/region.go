@@ -76,7 +76,14 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 		}
 		e.Advice = strings.Join(advice, "; ")
 		for _, a := range g.Held {
-			e.Placing = append(e.Placing, &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName})
+			on := &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName}
+			if parts, ok := g.Scores[a.Node]; ok {
+				on.Parts = parts.Named()
+				for _, part := range on.Parts {
+					on.Score += part
+				}
+			}
+			e.Placing = append(e.Placing, on)
 		}
 		out.Groups = append(out.Groups, e)
 	}

@@ -19,7 +19,8 @@ type GroupExplanation struct {
 	Group    string
 	Ask      structs.Resources
 	Count    int
-	Held     []*structs.Allocation // those that did not end
+	Held     []*structs.Allocation              // those that did not end
+	Scores   map[structs.NodeID]placement.Parts // of their nodes as all else is now, for at most scoreLimit of them
 	Waiting  int
 	Fit      placement.Explanation // of one more
 	Wait     string                // what the group waits for when it is not room
@@ -161,9 +162,33 @@ const planLimit = 10_000
 // books are the nodes and what the job has on them, for trying things out.
 type books struct {
 	nodes []*placement.Node
+	byID  map[structs.NodeID]*placement.Node
 	pool  *placement.Pool // of nodes
 	peers *placement.Peers
 	asks  map[string]*placement.Ask
+}
+
+// scoreLimit bounds the nodes of a group that are scored.
+const scoreLimit = 1000
+
+// score writes down what a node is worth for one more of a group.
+func (b *books) score(g *GroupExplanation, n *placement.Node) {
+	if _, ok := g.Scores[n.ID]; !ok && len(g.Scores) < scoreLimit {
+		g.Scores[n.ID] = placement.PartsOf(n, b.peers, b.asks[g.Group])
+	}
+}
+
+// scoreWithout scores the node of a as if a were not there and had to be placed now.
+func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
+	n := b.byID[a.Node]
+	if n == nil || n.Spec() == nil {
+		return
+	}
+	n.Drop(a.Resources, a.Ports)
+	b.peers.Add(n, a.Group, -1)
+	b.score(g, n)
+	b.peers.Add(n, a.Group, 1)
+	n.Hold(a.Resources, a.Ports)
 }
 
 // fill places what waits of a group in the books, as the loop would if nobody else asked.
@@ -179,6 +204,7 @@ func (b *books) fill(g *GroupExplanation) {
 		if !ok {
 			break
 		}
+		b.score(g, n)
 		n.Hold(ask.Resources, ports)
 		b.peers.Add(n, g.Group, 1)
 		b.pool.Changed(n)
@@ -196,9 +222,10 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 			allocs = append(allocs, a)
 		}
 	}
-	b := &books{pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
+	b := &books{byID: map[structs.NodeID]*placement.Node{}, pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
 	b.nodes, b.peers = placement.Books(specs, allocs, job.Name)
 	for _, n := range b.nodes {
+		b.byID[n.ID] = n
 		b.pool.Changed(n)
 	}
 	var out []*GroupExplanation
@@ -211,10 +238,12 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 			return nil, nil, err
 		}
 		b.asks[g.Name] = ask
-		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(b.nodes, b.peers, ask)}
+		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(b.nodes, b.peers, ask),
+			Scores: map[structs.NodeID]placement.Parts{}}
 		for a := range snap.AllocsOfGroup(job.Name, g.Name) {
 			if a.Holds() && a.Desired == structs.DesiredRun && a.Index < e.Count {
 				e.Held = append(e.Held, a)
+				b.scoreWithout(e, a)
 			}
 		}
 		e.Finished = structs.CountIndexes(record.Finished[g.Name]) + structs.CountIndexes(record.FailedFor[g.Name])

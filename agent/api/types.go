@@ -99,7 +99,8 @@ type Reason struct {
 	Nearest string `json:"nearest,omitempty"` // the nearest miss: "1GiB asked, 512MiB free on node a"
 }
 
-// PlacedOn says where an allocation is, and the parts of its score.
+// PlacedOn says where an allocation is, and what the node would score for it as all else is now: of the nodes on which it
+// fits, the one with the highest score is taken. A node that it fills to the brim has 1 from packing.
 type PlacedOn struct {
 	Alloc    structs.AllocID    `json:"alloc"`
 	Index    int                `json:"index"`

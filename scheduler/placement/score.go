@@ -126,9 +126,35 @@ func (s *spread) cost(value string, known bool, count, total int64) int64 {
 	return (count*100 - percent*(total+1)) * s.weight * (perSpread / 100)
 }
 
+// Parts are what a score is the sum of.
+type Parts struct {
+	Packing  int64
+	Custom   int64 // of custom resources that are not wanted
+	Affinity int64
+	Spread   int64
+}
+
+// Score is the sum.
+func (p Parts) Score() int64 { return p.Packing + p.Custom + p.Affinity + p.Spread }
+
+// Named returns the parts that are not zero by name, in full pack scores.
+func (p Parts) Named() map[string]float64 {
+	named := map[string]float64{}
+	for name, v := range map[string]int64{"packing": p.Packing, "custom": p.Custom, "affinity": p.Affinity, "spread": p.Spread} {
+		if v != 0 {
+			named[name] = float64(v) / fullPack
+		}
+	}
+	return named
+}
+
 // Score returns how good a node is on which ask fits. It is the definition that Index must equal.
-func Score(n *Node, existing *Peers, ask *Ask) int64 {
-	score := ask.own(n) + ask.liking(n.spec)
+func Score(n *Node, existing *Peers, ask *Ask) int64 { return PartsOf(n, existing, ask).Score() }
+
+// PartsOf returns what Score is made of.
+func PartsOf(n *Node, existing *Peers, ask *Ask) Parts {
+	p := Parts{Custom: -ask.strands(n.avail.Custom) * perStranded, Affinity: ask.liking(n.spec)}
+	p.Packing = ask.own(n) - p.Custom
 	for i := range ask.spreads {
 		s := &ask.spreads[i]
 		value, known := s.attribute.resolve(n.spec)
@@ -145,9 +171,9 @@ func Score(n *Node, existing *Peers, ask *Ask) int64 {
 				}
 			}
 		}
-		score -= s.cost(value, known, count, total)
+		p.Spread -= s.cost(value, known, count, total)
 	}
-	return score
+	return p
 }
 
 // Best returns the best node for one more allocation by looking at all of them, or nil. Nodes in avoid are taken only

@@ -66,7 +66,7 @@ func tour(a *agent) error {
 		{"The agent is a server and a client at once:", "node status", []string{"ready"}},
 		{"A service is submitted. The command shows its progress and ends when it is healthy:", "job run " + service, []string{`"hello"`}},
 		{"It runs three times:", "job status hello", []string{"running"}},
-		{"Why is it where it is?", "job explain hello", []string{"3 of 3 placed"}},
+		{"Why is it where it is?", "job explain hello", []string{"3 of 3 placed", "packing="}},
 		{"What does it say? (Until Ctrl-C.)", "alloc logs -f -job hello", []string{"is well"}},
 		{"A batch job is submitted. The command ends when all of its work is done:", "job run " + batch, []string{`"sums"`}},
 		{"Its work is complete, and its output can still be read:", "job status sums", []string{"complete"}},
