@@ -46,7 +46,7 @@ type world struct {
 	tune  func(*Config)
 	used  atomic.Int64 // percent of the disk
 
-	folderless bool // tasks have no folders
+	folderless bool // the driver makes no folders
 }
 
 func newWorld(t *testing.T) *world {
@@ -137,8 +137,6 @@ type gate struct {
 	shut bool
 }
 
-func (g *gate) Folderless() bool { return g.w.folderless }
-
 func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, error) {
 	g.mu.RLock()
 	shut := g.shut
@@ -152,6 +150,11 @@ func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, err
 	g.w.mu.Unlock()
 	if trouble != nil {
 		if err := trouble(spec.ID); err != nil {
+			return nil, err
+		}
+	}
+	if !g.w.folderless {
+		if err := spec.MakeFolders(0, 0); err != nil {
 			return nil, err
 		}
 	}

@@ -27,13 +27,6 @@ type Driver interface {
 	Recover(ctx context.Context, spec *Spec, handle []byte) (Task, error)
 }
 
-// Folderless is a Driver whose tasks may use no folders. Where it says true the node makes none for a task of it, except
-// when templates are written. A driver that has output to keep makes Spec.LogDir itself in any case.
-type Folderless interface {
-	Driver
-	Folderless() bool
-}
-
 // Spec is all that a driver needs to start one task. The driver does not keep or change it.
 type Spec struct {
 	ID          string // unique on the node: allocation id "/" task name "/" start number
@@ -42,9 +35,9 @@ type Spec struct {
 	Task        *structs.Task
 	Incarnation uint64
 	Env         []string // complete: KEY=VALUE, nothing is inherited
-	AllocDir    string   // host path of the folder that the allocation's tasks share
-	TaskDir     string   // host path of the task folder: local/, secrets/, tmp/ are below it
-	LogDir      string   // host path where stdout and stderr files go (see package logs)
+	AllocDir    string   // host path of the folder that the allocation's tasks share; it may be missing, see MakeFolders
+	TaskDir     string   // host path of the task folder: local/, secrets/, tmp/ are below it; likewise
+	LogDir      string   // host path where stdout and stderr files go (see package logs); made by who writes there first
 	CPU         structs.Milli
 	CPULimit    structs.Milli // 0: none
 	Memory      structs.Bytes

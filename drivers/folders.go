@@ -28,17 +28,20 @@ func MakeFolders(shared, task string, uid, gid int) error {
 	if err == nil { // not the task's: one without isolation could put a link in place of a folder in it
 		err = mkdir(task, 0o755)
 	}
-	for name, mode := range map[string]fs.FileMode{"local": 0o755, "secrets": 0o700, "tmp": 0o700} {
-		path := filepath.Join(task, name)
+	for _, own := range []struct {
+		name string
+		mode fs.FileMode
+	}{{"local", 0o755}, {"secrets", 0o700}, {"tmp", 0o700}} {
+		path := filepath.Join(task, own.name)
 		if err == nil {
-			err = mkdir(path, mode)
+			err = mkdir(path, own.mode)
 		}
 		if err == nil && uid != 0 && os.Geteuid() == 0 {
 			err = os.Lchown(path, uid, gid)
 		}
 	}
 	if err != nil {
-		return diskError(task, err)
+		return DiskError(task, err)
 	}
 	return nil
 }
@@ -64,8 +67,8 @@ func mkdir(path string, mode fs.FileMode) error {
 	return err
 }
 
-// diskError gives an error of the disk its kind.
-func diskError(object string, err error) error {
+// DiskError gives an error of the disk its kind: Exhausted where something is used up, or Unavailable.
+func DiskError(object string, err error) error {
 	kind, do := structs.Unavailable, ""
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -474,7 +474,7 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.prepare(driver, scope, spec); err != nil {
+	if err := t.prepare(scope, spec); err != nil {
 		return nil, err
 	}
 	starting, cancel := context.WithCancel(ctx)
@@ -558,20 +558,16 @@ func (t *task) uncancel() {
 	t.alloc.mu.Unlock()
 }
 
-// prepare makes the folders and files that the start needs.
-func (t *task) prepare(driver drivers.Driver, scope *taskdir.Scope, spec *drivers.Spec) error {
-	if f, ok := driver.(drivers.Folderless); ok && f.Folderless() && len(spec.Task.Templates) == 0 {
-		return nil
-	}
-	d := t.alloc.dir
-	if err := d.Create(); err != nil {
+// prepare writes the files that the start needs. Folders without files are made by a driver that uses them.
+func (t *task) prepare(scope *taskdir.Scope, spec *drivers.Spec) error {
+	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 {
 		return err
 	}
 	owner, err := taskdir.OwnerOf(spec.Task.User)
 	if err != nil {
 		return err
 	}
-	if err := d.CreateTask(spec.Task.Name, owner); err != nil {
+	if err := t.alloc.dir.Create(spec.Task.Name, owner); err != nil {
 		return err
 	}
 	return scope.Render()

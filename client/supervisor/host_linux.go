@@ -226,7 +226,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 			{filepath.Join(l.TaskDir, "local"), "/local"}, {filepath.Join(l.TaskDir, "secrets"), "/secrets"},
 			{l.AllocDir, "/alloc"}, {filepath.Join(l.TaskDir, "tmp"), "/tmp"},
 		} {
-			fd, err := unix.OpenTree(unix.AT_FDCWD, b.from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+			fd, err := unix.OpenTree(unix.AT_FDCWD, b.from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 			if err != nil {
 				return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", b.from, err)
 			}

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -85,63 +86,21 @@ var known = struct {
 	owners map[string]Owner
 }{owners: make(map[string]Owner)}
 
-// give makes o the owner, where the agent may.
-func (o Owner) give(path string) error {
-	if o.UID == 0 || os.Geteuid() != 0 {
-		return nil
-	}
-	return os.Lchown(path, o.UID, o.GID)
-}
-
-// Create makes the folders that tasks share, without that of their output. It may be repeated. A folder costs more than
-// most of what else a short task needs, so there is none that may stay unused.
-func (d Dir) Create() error {
-	for _, f := range []struct {
-		path string
-		mode fs.FileMode
-	}{{string(d), 0o755}, {d.Shared(), 0o777 | fs.ModeSticky}} {
-		if err := mkdir(f.path, f.mode); err != nil {
-			return failure(string(d), err)
-		}
-	}
-	return nil
-}
-
-// CreateTask makes the folder of a task. It may be repeated.
-func (d Dir) CreateTask(name string, owner Owner) error {
+// CheckTask says whether a task may have a folder of that name.
+func CheckTask(name string) error {
 	if name == Shared || name == Logs || !structs.ValidName(name) {
 		return structs.Errorf(structs.Invalid, "task "+strconv.Quote(name), "the name is taken by a folder that every allocation has").
 			Advise("name the task otherwise than %s and %s", Shared, Logs)
 	}
-	path := d.Task(name)
-	for _, f := range []struct {
-		path string
-		mode fs.FileMode
-	}{{path, 0o755}, {filepath.Join(path, "local"), 0o755}, {filepath.Join(path, "secrets"), 0o700}, {filepath.Join(path, "tmp"), 0o700}} {
-		err := mkdir(f.path, f.mode)
-		if err == nil {
-			err = owner.give(f.path)
-		}
-		if err != nil {
-			return failure(path, err)
-		}
-	}
 	return nil
 }
 
-// mkdir makes one folder with exactly that mode, whatever the umask; one that is there stays as it is.
-func mkdir(path string, mode fs.FileMode) error {
-	err := os.Mkdir(path, mode.Perm())
-	if errors.Is(err, fs.ErrExist) {
-		if info, err := os.Lstat(path); err != nil || !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
-		}
-		return nil
+// Create makes the folder of a task and those that it shares with others. It may be repeated.
+func (d Dir) Create(name string, owner Owner) error {
+	if err := CheckTask(name); err != nil {
+		return err
 	}
-	if err == nil && (mode.Perm()&0o022 != 0 || mode&fs.ModeSticky != 0) {
-		err = os.Chmod(path, mode)
-	}
-	return err
+	return drivers.MakeFolders(d.Shared(), d.Task(name), owner.UID, owner.GID)
 }
 
 // failure gives an error of the disk its kind.
@@ -150,16 +109,7 @@ func failure(object string, err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
-	kind, do := structs.Unavailable, ""
-	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		kind, do = structs.Exhausted, "free space on the disk of the node's data folder"
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		kind, do = structs.Exhausted, "raise the limit of open files of the agent"
-	}
-	wrapped := structs.Errorf(kind, object, "%w", err)
-	wrapped.Do = do
-	return wrapped
+	return drivers.DiskError(object, err)
 }
 
 // Remove removes the folder and all that is in it. Links are removed, not followed.
@@ -173,7 +123,7 @@ func (d Dir) Remove() error {
 	return nil
 }
 
-// removeEmpty removes folders as Create and CreateTask made them where nothing else is in them, which is so after most short
+// removeEmpty removes folders as Create made them where nothing else is in them, which is so after most short
 // work: that is a third of the calls to the system that a walk takes. It reports whether the folder is gone.
 func (d Dir) removeEmpty() bool {
 	f, err := os.Open(string(d))

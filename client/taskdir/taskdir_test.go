@@ -30,8 +30,7 @@ func subject(t *testing.T, change func(*taskdir.Subject)) taskdir.Subject {
 	if change != nil {
 		change(&s)
 	}
-	must(t, s.Dir.Create())
-	must(t, s.Dir.CreateTask(s.Task.Name, taskdir.Owner{}))
+	must(t, s.Dir.Create(s.Task.Name, taskdir.Owner{}))
 	return s
 }
 
@@ -199,7 +198,7 @@ func TestFolders(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"alloc", "logs", "..", "a/b", ""} {
-		if err := s.Dir.CreateTask(name, taskdir.Owner{}); structs.KindOf(err) != structs.Invalid {
+		if err := s.Dir.Create(name, taskdir.Owner{}); structs.KindOf(err) != structs.Invalid {
 			t.Errorf("task %q: %v", name, err)
 		}
 	}

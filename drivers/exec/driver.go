@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 
@@ -76,8 +75,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	return &structs.Driver{Healthy: true, Attributes: attrs}
 }
 
-// Start starts a task and returns once its program runs. The folders local, secrets and tmp of the task are made when
-// they are not there, and given to its user.
+// Start starts a task and returns once its program runs.
 func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, error) {
 	launch, err := d.launch(ctx, spec)
 	if err != nil {
@@ -128,7 +126,7 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		return nil, err
 	}
 	l.UID, l.GID, l.Groups = who.uid, who.gid, who.groups
-	return l, prepare(object, l)
+	return l, spec.MakeFolders(int(l.UID), int(l.GID))
 }
 
 // isolation decides between full and none.
@@ -148,39 +146,6 @@ func (d *Driver) isolation(ctx context.Context, object string, c *config) (full 
 		return f.Full, nil
 	}
 	return true, nil // the supervisor says why not when it cannot
-}
-
-// prepare makes the folders of the task.
-func prepare(object string, l *Launch) error {
-	for _, dir := range []struct {
-		path string
-		mode os.FileMode
-	}{
-		{filepath.Join(l.TaskDir, "local"), 0o755}, {filepath.Join(l.TaskDir, "secrets"), 0o700}, {filepath.Join(l.TaskDir, "tmp"), 0o1777},
-		{l.AllocDir, 0o777},
-	} {
-		mode := dir.mode & 0o777
-		if dir.mode&0o1000 != 0 {
-			mode |= os.ModeSticky
-		}
-		err := os.Mkdir(dir.path, mode.Perm())
-		if os.IsNotExist(err) {
-			err = os.MkdirAll(dir.path, mode.Perm())
-		}
-		switch {
-		case err == nil:
-			err = os.Chmod(dir.path, mode)
-		case os.IsExist(err):
-			err = nil
-		}
-		if err == nil && dir.path != l.AllocDir {
-			err = own(dir.path, l)
-		}
-		if err != nil {
-			return structs.Errorf(structs.Unavailable, object, "prepare its folder: %w", err)
-		}
-	}
-	return nil
 }
 
 // hostHasIDs reports whether user ids mean anything here and may be changed.

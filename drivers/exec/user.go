@@ -107,11 +107,3 @@ func lookUp(name string) (identity, error) {
 	}
 	return id, nil
 }
-
-// own gives a folder to the task's user unless it is theirs.
-func own(path string, l *Launch) error {
-	if !hostHasIDs() || l.UID == 0 {
-		return nil
-	}
-	return os.Lchown(path, int(l.UID), int(l.GID))
-}

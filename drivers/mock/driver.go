@@ -33,9 +33,6 @@ func New(m *Machine) *Driver {
 // Name is "mock".
 func (*Driver) Name() string { return "mock" }
 
-// Folderless: a scripted task has no files.
-func (*Driver) Folderless() bool { return true }
-
 // Fingerprint says that it always works.
 func (*Driver) Fingerprint(context.Context) *structs.Driver { return &structs.Driver{Healthy: true} }
 
