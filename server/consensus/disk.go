@@ -6,30 +6,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/proffer/proffer/structs"
 )
-
-// timedLogs is a log store that knows how long a write has been under way.
-type timedLogs struct {
-	raft.LogStore
-	since   atomic.Int64 // unix nanoseconds at which the write under way began; 0: none
-	stalled atomic.Bool  // set by watchDisk
-}
-
-// IsMonotonic passes on whether the store refuses gaps.
-func (l *timedLogs) IsMonotonic() bool {
-	m, ok := l.LogStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
-
-// StoreLog writes one entry.
-func (l *timedLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
-
-// StoreLogs writes entries.
-func (l *timedLogs) StoreLogs(logs []*raft.Log) error {
-	l.since.Store(time.Now().UnixNano())
-	defer l.since.Store(0)
-	return l.LogStore.StoreLogs(logs)
-}
 
 // watchDisk closes the gate while a write hangs. Raft's leader loop waits for its disk and its heartbeats go on without
 // it, so a leader with a dead disk would rule for ever; with its gate closed the others elect another one.
@@ -48,11 +27,8 @@ func (n *Node) watchDisk() {
 			continue
 		}
 		n.logs.stalled.Store(hangs)
-		n.gate.closed.Store(hangs)
-		select {
-		case n.again <- struct{}{}:
-		default:
-		}
+		n.gate.closed.Store(hangs || n.failed.Load())
+		n.lookAgain()
 		if !hangs {
 			n.log.Warn("the disk answers again")
 			continue
@@ -61,6 +37,33 @@ func (n *Node) watchDisk() {
 			"write_under_way_for", time.Duration(time.Now().UnixNano()-since).Round(time.Millisecond), "limit", n.cfg.DiskTimeout)
 	}
 }
+
+// errFailed is what raft is told by the stores of a node that failed.
+var errFailed = errors.New("this server failed, and takes no part until it is started again")
+
+// fail ends this server's part in Raft: what its disk holds is not known, or it met an entry that it cannot read. From
+// here on it sends nothing, stores nothing and applies nothing, and Fatal is told. Only the first call has an effect.
+func (n *Node) fail(op string, err error) {
+	if n.closed.Load() || n.failed.Swap(true) {
+		return
+	}
+	n.gate.closed.Store(true)
+	n.lookAgain()
+	err = &structs.Error{Kind: structs.Unavailable, Op: op, Object: "server " + n.cfg.ID, Why: "it cannot take part any more: " + err.Error(), Err: err}
+	n.log.Error("this server cannot go on", "error", err)
+	n.cfg.Fatal(err)
+}
+
+// lookAgain wakes watchLeadership.
+func (n *Node) lookAgain() {
+	select {
+	case n.again <- struct{}{}:
+	default:
+	}
+}
+
+// able tells whether this server may lead: its disk works.
+func (n *Node) able() bool { return !n.logs.stalled.Load() && !n.failed.Load() }
 
 // gate is the transport; closed, it sends nothing.
 type gate struct {

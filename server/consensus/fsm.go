@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -16,26 +15,27 @@ import (
 // fsm puts committed entries into the store. Raft calls it from one goroutine.
 type fsm struct {
 	store *state.Store
-	fatal func(error)
-	log   *slog.Logger
+	node  *Node
 
 	bytes   atomic.Int64  // of entries since the last snapshot
 	entries atomic.Uint64 // since the last snapshot
 	saved   atomic.Int64  // bytes of the last snapshot
 }
 
-// Apply returns []state.Result.
+// Apply returns []state.Result. When the node has failed nothing is applied, so that the state stays what it
+// was up to some entry.
 func (f *fsm) Apply(l *raft.Log) any {
+	if f.node.failed.Load() {
+		return errFailed
+	}
 	results, err := f.store.ApplyEntry(l.Index, l.Data)
 	if err != nil {
-		err = fmt.Errorf("entry %d cannot be read, and a server that skips one has a wrong state: %w", l.Index, err)
-		f.log.Error("this server cannot go on", "error", err)
-		f.fatal(err)
-		return err
+		f.node.fail("apply", fmt.Errorf("entry %d cannot be read, and a server that skips one has a wrong state: %w", l.Index, err))
+		return errFailed
 	}
 	for i := range results {
 		if err := results[i].Err; err != nil && structs.KindOf(err) == structs.Internal && !results[i].Again {
-			f.log.Error("a command failed through a fault of Proffer; it changed nothing", "index", l.Index, "err", err, "cause", errors.Unwrap(err))
+			f.node.log.Error("a command failed through a fault of Proffer; it changed nothing", "index", l.Index, "err", err, "cause", errors.Unwrap(err))
 		}
 	}
 	f.bytes.Add(int64(len(l.Data)))

@@ -85,7 +85,7 @@ func (n *Node) watchLeadership(notify <-chan bool) {
 		case <-n.again:
 			end()
 			end = func() {}
-			if !n.logs.stalled.Load() && n.raft.State() == raft.Leader {
+			if n.able() && n.raft.State() == raft.Leader {
 				end = n.begin()
 			}
 		case <-n.ctx.Done():

@@ -47,6 +47,7 @@ type Config struct {
 	SnapshotEntries uint64        // the same in entries; default 65,536
 	TrailingBytes   int64         // of entries that stay in the log behind a snapshot, for followers that are late; default 64 MiB
 	SnapshotEvery   time.Duration // how often that is looked at; default 10 s
+	trailingLeast   uint64        // entries that stay in any case; default 128
 
 	// Members, when set, turns on the clean-up of dead servers; it gives what gossip says of the servers, this one too.
 	Members func() []Member
@@ -57,8 +58,9 @@ type Config struct {
 
 	TempDir string // where an archive is unpacked before it is restored; default that of the system
 
-	// Fatal is told when this server met an entry that it cannot read and must not go on: an older binary in a newer
-	// region. Default: panic.
+	// Fatal is told once when this server must not go on until it is started again: it met an entry that it cannot read
+	// (an older binary in a newer region), or a write to its disk failed, after which nobody knows what the disk holds.
+	// It may be called from any goroutine, in Open too, and must not block. Default: panic.
 	Fatal func(error)
 }
 
@@ -76,6 +78,7 @@ func (c *Config) setDefaults() {
 	c.SnapshotBytes = cmp.Or(c.SnapshotBytes, 64<<20)
 	c.TrailingBytes = cmp.Or(c.TrailingBytes, 64<<20)
 	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 65536)
+	c.trailingLeast = cmp.Or(c.trailingLeast, 128)
 	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, 10*time.Second)
 	c.DeadAfter = cmp.Or(c.DeadAfter, time.Minute)
 	if c.MinPeers == 0 {
@@ -163,7 +166,7 @@ type Node struct {
 	log   *slog.Logger
 	raft  *raft.Raft
 	store *state.Store
-	logs  *timedLogs
+	logs  *guardedLogs
 	gate  *gate
 	fsm   *fsm
 
@@ -177,6 +180,7 @@ type Node struct {
 	calls  calls
 	again  chan struct{} // a token when watchLeadership shall look at the disk
 	closed atomic.Bool
+	failed atomic.Bool // see fail
 	once   sync.Once
 }
 
@@ -189,8 +193,10 @@ func Open(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, store: cfg.Store}
 	n.ctx, n.stop = context.WithCancel(context.Background())
 	n.gate = &gate{Transport: cfg.Transport}
-	n.logs = &timedLogs{LogStore: cfg.Logs}
-	n.fsm = &fsm{store: cfg.Store, fatal: cfg.Fatal, log: n.log}
+	n.logs = &guardedLogs{LogStore: cfg.Logs, snapshots: cfg.Snapshots, node: n}
+	stable := &guardedStable{StableStore: cfg.Stable, node: n}
+	snapshots := &guardedSnapshots{SnapshotStore: cfg.Snapshots, logs: cfg.Logs, node: n}
+	n.fsm = &fsm{store: cfg.Store, node: n}
 	n.again = make(chan struct{}, 1)
 	n.queue.init(&n.cfg)
 	n.lead.init()
@@ -207,10 +213,14 @@ func Open(cfg Config) (*Node, error) {
 	notify := make(chan bool, 64)
 	rc.NotifyCh = notify
 
+	if err := abandonBootstrap(cfg.Logs, cfg.Stable, snapshots); err != nil {
+		n.stop()
+		return nil, structs.Errorf(structs.Internal, "consensus", "cannot read the stores: %w", err)
+	}
 	if cfg.BootstrapExpect == 1 {
-		fresh, err := raft.HasExistingState(n.logs, cfg.Stable, cfg.Snapshots)
-		if err == nil && !fresh {
-			err = raft.BootstrapCluster(rc, n.logs, cfg.Stable, cfg.Snapshots, n.gate, raft.Configuration{
+		exists, err := raft.HasExistingState(n.logs, cfg.Stable, snapshots)
+		if err == nil && !exists {
+			err = raft.BootstrapCluster(rc, n.logs, cfg.Stable, snapshots, n.gate, raft.Configuration{
 				Servers: []raft.Server{{ID: rc.LocalID, Address: n.gate.LocalAddr()}}})
 		}
 		if err != nil {
@@ -218,7 +228,10 @@ func Open(cfg Config) (*Node, error) {
 			return nil, structs.Errorf(structs.Internal, "consensus", "cannot begin a region: %w", err)
 		}
 	}
-	r, err := raft.NewRaft(rc, n.fsm, n.logs, cfg.Stable, cfg.Snapshots, n.gate)
+	r, err := raft.NewRaft(rc, n.fsm, n.logs, stable, snapshots, n.gate)
+	if err == nil && n.failed.Load() {
+		err = errors.Join(errFailed, r.Shutdown().Error())
+	}
 	if err != nil {
 		n.stop()
 		return nil, structs.Errorf(structs.Internal, "consensus", "raft does not start: %w", err)
@@ -242,12 +255,12 @@ func (n *Node) Close() error {
 	n.once.Do(func() {
 		n.queue.close()
 		n.closed.Store(true)
-		if n.raft.State() == raft.Leader && len(n.otherVoters()) > 0 && !n.logs.stalled.Load() {
+		if n.raft.State() == raft.Leader && len(n.otherVoters()) > 0 && n.able() {
 			if err := n.raft.LeadershipTransfer().Error(); err != nil {
 				n.log.Debug("leadership was not handed over", "error", err)
 			}
 		}
-		if n.fsm.entries.Load() > closeSnapshotEntries && !n.logs.stalled.Load() {
+		if n.fsm.entries.Load() > closeSnapshotEntries && n.able() {
 			if err := n.takeSnapshot(); err != nil {
 				n.log.Warn("no snapshot at the end; the next start replays the log", "error", err)
 			}

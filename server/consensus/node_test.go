@@ -337,8 +337,10 @@ func TestRestartFromStores(t *testing.T) {
 	}
 }
 
+// After a write that failed nobody knows what the disk holds: the server takes no part until it is started again.
 func TestDiskError(t *testing.T) {
-	bubble(t, 3, nil, func(t *testing.T, c *cluster) {
+	fatal := make(chan error, 1)
+	bubble(t, 3, func(c *Config) { c.Fatal = func(err error) { fatal <- err } }, func(t *testing.T, c *cluster) {
 		l := c.leader()
 		l.logs.set(errors.New("input/output error"), nil)
 		_, _, err := l.node.Propose(t.Context(), "k", "ann", &state.SubmitJob{Job: testJob("web")})
@@ -348,6 +350,15 @@ func TestDiskError(t *testing.T) {
 		c.leader(l)
 		c.submit("web", "k")
 		l.logs.set(nil, nil)
+		if err := <-fatal; !strings.Contains(err.Error(), "append: it cannot take part any more: input/output error") {
+			t.Errorf("the agent is told %v", err)
+		}
+		time.Sleep(time.Minute)
+		if _, _, err := l.node.Propose(t.Context(), "", "ann", &state.StopJob{Name: "web"}); structs.KindOf(err) != structs.Unavailable || l.node.Leader().Self {
+			t.Errorf("it goes on: %v", err)
+		}
+		c.kill(l)
+		c.start(l)
 		if names := c.settled(c.leader()); len(names) != 1 {
 			t.Errorf("jobs: %v", names)
 		}

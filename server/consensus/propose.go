@@ -154,7 +154,7 @@ func (q *queue) close() {
 // them. Other kinds: Unavailable (it did not happen; *NotLeader inside when another server leads), Unknown (it may have
 // happened: ask again with the same key), Exhausted (the queue is full), Invalid (it is too large).
 func (n *Node) Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error) {
-	if n.raft.State() != raft.Leader || n.logs.stalled.Load() {
+	if n.raft.State() != raft.Leader || !n.able() {
 		return nil, 0, n.notLeader("propose")
 	}
 	raw, err := state.EncodeEnvelope(state.Envelope{Key: key, Actor: actor, Command: cmd})

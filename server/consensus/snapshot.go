@@ -18,7 +18,6 @@ import (
 
 const (
 	closeSnapshotEntries = 1024 // entries since the last snapshot that make one worth while at the end
-	trailingLeast        = 128
 	trailingMost         = 16384
 
 	archiveMagic  = "proffer snapshot 1\n"
@@ -50,7 +49,7 @@ func (n *Node) takeSnapshot() error {
 	trailing := uint64(trailingMost)
 	if e := n.fsm.entries.Load(); e > 0 {
 		size := max(1, uint64(n.fsm.bytes.Load())/e)
-		trailing = min(max(uint64(n.cfg.TrailingBytes)/size, trailingLeast), trailingMost)
+		trailing = min(max(uint64(n.cfg.TrailingBytes)/size, n.cfg.trailingLeast), trailingMost)
 	}
 	rc := n.raft.ReloadableConfig()
 	rc.TrailingLogs = trailing
@@ -175,8 +174,8 @@ func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (Archive, error
 	if a.Region != "" && n.cfg.Region != "" && a.Region != n.cfg.Region {
 		return a, structs.Errorf(structs.Conflict, "snapshot", "it is of region %q and this is region %q", a.Region, n.cfg.Region)
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return a, structs.Errorf(structs.Internal, "snapshot", "%w", err)
+	if err := tryRestore(f); err != nil {
+		return a, err
 	}
 	meta := &raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Index: a.Index, Term: n.raft.CurrentTerm(), Size: size}
 	if err := n.raft.Restore(meta, f, 0); err != nil {
@@ -190,6 +189,22 @@ func (n *Node) RestoreSnapshot(ctx context.Context, r io.Reader) (Archive, error
 	}
 	n.log.Warn("the state was replaced by a snapshot", "index", a.Index, "generation", generation)
 	return a, nil
+}
+
+// tryRestore restores what f holds into a store that nobody sees, and rewinds f: raft panics when that fails in earnest,
+// and the server would not start again.
+func tryRestore(f *os.File) error {
+	_, err := f.Seek(0, io.SeekStart)
+	if err == nil {
+		if err := state.New().Restore(f); err != nil {
+			return structs.Errorf(structs.Invalid, "snapshot", "%w", err).Advise("use a file that operator snapshot save wrote")
+		}
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return structs.Errorf(structs.Internal, "snapshot", "%w", err)
+	}
+	return nil
 }
 
 // unpackAs is unpack, and gives the state in the archive another generation on the way. It returns the size of what it

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"github.com/hashicorp/raft"
+	"github.com/proffer/proffer/server/consensus/disk/faulty"
 	"github.com/proffer/proffer/server/consensus/wal"
-	"github.com/proffer/proffer/server/consensus/wal/faulty"
 	"github.com/proffer/proffer/structs"
 )
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"github.com/proffer/proffer/server/consensus/disk"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -18,7 +19,7 @@ type Options struct {
 	SegmentBytes int64        // size of a segment file, 16 MiB if 0; rounded up to whole blocks
 	CacheBytes   int          // how much of the newest entries stays in memory, 16 MiB if 0
 	Logger       *slog.Logger // what was found at the start; may be nil
-	Disk         Disk         // instead of the folder, for tests
+	Disk         disk.Disk    // instead of the folder, for tests
 
 	inline bool // prepare the next segment in the call that finds it wanting, so that tests can repeat a run
 }
@@ -27,14 +28,14 @@ type Options struct {
 type Log struct {
 	dir  string
 	o    Options
-	disk Disk
+	disk disk.Disk
 
 	writing    sync.Mutex // held by whoever changes the log, over its I/O; guards the fields down to mu
 	tail       *segment   // where the next frame goes; nil in a new log
 	usual      bool       // tail was made by this process and has nothing behind its end
-	spare      File       // a file of SegmentBytes that becomes the next segment, or nil
+	spare      disk.File  // a file of SegmentBytes that becomes the next segment, or nil
 	preparing  chan spare // gets the spare that a goroutine is making, or nil
-	stableFile File
+	stableFile disk.File
 	logical    []byte // scratch: a frame
 	image      []byte // scratch: its sectors
 	closed     bool
@@ -52,7 +53,7 @@ type Log struct {
 }
 
 type spare struct {
-	file File
+	file disk.File
 	err  error
 }
 
@@ -78,8 +79,8 @@ func Open(dir string, o Options) (*Log, error) {
 	}
 	l := &Log{dir: dir, o: o, disk: o.Disk}
 	if l.disk == nil {
-		l.disk = folder(dir)
-		if err := makeFolder(dir); err != nil {
+		var err error
+		if l.disk, err = disk.Open(dir); err != nil {
 			return nil, l.describe("open log", "", err)
 		}
 	}
@@ -99,7 +100,7 @@ func (l *Log) describe(op, name string, err error) error {
 	}
 	e = structs.Errorf(structs.Unknown, l.path(name), "%w", err)
 	e.Op = op
-	if full(err) {
+	if disk.Full(err) {
 		e.Kind = structs.Exhausted
 		return e.Advise("the disk is full: free some space; nothing that was acknowledged is lost")
 	}
@@ -111,7 +112,7 @@ func (l *Log) describe(op, name string, err error) error {
 // next process reads what is really there.
 func (l *Log) fault(op, name string, err error) error {
 	described := l.describe(op, name, err)
-	if !full(err) {
+	if !disk.Full(err) {
 		l.fail(described)
 	}
 	return described
@@ -419,7 +420,7 @@ func (l *Log) prepare() {
 }
 
 // takeSpare returns a file of at least size bytes with nothing of this life in it, and its size.
-func (l *Log) takeSpare(size int64) (File, int64, error) {
+func (l *Log) takeSpare(size int64) (disk.File, int64, error) {
 	if l.preparing != nil {
 		made := <-l.preparing
 		l.preparing = nil

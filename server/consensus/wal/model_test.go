@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"github.com/proffer/proffer/server/consensus/disk/faulty"
 	"github.com/proffer/proffer/server/consensus/wal"
-	"github.com/proffer/proffer/server/consensus/wal/faulty"
 	"github.com/proffer/proffer/structs"
 	"pgregory.net/rapid"
 )

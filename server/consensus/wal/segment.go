@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"github.com/proffer/proffer/server/consensus/disk"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -30,7 +31,7 @@ type segment struct {
 	live   int    // entries of the log that are in it
 
 	inUse sync.RWMutex // readers share it; who closes or renames the file holds it alone
-	file  File         // nil once dropped
+	file  disk.File    // nil once dropped
 }
 
 // header says what was so when the segment was made. It makes everything before it final: the segment before ends
@@ -82,9 +83,9 @@ func damage(name string, off int64, format string, args ...any) error {
 }
 
 // openSegment opens the file and reads its header.
-func openSegment(disk Disk, life uint64) (*segment, error) {
+func openSegment(d disk.Disk, life uint64) (*segment, error) {
 	name := segmentName(life)
-	f, err := disk.Open(name)
+	f, err := d.Open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -230,11 +231,11 @@ func (p place) read(index uint64, log *raft.Log) error {
 
 // makeSpare writes a file of zeros, so that its blocks exist and appending to it changes no metadata. It flushes as it
 // goes: one big flush would stand in the way of those of the log.
-func makeSpare(disk Disk, size int64) (File, error) {
-	if err := disk.Remove(spareName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+func makeSpare(d disk.Disk, size int64) (disk.File, error) {
+	if err := d.Remove(spareName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	f, err := disk.Create(spareName)
+	f, err := d.Create(spareName)
 	if err != nil {
 		return nil, err
 	}
@@ -247,12 +248,12 @@ func makeSpare(disk Disk, size int64) (File, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, discard(disk, f))
+		return nil, errors.Join(err, discard(d, f))
 	}
 	return f, nil
 }
 
 // discard closes and removes the spare file.
-func discard(disk Disk, f File) error {
-	return errors.Join(f.Close(), disk.Remove(spareName))
+func discard(d disk.Disk, f disk.File) error {
+	return errors.Join(f.Close(), d.Remove(spareName))
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/proffer/proffer/server/consensus/disk"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -86,7 +87,7 @@ func decodeStable(b []byte, slot int) (*stable, bool) {
 }
 
 // writeSlots writes s to both slots, one after the other.
-func (s *stable) writeSlots(f File, slots [2]int) error {
+func (s *stable) writeSlots(f disk.File, slots [2]int) error {
 	for _, slot := range slots {
 		b, ok := s.encode(slot)
 		if !ok {
@@ -103,18 +104,18 @@ func (s *stable) writeSlots(f File, slots [2]int) error {
 }
 
 // createStable makes an empty stable file. The name appears when the contents are durable.
-func createStable(disk Disk) (File, *stable, error) {
-	f, err := disk.Create(stableNewName)
+func createStable(d disk.Disk) (disk.File, *stable, error) {
+	f, err := d.Create(stableNewName)
 	if err != nil {
 		return nil, nil, err
 	}
 	s := &stable{seq: 1, values: map[string]string{}}
 	err = s.writeSlots(f, [2]int{0, 1})
 	if err == nil {
-		err = disk.Rename(stableNewName, stableName)
+		err = d.Rename(stableNewName, stableName)
 	}
 	if err == nil {
-		err = disk.Sync()
+		err = d.Sync()
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
@@ -124,8 +125,8 @@ func createStable(disk Disk) (File, *stable, error) {
 
 // openStable reads the stable file and writes it again: after a sync that failed, the page cache may show what the disk
 // does not have, and from now on both copies must be what was shown. The copy that may be missing on the disk goes first.
-func openStable(disk Disk) (File, *stable, error) {
-	f, err := disk.Open(stableName)
+func openStable(d disk.Disk) (disk.File, *stable, error) {
+	f, err := d.Open(stableName)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -155,27 +156,30 @@ func openStable(disk Disk) (File, *stable, error) {
 	return f, now, nil
 }
 
-// with returns a copy with a value set.
-func (s *stable) with(key, value []byte) *stable {
-	next := &stable{seq: s.seq + 1, mark: s.mark, values: maps.Clone(s.values)}
-	next.values[string(key)] = string(value)
-	return next
+// Set stores a value for a key. All keys and values together fit in one block of 4 KiB.
+func (l *Log) Set(key, val []byte) error { return l.set(pair{key, val}) }
+
+// SetBoth stores a number for one key and a value for another: both or none of them.
+func (l *Log) SetBoth(number []byte, n uint64, key, val []byte) error {
+	return l.set(pair{number, order.AppendUint64(nil, n)}, pair{key, val})
 }
 
-// Set stores a value for a key. All keys and values together fit in one block of 4 KiB.
-func (l *Log) Set(key, val []byte) error {
+type pair struct{ key, value []byte }
+
+func (l *Log) set(pairs ...pair) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if err := l.usable("store"); err != nil {
 		return err
 	}
-	l.mu.RLock()
-	was, ok := l.stable.values[string(key)]
-	l.mu.RUnlock()
-	if ok && was == string(val) {
+	next := &stable{seq: l.stable.seq + 1, mark: l.stable.mark, values: maps.Clone(l.stable.values)}
+	for _, p := range pairs {
+		next.values[string(p.key)] = string(p.value)
+	}
+	if maps.Equal(next.values, l.stable.values) {
 		return nil
 	}
-	return l.saveStable(l.stable.with(key, val))
+	return l.saveStable(next)
 }
 
 // saveStable makes next durable. The caller holds writing.

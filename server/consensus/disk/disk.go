@@ -1,4 +1,6 @@
-package wal
+// Package disk is the folder of files that lies below the log, the snapshots and the identity of a server: as few calls
+// as they need, so that a twin (package faulty) can lose what was not synced.
+package disk
 
 import (
 	"errors"
@@ -10,8 +12,7 @@ import (
 	"syscall"
 )
 
-// Disk is the folder of a log, as little of it as the log needs. The real one is made by Open; package faulty has the
-// one that loses what was not synced.
+// Disk is one folder. The real one is made by Open.
 type Disk interface {
 	Names() ([]string, error)
 	Create(name string) (File, error) // for reading and writing; the name must be free
@@ -81,15 +82,32 @@ func syncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// makeFolder creates dir and makes it durable in its parent.
-func makeFolder(dir string) error {
-	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+// Open returns the folder at path. When it is not there it is made, with those above it, and each new name is made
+// durable: what is synced inside of a folder is lost when the folder itself is.
+func Open(path string) (Disk, error) {
+	if err := makeFolder(filepath.Clean(path)); err != nil {
+		return nil, err
+	}
+	return folder(path), nil
+}
+
+func makeFolder(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		return nil
+	case err == nil:
+		return &os.PathError{Op: "open", Path: path, Err: syscall.ENOTDIR}
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(filepath.Clean(dir)))
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }
 
 type diskFile struct{ *os.File }
@@ -105,5 +123,5 @@ func (f diskFile) Size() (int64, error) {
 func (f diskFile) Reserve(size int64) error { return reserve(f.File, size) }
 func (f diskFile) Sync() error              { return syncData(f.File) }
 
-// full tells whether err says that there is no room, which a later call may find.
-func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || isQuota(err) }
+// Full tells whether err says that there is no room, which a later call may find.
+func Full(err error) bool { return errors.Is(err, syscall.ENOSPC) || isQuota(err) }

@@ -14,7 +14,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/proffer/proffer/server/consensus/wal"
+	"github.com/proffer/proffer/server/consensus/disk"
 )
 
 // ErrCrash stops the disk when Fail returns it: this call and all later ones fail until Restart.
@@ -22,7 +22,7 @@ var ErrCrash = errors.New("the machine crashed")
 
 const sectorSize = 512
 
-// Call is one call of the log to the disk.
+// Call is one call to the disk.
 type Call struct {
 	Number int    // from 1, over the life of the Disk
 	Op     string // "names", "create", "open", "rename", "remove", "sync folder", "read", "write", "sync", "reserve", "truncate", "size"
@@ -33,9 +33,13 @@ type Call struct {
 type Disk struct {
 	// Fail is asked before each call; an error makes the call fail with it, after a part of its work was done.
 	Fail func(Call) error
+	// Ignore is asked before each sync, of a file or of the folder; true makes it do nothing and report success, as where
+	// a sync was forgotten.
+	Ignore func(Call) bool
 
 	mu      sync.Mutex
 	random  *rand.Rand
+	odds    int // quarters
 	calls   int
 	crashed bool
 	boots   int               // handles from before a restart are dead
@@ -56,12 +60,12 @@ type inode struct {
 	dirty   map[int]struct{}
 }
 
-var _ wal.Disk = (*Disk)(nil)
+var _ disk.Disk = (*Disk)(nil)
 
 // New returns an empty disk. The seed decides what crashes and faults leave behind.
 func New(seed uint64) *Disk {
 	return &Disk{
-		random: rand.New(rand.NewPCG(seed, 1)), names: map[string]*inode{}, durable: map[string]*inode{},
+		random: rand.New(rand.NewPCG(seed, 1)), odds: 2, names: map[string]*inode{}, durable: map[string]*inode{},
 	}
 }
 
@@ -100,7 +104,7 @@ func (d *Disk) Calls() int {
 }
 
 // Restart ends the process that used the disk. With power, the machine lost its power as well: what was not synced is
-// kept or lost by chance.
+// kept or lost by chance; sometimes all of it is kept or lost.
 func (d *Disk) Restart(power bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,6 +113,7 @@ func (d *Disk) Restart(power bool) {
 	if !power {
 		return
 	}
+	d.odds = d.random.IntN(5)
 	for _, p := range d.pending {
 		if d.chance() {
 			p.apply(d.durable)
@@ -122,7 +127,8 @@ func (d *Disk) Restart(power bool) {
 	}
 }
 
-func (d *Disk) chance() bool { return d.random.IntN(2) == 0 }
+// chance tells whether something that was not synced is kept.
+func (d *Disk) chance() bool { return d.random.IntN(4) < d.odds }
 
 func (p rename) apply(names map[string]*inode) {
 	if p.to != "" {
@@ -199,6 +205,10 @@ func (d *Disk) call(op, name string) error {
 	return err
 }
 
+func (d *Disk) ignored(op, name string) bool {
+	return d.Ignore != nil && d.Ignore(Call{d.calls, op, name})
+}
+
 func (d *Disk) Names() ([]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -208,7 +218,7 @@ func (d *Disk) Names() ([]string, error) {
 	return slices.Sorted(maps.Keys(d.names)), nil
 }
 
-func (d *Disk) Create(name string) (wal.File, error) {
+func (d *Disk) Create(name string) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.call("create", name); err != nil {
@@ -222,7 +232,7 @@ func (d *Disk) Create(name string) (wal.File, error) {
 	return &file{d, n, name, d.boots}, nil
 }
 
-func (d *Disk) Open(name string) (wal.File, error) {
+func (d *Disk) Open(name string) (disk.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.call("open", name); err != nil {
@@ -271,7 +281,7 @@ func (d *Disk) Remove(name string) error {
 func (d *Disk) Sync() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.call("sync folder", ""); err != nil {
+	if err := d.call("sync folder", ""); err != nil || d.ignored("sync folder", "") {
 		return err
 	}
 	for _, p := range d.pending {
@@ -313,7 +323,7 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// WriteAt writes whole sectors of the cache; when it fails, only the first few.
+// WriteAt writes to the cache; when it fails, only the first few sectors' worth.
 func (f *file) WriteAt(b []byte, off int64) (int, error) {
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
@@ -329,8 +339,8 @@ func (f *file) WriteAt(b []byte, off int64) (int, error) {
 		f.node.cache = resize(f.node.cache, end)
 	}
 	copy(f.node.cache[off:], b)
-	for at := int(off); at < int(off)+len(b); at += sectorSize {
-		f.node.dirty[at/sectorSize] = struct{}{}
+	for i := int(off) / sectorSize; i*sectorSize < int(off)+len(b); i++ {
+		f.node.dirty[i] = struct{}{}
 	}
 	return len(b), err
 }
@@ -370,6 +380,8 @@ func (f *file) Sync() error {
 	case err != nil:
 		f.disk.settle(f.node)
 		return err
+	case f.disk.ignored("sync", f.name):
+		return nil
 	}
 	n := f.node
 	n.durable = resize(n.durable, len(n.cache))

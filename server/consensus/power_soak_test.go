@@ -1,0 +1,5 @@
+//go:build soak
+
+package consensus
+
+const powerRuns = 5000
