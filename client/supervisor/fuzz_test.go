@@ -51,7 +51,7 @@ func FuzzTable(f *testing.F) {
 
 // Requests and answers are read with their bounds.
 func FuzzMessages(f *testing.F) {
-	for _, v := range []any{&request{ID: 1, Op: opStart, Launch: testRecord(1).Launch}, &response{ID: 1, Exit: &drivers.Exit{Code: 1}}, hello{1, 2}} {
+	for _, v := range []any{&request{ID: 1, Op: opStart, Launch: testRecord(1).Launch}, &response{ID: 1, Exit: &drivers.Exit{Code: 1}}, hello{Version: 1, PID: 2}} {
 		raw, err := encode(v)
 		if err != nil {
 			f.Fatal(err)

@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds waits for things that must happen; it says nothing about how long they take.
-const patience = 2 * time.Minute
+const patience = 10 * time.Minute
 
 // node is a node's folder with a supervisor and the driver over it.
 type node struct {
