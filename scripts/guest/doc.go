@@ -7,5 +7,11 @@
 // systems and runs each binary; what they print comes back through a serial port, and each test of the guest becomes a
 // subtest here. The kernel's own messages come through another serial port and are shown when something failed.
 //
+// There is a guest for each architecture on which tasks are isolated: the stage of drivers/exec is machine code for it,
+// with system calls and start of its own. The one of this machine's architecture runs with KVM where that works; the
+// other is emulated, and takes a few minutes of an idle machine. One of them alone, and a part of its tests:
+//
+//	go test -tags 'soak system' -run TestControlGroupsVersion2/arm64 -timeout 6h ./scripts/guest -guest.run TestExec
+//
 // It has tests only, with the build tag soak; they need root on Debian or a relative of it, to get QEMU.
 package guest

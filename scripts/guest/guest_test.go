@@ -35,12 +35,6 @@ var left = map[string]string{
 	"client/supervisor TestTheStageCanBeBuilt": "there is no compiler in the guest",
 }
 
-// Bounds. An emulated processor on a busy machine is a hundred times slower than a real one.
-const (
-	bootTime  = 2 * time.Minute // of a machine with KVM, before it is tried without
-	totalTime = time.Hour
-)
-
 //go:embed init.sh
 var initScript string
 
@@ -57,18 +51,25 @@ func TestControlGroupsVersion2(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("it needs root, to install QEMU and to use KVM")
 	}
-	p, err := getParts(t.Logf)
+	for _, m := range machines {
+		t.Run(m.arch, m.prove)
+	}
+}
+
+// prove runs the tests of all packages in a guest.
+func (m machine) prove(t *testing.T) {
+	p, err := getParts(m, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	initramfs, names := build(t, p)
+	initramfs := m.build(t, p)
 	built := time.Now()
 	kernelLog := filepath.Join(t.TempDir(), "kernel.log")
-	out := boot(t, p, initramfs, kernelLog)
+	out := m.boot(t, p, initramfs, kernelLog)
 	t.Logf("built in %v, ran in %v", built.Sub(begin).Round(time.Second), time.Since(built).Round(time.Second))
 	for _, pkg := range packages {
-		report(t, pkg, names[pkg], out)
+		report(t, pkg, out)
 	}
 	if !slices.Contains(out.notes, "#guest done") {
 		t.Errorf("the guest did not end by itself; it said:\n%s", tail(out.all.Bytes(), 4000))
@@ -84,8 +85,8 @@ func TestControlGroupsVersion2(t *testing.T) {
 
 func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 
-// build makes the initramfs, and says which tests each package has.
-func build(t *testing.T, p parts) (file string, names map[string][]string) {
+// build makes the initramfs.
+func (m machine) build(t *testing.T, p parts) (file string) {
 	t.Helper()
 	dir := t.TempDir()
 	var a archive
@@ -100,7 +101,7 @@ func build(t *testing.T, p parts) (file string, names map[string][]string) {
 		out = filepath.Join(dir, out)
 		cmd := exec.Command("go", append(args[:1:1], append([]string{"-trimpath", "-ldflags=-s -w", "-o", out}, args[1:]...)...)...)
 		cmd.Dir = filepath.Join("..", "..")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+m.arch)
 		if text, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd.Args, err, text)
 		}
@@ -108,7 +109,8 @@ func build(t *testing.T, p parts) (file string, names map[string][]string) {
 	}
 	// The console is there before /dev is mounted, for what init says when it fails.
 	a.device("dev/console", 0o600, 5, 1)
-	a.add("init", regular|0o755, []byte(strings.NewReplacer("$TIMEOUT", "30m", "$RUN", *inner, "$COUNT", strconv.Itoa(*repeat)).Replace(initScript)))
+	a.add("init", regular|0o755, []byte(strings.NewReplacer(
+		"$PORT", m.tests, "$TIMEOUT", packageTime.String(), "$RUN", *inner, "$COUNT", strconv.Itoa(*repeat)).Replace(initScript)))
 	a.add("bin/busybox", regular|0o755, read(p.busybox))
 	a.add("bin/proffer", regular|0o755, compile("proffer", "build", "."))
 	a.add("etc/passwd", regular|0o644, []byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n"))
@@ -116,63 +118,51 @@ func build(t *testing.T, p parts) (file string, names map[string][]string) {
 	a.add("etc/shadow", regular|0o600, []byte("root:*:1::::::\n"))
 	a.add("etc/gshadow", regular|0o600, []byte("root:*::\n"))
 	a.add("etc/hosts", regular|0o644, []byte("127.0.0.1 localhost\n"))
-	names = map[string][]string{}
 	for _, pkg := range packages {
 		binary := compile("test", "test", "-c", "-tags", "system soak", "./"+pkg)
 		a.add(path.Join("tests", pkg, path.Base(pkg)+".test"), regular|0o755, binary)
-		if runtime.GOARCH == "amd64" {
-			list := exec.Command(filepath.Join(dir, "test"), "-test.list", *inner)
-			list.Dir = dir
-			out, err := list.Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			for line := range strings.Lines(string(out)) {
-				if line = strings.TrimSpace(line); strings.HasPrefix(line, "Test") {
-					names[pkg] = append(names[pkg], line)
-				}
-			}
-		}
 	}
 	file = filepath.Join(dir, "initramfs")
 	if err := os.WriteFile(file, a.end(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return file, names
+	return file
 }
 
 // output is what came from the guest.
 type output struct {
 	all   bytes.Buffer
 	notes []string                 // the lines of init
-	tests map[string]*bytes.Buffer // of each package
+	names map[string][]string      // the tests that each package has
+	tests map[string]*bytes.Buffer // what the tests of each package said
 	codes map[string]string        // exit code of each package's binary
 }
 
 // boot runs the guest until it powers off: with KVM when that works, in an emulator otherwise.
-func boot(t *testing.T, p parts, initramfs, kernelLog string) *output {
+func (m machine) boot(t *testing.T, p parts, initramfs, kernelLog string) *output {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), totalTime)
 	defer cancel()
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
+	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil && m.arch == runtime.GOARCH {
 		f.Close()
-		if out := machine(ctx, t, p, initramfs, kernelLog, "kvm", "host"); len(out.notes) > 0 {
+		if out := m.run(ctx, t, p, initramfs, kernelLog, "kvm", "host"); len(out.notes) > 0 {
 			return out
 		}
 		t.Log("no guest boots with this machine's KVM; it is emulated")
 	}
-	return machine(ctx, t, p, initramfs, kernelLog, "tcg", "max")
+	return m.run(ctx, t, p, initramfs, kernelLog, "tcg", m.cpu)
 }
 
-// machine runs the guest with an accelerator. With KVM it gives up when nothing was heard for bootTime.
-func machine(ctx context.Context, t *testing.T, p parts, initramfs, kernelLog, accelerator, cpu string) *output {
+// run runs the guest with an accelerator. With KVM it gives up when nothing was heard for bootTime.
+func (m machine) run(ctx context.Context, t *testing.T, p parts, initramfs, kernelLog, accelerator, cpu string) *output {
 	t.Helper()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.qemu, "-machine", "accel="+accelerator, "-cpu", cpu, "-smp", "2", "-m", "1536",
+	cmd := exec.CommandContext(ctx, p.qemu, "-accel", accelerator, "-cpu", cpu, "-smp", "2", "-m", "1536",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-serial", "file:"+kernelLog, "-serial", "stdio",
-		"-kernel", p.kernel, "-initrd", initramfs, "-append", "console=ttyS0 panic=-1 random.trust_cpu=on")
+		"-serial", "file:"+kernelLog, "-chardev", "stdio,id=tests",
+		"-kernel", p.kernel, "-initrd", initramfs, "-append", "panic=-1 random.trust_cpu=on "+m.kernel)
+	cmd.Args = append(cmd.Args, m.hardware...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	stdout, err := cmd.StdoutPipe()
@@ -188,11 +178,11 @@ func machine(ctx context.Context, t *testing.T, p parts, initramfs, kernelLog, a
 			cancel()
 		}
 	})
-	out := &output{tests: map[string]*bytes.Buffer{}, codes: map[string]string{}}
+	out := &output{names: map[string][]string{}, tests: map[string]*bytes.Buffer{}, codes: map[string]string{}}
 	out.read(stdout, func() { impatience.Stop() })
 	impatience.Stop()
 	if err := cmd.Wait(); err != nil {
-		t.Logf("%s: %v %s", emulator, err, complaints.Bytes())
+		t.Logf("%s: %v %s", m.emulator, err, complaints.Bytes())
 	}
 	return out
 }
@@ -206,8 +196,12 @@ func (o *output) read(r io.Reader, up func()) {
 		switch text := strings.TrimRight(line, "\r\n"); {
 		case strings.HasPrefix(text, "#guest "):
 			up()
-			o.notes = append(o.notes, text)
 			f := strings.Fields(text)
+			if f[1] == "has" && len(f) == 4 {
+				o.names[f[2]] = append(o.names[f[2]], f[3])
+				break
+			}
+			o.notes = append(o.notes, text)
 			switch {
 			case f[1] == "begin" && len(f) == 3:
 				current = new(bytes.Buffer)
@@ -228,7 +222,7 @@ func (o *output) read(r io.Reader, up func()) {
 type event struct{ Action, Test, Output string }
 
 // report makes a subtest of each test of a package that ran in the guest.
-func report(t *testing.T, pkg string, names []string, out *output) {
+func report(t *testing.T, pkg string, out *output) {
 	text := out.tests[pkg]
 	if text == nil {
 		t.Errorf("%s did not run in the guest", pkg)
@@ -280,7 +274,10 @@ func report(t *testing.T, pkg string, names []string, out *output) {
 			}
 		})
 	}
-	for _, name := range names {
+	if len(out.names[pkg]) == 0 {
+		t.Errorf("%s has no tests in the guest", pkg)
+	}
+	for _, name := range out.names[pkg] {
 		if !slices.Contains(order, name) {
 			t.Errorf("%s %s did not run in the guest", pkg, name)
 		}

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
-# The first process of the guest. It runs every test binary below /tests and says so on the second serial port, in
-# lines that begin with #guest; the kernel writes to the first one.
+# The first process of the guest. It runs every test binary below /tests and says so on a serial port, in
+# lines that begin with #guest; the kernel writes to another one.
 
 if [ "$1" != work ]; then
   # pivot_root(2) refuses the initramfs as the old root, so everything moves to a file system of its own first.
@@ -25,8 +25,8 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 hostname guest
 ip link set lo up
-exec </dev/null >/dev/ttyS1 2>&1
-stty -F /dev/ttyS1 raw -echo
+exec </dev/null >/dev/$PORT 2>&1
+stty -F /dev/$PORT raw -echo
 
 for c in $(cat /sys/fs/cgroup/cgroup.controllers); do
   echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || echo "controller $c cannot be passed on"
@@ -37,6 +37,7 @@ for binary in $(find /tests -name '*.test' | sort); do
   package=${binary#/tests/}
   package=${package%/*}
   cd "/tests/$package" || exit
+  "$binary" -test.list "$RUN" | grep ^Test | sed "s|^|#guest has $package |"
   echo "#guest begin $package"
   "$binary" -test.v=test2json -test.timeout="$TIMEOUT" -test.run "$RUN" -test.count "$COUNT"
   echo "#guest end $package $?"

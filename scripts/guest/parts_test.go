@@ -10,43 +10,42 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 )
 
-// Debian packages of the guest. The kernel is taken out of its package: nothing is installed but QEMU.
-const (
-	emulator = "qemu-system-x86_64"
-	qemu     = "qemu-system-x86"
-	busybox  = "busybox-static"
-)
-
-// cache is where they are kept.
+// cache is where the packages of the guests are kept. They are unpacked there: nothing is installed but QEMU.
 const cache = "/var/cache/proffer-guest"
 
-// kernels are packages that depend on the kernel of the day: the smallest first, then Debian's usual one and Ubuntu's.
-var kernels = []string{"linux-image-cloud-amd64", "linux-image-amd64", "linux-image-virtual"}
+// busybox is the Debian package of what the guest has instead of a system.
+const busybox = "busybox-static"
 
 // parts are the programs of others that a guest needs, as paths.
 type parts struct{ qemu, kernel, busybox string }
 
 // getParts finds them on this machine, or downloads them after saying so.
-func getParts(say func(format string, args ...any)) (p parts, err error) {
+func getParts(m machine, say func(format string, args ...any)) (p parts, err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return p, err
 	}
-	if p.qemu, err = exec.LookPath(emulator); err != nil {
-		say("installing %s with apt-get", qemu)
-		if err := apt("install", "-y", "--no-install-recommends", qemu); err != nil {
+	if p.qemu, err = exec.LookPath(m.emulator); err != nil {
+		say("installing %s with apt-get", m.qemu)
+		if _, err := (archives{}).run("apt-get", "install", "-y", "--no-install-recommends", m.qemu); err != nil {
 			return p, err
 		}
-		if p.qemu, err = exec.LookPath(emulator); err != nil {
+		if p.qemu, err = exec.LookPath(m.emulator); err != nil {
 			return p, err
 		}
 	}
-	if p.kernel, err = getKernel(say); err != nil {
+	from, err := archivesOf(m.arch)
+	if err != nil {
 		return p, err
 	}
-	dir, err := unpack(busybox, say)
+	if p.kernel, err = getKernel(from, m.kernels, say); err != nil {
+		return p, err
+	}
+	dir, err := from.unpack(busybox, say)
 	if err != nil {
 		return p, err
 	}
@@ -54,13 +53,13 @@ func getParts(say func(format string, args ...any)) (p parts, err error) {
 	return p, err
 }
 
-// getKernel returns the path of a kernel image.
-func getKernel(say func(string, ...any)) (string, error) {
+// getKernel returns the path of a kernel image: of the first of kernels that there is.
+func getKernel(from archives, kernels []string, say func(string, ...any)) (string, error) {
 	var all error
 	for _, meta := range kernels {
-		out, err := exec.Command("apt-cache", "depends", meta).Output()
+		out, err := from.run("apt-cache", "depends", meta)
 		if err != nil {
-			all = errors.Join(all, fmt.Errorf("apt-cache depends %s: %w", meta, err))
+			all = errors.Join(all, err)
 			continue
 		}
 		name := regexp.MustCompile(`Depends: (linux-image-[0-9]\S*)`).FindSubmatch(out)
@@ -68,7 +67,7 @@ func getKernel(say func(string, ...any)) (string, error) {
 			all = errors.Join(all, fmt.Errorf("%s depends on no kernel", meta))
 			continue
 		}
-		dir, err := unpack(string(name[1]), say)
+		dir, err := from.unpack(string(name[1]), say)
 		if err != nil {
 			all = errors.Join(all, err)
 			continue
@@ -78,28 +77,52 @@ func getKernel(say func(string, ...any)) (string, error) {
 	return "", all
 }
 
+// archives are what apt-get knows of packages for an architecture: this machine's lists, or lists of their own in the
+// cache, so that this machine does not become one of two architectures.
+type archives struct {
+	arch    string
+	options []string
+}
+
+func archivesOf(arch string) (archives, error) {
+	a := archives{arch: arch}
+	if arch == runtime.GOARCH {
+		return a, nil
+	}
+	dir := filepath.Join(cache, "apt-"+arch)
+	for key, value := range map[string]string{
+		"APT::Architecture": arch, "APT::Architectures": arch,
+		"Dir::State::lists": dir + "/lists", "Dir::State::status": "/dev/null", "Dir::Cache": dir + "/cache",
+	} {
+		a.options = append(a.options, "-o", key+"="+value)
+	}
+	for _, sub := range []string{"lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return a, err
+		}
+	}
+	_, err := a.run("apt-get", "update", "-q")
+	return a, err
+}
+
 // unpack returns the folder with the files of a package, which is downloaded when it is not there.
-func unpack(name string, say func(string, ...any)) (string, error) {
-	dir := filepath.Join(cache, name)
+func (a archives) unpack(name string, say func(string, ...any)) (string, error) {
+	dir := filepath.Join(cache, name+"_"+a.arch)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	say("downloading %s with apt-get, to %s", name, cache)
+	say("downloading %s for %s with apt-get, to %s", name, a.arch, cache)
 	tmp, err := os.MkdirTemp(cache, "new-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	download := exec.Command("apt-get", "download", name)
-	download.Dir = tmp
-	if out, err := download.CombinedOutput(); err != nil {
-		if err := apt("update", "-q"); err != nil {
+	if _, err := a.in(tmp, "apt-get", "download", name); err != nil {
+		if _, err := a.run("apt-get", "update", "-q"); err != nil {
 			return "", err
 		}
-		again := exec.Command("apt-get", "download", name)
-		again.Dir = tmp
-		if again.Run() != nil {
-			return "", fmt.Errorf("apt-get download %s: %w\n%s", name, err, out)
+		if _, again := a.in(tmp, "apt-get", "download", name); again != nil {
+			return "", err
 		}
 	}
 	file, err := find(tmp, "*.deb")
@@ -113,13 +136,18 @@ func unpack(name string, say func(string, ...any)) (string, error) {
 	return dir, os.Rename(files, dir)
 }
 
-func apt(args ...string) error {
-	cmd := exec.Command("apt-get", args...)
+func (a archives) run(name string, args ...string) ([]byte, error) { return a.in("", name, args...) }
+
+// in runs a program of apt in a folder, and returns what it says.
+func (a archives) in(dir, name string, args ...string) ([]byte, error) {
+	cmd := exec.Command(name, append(slices.Clone(a.options), args...)...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, out)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return nil
+	return out, err
 }
 
 // find returns the first regular file below dir whose name matches pattern.

@@ -106,7 +106,7 @@ func system(s *suite) {
 }
 
 func soak(s *suite) {
-	tagged(s, "soak", "iproute2", "qemu-system-x86")
+	tagged(s, "soak", "iproute2", "qemu-system-x86", "qemu-system-arm")
 }
 
 func tagged(s *suite, tag string, packages ...string) {
@@ -159,7 +159,9 @@ func cmp(a, b string) string {
 }
 
 // programs is what each Debian package is wanted for.
-var programs = map[string]string{"iproute2": "ip", "qemu-system-x86": "qemu-system-x86_64"}
+var programs = map[string]string{
+	"iproute2": "ip", "qemu-system-x86": "qemu-system-x86_64", "qemu-system-arm": "qemu-system-aarch64",
+}
 
 // install gets what is missing from Debian or Ubuntu, after saying so.
 func install(packages []string) string {
