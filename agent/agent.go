@@ -63,7 +63,7 @@ type Agent struct {
 	mu          sync.Mutex              // guards live and needRestart
 	live        *config.Config          // config with what reloads changed since
 	needRestart []string                // settings that a reload could not change
-	ended       chan error              // the HTTP API stopped by itself
+	ended       chan error              // a part cannot go on, and the agent not without it
 }
 
 // began registers how to end what was just started.
@@ -204,6 +204,14 @@ func (a *Agent) startGossip(context.Context) error {
 	return nil
 }
 
+// fatal has the agent stop because of err. It does not block.
+func (a *Agent) fatal(err error) {
+	select {
+	case a.ended <- err:
+	default: // it stops already
+	}
+}
+
 // devElection is every time-out of Raft in -dev.
 const devElection = 50 * time.Millisecond
 
@@ -228,6 +236,7 @@ func (a *Agent) startServer(context.Context) error {
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), MaxJobs: c.MaxJobs,
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
+			r.Fatal = a.fatal
 			if a.config.Dev {
 				// Nobody else can lead, so nobody need be waited for.
 				r.HeartbeatTimeout, r.ElectionTimeout, r.LeaseTimeout = devElection, devElection, devElection
@@ -375,7 +384,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 	a.work.Go(func() {
 		defer close(done)
 		if err := a.service.Serve(ctx, a.listener); err != nil && ctx.Err() == nil {
-			a.ended <- err
+			a.fatal(fmt.Errorf("the HTTP API ended: %w", err))
 		}
 	})
 	a.began(func(context.Context) { cancel(); <-done })

@@ -65,7 +65,7 @@ func Main(version string, args []string, stderr io.Writer) int {
 	for {
 		select {
 		case err := <-a.ended:
-			a.log.Error("the HTTP API ended", "err", err)
+			a.log.Error("the agent cannot go on and stops", "err", err)
 			a.stopWithin(signals)
 			return 1
 		case sig := <-signals:

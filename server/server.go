@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,17 +124,11 @@ func (s *Server) open() error {
 		mem := raft.NewInmemStore()
 		cfg.Logs, cfg.Stable, cfg.Snapshots = mem, mem, raft.NewInmemSnapshotStore()
 	} else {
-		dir := s.config.Folder.Path
-		logs, err := wal.Open(filepath.Join(dir, "log"), wal.Options{})
+		logs, snapshots, err := s.config.Folder.OpenStores(wal.Options{Logger: s.log})
 		if err != nil {
 			return err
 		}
 		s.logs = logs
-		snapshots, err := raft.NewFileSnapshotStoreWithLogger(dir, 2, consensus.RaftLogger(s.log))
-		if err != nil {
-			logs.Close()
-			return structs.Errorf(structs.Unavailable, "data folder "+dir, "cannot keep snapshots: %w", err)
-		}
 		cfg.Logs, cfg.Stable, cfg.Snapshots = logs, logs, snapshots
 	}
 	if s.config.Raft != nil {
