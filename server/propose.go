@@ -20,7 +20,7 @@ const leaderWait = 10 * time.Second
 // key, under which it happens once. See consensus.Node.Propose for the errors.
 func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error) {
 	if key == "" {
-		key = structs.NewID()
+		key = state.BriefKey()
 	}
 	sent := false // a try may have happened
 	err = s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {

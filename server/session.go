@@ -366,7 +366,7 @@ func (n *nodeSession) commit(ctx context.Context, said <-chan *session.FromNode)
 
 // propose commits a command of this node. While the region's queue is full it waits, and the node with it.
 func (n *nodeSession) propose(ctx context.Context, cmd state.Command) (any, error) {
-	key := structs.NewID()
+	key := state.BriefKey()
 	for {
 		answer, _, err := n.server.Propose(ctx, key, "node "+n.name, cmd)
 		if structs.KindOf(err) != structs.Exhausted || ctx.Err() != nil {

@@ -717,6 +717,34 @@ func TestAnswersAreForgotten(t *testing.T) {
 	}
 }
 
+// What servers ask for by themselves is far more, and is asked for again soon or never.
+func TestBriefAnswersAreForgotten(t *testing.T) {
+	a := newAnswered()
+	a.remember("ann's", "x", 1e9, Result{Index: 1})
+	var keys []string
+	for i := range 3 * answerChunk {
+		keys = append(keys, BriefKey())
+		a.remember(keys[i], "x", structs.Time(i+1)*1e9, Result{Index: uint64(i + 2)})
+	}
+	within := int(briefAge.Std().Seconds())
+	if _, ok := a.find(keys[len(keys)-1-within], "x"); !ok {
+		t.Error("one of two minutes ago is forgotten")
+	}
+	if _, ok := a.find(keys[len(keys)-2-within], "x"); ok || len(a.byKey) != within+2 {
+		t.Errorf("%d are kept", len(a.byKey))
+	}
+	if r, ok := a.find("ann's", "x"); !ok || r.Index != 1 {
+		t.Error("the key of a user is forgotten with them")
+	}
+	n := 0
+	for _, chunk := range a.image() {
+		n += len(chunk)
+	}
+	if n != len(a.byKey) {
+		t.Errorf("the image has %d, the map %d", n, len(a.byKey))
+	}
+}
+
 func TestBadEntries(t *testing.T) {
 	good, err := EncodeEnvelope(Envelope{Command: &StopJob{Name: "web"}})
 	if err != nil {
