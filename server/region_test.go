@@ -35,6 +35,7 @@ type region struct {
 
 	// Of servers that start from now on; 0: the default.
 	entryBytes int
+	queueBytes int
 	lease      time.Duration
 }
 
@@ -44,6 +45,7 @@ type host struct {
 	ip     string
 	disk   *raft.InmemStore
 	snaps  *raft.InmemSnapshotStore
+	writes gate
 	id     string
 	port   *cluster.Port
 	rpc    *rpc.Server
@@ -51,6 +53,46 @@ type host struct {
 	gossip *gossip.Pool
 	net    *raft.NetworkTransport
 	server *server.Server // nil: down
+}
+
+// gate holds up whoever passes while it is closed.
+type gate struct {
+	mu   sync.Mutex
+	open chan struct{} // nil: it is open
+}
+
+func (g *gate) close() (open func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = make(chan struct{})
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		close(g.open)
+		g.open = nil
+	}
+}
+
+func (g *gate) pass() {
+	g.mu.Lock()
+	open := g.open
+	g.mu.Unlock()
+	if open != nil {
+		<-open
+	}
+}
+
+// gatedLogs is a disk that can be made slow.
+type gatedLogs struct {
+	*raft.InmemStore
+	writes *gate
+}
+
+func (l gatedLogs) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.Log{log}) }
+
+func (l gatedLogs) StoreLogs(logs []*raft.Log) error {
+	l.writes.pass()
+	return l.InmemStore.StoreLogs(logs)
 }
 
 func newRegion(t *testing.T, servers, nodes int, change ...func(*region)) *region {
@@ -121,7 +163,8 @@ func (h *host) start(expect int) {
 		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease,
 		Replaces: func(old, new *structs.Job, group string) bool { return true },
 		Raft: func(c *consensus.Config) {
-			c.Logs, c.Stable, c.Snapshots, c.EntryBytes = h.disk, h.disk, h.snaps, h.region.entryBytes
+			c.Logs, c.Stable, c.Snapshots = gatedLogs{h.disk, &h.writes}, h.disk, h.snaps
+			c.EntryBytes, c.QueueBytes = h.region.entryBytes, h.region.queueBytes
 		},
 	})
 	check(t, err)

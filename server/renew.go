@@ -24,6 +24,8 @@ type renewal struct {
 	seq     uint64
 }
 
+func (x renewal) ask() leaseAsk { return leaseAsk{x.session.node, x.session.number} }
+
 func newRenewals(s *Server) *renewals {
 	return &renewals{server: s, asked: make(chan renewal, 4096)}
 }
@@ -67,7 +69,7 @@ func (r *renewals) pass(batch []renewal) {
 	s := r.server
 	asks := make([]leaseAsk, len(batch))
 	for i, x := range batch {
-		asks[i] = leaseAsk{x.session.node, x.session.number}
+		asks[i] = x.ask()
 	}
 	// A third of the lease: the nodes' next renewals come then, and a server that reaches no leader for that long has lost
 	// its quorum.
@@ -83,18 +85,23 @@ func (r *renewals) pass(batch []renewal) {
 		refused = reply.Refused
 		return err
 	})
+	r.answer(batch, refused, err)
+}
+
+// answer grants the leases that a batch asked for, but for those that were refused, or none when err says why.
+func (r *renewals) answer(batch []renewal, refused []leaseAsk, err error) {
 	none := make(map[leaseAsk]bool, len(refused))
 	for _, ask := range refused {
 		none[ask] = true
 	}
 	var closing sync.WaitGroup // together: a session whose node takes nothing needs a second
 	defer closing.Wait()
-	for i, x := range batch {
+	for _, x := range batch {
 		var why *structs.Error
 		switch {
 		case err != nil:
-			why = structs.Errorf(structs.Unavailable, "server "+s.config.Name, "no leader confirmed the lease: %v", err)
-		case none[asks[i]]:
+			why = structs.Errorf(structs.Unavailable, "server "+r.server.config.Name, "no leader confirmed the lease: %v", err)
+		case none[x.ask()]:
 			why = structs.Errorf(structs.Conflict, "node "+x.session.name, "its lease ended and the region gives it up, or it opened another session").
 				Advise("it connects again")
 		default:

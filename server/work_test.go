@@ -12,13 +12,15 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// A change replaces at most max_parallel allocations at a time, and a restart all of them.
+// A change replaces max_parallel allocations at a time, no more and no fewer, and never runs more than count; so does a
+// restart.
 func TestRollingUpdateAndRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 1, 2)
+		const minHealthy = structs.Duration(5 * time.Second)
 		rolling := func(text string) *structs.Job {
 			return job("web", "service", 6, func(j *structs.Job) {
-				j.Update = &structs.Update{MaxParallel: 2, MinHealthyTime: structs.Duration(5 * time.Second)}
+				j.Update = &structs.Update{MaxParallel: 2, MinHealthyTime: minHealthy}
 				j.Groups[0].Tasks[0].Config = map[string]any{"text": text}
 			})
 		}
@@ -26,8 +28,9 @@ func TestRollingUpdateAndRestart(t *testing.T) {
 		r.eventually("six running", func() bool { return r.running("web") == 6 })
 		time.Sleep(10 * time.Second) // they are healthy
 
+		// Beside those that are healthy are those that are being replaced.
 		ended := make(chan struct{})
-		least := 6
+		most, highest := 0, 0
 		var watching sync.WaitGroup
 		watching.Go(func() {
 			for {
@@ -35,8 +38,14 @@ func TestRollingUpdateAndRestart(t *testing.T) {
 				case <-ended:
 					return
 				case <-time.After(time.Millisecond):
-					least = min(least, r.witness.count())
 				}
+				healthy := 0
+				for a := range r.servers[0].server.Store().Snapshot().AllocsOfJob("web") {
+					if a.Desired == structs.DesiredRun && a.Status == structs.AllocRunning && a.Started.Add(minHealthy) <= structs.At(time.Now()) {
+						healthy++
+					}
+				}
+				most, highest = max(most, 6-healthy), max(highest, r.witness.count())
 			}
 		})
 		change := func(what string, cmd state.Command, outdated func(*structs.Allocation) bool) {
@@ -61,8 +70,8 @@ func TestRollingUpdateAndRestart(t *testing.T) {
 		change("restarted", &state.RestartJob{Name: "web"}, func(a *structs.Allocation) bool { return a.CreateIndex <= before })
 		close(ended)
 		watching.Wait()
-		if least < 4 {
-			t.Errorf("%d ran at the worst time, not at least 4", least)
+		if most != 2 || highest != 6 {
+			t.Errorf("%d were replaced at a time, not 2, and %d ran, not 6", most, highest)
 		}
 		if n := len(r.witness.starts()); n != 18 {
 			t.Errorf("%d starts, not 18", n)
