@@ -1,0 +1,260 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/client/taskdir"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Rooted is a driver whose tasks have a root of their own, and so see their folders at other paths than the host.
+type Rooted interface {
+	// Folders says where a task would see the shared folder and its own; empty: where the host has them. The config may still
+	// have references.
+	Folders(ctx context.Context, t *structs.Task) (shared, own string, err error)
+}
+
+// specID names one start on the node.
+func (t *task) specID(start uint64) string {
+	return fmt.Sprintf("%s/%s/%d", t.alloc.id, t.name, start)
+}
+
+// spec computes what the driver needs for a start of that number, with the references in the config resolved.
+func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*drivers.Spec, *taskdir.Scope, error) {
+	a := t.alloc
+	a.mu.Lock()
+	alloc, job, group, def := a.alloc, a.job, a.group, t.def
+	a.mu.Unlock()
+	owner, err := taskdir.OwnerOf(def.User)
+	if err != nil {
+		return nil, nil, err
+	}
+	var seen taskdir.Seen
+	if d, ok := driver.(Rooted); ok {
+		if seen.Shared, seen.Task, err = d.Folders(ctx, def); err != nil {
+			return nil, nil, err
+		}
+	}
+	scope, err := taskdir.NewScope(taskdir.Subject{Seen: seen, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
+		Group: group, Task: def, Dir: a.dir, Owner: owner})
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := scope.ExpandConfig(def.Config)
+	if err != nil {
+		return nil, nil, err
+	}
+	resolved := *def
+	resolved.Config = config
+	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
+		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
+		LogDir: a.dir.Logs(), User: owner.Name}
+	if r := def.Resources; r != nil {
+		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
+	}
+	if alloc.OnLost == "fence" {
+		s.Fence = &drivers.Fence{}
+	}
+	return s, scope, nil
+}
+
+func (t *task) driver() (drivers.Driver, error) {
+	t.alloc.mu.Lock()
+	name := t.def.Driver
+	t.alloc.mu.Unlock()
+	if name == "" {
+		name = "exec"
+	}
+	d := t.alloc.node.Drivers[name]
+	if d == nil {
+		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("task %q", t.name), "the node has no driver %q", name)
+	}
+	return d, nil
+}
+
+// start starts the task. The number of the start is durable before the driver hears of it.
+func (t *task) start(ctx context.Context) (drivers.Task, error) {
+	a := t.alloc
+	driver, err := t.driver()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	fenced := a.alloc.OnLost == "fence"
+	a.mu.Unlock()
+	if fenced {
+		if err := t.awaitLease(ctx); err != nil {
+			return nil, err
+		}
+	}
+	select {
+	case a.node.Starts <- struct{}{}:
+		defer func() { <-a.node.Starts }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	number := t.rec.Start + 1 // only run changes it
+	spec, scope, err := t.spec(ctx, driver, number)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.prepare(scope, spec); err != nil {
+		return nil, err
+	}
+	starting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	if stop, _ := t.unwanted(); stop {
+		a.mu.Unlock()
+		return nil, errInterrupted
+	}
+	t.rec.Start, t.rec.Running, t.rec.Handle = number, true, nil
+	t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, ""
+	t.cancel = cancel
+	rec := t.rec
+	a.mu.Unlock()
+	defer t.uncancel()
+	if err := a.node.Store.Commit(ctx, store.PutTask(a.id, t.name, &rec)); err != nil {
+		return nil, err
+	}
+	if fenced && !a.node.Holds() {
+		return nil, errInterrupted // it ended meanwhile; from here on the end of the lease finds the task
+	}
+	handle, err := driver.Start(starting, spec)
+	switch structs.KindOf(err) {
+	case "", structs.Unavailable, structs.Exhausted, structs.Invalid, structs.NotFound, structs.Forbidden: // the answer is known
+	default:
+		handle, err = t.look(ctx, starting, driver, spec, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.started(handle)
+	return handle, nil
+}
+
+// look finds out whether a start happened whose answer was lost or given up. There is no other start before that is known.
+func (t *task) look(ctx, starting context.Context, d drivers.Driver, spec *drivers.Spec, startErr error) (drivers.Task, error) {
+	for try := 0; ; try++ {
+		found, err := d.Recover(ctx, spec, nil)
+		switch {
+		case err == nil:
+			return found, nil
+		case structs.KindOf(err) == structs.NotFound && starting.Err() != nil:
+			return nil, errInterrupted
+		case structs.KindOf(err) == structs.NotFound:
+			return nil, startErr
+		}
+		if !sleep(ctx, nodeBackOff(try), nil) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// errInterrupted is the error of a start that was given up, because something else is wanted now.
+var errInterrupted = errors.New("something else is wanted now")
+
+// awaitLease waits for the lease, or until something else is wanted.
+func (t *task) awaitLease(ctx context.Context) error {
+	a := t.alloc
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	a.mu.Lock()
+	if stop, _ := t.unwanted(); stop {
+		a.mu.Unlock()
+		return errInterrupted
+	}
+	t.cancel = cancel
+	a.mu.Unlock()
+	defer t.uncancel()
+	if err := a.node.Lease(waiting); err != nil {
+		if ctx.Err() == nil {
+			return errInterrupted
+		}
+		return err
+	}
+	return nil
+}
+
+func (t *task) uncancel() {
+	t.alloc.mu.Lock()
+	t.cancel = nil
+	t.alloc.mu.Unlock()
+}
+
+// prepare writes the files that the start needs. Folders without files are made by a driver that uses them.
+func (t *task) prepare(scope *taskdir.Scope, spec *drivers.Spec) error {
+	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 {
+		return err
+	}
+	owner, err := taskdir.OwnerOf(spec.Task.User)
+	if err != nil {
+		return err
+	}
+	if err := t.alloc.dir.Create(spec.Task.Name, owner); err != nil {
+		return err
+	}
+	return scope.Render()
+}
+
+// started notes that a start went well.
+func (t *task) started(handle drivers.Task) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := structs.At(time.Now())
+	t.handle = handle
+	t.rec.Handle = handle.Handle()
+	s := &t.rec.State
+	s.Status, s.Why, s.Started = structs.TaskRunning, "", now
+	t.event("started", fmt.Sprintf("start %d", t.rec.Start))
+	ops := []store.Op{store.PutTask(a.id, t.name, &t.rec)}
+	if a.status == structs.AllocPending && a.mainsUp() {
+		a.status, a.why = structs.AllocRunning, ""
+		a.state.Started = now
+		ops = append(ops, store.PutState(a.id, &a.state))
+	}
+	a.node.Store.Enqueue(ops...)
+	a.report()
+}
+
+// mainsUp reports whether each main task was started once. The caller holds mu.
+func (a *Alloc) mainsUp() bool {
+	for _, t := range a.tasks {
+		if t.hook() == "" && t.rec.State.Started == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// startFailed decides what follows a start that did not happen.
+func (t *task) startFailed(err error, short *int) (again bool, wait time.Duration) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t.rec.Running = false
+	switch classify(err) {
+	case permanent:
+		t.event("failed", err.Error())
+		t.done(structs.TaskError, err.Error())
+		return false, 0
+	case shortage:
+		wait = nodeBackOff(*short)
+		*short++
+		t.rec.State.Status, t.rec.State.Why = structs.TaskStarting, err.Error()
+		if *short == 1 { // one event for a shortage, however long it lasts
+			t.event("waiting", err.Error())
+			a.log.Warn("a task cannot be started now", "task", t.name, "err", err)
+		}
+		t.changed = true
+		a.report()
+		return true, wait
+	}
+	return t.apply(PolicyOf(a.job.Job.Type, a.group.Restart), err.Error(), structs.TaskFailed)
+}

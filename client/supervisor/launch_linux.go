@@ -1,0 +1,202 @@
+//go:build linux && (amd64 || arm64)
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/drivers/exec/cgroup"
+	"github.com/proffer/proffer/drivers/exec/stage"
+	"github.com/proffer/proffer/structs"
+)
+
+// start starts the program of a record. out and errs are the reading ends of its pipes.
+func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *os.File, err error) {
+	l := rec.Launch
+	object := "task " + l.ID
+	plan := h.plan(rec)
+	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, l.Fenced
+	plan.Args = append([]string{l.Program}, l.Args...)
+	plan.Network = l.Network
+	var close []int
+	defer func() {
+		for _, fd := range close {
+			unix.Close(fd)
+		}
+		if err != nil {
+			for _, f := range []*os.File{out, errs} {
+				if f != nil {
+					f.Close()
+				}
+			}
+		}
+	}()
+	if rec.Cgroup != "" {
+		group, failed := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
+		if failed != nil {
+			return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
+		}
+		defer func() {
+			if err != nil {
+				group.Kill()
+				group.Remove()
+			}
+		}()
+	}
+	entry, err := h.entry(rec)
+	if err != nil {
+		return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "%w", err)
+	}
+	defer entry.Close()
+	plan.Cgroup, plan.Joins = entry.Dir, entry.Tasks
+	if l.Full {
+		plan.Covers = h.covers
+		for _, b := range []struct{ from, to string }{
+			{filepath.Join(l.TaskDir, "local"), "/local"}, {filepath.Join(l.TaskDir, "secrets"), "/secrets"},
+			{l.AllocDir, "/alloc"}, {filepath.Join(l.TaskDir, "tmp"), "/tmp"},
+		} {
+			fd, err := unix.OpenTree(unix.AT_FDCWD, b.from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+			if err != nil {
+				return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", b.from, err)
+			}
+			close = append(close, fd)
+			plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: b.to})
+		}
+	}
+	for i, to := range []**os.File{&out, &errs} {
+		var pair [2]int
+		if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
+			return nil, nil, nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
+		}
+		close = append(close, pair[1])
+		unix.SetNonblock(pair[0], true)
+		*to = os.NewFile(uintptr(pair[0]), "output")
+		if i == 0 {
+			plan.KeepOut, plan.Stdout = pair[0], pair[1]
+		} else {
+			plan.KeepErr, plan.Stderr = pair[0], pair[1]
+		}
+	}
+	started, err := h.run(l.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Start(ctx, plan) })
+	if err != nil {
+		return nil, nil, nil, h.clear(object, rec, err)
+	}
+	return h.process(started, rec), out, errs, nil
+}
+
+// plan has what a task and a command in it have in common.
+func (h *host) plan(rec *record) *stage.Plan {
+	l := rec.Launch
+	p := &stage.Plan{
+		Full: l.Full, SetIDs: h.root, UID: l.UID, GID: l.GID, Groups: l.Groups, Env: l.Env, Host: l.Host,
+		Dir: "/local", Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1,
+	}
+	if !l.Full {
+		p.Dir = filepath.Join(l.TaskDir, "local")
+	}
+	for _, r := range l.Rlimits {
+		p.Rlimits = append(p.Rlimits, stage.Rlimit{Resource: uint64(r.Resource), Soft: r.Soft, Hard: r.Hard})
+	}
+	for _, name := range l.Caps {
+		if n, ok := exec.Capability(name); ok {
+			p.Caps |= 1 << n
+		}
+	}
+	return p
+}
+
+func (h *host) entry(rec *record) (cgroup.Entry, error) {
+	if rec.Cgroup == "" || h.cgroup == nil {
+		return cgroup.Entry{Dir: -1}, nil
+	}
+	return h.cgroup.Open(rec.Cgroup).Entry()
+}
+
+// clear says in words what a stage could not do.
+func (h *host) clear(object string, rec *record, err error) error {
+	var f *stage.Failure
+	if !errors.As(err, &f) {
+		return err
+	}
+	where := "on this host"
+	if rec.Launch.Full {
+		where = "in the task's root"
+	}
+	kind, why, do := structs.Unavailable, "cannot be prepared: "+f.Error(), ""
+	switch {
+	case f.Step == "exec" && (f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR):
+		kind, why = structs.Invalid, fmt.Sprintf("program %q not found %s", f.What, where)
+		do = "give a path that exists there, or a name that is in PATH; files of the job are below /local"
+		if !rec.Launch.Full {
+			do = "give a path that exists on the node, or a name that is in PATH"
+		}
+	case f.Step == "exec" && f.Errno == unix.EACCES:
+		kind, why = structs.Invalid, fmt.Sprintf("program %q may not be executed by uid %d", f.What, rec.Launch.UID)
+		do = "check its mode and that of the folders above it"
+	case f.Step == "exec" && f.Errno == unix.ENOEXEC:
+		kind, why = structs.Invalid, fmt.Sprintf("program %q is not executable here", f.What)
+		do = "a script needs a first line such as #!/bin/sh, a binary must be of this architecture"
+	case f.Step == "exec":
+		kind, why = structs.Invalid, fmt.Sprintf("program %q: %v", f.What, f.Errno)
+	case f.Step == "interpreter":
+		kind, why = structs.Invalid, fmt.Sprintf("the interpreter or loader of program %q is not found %s", f.What, where)
+	case f.Step == "setrlimit" && f.Errno == unix.EPERM:
+		why, do = "a limit is above what the agent itself has", "lower it, or raise the agent's own hard limit"
+	case f.Step == "join a cgroup" && f.Errno == unix.EINVAL:
+		why = "its cpu cgroup takes no process with real-time scheduling, and the supervisor runs under one"
+		do = "start the agent with the normal scheduling policy"
+	case f.Step == "change to the folder":
+		why, do = fmt.Sprintf("uid %d may not enter %s: %v", rec.Launch.UID, f.What, f.Errno), "check the modes of the folders above it"
+	}
+	e := structs.Errorf(kind, object, "%s", why)
+	e.Err, e.Do = f, do
+	return e
+}
+
+// enter runs a command in a task.
+func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
+	plan := h.plan(t.rec)
+	plan.Args, plan.TTY = args, tty
+	if tty && !slices.ContainsFunc(plan.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		plan.Env = append(plan.Env[:len(plan.Env):len(plan.Env)], "TERM=xterm-256color")
+	}
+	if tty { // an agent that does not answer holds nobody for ever
+		unix.SetsockoptTimeval(int(files[0].Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
+	}
+	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
+	entry, err := h.entry(t.rec)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "exec", "%w", err)
+	}
+	defer entry.Close()
+	plan.Cgroup, plan.Joins = entry.Dir, entry.Tasks
+	var started *stage.Process
+	err = t.proc.control(func(fd int) error {
+		plan.PidFD = fd
+		var err error
+		started, err = h.run(t.rec.Launch.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Enter(ctx, plan) })
+		return err
+	})
+	if err == nil {
+		return h.process(started, &record{Launch: t.rec.Launch}), nil
+	}
+	err = h.clear("exec", t.rec, err)
+	var f *stage.Failure
+	if errors.As(err, &f) && (f.Step == "exec" || f.Step == "interpreter") {
+		code := 126
+		if f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR {
+			code = 127
+		}
+		return nil, &notFound{code, structs.AsError(err)}
+	}
+	return nil, err
+}
