@@ -109,6 +109,10 @@ func (n *Node) RemovePeer(ctx context.Context, id string) error {
 	}
 	for _, s := range c.Servers {
 		if string(s.ID) == id {
+			if len(c.Servers) == 1 {
+				return structs.Errorf(structs.Conflict, fmt.Sprintf("peer %q", id), "it is the only server of the region").
+					Advise("add another server first")
+			}
 			return n.fault("remove peer", n.await(ctx, n.raft.RemoveServer(s.ID, 0, peerTimeout)))
 		}
 	}
@@ -123,6 +127,9 @@ func (n *Node) Transfer(ctx context.Context, id string) error {
 	}
 	if id == n.cfg.ID {
 		return nil // it leads
+	}
+	if len(n.otherVoters()) == 0 {
+		return structs.Errorf(structs.Conflict, "region", "there is no other server that could lead").Advise("add another server first")
 	}
 	f := raft.Future(nil)
 	if id == "" {
