@@ -575,6 +575,9 @@ func TestEventsThatAreGone(t *testing.T) {
 	if structs.KindOf(err) != structs.Conflict || !strings.Contains(err.Error(), "read the lists again") {
 		t.Error(err)
 	}
+	if status, _, _ := w.ask("GET", "/v1/events?index=0", "", ""); status != http.StatusGone {
+		t.Errorf("status %d", status)
+	}
 }
 
 func TestLogs(t *testing.T) {
