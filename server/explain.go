@@ -118,7 +118,17 @@ func orderText(w *allocator.Waiting) string {
 		}
 		return strings.Join(parts, "; ")
 	}
+	if len(w.Claims) > 0 {
+		c := w.Claims[0]
+		text := fmt.Sprintf("index %d gets room on node %s as soon as %s being stopped there", c.Index, c.Name, workIs(len(c.Leaving)))
+		if more := len(w.Claims) - 1; more > 0 {
+			text += fmt.Sprintf(", %d more likewise", more)
+		}
+		return text
+	}
 	switch w.Because {
+	case allocator.OfBound:
+		return "as much work as is allowed at a time is being stopped for others"
 	case allocator.OfQuota:
 		return "the limit is reached: " + bounds(w.Quota)
 	case allocator.ItsTurn:
@@ -134,6 +144,13 @@ func orderText(w *allocator.Waiting) string {
 		return "no node has room for it"
 	}
 	return ""
+}
+
+func workIs(n int) string {
+	if n == 1 {
+		return "one allocation ended that is"
+	}
+	return fmt.Sprintf("%d allocations ended that are", n)
 }
 
 // Plan explains what would happen to job if it were submitted now.

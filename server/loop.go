@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -293,7 +294,7 @@ func (l *loop) takeAlloc(c state.Change) {
 		if err := l.allocator.Confirm(decision, a); err != nil {
 			l.log.Error("a placement that nobody decided was committed", "alloc", a.ID, "err", err)
 		}
-	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node {
+	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node || old.Desired != a.Desired {
 		l.allocator.SetAllocation(a)
 	}
 	if old == nil || old.Status != a.Status || old.Desired != a.Desired || old.Version != a.Version || old.Started != a.Started {
@@ -329,8 +330,11 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 			decisions = l.allocator.Step(structs.At(now), placeChunk)
 		}
 		for _, d := range decisions {
-			if d.Place != nil {
+			switch {
+			case d.Place != nil:
 				l.place(d.Place)
+			case d.Preempt != nil:
+				l.preempt(d.Preempt)
 			}
 		}
 		if !l.send(term, helpers) && len(decisions) == 0 {
@@ -360,6 +364,18 @@ func (l *loop) place(d *allocator.Place) {
 	}
 	l.placing[alloc.ID] = d.ID
 	l.out.place(&state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
+}
+
+// preempt has the victims stopped, with the notice that their jobs give them. Their jobs ask for them again at once, and
+// keep their place in the order.
+func (l *loop) preempt(d *allocator.Preempt) {
+	for _, id := range d.Victims {
+		l.out.stop(id, fmt.Sprintf("preempted: job %q (%s) needs the room", d.Job, d.Priority))
+	}
+	if len(d.Victims) > 0 {
+		l.log.Info("work makes room", "job", d.Job, "index", d.Slot.Index, "role", d.Role, "priority", d.Priority,
+			"node", d.NodeName, "stopped", len(d.Victims))
+	}
 }
 
 // send proposes what was gathered, as much as an entry takes, and reports whether there was anything. Its outcome arrives

@@ -171,3 +171,39 @@ func TestMaxJobs(t *testing.T) {
 		}
 	})
 }
+
+// Production within its guarantee stops batch work when there is no room, the room is its own, and the victims come back
+// when there is some again.
+func TestProductionPreemptsBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 1)
+		guarantee := structs.Milli(1000)
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "web", MaxPriority: "production",
+			Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guarantee}}}})
+		r.propose(&state.SubmitJob{Job: job("sums", "service", 100, func(j *structs.Job) { j.Priority = "batch-10" })})
+		r.eventually("the node is full", func() bool { return r.running("sums") == 80 })
+
+		r.propose(&state.SubmitJob{Job: job("shop", "service", 2, func(j *structs.Job) {
+			j.Role, j.Priority, j.Groups[0].Tasks[0].Resources.CPU = "web", "production", 250
+		})})
+		r.eventually("production runs", func() bool { return r.running("shop") == 2 })
+		preempted := 0
+		for a := range r.leader().server.Store().Snapshot().AllocsOfJob("sums") {
+			if a.DesiredWhy == `preempted: job "shop" (production) needs the room` {
+				preempted++
+			} else if a.Desired != structs.DesiredRun {
+				t.Errorf("%s was stopped: %s", a.ID, a.DesiredWhy)
+			}
+		}
+		if preempted != 5 {
+			t.Errorf("%d were stopped for twice a quarter core, not 5 of a tenth", preempted)
+		}
+		time.Sleep(time.Minute)
+		if sums, shop := r.running("sums"), r.running("shop"); sums != 75 || shop != 2 {
+			t.Errorf("%d and %d run, not 75 beside 2", sums, shop)
+		}
+
+		r.propose(&state.StopJob{Name: "shop"})
+		r.eventually("the node is full again", func() bool { return r.running("sums") == 80 })
+	})
+}

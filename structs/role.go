@@ -2,13 +2,14 @@ package structs
 
 // Role is a named share of the region, hierarchical by slashes ("eng/web").
 type Role struct {
-	Name        string `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
-	Description string `json:"description,omitempty" doc:"For people."`
-	Weight      Milli  `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
-	Quota       *Quota `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
-	MaxPriority string `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
-	CreateIndex uint64 `json:"create_index,omitempty" hcl:"-"`
-	ModifyIndex uint64 `json:"modify_index,omitempty" hcl:"-"`
+	Name             string `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
+	Description      string `json:"description,omitempty" doc:"For people."`
+	Weight           Milli  `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
+	Quota            *Quota `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
+	MaxPriority      string `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
+	PreemptionExempt bool   `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
+	CreateIndex      uint64 `json:"create_index,omitempty" hcl:"-"`
+	ModifyIndex      uint64 `json:"modify_index,omitempty" hcl:"-"`
 }
 
 // Quota bounds a role.

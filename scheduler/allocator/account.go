@@ -29,6 +29,8 @@ type account struct {
 	own       *account
 	limit     bound
 	guarantee bound
+	leaving   []int64          // the part of high that is being stopped
+	exempt    bool             // its work is never preempted, nor that of roles below
 	parked    map[*group]bool  // over the limit of this role
 	demoted   map[*group]bool  // beyond the guarantee of this role, ordered as batch
 	cut       map[*client]bool // frameworks with bundles that a limit cut, see cutShort
@@ -133,7 +135,9 @@ func (a *Allocator) charge(acc *account, amount []int64, high bool, sign int64) 
 	for x := acc; x != nil; x = x.parent {
 		addTo(&x.used, amount, sign)
 		if high {
+			a.mayReclaim(x)
 			addTo(&x.high, amount, sign)
+			a.mayReclaim(x)
 		}
 		x.share = a.policy.Share(x.used, a.total, x.weight)
 		for b := range x.at {
@@ -173,14 +177,9 @@ func (a *Allocator) unpark(role *account) {
 func (a *Allocator) restore(role *account) {
 	for g := range role.demoted {
 		delete(role.demoted, g)
-		queued := g.at >= 0
-		if queued {
-			a.dequeue(g)
-		}
+		a.dequeue(g)
 		g.demoted = nil
-		if queued {
-			a.enqueue(g)
-		}
+		a.enqueue(g) // also one that fitted nowhere as batch
 	}
 }
 
@@ -282,7 +281,8 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 		return structs.Errorf(structs.Invalid, "role "+spec.Name, "weight %s is negative", spec.Weight)
 	}
 	acc := a.role(spec.Name)
-	acc.spec, acc.weight, acc.limit, acc.guarantee = spec, spec.Weight, nil, nil
+	acc.spec, acc.weight, acc.limit, acc.guarantee, acc.exempt = spec, spec.Weight, nil, nil, spec.PreemptionExempt
+	a.epoch++
 	if acc.weight == 0 {
 		acc.weight = 1000
 	}

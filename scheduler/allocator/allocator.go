@@ -14,6 +14,8 @@ type Options struct {
 	MinMemory    structs.Bytes    // default 32MiB
 	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 256MiB.
 	IndexBytes int
+	// MostPreempted bounds the victims that have not ended yet. Default: a tenth of all allocations, and at least ten.
+	MostPreempted int
 }
 
 // Defaults of offers.
@@ -45,14 +47,28 @@ type Allocator struct {
 	placing   map[string]map[int]*hold // decisions by request and index
 	lastID    uint64
 
-	requests map[string]*request
-	shapes   map[string]*shape
-	blocked  map[*shape]bool
-	peers    map[string]*placement.Peers // by job
-	peered   map[string]int              // shapes of each job that look at its peers
-	tick     uint64
-	indexed  int // indexes that were made, less those that evict dropped
-	evictAt  int // evict looks at them when there are so many
+	ofBand       [bands]int // committed allocations by the band that they asked for
+	blockedBands [bands]int // blocked shapes by the highest band
+	reclaims     []*reclaim // that are kept, oldest first
+	found        []*hold    // scratch of victims
+	changed      []int32    // ords of nodes that changed, oldest first, while there are any
+	changedFrom  int        // position of changed[0]
+	leaving      int        // committed allocations that are being stopped
+	preempted    int        // of these, the victims of preemption
+	fewer        bool       // victims ended: MostPreempted may leave room again
+	ripe         []*node    // with claims to look at
+	epoch        uint64     // of what is beyond a guarantee or exempt: what may be preempted changed everywhere
+	seenEpoch    uint64     // by those who wait
+
+	requests  map[string]*request
+	shapes    map[string]*shape
+	blocked   map[*shape]bool
+	throttled map[*shape]bool             // blocked because of MostPreempted
+	peers     map[string]*placement.Peers // by job
+	peered    map[string]int              // shapes of each job that look at its peers
+	tick      uint64
+	indexed   int // indexes that were made, less those that evict dropped
+	evictAt   int // evict looks at them when there are so many
 
 	frameworks map[structs.FrameworkID]*framework
 	offering   []*client // those that want offers
@@ -85,7 +101,7 @@ func New(options Options) *Allocator {
 	a := &Allocator{policy: options.Policy, options: options, pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
-		blocked: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
+		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
 		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{}}
 	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}

@@ -29,6 +29,7 @@ type Decision struct {
 	Place   *Place
 	Offer   *structs.Offer
 	Rescind *Rescind
+	Preempt *Preempt
 }
 
 // Place puts one allocation on a node. Its resources are held from now on; the host commits it and answers with Confirm
@@ -48,6 +49,20 @@ type Place struct {
 	Incarnation uint64 // of the node, that Apply checks
 	Resources   structs.Resources
 	Ports       []structs.AssignedPort
+}
+
+// Preempt asks the host to stop allocations, with notice, so that a request has room. The room is held for the request
+// from now on: a Place follows when the last of them has ended. The host answers nothing; the ends of the victims, or of
+// their node, are the answer.
+type Preempt struct {
+	Request  string
+	Job      string
+	Role     string
+	Priority structs.Priority // as asked
+	Slot     Slot
+	Node     structs.NodeID
+	NodeName string
+	Victims  []structs.AllocID // in the order of the contract; empty when work that is being stopped already makes the room
 }
 
 // Rescind takes an offer back.

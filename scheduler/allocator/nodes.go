@@ -10,12 +10,19 @@ import (
 // node is the books of a node with its offers and what is held on it.
 type node struct {
 	*placement.Node
-	total   []int64           // what it adds to the total
-	offered structs.Resources // the part of what is held that offers hold
-	offers  []*offer          // oldest first
-	holds   int               // allocations and decisions
-	grew    bool              // in Allocator.grown
-	gone    bool              // removed; a tombstone until the last hold goes
+	total     []int64           // what it adds to the total
+	offered   structs.Resources // the part of what is held that offers hold
+	offers    []*offer          // oldest first
+	holds     int               // allocations and decisions
+	grew      bool              // in Allocator.grown
+	gone      bool              // removed; a tombstone until the last hold goes
+	allocs    []*hold           // committed ones, in no order
+	leaving   int               // of these, the ones that are being stopped
+	order     []givesWay        // see givingWay
+	ordered   bool
+	orderedAt uint64  // epoch of order
+	claims    []*hold // room that waits for work to end, oldest first
+	ripe      bool    // in Allocator.ripe
 
 	// Scratch of makeRoom.
 	round uint64
@@ -33,7 +40,12 @@ type hold struct {
 	amount    []int64
 	resources structs.Resources
 	ports     []structs.AssignedPort
-	high      bool
+	band      structs.Band // as asked
+	leaving   bool         // it is being stopped
+	victim    bool         // by preemption
+	ordered   structs.Band // of a claim: as served
+	created   structs.Time
+	at        int // in the list of its node
 
 	request string // of a decision; empty for an operation on an offer
 	slot    Slot
@@ -51,10 +63,12 @@ func (a *Allocator) SetNode(spec *structs.Node) {
 	n.SetSpec(spec)
 	a.retotal(n)
 	a.settle(n)
+	a.ripen(n)
 	a.touch(n, true)
 }
 
-// RemoveNode forgets a node. What is held on it is accounted to its holders until it is released.
+// RemoveNode forgets a node, and what was declined of it. What is held on it is accounted to its holders until it is
+// released.
 func (a *Allocator) RemoveNode(id structs.NodeID) {
 	n := a.nodes[id]
 	if n == nil {
@@ -64,6 +78,10 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	n.gone = true
 	a.retotal(n)
 	a.settle(n)
+	for _, c := range a.offering {
+		a.unfilter(c, n)
+	}
+	a.ripen(n)
 	a.touch(n, true) // a value that its work had is free for distinct_property
 	a.bury(n)
 }
@@ -91,9 +109,6 @@ func (a *Allocator) bury(n *node) {
 		return
 	}
 	delete(a.nodes, n.ID)
-	for _, c := range a.offering {
-		a.unfilter(c, n)
-	}
 	a.freeOrds = append(a.freeOrds, n.Ord)
 }
 
@@ -135,6 +150,10 @@ func overdrawn(free structs.Resources) bool {
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
 	a.pool.Changed(n.Node)
+	if len(a.reclaims) > 0 {
+		a.changed = append(a.changed, int32(n.Ord))
+		a.trimChanged()
+	}
 	if a.offerable(n) {
 		a.open.add(n.Ord)
 	} else {
@@ -151,17 +170,21 @@ func (a *Allocator) take(h *hold) {
 	h.node.Hold(h.resources, h.ports)
 	h.node.holds++
 	a.count(h, 1)
-	a.charge(h.client.account, h.amount, h.high, 1)
+	a.charge(h.client.account, h.amount, h.high(), 1)
 	a.touch(h.node, false)
 }
 
 // give releases what take took.
 func (a *Allocator) give(h *hold) {
+	if h.alloc != "" {
+		a.uncommit(h)
+	}
 	h.node.Drop(h.resources, h.ports)
 	h.node.holds--
 	a.count(h, -1)
 	a.touch(h.node, true)
-	a.charge(h.client.account, h.amount, h.high, -1)
+	a.charge(h.client.account, h.amount, h.high(), -1)
+	a.ripen(h.node)
 	a.bury(h.node)
 	a.prune(h.client.account)
 }
@@ -196,14 +219,21 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 		return
 	}
 	if old != nil && old.is(alloc) {
+		if alloc.Desired == structs.DesiredStop {
+			a.leave(old)
+		}
 		return
 	}
 	a.RemoveAllocation(alloc.ID)
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.client(alloc.Framework, alloc.Role), job: alloc.Job,
 		group: alloc.Group, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
-		high: alloc.Priority.Band >= structs.Production}
+		band: alloc.Priority.Band, created: alloc.Created}
 	a.allocs[alloc.ID] = h
 	a.take(h)
+	a.commit(h)
+	if alloc.Desired == structs.DesiredStop {
+		a.leave(h)
+	}
 	a.settle(h.node)
 }
 
@@ -218,7 +248,7 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 // is reports whether h holds for alloc what alloc says.
 func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
-		h.job == alloc.Job && h.group == alloc.Group && h.high == (alloc.Priority.Band >= structs.Production) &&
+		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created &&
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 
@@ -233,6 +263,7 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 		return noDecision(decision)
 	}
 	a.settled(h)
+	h.created = alloc.Created
 	if !alloc.Holds() || !h.is(alloc) || a.allocs[alloc.ID] != nil {
 		a.give(h)
 		a.SetAllocation(alloc)
@@ -240,6 +271,10 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 	}
 	h.decision, h.alloc, h.request = 0, alloc.ID, ""
 	a.allocs[alloc.ID] = h
+	a.commit(h)
+	if alloc.Desired == structs.DesiredStop {
+		a.leave(h)
+	}
 	return nil
 }
 

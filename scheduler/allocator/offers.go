@@ -452,7 +452,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	var out []*Place
 	for _, op := range ops {
 		h := &hold{node: n, client: c, job: op.Job, group: op.Group, amount: a.amount(op.Resources), resources: op.Resources,
-			ports: op.Ports, high: op.Priority.Band >= structs.Production}
+			ports: op.Ports, band: op.Priority.Band}
 		p := a.decide(h, op.Priority, structs.BatchBand)
 		out = append(out, p)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/proffer/proffer/scheduler/placement"
@@ -60,13 +61,14 @@ type request struct {
 
 // shape is what is the same for all requests with an equal ask.
 type shape struct {
-	ask     *placement.Ask
-	key     string
-	amount  []int64
-	groups  map[*group]bool
-	index   *placement.Index // nil until it is needed
-	used    uint64           // tick of its last use
-	blocked bool             // it fits nowhere, even with all offers taken back
+	ask      *placement.Ask
+	key      string
+	amount   []int64
+	groups   map[*group]bool
+	index    *placement.Index // nil until it is needed
+	used     uint64           // tick of its last use
+	blocked  bandSet          // groups served in these bands fit nowhere, whatever they may claim
+	reclaims [bands]*reclaim
 }
 
 func (a *Allocator) client(framework structs.FrameworkID, role string) *client {
@@ -113,13 +115,17 @@ func (r *request) before(o *request) bool {
 
 // enqueue lets g be served, unless something keeps it waiting.
 func (a *Allocator) enqueue(g *group) {
-	if g.at >= 0 || g.blocked || g.parked != nil || g.shape != nil && (g.shape.blocked || g.requests.len() == 0) {
+	if g.at >= 0 || g.blocked || g.parked != nil || g.shape != nil && g.requests.len() == 0 {
 		return
 	}
-	g.queued = g.band
+	band := g.band
 	if g.demoted != nil {
-		g.queued = structs.BatchBand
+		band = structs.BatchBand
 	}
+	if g.shape != nil && g.shape.blocked.has(band) {
+		return
+	}
+	g.queued = band
 	g.client.queue[g.queued].push(g)
 	g.client.account.activate(g.queued)
 }
@@ -142,18 +148,48 @@ func (g *group) reorder() {
 	}
 }
 
-// block makes everything of a shape wait until a node changes.
-func (a *Allocator) block(s *shape) {
-	s.blocked = true
+// bandSet is a set of bands.
+type bandSet uint8
+
+func (s bandSet) has(b structs.Band) bool { return s&(1<<b) != 0 }
+
+// upTo has a band and all below it.
+func upTo(b structs.Band) bandSet { return 1<<(b+1) - 1 }
+
+// highest returns the highest band in s; s must not be empty.
+func (s bandSet) highest() structs.Band { return structs.Band(bits.Len8(uint8(s)) - 1) }
+
+// block makes what of a shape is served in some bands wait until a node changes.
+func (a *Allocator) block(s *shape, in bandSet) {
+	all := s.blocked | in
+	throttled := a.throttled[s]
+	a.unblocked(s)
+	if throttled {
+		a.throttled[s] = true
+	}
+	s.blocked = all
 	a.blocked[s] = true
+	a.blockedBands[all.highest()]++
 	for g := range s.groups {
-		a.dequeue(g)
+		if g.at >= 0 && all.has(g.queued) {
+			a.dequeue(g)
+		}
 	}
 }
 
-func (a *Allocator) unblock(s *shape) {
-	s.blocked = false
+// unblocked takes a shape out of those that wait.
+func (a *Allocator) unblocked(s *shape) {
+	if s.blocked == 0 {
+		return
+	}
+	a.blockedBands[s.blocked.highest()]--
+	s.blocked = 0
 	delete(a.blocked, s)
+	delete(a.throttled, s)
+}
+
+func (a *Allocator) unblock(s *shape) {
+	a.unblocked(s)
 	for g := range s.groups {
 		a.enqueue(g)
 	}
@@ -195,8 +231,8 @@ func (a *Allocator) group(c *client, band structs.Band, s *shape) *group {
 	return g
 }
 
-// leave notes that a request is no longer of a group, and forgets the group with the last one.
-func (a *Allocator) leave(g *group) {
+// leaveGroup notes that a request is no longer of a group, and forgets the group with the last one.
+func (a *Allocator) leaveGroup(g *group) {
 	if g.members--; g.members > 0 {
 		return
 	}
@@ -236,8 +272,12 @@ func (a *Allocator) SetRequest(r *Request) error {
 			return structs.Errorf(structs.Invalid, object, "index %d is negative or listed twice", pending[i].Index)
 		}
 	}
-	pending = a.withoutInFlight(r.ID, pending)
 	old := a.requests[r.ID]
+	if old != nil && !old.sameAs(r) {
+		a.dropClaims(r.ID, false)
+	}
+	pending = a.withoutInFlight(r.ID, pending)
+	a.dropClaims(r.ID, true)
 	if old != nil {
 		a.drop(old)
 	}
@@ -249,9 +289,16 @@ func (a *Allocator) SetRequest(r *Request) error {
 	a.requests[r.ID] = next
 	a.add(next)
 	if old != nil {
-		a.leave(old.group)
+		a.leaveGroup(old.group)
 	}
 	return nil
+}
+
+// sameAs reports whether r asks for the same in the same name, perhaps for other slots.
+func (old *request) sameAs(r *Request) bool {
+	c := old.group.client
+	return c.framework == r.Framework && c.account.path == orDefault(r.Role) && old.group.band == r.Priority.Band &&
+		old.group.shape.key == r.Ask.Key()
 }
 
 // RemoveRequest withdraws a request. What is in flight of it stays in flight.
@@ -263,7 +310,8 @@ func (a *Allocator) RemoveRequest(id string) {
 	a.drop(r)
 	delete(a.requests, id)
 	a.withoutInFlight(id, nil)
-	a.leave(r.group)
+	a.dropClaims(id, false)
+	a.leaveGroup(r.group)
 }
 
 func compareSlots(x, y Slot) int { return cmp.Compare(x.Index, y.Index) }

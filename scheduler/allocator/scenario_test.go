@@ -53,7 +53,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.node(words, args)
 	case "remove-node":
 		p.a.RemoveNode(structs.NodeID(words[0]))
-	case "role": // role NAME [weight=N] [limit.cpu=N] [guarantee.cpu=N] …
+	case "role": // role NAME [weight=N] [exempt=true] [limit.cpu=N] [guarantee.cpu=N] …
 		return "", p.role(words[0], args)
 	case "framework": // framework NAME ROLE…
 		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
@@ -79,7 +79,19 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		if name == "refuse" {
 			return "", p.a.Refuse(x.ID)
 		}
-		return "", p.a.Confirm(x.ID, allocationOf(x, words[0]))
+		alloc := allocationOf(x, words[0])
+		alloc.Created = p.now
+		return "", p.a.Confirm(x.ID, alloc)
+	case "confirm-all": // what was placed and not answered
+		for _, id := range slices.Sorted(maps.Keys(p.places)) {
+			if p.a.decisions[p.places[id].ID] != nil {
+				alloc := allocationOf(p.places[id], id)
+				alloc.Created = p.now
+				if err := p.a.Confirm(p.places[id].ID, alloc); err != nil {
+					return "", err
+				}
+			}
+		}
 	case "end": // the allocation of REQUEST[INDEX]
 		p.a.RemoveAllocation(structs.AllocID(words[0]))
 	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [refuse=DURATION]
@@ -178,6 +190,10 @@ func (p *play) role(name string, args map[string]string) error {
 				return err
 			}
 			r.Weight = w
+			continue
+		}
+		if k == "exempt" {
+			r.PreemptionExempt = v == "true"
 			continue
 		}
 		which, kind, _ := strings.Cut(k, ".")
@@ -299,6 +315,8 @@ func (p *play) each() string {
 			b.WriteString("\n")
 		case d.Offer != nil:
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+		case d.Preempt != nil:
+			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}
@@ -322,6 +340,8 @@ func (p *play) step() string {
 			placed[d.Place.Request][d.Place.NodeName]++
 		case d.Offer != nil:
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+		case d.Preempt != nil:
+			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}

@@ -13,6 +13,7 @@ import (
 func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	a.expire(now)
 	for budget <= 0 || len(a.out) < budget {
+		a.settleClaims()
 		a.wake()
 		if a.totalChanged {
 			a.totalChanged = false
@@ -55,8 +56,8 @@ func (a *Allocator) next() *group {
 
 // serve places one slot of the group's first request, or puts the group aside until something changed.
 //
-// What a request may claim, in this order: free room; then room that offers hold. Preemption is the third claim and has
-// its place behind makeRoom: it would name the victims, and the group would wait for them as for any change of a node.
+// What a request may claim, in this order: free room; then room that offers hold; then that of running work of lower
+// bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
 	if g.band >= structs.Production && g.demoted == nil {
@@ -82,27 +83,34 @@ func (a *Allocator) serve(g *group) *Place {
 		n = a.choose(s, slot)
 	}
 	if n == nil {
-		a.block(s)
+		a.preempt(g, over != nil)
 		return nil
 	}
 	ports, ok := n.Assign(s.ask)
 	if !ok {
 		// Fits counted the same ports; it cannot happen, and waiting is the harmless answer.
-		a.block(s)
+		a.block(s, upTo(g.queued))
 		return nil
 	}
 	if over != nil {
 		a.makeLimitRoom(acc, s.amount)
 	}
 	band := g.queued
+	h := a.takeSlot(r, n)
+	h.ports = ports
+	return a.decide(h, r.Priority, band)
+}
+
+// takeSlot makes a hold of the first slot of a request on a node, without ports.
+func (a *Allocator) takeSlot(r *request, n *node) *hold {
+	s, slot := r.group.shape, r.pending[0]
 	r.pending = r.pending[1:]
 	if len(r.pending) == 0 {
 		r.pending = nil
 		a.drop(r)
 	}
-	h := &hold{node: n, client: g.client, job: r.Ask.Job, group: r.Ask.Group, amount: s.amount, resources: s.ask.Resources,
-		ports: ports, high: g.band >= structs.Production, request: r.ID, slot: slot, wanted: true}
-	return a.decide(h, r.Priority, band)
+	return &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, amount: s.amount, resources: s.ask.Resources,
+		band: r.group.band, request: r.ID, slot: slot, wanted: true}
 }
 
 // decide takes a hold as a decision in flight.
@@ -110,14 +118,7 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	a.lastID++
 	h.decision = a.lastID
 	a.decisions[h.decision] = h
-	if h.request != "" {
-		placing := a.placing[h.request]
-		if placing == nil {
-			placing = make(map[int]*hold, 1)
-			a.placing[h.request] = placing
-		}
-		placing[h.slot.Index] = h
-	}
+	a.inFlight(h)
 	a.take(h)
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
 		Ordered: ordered, Job: h.job, Group: h.group, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
@@ -126,6 +127,19 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 		p.Incarnation = spec.Incarnation
 	}
 	return p
+}
+
+// inFlight notes that the slot of h is taken care of.
+func (a *Allocator) inFlight(h *hold) {
+	if h.request == "" {
+		return
+	}
+	placing := a.placing[h.request]
+	if placing == nil {
+		placing = make(map[int]*hold, 1)
+		a.placing[h.request] = placing
+	}
+	placing[h.slot.Index] = h
 }
 
 // choose returns the node for a slot, or nil.
@@ -158,14 +172,16 @@ func (a *Allocator) shape(ask *placement.Ask) *shape {
 
 // retire keeps the index of a shape that nobody asks for, for the next who does; of one job's shape it forgets all.
 func (a *Allocator) retire(s *shape) {
-	if s.blocked || s.index == nil || s.ask.Peered() {
+	a.forgetReclaims(s)
+	if s.blocked != 0 || s.index == nil || s.ask.Peered() {
 		a.forget(s)
 	}
 }
 
 func (a *Allocator) forget(s *shape) {
 	delete(a.shapes, s.key)
-	delete(a.blocked, s)
+	a.unblocked(s)
+	a.forgetReclaims(s)
 	if !s.ask.Peered() {
 		return
 	}
@@ -222,6 +238,7 @@ func (a *Allocator) evict() {
 
 // wake lets those try again for whom nodes changed.
 func (a *Allocator) wake() {
+	a.wakePreempting()
 	if len(a.grown) == 0 {
 		return
 	}
@@ -271,6 +288,9 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 			books = n.With(n.offered)
 		}
 		if placement.Fits(books, peers, s.ask, placement.Alone).OK {
+			return true
+		}
+		if _, ok := a.victims(n, s, s.blocked.highest()); ok {
 			return true
 		}
 	}

@@ -28,6 +28,8 @@ type twin struct {
 	lastID     uint64
 	lastOffer  uint64
 	out        []string
+	ripe       map[structs.NodeID]bool // its claims are to be looked at
+	most       int                     // victims at a time
 }
 
 type twinRequest struct {
@@ -43,7 +45,12 @@ type twinHold struct {
 	ports     []structs.AssignedPort
 	job       string
 	group     string
-	high      bool
+	band      structs.Band
+	leaving   bool
+	victim    bool
+	claim     bool
+	ordered   structs.Band // of a claim
+	created   structs.Time
 	decision  uint64
 	request   string
 	slot      Slot
@@ -62,7 +69,7 @@ type twinFilter struct {
 
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
-		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}}
+		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
@@ -198,7 +205,7 @@ func (w *twin) guaranteed(role string, amount structs.Resources) bool {
 		if spec == nil || spec.Quota == nil {
 			continue
 		}
-		used := w.used(func(h *twinHold) bool { return under(h.role, r) && h.high })
+		used := w.used(func(h *twinHold) bool { return under(h.role, r) && h.high() })
 		for k, bound := range named(spec.Quota.Guarantee) {
 			if v := kindsOf(amount)[k]; v > 0 {
 				covered = true
@@ -222,6 +229,7 @@ type candidate struct {
 	request   *twinRequest // nil for an offer
 	node      structs.NodeID
 	rescind   []*twinHold
+	victims   []*twinHold // what has to end, of it what leaves already
 	bundle    structs.Resources
 }
 
@@ -244,6 +252,10 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 			continue
 		}
 		if c.rescind = w.inTheWay(r); c.rescind != nil {
+			out = append(out, c)
+			continue
+		}
+		if c.node, c.victims = w.preemptFor(r, c.band); c.victims != nil {
 			out = append(out, c)
 		}
 	}
@@ -410,6 +422,7 @@ func (w *twin) step(now structs.Time) []string {
 			w.rescind(o)
 		}
 	}
+	w.settleClaims()
 	for {
 		all := w.candidates(now)
 		if len(all) == 0 {
@@ -428,8 +441,15 @@ func (w *twin) step(now structs.Time) []string {
 			w.rescind(o)
 		}
 		r := c.request
+		if c.victims != nil {
+			for _, o := range slices.Backward(slices.Clone(w.offers)) {
+				if o.node == c.node {
+					w.rescind(o)
+				}
+			}
+		}
 		nodes, peers := w.books(r.Ask.Job, nil)
-		n := w.best(nodes, peers, r)
+		n := w.best(nodes, peers, r) // before limits take offers back
 		for !w.withinLimit(r.Role, r.Ask.Resources, true) {
 			// The first role from the leaf up that is over its limit gives the last offer below it.
 			for _, role := range ancestors(r.Role) {
@@ -440,10 +460,14 @@ func (w *twin) step(now structs.Time) []string {
 				}
 			}
 		}
+		if c.victims != nil {
+			w.claim(c)
+			continue
+		}
 		ports, _ := n.Assign(r.Ask)
 		w.lastID++
 		h := &twinHold{node: n.ID, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
-			group: r.Ask.Group, high: r.Priority.Band >= structs.Production, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
+			group: r.Ask.Group, band: r.Priority.Band, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
 		r.pending = r.pending[1:]
 		w.holds = append(w.holds, h)
 		w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, c.band, ports))
@@ -497,6 +521,9 @@ func texts(decisions []Decision) (out []string) {
 		case d.Offer != nil:
 			o := d.Offer
 			out = append(out, fmt.Sprintf("offer %s %s %s %s %s", o.ID, o.Framework, o.Role, o.Node, o.Resources))
+		case d.Preempt != nil:
+			p := d.Preempt
+			out = append(out, fmt.Sprintf("preempt %s[%d] on %s: %v", p.Request, p.Slot.Index, p.Node, p.Victims))
 		default:
 			out = append(out, "rescind "+string(d.Rescind.Offer))
 		}
@@ -594,8 +621,10 @@ func drawQuota(t *rapid.T, label string) *structs.QuotaAmount {
 func TestEqualsContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, w := New(Options{}), newTwin()
+		w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
+		a.options.MostPreempted = w.most
 		if rapid.Bool().Draw(t, "small") { // no index is kept
-			a = New(Options{IndexBytes: 1})
+			a = New(Options{IndexBytes: 1, MostPreempted: w.most})
 		}
 		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
 		now, seq := structs.Time(1e9), uint64(0)
@@ -623,31 +652,47 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	switch rapid.IntRange(0, 16).Draw(t, "input") {
 	case 15: // an allocation that somebody else committed, even beyond what the node has
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
-			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id")))}
-		w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
-		w.holds = append(w.holds, h)
+			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
+			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
+			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0}
+		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
+		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
+			w.holds[i].amount.CPU == h.amount.CPU {
+			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
+		} else {
+			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
+			w.holds = append(w.holds, h)
+		}
 		w.settle(h.node)
-		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning}
+		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
+			Priority: structs.Priority{Band: h.band}, Created: h.created}
+		if h.leaving {
+			alloc.Desired = structs.DesiredStop
+		}
 		a.SetAllocation(alloc)
 		a.SetAllocation(alloc) // says nothing new
 	case 16:
 		alloc := &structs.Allocation{ID: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))), Status: structs.AllocFailed}
-		w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o.alloc == alloc.ID })
+		w.drop(func(o *twinHold) bool { return o.alloc == alloc.ID })
 		a.SetAllocation(alloc)
 	case 0, 1, 2:
 		id := drawID(t)
 		spec := drawSpec(t, id)
 		w.nodes[id] = spec
 		w.settle(id)
+		w.ripe[id] = true
 		a.SetNode(spec)
 	case 3:
 		id := drawID(t)
 		delete(w.nodes, id)
+		w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.node == id })
 		w.settle(id)
+		w.ripe[id] = true
 		a.RemoveNode(id)
 	case 4:
 		r := &structs.Role{Name: rapid.SampledFrom([]string{"a", "a/x", "b", "b/z"}).Draw(t, "role"), Weight: structs.Milli(rapid.IntRange(0, 3).Draw(t, "weight") * 500),
-			Quota: &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")}}
+			Quota:            &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")},
+			PreemptionExempt: rapid.IntRange(0, 5).Draw(t, "exempt") == 0}
 		w.roles[r.Name] = r
 		if err := a.SetRole(r); err != nil {
 			t.Fatal(err)
@@ -662,25 +707,32 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			t.Fatal(err)
 		}
 		x := &twinRequest{Request: *r}
+		if o := w.requests[r.ID]; o != nil && (o.Framework != r.Framework || o.Role != r.Role || o.Priority.Band != r.Priority.Band || o.Ask.Key() != r.Ask.Key()) {
+			w.drop(func(h *twinHold) bool { return h.claim && h.request == r.ID })
+		}
 		for _, h := range w.holds {
-			if h.decision != 0 && h.request == r.ID {
+			if (h.decision != 0 || h.claim) && h.request == r.ID {
 				h.wanted = false
 			}
 		}
 		for _, s := range r.Slots {
-			i := slices.IndexFunc(w.holds, func(h *twinHold) bool { return h.decision != 0 && h.request == r.ID && h.slot.Index == s.Index })
+			i := slices.IndexFunc(w.holds, func(h *twinHold) bool {
+				return (h.decision != 0 || h.claim) && h.request == r.ID && h.slot.Index == s.Index
+			})
 			if i < 0 {
 				x.pending = append(x.pending, s)
 			} else {
 				w.holds[i].slot, w.holds[i].wanted = s, true
 			}
 		}
+		w.drop(func(h *twinHold) bool { return h.claim && h.request == r.ID && !h.wanted })
 		w.requests[r.ID] = x
 	case 9:
 		id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
 		a.RemoveRequest(id)
 		if w.requests[id] != nil {
 			delete(w.requests, id)
+			w.drop(func(h *twinHold) bool { return h.claim && h.request == id })
 			for _, h := range w.holds {
 				if h.request == id {
 					h.wanted = false
@@ -688,22 +740,19 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			}
 		}
 	case 10: // something ends, or an answer to a decision
-		if len(w.holds) == 0 {
+		answerable := slices.DeleteFunc(slices.Clone(w.holds), func(h *twinHold) bool { return h.claim })
+		if len(answerable) == 0 {
 			return
 		}
-		i := rapid.IntRange(0, len(w.holds)-1).Draw(t, "which")
-		h := w.holds[i]
+		h := rapid.SampledFrom(answerable).Draw(t, "which")
 		switch {
 		case h.decision == 0:
-			w.holds = slices.Delete(w.holds, i, i+1)
+			w.drop(func(o *twinHold) bool { return o == h })
 			a.RemoveAllocation(h.alloc)
 		case rapid.Bool().Draw(t, "confirm"):
 			h.alloc = structs.AllocID(fmt.Sprintf("alloc%d", h.decision))
-			band := structs.BatchBand
-			if h.high {
-				band = structs.Production
-			}
-			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: band}, Job: h.job,
+			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
+			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, Job: h.job,
 				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)
@@ -713,7 +762,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			if err := a.Refuse(h.decision); err != nil {
 				t.Fatal(err)
 			}
-			w.holds = slices.Delete(w.holds, i, i+1)
+			w.drop(func(o *twinHold) bool { return o == h })
 			if r := w.requests[h.request]; r != nil && h.wanted {
 				r.pending = append(r.pending, h.slot)
 				slices.SortFunc(r.pending, compareSlots)
@@ -763,7 +812,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
 		refused := o.amount
 		if rapid.Bool().Draw(t, "accept") {
-			op := Operation{Job: "ext", Group: "g", Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
+			op := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
 			places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
 			if err != nil {
 				t.Fatal(err)
@@ -772,7 +821,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			if places[0].ID != w.lastID {
 				t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
 			}
-			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, job: "ext", group: "g",
+			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, job: "ext", group: "g", band: structs.BatchBand,
 				decision: w.lastID})
 			refused = o.amount.Sub(op.Resources)
 		} else if err := a.Decline(o.framework, []structs.OfferID{o.offer}, filter, now); err != nil {

@@ -17,9 +17,10 @@ type Waiting struct {
 	Framework structs.FrameworkID   `json:"framework"`
 	Role      string                `json:"role"`
 	Priority  structs.Priority      `json:"priority"`
-	Ordered   structs.Band          `json:"ordered"`   // the band in which it is served
-	Pending   int                   `json:"pending"`   // slots that wait
-	InFlight  int                   `json:"in_flight"` // slots that are decided and not yet committed
+	Ordered   structs.Band          `json:"ordered"`          // the band in which it is served
+	Pending   int                   `json:"pending"`          // slots that wait
+	InFlight  int                   `json:"in_flight"`        // slots that are decided and not yet committed
+	Claims    []Claim               `json:"claims,omitempty"` // slots for which room is being made, by index
 	Because   Because               `json:"because,omitempty"`
 	Quota     []QuotaShort          `json:"quota,omitempty"`     // limits in its way
 	Guarantee []QuotaShort          `json:"guarantee,omitempty"` // guarantees that are used up, so that it is served as batch
@@ -34,7 +35,16 @@ const (
 	ItsTurn  Because = "turn"    // it may be served, and others come first
 	OfQuota  Because = "quota"   // it would exceed the limit of a role
 	OfNoNode Because = "no_node" // it fits on no node
+	OfBound  Because = "bound"   // too many others are being stopped to make room
 )
+
+// Claim is room on a node that a slot gets as soon as enough of what is there has ended.
+type Claim struct {
+	Index   int               `json:"index"`
+	Node    structs.NodeID    `json:"node"`
+	Name    string            `json:"node_name"`
+	Leaving []structs.AllocID `json:"leaving"` // what is being stopped on the node
+}
 
 // QuotaShort is one bound that is in the way, in the unit of its resource.
 type QuotaShort struct {
@@ -61,7 +71,8 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	}
 	acc, s := r.group.client.account, r.group.shape
 	w := Waiting{Request: id, Framework: r.Framework, Role: acc.path, Priority: r.Priority, Ordered: r.Priority.Band,
-		Pending: len(r.pending), InFlight: len(a.placing[id])}
+		Pending: len(r.pending), InFlight: len(a.placing[id]), Claims: a.claimsOf(id)}
+	w.InFlight -= len(w.Claims)
 	for _, x := range acc.line() {
 		if x.name == "." {
 			continue
@@ -90,12 +101,33 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	case w.Pending == 0:
 	case len(w.Quota) > 0:
 		w.Because = OfQuota
+	case a.throttled[s]:
+		w.Because = OfBound
 	case w.Placement.Fits == 0:
 		w.Because = OfNoNode
 	default:
 		w.Because = ItsTurn
 	}
 	return w, true
+}
+
+// claimsOf returns the claims of a request in order of index.
+func (a *Allocator) claimsOf(id string) (out []Claim) {
+	for index, h := range a.placing[id] {
+		if h.decision != 0 {
+			continue
+		}
+		c := Claim{Index: index, Node: h.node.ID, Name: h.node.Name()}
+		for _, o := range h.node.allocs {
+			if o.leaving {
+				c.Leaving = append(c.Leaving, o.alloc)
+			}
+		}
+		slices.Sort(c.Leaving)
+		out = append(out, c)
+	}
+	slices.SortFunc(out, func(x, y Claim) int { return cmp.Compare(x.Index, y.Index) })
+	return out
 }
 
 func (a *Allocator) short(acc *account, amount []int64, of func(*account) (bound, []int64)) (out []QuotaShort) {
@@ -115,6 +147,10 @@ func (a *Allocator) short(acc *account, amount []int64, of func(*account) (bound
 func (w Waiting) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d waiting, %d in flight, role %s, %s", w.Request, w.Pending, w.InFlight, w.Role, w.Priority)
+	if w.Pending == 0 {
+		w.claims(&b)
+		return b.String()
+	}
 	if w.Ordered != w.Priority.Band {
 		fmt.Fprintf(&b, ", served as %s", w.Ordered)
 		if len(w.Guarantee) == 0 {
@@ -127,11 +163,35 @@ func (w Waiting) String() string {
 	for _, q := range w.Quota {
 		fmt.Fprintf(&b, "\n  limit of %s: %s", q.Role, q)
 	}
-	if w.Because == ItsTurn {
+	switch w.Because {
+	case ItsTurn:
 		fmt.Fprintf(&b, "\n  others come first")
+	case OfBound:
+		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
+	w.claims(&b)
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
 	return b.String()
+}
+
+// claims tells for which room it waits.
+func (w Waiting) claims(b *strings.Builder) {
+	for _, c := range w.Claims {
+		fmt.Fprintf(b, "\n  index %d goes to %s as soon as this has ended there: %s", c.Index, c.Name, joinIDs(c.Leaving))
+	}
+}
+
+// joinIDs names a few ids and counts the others.
+func joinIDs(ids []structs.AllocID) string {
+	const few = 4
+	var names []string
+	for _, id := range ids[:min(few, len(ids))] {
+		names = append(names, structs.Short(id))
+	}
+	if len(ids) > few {
+		names = append(names, fmt.Sprintf("and %d more", len(ids)-few))
+	}
+	return strings.Join(names, ", ")
 }
 
 func (q QuotaShort) String() string {

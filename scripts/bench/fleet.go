@@ -95,6 +95,17 @@ func (f *fleet) fill(a *allocator.Allocator, n *structs.Node, part float64) {
 	}
 }
 
+// fillWhole lets batch allocations of a core each hold all of a node.
+func (f *fleet) fillWhole(a *allocator.Allocator, n *structs.Node) {
+	cores := int(n.Resources.CPU / 1000)
+	for k := range cores {
+		a.SetAllocation(&structs.Allocation{ID: structs.AllocID(fmt.Sprintf("%s-%d", n.ID, k)), Framework: "batch", Role: "science",
+			Job: fmt.Sprintf("old-%d", f.rnd.IntN(1000)), Group: "g", Node: n.ID, Priority: structs.DefaultPriority,
+			Created:   structs.Time(f.rnd.IntN(1_000_000)),
+			Resources: structs.Resources{CPU: 1000, Memory: n.Resources.Memory / structs.Bytes(cores)}, Status: structs.AllocRunning})
+	}
+}
+
 // slots returns n slots.
 func slots(n int) []allocator.Slot {
 	out := make([]allocator.Slot, n)

@@ -1,0 +1,203 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+func (h *twinHold) high() bool { return h.band >= structs.Production }
+
+// drop removes holds, and has the claims on their nodes looked at.
+func (w *twin) drop(which func(*twinHold) bool) {
+	w.holds = slices.DeleteFunc(w.holds, func(h *twinHold) bool {
+		if which(h) {
+			w.ripe[h.node] = true
+			return true
+		}
+		return false
+	})
+}
+
+// reclaimedAs is the band by which a hold is protected, when some production work is gone already.
+func (w *twin) reclaimedAs(h *twinHold, gone []*twinHold) structs.Band {
+	if !h.high() {
+		return h.band
+	}
+	covered := false
+	for _, r := range ancestors(h.role) {
+		spec := w.roles[r]
+		if spec == nil || spec.Quota == nil {
+			continue
+		}
+		stay := w.used(func(o *twinHold) bool { return under(o.role, r) && o.high() && !o.leaving && !slices.Contains(gone, o) })
+		for k, g := range named(spec.Quota.Guarantee) {
+			v := kindsOf(h.amount)[k]
+			if v == 0 {
+				continue
+			}
+			covered = true
+			if !h.leaving && stay[k]*10 > g*11 && stay[k]-v >= g {
+				return structs.BatchBand
+			}
+		}
+	}
+	if covered {
+		return h.band
+	}
+	return structs.BatchBand
+}
+
+func (w *twin) exempt(h *twinHold) bool {
+	for _, r := range ancestors(h.role) {
+		if w.roles[r] != nil && w.roles[r].PreemptionExempt {
+			return true
+		}
+	}
+	return false
+}
+
+// victims is what has to end on a node, or nil.
+func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*twinHold {
+	if n := w.nodes[id]; n == nil || !n.Schedulable() {
+		return nil
+	}
+	type victim struct {
+		*twinHold
+		as structs.Band
+	}
+	var all []victim
+	for _, h := range w.holds {
+		if as := w.reclaimedAs(h, nil); h.node == id && h.alloc != "" && h.offer == "" && as < band && as <= structs.BatchBand && (h.leaving || !w.exempt(h)) {
+			all = append(all, victim{h, as})
+		}
+	}
+	stays := map[bool]int{true: 0, false: 1}
+	slices.SortFunc(all, func(x, y victim) int {
+		return cmp.Or(cmp.Compare(stays[x.leaving], stays[y.leaving]), cmp.Compare(x.as, y.as), cmp.Compare(y.created, x.created),
+			cmp.Compare(y.alloc, x.alloc))
+	})
+	fits := func(without []*twinHold) bool {
+		// The peers count all that is there, also what is about to go.
+		_, peers := w.books(r.Ask.Job, nil)
+		var offers []*twinHold
+		for _, o := range w.offers {
+			if o.node == id {
+				offers = append(offers, o)
+			}
+		}
+		nodes, _ := w.books(r.Ask.Job, append(offers, without...))
+		return placement.Fits(nodes[id], peers, r.Ask, placement.First).OK
+	}
+	var out []*twinHold
+	for _, v := range all {
+		if v.high() && !v.leaving && w.reclaimedAs(v.twinHold, out) > structs.BatchBand {
+			continue
+		}
+		out = append(out, v.twinHold)
+		if !fits(out) {
+			continue
+		}
+		for i := len(out) - 2; i >= 0 && !out[i].leaving; i-- {
+			if without := slices.Delete(slices.Clone(out), i, i+1); fits(without) {
+				out = without
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// preemptFor is where room for a request costs least, and what has to end there.
+func (w *twin) preemptFor(r *twinRequest, band structs.Band) (best structs.NodeID, victims []*twinHold) {
+	var least [3]int64
+	var count int
+	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+		v := w.victims(id, r, band)
+		if v == nil {
+			continue
+		}
+		price, n := [3]int64{-1, 0, 0}, 0
+		for _, h := range v {
+			if !h.leaving {
+				if n == 0 || int64(h.created) < -price[2] {
+					price[2] = -int64(h.created)
+				}
+				price[0] = max(price[0], int64(w.reclaimedAs(h, nil)))
+				n++
+			}
+		}
+		price[1] = int64(n)
+		if victims == nil || slices.Compare(price[:], least[:]) < 0 {
+			best, victims, least, count = id, v, price, n
+		}
+	}
+	going, committed := 0, 0
+	for _, h := range w.holds {
+		if h.alloc != "" {
+			committed++
+		}
+		if h.victim {
+			going++
+		}
+	}
+	most := w.most
+	if most == 0 {
+		most = max(10, committed/10)
+	}
+	if count > 0 && going+count > most {
+		return "", nil
+	}
+	return best, victims
+}
+
+// claim holds the room for the first slot, and stops the victims.
+func (w *twin) claim(c candidate) {
+	r := c.request
+	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
+		band: r.Priority.Band, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+	r.pending = r.pending[1:]
+	var ids []structs.AllocID
+	for _, v := range c.victims {
+		if !v.leaving {
+			ids = append(ids, v.alloc)
+			v.leaving, v.victim = true, true
+		}
+	}
+	w.holds = append(w.holds, h)
+	w.out = append(w.out, fmt.Sprintf("preempt %s[%d] on %s: %v", h.request, h.slot.Index, h.node, ids))
+}
+
+// settleClaims looks at the claims of nodes where something ended.
+func (w *twin) settleClaims() {
+	for _, id := range slices.Sorted(maps.Keys(w.ripe)) {
+		for _, h := range slices.Clone(w.holds) {
+			if !h.claim || h.node != id {
+				continue
+			}
+			r := w.requests[h.request]
+			w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
+			nodes, peers := w.books(h.job, nil)
+			n := nodes[id]
+			leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
+			switch {
+			case n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK:
+				h.ports, _ = n.Assign(r.Ask)
+				w.lastID++
+				h.decision, h.claim = w.lastID, false
+				w.holds = append(w.holds, h)
+				w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, id, h.ordered, h.ports))
+			case n != nil && n.Spec().Schedulable() && leaving:
+				w.holds = append(w.holds, h)
+			default:
+				r.pending = append(r.pending, h.slot)
+				slices.SortFunc(r.pending, compareSlots)
+			}
+		}
+	}
+	clear(w.ripe)
+}
