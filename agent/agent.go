@@ -247,6 +247,7 @@ func (a *Agent) startServer(context.Context) error {
 				r.LeaseTimeout = c.Raft.LeaderLease.Std()
 				r.SnapshotEntries = uint64(c.Raft.SnapshotThreshold)
 				r.SnapshotEvery = c.Raft.SnapshotInterval.Std()
+				r.TrailingEntries = uint64(c.Raft.TrailingLogs)
 			}
 		},
 		Logger: log,

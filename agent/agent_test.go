@@ -178,8 +178,9 @@ join      = ["127.0.0.1:1"]
 			t.Errorf("reload %d: %+v", i, got)
 		}
 	}
-	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", "server {\n  max_jobs = 1", 1))
-	if got, err := (*self)(a).Reload(ctx); err != nil || !slices.Contains(got.Changed, "server.max_jobs") {
+	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", "server {\n  max_jobs = 1\n  raft {\n    trailing_logs = 99\n  }", 1))
+	if got, err := (*self)(a).Reload(ctx); err != nil || len(got.Restart) != 0 ||
+		!slices.Contains(got.Changed, "server.max_jobs") || !slices.Contains(got.Changed, "server.raft.trailing_logs") {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for i, want := range []structs.Kind{"", structs.Exhausted} {

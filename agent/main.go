@@ -195,10 +195,18 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		}
 		s := *into.Server
 		s.MaxFinished, s.FinishedAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.MaxJobs
+		if s.Raft != nil && from.Server.Raft != nil {
+			raft := *s.Raft
+			raft.TrailingLogs = from.Server.Raft.TrailingLogs
+			s.Raft = &raft
+		}
 		into.Server = &s
 		if a.server != nil {
 			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std())
 			a.server.SetMaxJobs(s.MaxJobs)
+			if s.Raft != nil {
+				a.server.Raft().SetTrailing(uint64(s.Raft.TrailingLogs))
+			}
 		}
 	default:
 		panic(structs.Errorf(structs.Internal, "setting "+path, "reloadable, and nothing reloads it"))

@@ -53,7 +53,7 @@ type Raft struct {
 	LeaderLease       structs.Duration `json:"leader_lease,omitempty" doc:"How long a leader without its quorum stays leader; at most heartbeat_timeout. Default 250ms."`
 	SnapshotThreshold int              `json:"snapshot_threshold,omitempty" doc:"Log entries between snapshots. Default 65536."`
 	SnapshotInterval  structs.Duration `json:"snapshot_interval,omitempty" doc:"How often is looked whether a snapshot is due. Default 10s."`
-	TrailingLogs      int              `json:"trailing_logs,omitempty" doc:"Has no effect yet. Log entries kept behind a snapshot, for followers that lag. Default 16384."`
+	TrailingLogs      int              `json:"trailing_logs,omitempty" change:"reload" doc:"Log entries kept behind a snapshot at most, for followers that lag; never more than 64 MiB of them. Default 16384."`
 }
 
 // Client configures a node.

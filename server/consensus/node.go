@@ -46,6 +46,7 @@ type Config struct {
 	SnapshotBytes   int64         // of entries since the last snapshot that bring the next one; default 64 MiB
 	SnapshotEntries uint64        // the same in entries; default 65,536
 	TrailingBytes   int64         // of entries that stay in the log behind a snapshot, for followers that are late; default 64 MiB
+	TrailingEntries uint64        // the same in entries, whichever is less; default 16,384
 	SnapshotEvery   time.Duration // how often that is looked at; default 10 s
 	trailingLeast   uint64        // entries that stay in any case; default 128
 
@@ -79,6 +80,7 @@ func (c *Config) setDefaults() {
 	c.TrailingBytes = cmp.Or(c.TrailingBytes, 64<<20)
 	c.SnapshotEntries = cmp.Or(c.SnapshotEntries, 65536)
 	c.trailingLeast = cmp.Or(c.trailingLeast, 128)
+	c.TrailingEntries = cmp.Or(c.TrailingEntries, 16384)
 	c.SnapshotEvery = cmp.Or(c.SnapshotEvery, 10*time.Second)
 	c.DeadAfter = cmp.Or(c.DeadAfter, time.Minute)
 	if c.MinPeers == 0 {
@@ -170,6 +172,8 @@ type Node struct {
 	gate  *gate
 	fsm   *fsm
 
+	trailing atomic.Uint64 // see SetTrailing
+
 	queue queue
 	reads reads
 	lead  leadership
@@ -198,6 +202,7 @@ func Open(cfg Config) (*Node, error) {
 	snapshots := &guardedSnapshots{SnapshotStore: cfg.Snapshots, logs: cfg.Logs, node: n}
 	n.fsm = &fsm{store: cfg.Store, node: n}
 	n.again = make(chan struct{}, 1)
+	n.trailing.Store(cfg.TrailingEntries)
 	n.queue.init(&n.cfg)
 	n.lead.init()
 

@@ -303,6 +303,37 @@ func TestSnapshotsAreTaken(t *testing.T) {
 	})
 }
 
+// How much of the log stays behind a snapshot can be said, and changed.
+func TestTrailing(t *testing.T) {
+	bubble(t, 1, func(c *Config) { c.TrailingEntries = 20 }, func(t *testing.T, c *cluster) {
+		l := c.leader()
+		jobs := 0
+		left := func() uint64 {
+			for range 60 {
+				c.submit(fmt.Sprintf("job%03d", jobs), "")
+				jobs++
+			}
+			if err := l.node.Snapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			first, _ := l.logs.FirstIndex()
+			last, _ := l.logs.LastIndex()
+			return last - first + 1
+		}
+		if n := left(); n != 20 {
+			t.Errorf("%d entries are left, not 20", n)
+		}
+		l.node.SetTrailing(40)
+		if n := left(); n != 40 {
+			t.Errorf("%d entries are left, not 40", n)
+		}
+		l.node.SetTrailing(5)
+		if n := left(); n != 5 {
+			t.Errorf("%d entries are left, not 5", n)
+		}
+	})
+}
+
 func TestRestartFromStores(t *testing.T) {
 	for _, snapshot := range []bool{false, true} {
 		bubble(t, 3, nil, func(t *testing.T, c *cluster) {

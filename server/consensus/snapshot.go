@@ -18,7 +18,6 @@ import (
 
 const (
 	closeSnapshotEntries = 1024 // entries since the last snapshot that make one worth while at the end
-	trailingMost         = 16384
 
 	archiveMagic  = "proffer snapshot 1\n"
 	archiveFormat = 1
@@ -46,10 +45,11 @@ func (n *Node) snapshotLoop() {
 }
 
 func (n *Node) takeSnapshot() error {
-	trailing := uint64(trailingMost)
+	most := n.trailing.Load()
+	trailing := most
 	if e := n.fsm.entries.Load(); e > 0 {
 		size := max(1, uint64(n.fsm.bytes.Load())/e)
-		trailing = min(max(uint64(n.cfg.TrailingBytes)/size, n.cfg.trailingLeast), trailingMost)
+		trailing = min(max(uint64(n.cfg.TrailingBytes)/size, n.cfg.trailingLeast), most)
 	}
 	rc := n.raft.ReloadableConfig()
 	rc.TrailingLogs = trailing
@@ -62,6 +62,9 @@ func (n *Node) takeSnapshot() error {
 	}
 	return err
 }
+
+// SetTrailing changes how many entries stay in the log behind the next snapshot, at most.
+func (n *Node) SetTrailing(entries uint64) { n.trailing.Store(entries) }
 
 // Snapshot takes a Raft snapshot now, which lets the log be shortened.
 func (n *Node) Snapshot(ctx context.Context) error {
