@@ -60,8 +60,12 @@ func dist(dir string) error {
 		if err := create(archive, func(w io.Writer) error { return write(w, name, files, time.Unix(seconds, 0).UTC()) }); err != nil {
 			return err
 		}
-		if err := os.Remove(files[0].path); err != nil {
-			return err
+		for _, f := range files {
+			if filepath.Dir(f.path) == dir {
+				if err := os.Remove(f.path); err != nil {
+					return err
+				}
+			}
 		}
 		sum, err := sha256Of(archive)
 		if err != nil {
@@ -79,7 +83,7 @@ type file struct {
 	mode       int64
 }
 
-// build compiles for a target. The program is the first of the files and is for the caller to remove.
+// build compiles for a target. What is in dir is for the caller to remove.
 func build(dir, goos, goarch, version string) ([]file, error) {
 	name := "proffer"
 	if goos == "windows" {
@@ -92,8 +96,16 @@ func build(dir, goos, goarch, version string) ([]file, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s/%s: %w", goos, goarch, err)
 	}
+	terms, err := notices(goos, goarch)
+	if err != nil {
+		return nil, err
+	}
+	noticesPath := filepath.Join(dir, "NOTICES.txt")
+	if err := os.WriteFile(noticesPath, terms, 0o644); err != nil {
+		return nil, err
+	}
 	return []file{
-		{name, path, 0o755}, {"LICENSE", "LICENSE", 0o644}, {"README.md", "README.md", 0o644},
+		{name, path, 0o755}, {"LICENSE", "LICENSE", 0o644}, {"NOTICES.txt", noticesPath, 0o644}, {"README.md", "README.md", 0o644},
 		{"CHANGELOG.md", "CHANGELOG.md", 0o644},
 	}, nil
 }
