@@ -51,33 +51,19 @@ func (s *Server) RestoreSnapshot(ctx context.Context, r io.Reader) (archive cons
 		return archive, err
 	}
 	defer st.Close()
-	from := &source{Reader: r}
+	from := &consensus.Body{Reader: r}
 	_, err = io.Copy(st, from)
 	if err == nil {
 		err = st.CloseWrite()
 	}
-	if from.err != nil {
-		return archive, structs.Errorf(structs.Invalid, "snapshot", "it did not arrive in full: %w", from.err)
+	if from.Err != nil {
+		return archive, from.Fault()
 	}
 	// When the leader takes no more, it says why.
 	if said := st.Recv(&archive); said != nil || err == nil {
 		return archive, said
 	}
 	return archive, err
-}
-
-// source remembers why a reader failed.
-type source struct {
-	io.Reader
-	err error
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
 }
 
 // Offers returns the outstanding offers, which only the leader knows.

@@ -3,11 +3,16 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 // A restored snapshot does not know what was placed after it was saved. Nothing of that is killed.
@@ -75,4 +80,46 @@ func (n *node) held() (out []work) {
 		out = append(out, *w)
 	}
 	return out
+}
+
+// What is wrong with an archive reaches the caller with its kind and its words, through a follower too, whose body the
+// leader stops to read.
+func TestARefusedRestoreSaysWhy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		r.propose(&state.SubmitJob{Job: job("old", "service", 2)})
+		var archive bytes.Buffer
+		check(t, r.leader().server.SaveSnapshot(context.Background(), &archive))
+		damaged := bytes.Clone(archive.Bytes())
+		damaged[len(damaged)-10] ^= 1
+		leader := r.leader()
+		for what, raw := range map[string][]byte{
+			"nothing":       nil,
+			"damaged":       damaged,
+			"cut off":       archive.Bytes()[:archive.Len()-20],
+			"other":         []byte("a letter to my aunt"),
+			"other and big": bytes.Repeat([]byte("no snapshot "), 1<<20),
+		} {
+			_, want := leader.server.RestoreSnapshot(context.Background(), bytes.NewReader(raw))
+			if structs.KindOf(want) != structs.Invalid || !strings.Contains(want.Error(), "snapshot: ") {
+				t.Errorf("%s: the leader says %v", what, want)
+			}
+			for _, h := range r.servers {
+				_, err := h.server.RestoreSnapshot(context.Background(), bytes.NewReader(raw))
+				if structs.KindOf(err) != structs.Invalid || err.Error() != want.Error() {
+					t.Errorf("%s: %s says %v, the leader %v", what, h.ip, err, want)
+				}
+			}
+		}
+		reading := errors.New("the line went dead")
+		for _, h := range r.servers {
+			_, err := h.server.RestoreSnapshot(context.Background(), io.MultiReader(bytes.NewReader(archive.Bytes()[:50]), iotest.ErrReader(reading)))
+			if structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), reading.Error()) {
+				t.Errorf("a body that ends early: %s says %v", h.ip, err)
+			}
+		}
+		if r.leader().server.Store().Snapshot().JobCount() != 1 {
+			t.Error("something was restored")
+		}
+	})
 }

@@ -2,4 +2,4 @@
 
 package consensus
 
-const powerRuns = 12
+const powerRuns = 8

@@ -136,8 +136,12 @@ func archiveOf(s *state.Summary, sum []byte) Archive {
 func InspectSnapshot(r io.Reader) (Archive, error) { return unpack(r, io.Discard) }
 
 // unpack reads an archive, verifies it, and writes the persisted state in it to to.
-func unpack(r io.Reader, to io.Writer) (Archive, error) {
+func unpack(from io.Reader, to io.Writer) (Archive, error) {
+	r := &Body{Reader: from}
 	bad := func(err error) (Archive, error) {
+		if r.Err != nil {
+			return Archive{}, r.Fault()
+		}
 		return Archive{}, structs.Errorf(structs.Invalid, "snapshot", "%w", err).Advise("use a file that operator snapshot save wrote")
 	}
 	magic := make([]byte, len(archiveMagic))
@@ -155,6 +159,25 @@ func unpack(r io.Reader, to io.Writer) (Archive, error) {
 		return bad(err)
 	}
 	return archiveOf(summary, sum.Sum(nil)), nil
+}
+
+// Body is an archive on its way; it remembers why reading failed.
+type Body struct {
+	io.Reader
+	Err error // not io.EOF
+}
+
+func (b *Body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		b.Err = err
+	}
+	return n, err
+}
+
+// Fault says that it did not arrive.
+func (b *Body) Fault() error {
+	return structs.Errorf(structs.Invalid, "snapshot", "it did not arrive in full: %w", b.Err)
 }
 
 // RestoreSnapshot replaces the region's state by an archive, which is read and verified in full first, and gives the
