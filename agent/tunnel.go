@@ -47,7 +47,7 @@ func (a *Agent) forward() nethttp.Handler {
 		DisableCompression:  true,
 	}
 	proxy := &httputil.ReverseProxy{
-		Transport:     transport,
+		Transport:     newUpgrader(transport),
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", "proffer"
@@ -71,6 +71,23 @@ func (a *Agent) forward() nethttp.Handler {
 		ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, sentKey{}, sent)))
 	})
+}
+
+// upgrader gives requests for an upgrade, which exec is, connections of their own: on one that was used before, a transport
+// sends a GET again when the connection breaks.
+type upgrader struct{ usual, fresh *nethttp.Transport }
+
+func newUpgrader(usual *nethttp.Transport) *upgrader {
+	fresh := usual.Clone()
+	fresh.DisableKeepAlives = true
+	return &upgrader{usual, fresh}
+}
+
+func (u *upgrader) RoundTrip(r *nethttp.Request) (*nethttp.Response, error) {
+	if r.Header.Get("Upgrade") != "" {
+		return u.fresh.RoundTrip(r)
+	}
+	return u.usual.RoundTrip(r)
 }
 
 // sentKey is where the context of a forwarded request says whether some of it may have left this machine.

@@ -52,6 +52,7 @@ type Config struct {
 type Client struct {
 	base  *url.URL
 	http  *http.Client
+	exec  *http.Client // for what must not be sent twice: see New
 	token string
 	actor string
 	retry func(error) // never nil
@@ -81,12 +82,22 @@ func New(c Config) (*Client, error) {
 		transport = &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: dialer.DialContext, MaxIdleConnsPerHost: 16,
 			IdleConnTimeout: time.Minute, TLSHandshakeTimeout: dialTimeout, DisableCompression: true}
 	}
+	// A transport sends a GET again when a connection that it used before breaks, and exec is one: it has new ones.
+	fresh := transport
+	if t, ok := transport.(*http.Transport); ok {
+		own := t.Clone()
+		own.DisableKeepAlives = true
+		fresh = own
+	}
 	if c.Retrying == nil {
 		c.Retrying = func(error) {}
 	}
-	return &Client{base: base, token: c.Token, actor: c.Actor, retry: c.Retrying, http: &http.Client{Transport: transport,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+	return &Client{base: base, token: c.Token, actor: c.Actor, retry: c.Retrying,
+		http: &http.Client{Transport: transport, CheckRedirect: noRedirect},
+		exec: &http.Client{Transport: fresh, CheckRedirect: noRedirect}}, nil
 }
+
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Address returns the URL that the client calls.
 func (c *Client) Address() string { return c.base.String() }

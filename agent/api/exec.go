@@ -45,7 +45,7 @@ func (c *Client) Exec(ctx context.Context, req *ExecRequest) (*ExecResult, error
 	u := c.base.String() + path + "?" + v.Encode()
 	header := http.Header{}
 	c.identify(header)
-	conn, response, err := websocket.Dial(ctx, u, &websocket.DialOptions{HTTPClient: c.http, HTTPHeader: header})
+	conn, response, err := websocket.Dial(ctx, u, &websocket.DialOptions{HTTPClient: c.exec, HTTPHeader: header})
 	if err != nil {
 		if response != nil && response.StatusCode != http.StatusSwitchingProtocols {
 			return nil, errorOf(response)
