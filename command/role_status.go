@@ -27,6 +27,7 @@ func roleStatus(e *Environment) *command {
 			d.say("Description", r.Description)
 			d.add("Weight", weightOf(&r.Role))
 			d.add("Max priority", orDash(r.MaxPriority))
+			d.add("Placement", orDash(r.Placement))
 			d.add("Guarantee", guarantee(&r.Role))
 			d.add("Limit", limit(&r.Role))
 			d.add("Used", r.Used)

@@ -246,6 +246,7 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 		b.pool.Changed(n)
 	}
 	var out []*GroupExplanation
+	job = placedAs(snap, job)
 	for _, g := range job.Groups {
 		if only != "" && g.Name != only {
 			continue

@@ -14,12 +14,13 @@ import (
 
 // jobLoop is what the loop keeps of a job that wants something.
 type jobLoop struct {
-	version uint64
-	index   uint64                    // of the version: a job that was purged and submitted again begins with version 1 again
-	asks    map[string]*placement.Ask // compiled, by group
-	wants   map[string][]scheduler.Placement
-	indexes map[string]map[int]int // of wants, built when a group has decisions
-	quiet   time.Time              // not looked at before: it takes long, or was refused
+	version   uint64
+	index     uint64                    // of the version: a job that was purged and submitted again begins with version 1 again
+	asks      map[string]*placement.Ask // compiled, by group
+	placement string                    // that they were compiled for
+	wants     map[string][]scheduler.Placement
+	indexes   map[string]map[int]int // of wants, built when a group has decisions
+	quiet     time.Time              // not looked at before: it takes long, or was refused
 
 	refusals int    // commands in a row in which nothing of it was accepted
 	refused  string // why; empty: it is not held back
@@ -104,11 +105,13 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 		j = &jobLoop{wants: map[string][]scheduler.Placement{}, indexes: map[string]map[int]int{}}
 		l.jobs[name] = j
 	}
-	if j.index != version.Index {
+	job := placedAs(snap, version.Job)
+	if j.index != version.Index || j.placement != job.Placement {
 		l.forget(name, j)
 		j.version, j.index, j.asks = record.Version, version.Index, map[string]*placement.Ask{}
+		j.placement = job.Placement
 		for _, g := range version.Job.Groups {
-			ask, err := placement.Compile(version.Job, g)
+			ask, err := placement.Compile(job, g)
 			if err != nil {
 				l.log.Error("a stored job cannot be placed", "job", name, "group", g.Name, "err", err)
 				continue

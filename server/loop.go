@@ -252,6 +252,7 @@ func (l *loop) take(batch *state.Batch) {
 		case state.Nodes:
 			l.takeNode(c)
 		case state.Roles:
+			l.takePlacement(c)
 			if r, _ := c.New.(*structs.Role); r != nil {
 				if err := l.allocator.SetRole(r); err != nil {
 					l.log.Error("a stored role cannot be used", "role", r.Name, "err", err)

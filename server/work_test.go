@@ -106,6 +106,34 @@ func TestLimitOfARole(t *testing.T) {
 	})
 }
 
+// Where a job runs that does not say is what its role, or the one above it, says; a change holds for what is placed next.
+func TestPlacementOfARole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 2)
+		in := func(j *structs.Job) { j.Role = "eng/web" }
+		nodes := func(name string) int {
+			on := map[structs.NodeID]bool{}
+			for a := range r.leader().server.Store().Snapshot().AllocsOfJob(name) {
+				on[a.Node] = true
+			}
+			return len(on)
+		}
+		run := func(name string, count, want int) {
+			t.Helper()
+			r.propose(&state.SubmitJob{Job: job(name, "service", count, in)})
+			r.eventually(name+" runs", func() bool { return r.running(name) == count })
+			if got := nodes(name); got != want {
+				t.Errorf("%s runs on %d nodes, not %d", name, got, want)
+			}
+		}
+		run("packed", 2, 1)
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng", Weight: 1000, Placement: structs.SpreadApart}})
+		run("spread", 4, 2)
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng/web", Weight: 1000, Placement: structs.Pack}})
+		run("again", 2, 1)
+	})
+}
+
 // Many jobs that are submitted at once, through every server, all end up right, and each runs once.
 func TestManyJobsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

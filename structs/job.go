@@ -7,6 +7,7 @@ type Job struct {
 	Type        string            `json:"type,omitempty" change:"replace" doc:"The built-in framework that runs it: service (keeps count running) or batch (runs to completion). Default service."`
 	Role        string            `json:"role,omitempty" change:"replace" doc:"The role whose share it uses. Default: default."`
 	Priority    string            `json:"priority,omitempty" change:"in_place" doc:"Band and level: monitoring, production, batch or best-effort, with a level such as batch+10. Default batch."`
+	Placement   string            `json:"placement,omitempty" change:"in_place" doc:"Which node is taken of those that will do: pack (the fullest, so that others stay free) or spread (the emptiest). Without it, what the role says."`
 	Datacenters []string          `json:"datacenters,omitempty" change:"replace" doc:"Datacenters it may run in; a trailing * matches any rest. Default: all."`
 	Constraints []*Constraint     `json:"constraint,omitempty" hcl:"block" change:"replace" doc:"What a node must satisfy."`
 	Affinities  []*Affinity       `json:"affinity,omitempty" hcl:"block" change:"in_place" doc:"What a node should satisfy."`
@@ -20,6 +21,12 @@ type Job struct {
 const (
 	ServiceJob = "service"
 	BatchJob   = "batch"
+)
+
+// Placements of jobs and roles.
+const (
+	Pack        = "pack"
+	SpreadApart = "spread"
 )
 
 // Constraint is a condition on a node's attribute: Attribute Operator Value.

@@ -8,6 +8,7 @@ type Role struct {
 	Quota            *Quota `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
 	MaxPriority      string `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
 	PreemptionExempt bool   `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
+	Placement        string `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
 	CreateIndex      uint64 `json:"create_index,omitempty" hcl:"-"`
 	ModifyIndex      uint64 `json:"modify_index,omitempty" hcl:"-"`
 }

@@ -48,6 +48,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 	if _, err := ParsePriority(j.Priority); err != nil {
 		p.Add("priority", "%s", err)
 	}
+	checkPlacement(&p, j.Placement)
 	for i, dc := range j.Datacenters {
 		if name := strings.TrimSuffix(dc, "*"); !ValidName(name) && dc != "*" {
 			p.Add(index("datacenters", i), "%q is not the name of a datacenter", dc)
@@ -96,6 +97,12 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 			Advise("fetch large data when the task starts, instead of having it in templates or env")
 	}
 	return p
+}
+
+func checkPlacement(p *Problems, placement string) {
+	if placement != "" {
+		checkOneOf(p, "placement", placement, Pack, SpreadApart)
+	}
 }
 
 func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
@@ -581,6 +588,7 @@ func (r *Role) Problems() Problems {
 	if r.Weight < 1 || r.Weight > 1e9 {
 		p.Add("weight", "%s is out of range (0.001 to 1000000)", r.Weight)
 	}
+	checkPlacement(&p, r.Placement)
 	if _, err := ParsePriority(r.MaxPriority); err != nil {
 		p.Add("max_priority", "%s", err)
 	}

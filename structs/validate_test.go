@@ -134,6 +134,7 @@ func TestValidate(t *testing.T) {
 		{"property", rule("${meta.rack}", "distinct_property", "2"), ""},
 		{"property count", rule("${meta.rack}", "distinct_property", "0"), `constraint[0].value: "0" is not how many allocations may share a value (1 or more; default 1)`},
 		{"unknown operator", rule("${attr.a}", "==", "x"), `constraint[0].operator: there is no operator "==" (did you mean "="?)`},
+		{"placement", func(j *Job) { j.Placement = "fill" }, `placement: "fill" is not pack or spread (use pack or spread)`},
 		{"nil constraint", func(j *Job) { j.Constraints = []*Constraint{nil} }, `constraint[0]: a constraint is missing (null)`},
 		{"affinity weight", func(j *Job) { g(j).Affinities = []*Affinity{{"${attr.a}", "=", "x", 101}} }, `group.g.affinity[0].weight: 101 is out of range (-100 to 100)`},
 		{"affinity for hosts", func(j *Job) { g(j).Affinities = []*Affinity{{"", "distinct_hosts", "", 1}} }, `group.g.affinity[0].operator: distinct_hosts is for constraints (use a spread)`},

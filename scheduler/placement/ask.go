@@ -66,11 +66,15 @@ const (
 	MaxRegexp     = 1 << 10
 )
 
-// Compile checks and compiles what an allocation of the group needs. The error is structs.Problems as one Invalid error
+// Compile checks and compiles what an allocation of the group needs; a job without placement packs. The error is structs.Problems as one Invalid error
 // with every fault in it.
 func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 	var problems structs.Problems
-	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), datacenters: job.Datacenters}
+	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), datacenters: job.Datacenters,
+		apart: job.Placement == structs.SpreadApart}
+	if job.Placement != "" && job.Placement != structs.Pack && !a.apart {
+		problems.Add("placement", "%q is not pack or spread", job.Placement)
+	}
 	a.Resources.Problems("group."+group.Name, &problems)
 	for _, t := range group.Tasks {
 		driver := t.Driver

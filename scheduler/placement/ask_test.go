@@ -119,19 +119,22 @@ func TestKeys(t *testing.T) {
 	}
 	plain := func(*structs.Job) {}
 	spread := func(j *structs.Job) { j.Spreads = []*structs.Spread{{Attribute: "${meta.rack}"}} }
+	apart := func(j *structs.Job) { j.Placement = structs.SpreadApart }
 	constrained := func(j *structs.Job) { j.Constraints = []*structs.Constraint{{Attribute: "${meta.rack}", Value: "1"}} }
 	switch {
 	case key("a", plain) != key("b", plain):
 		t.Error("plain asks differ by job")
 	case key("a", spread) == key("b", spread):
 		t.Error("spread asks of two jobs are one class")
+	case key("a", plain) == key("a", apart):
+		t.Error("placement makes no difference")
 	case key("a", plain) == key("a", constrained):
 		t.Error("a constraint makes no difference")
 	}
 }
 
 // TestScenarios runs testdata/*.txt: node NAME cpu=… mem=… [ports=N] [KEY=VALUE of meta] [lost|drain|ineligible|no-exec|sick-exec];
-// used NODE AMOUNT [job]; port NODE N; ask cpu=… mem=… [static=N] [ports=N] [dc=D] [if=ATTRIBUTE:OPERATOR:VALUE]… shows the best
+// used NODE AMOUNT [job]; port NODE N; ask cpu=… mem=… [static=N] [ports=N] [dc=D] [as=spread] [if=ATTRIBUTE:OPERATOR:VALUE]… shows the best
 // node, its ports and the explanation.
 func TestScenarios(t *testing.T) {
 	scenario.Run(t, "testdata/*.txt", func(t *testing.T) func(string) string {
@@ -244,6 +247,7 @@ func scenarioAsk(t *testing.T, words []string) *Ask {
 	if dc := rest["dc"]; dc != "" {
 		job.Datacenters = []string{dc}
 	}
+	job.Placement = rest["as"]
 	if s := rest["static"]; s != "" {
 		port := &structs.Port{Label: "static"}
 		fmt.Sscan(s, &port.Static)

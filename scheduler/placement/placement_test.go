@@ -92,11 +92,11 @@ func drawAsk(t *rapid.T, name string) *Ask {
 	if rapid.IntRange(0, 3).Draw(t, "disk") == 0 {
 		group.Disk = 1 << 29
 	}
+	job.Placement = rapid.SampledFrom([]string{"", structs.Pack, structs.SpreadApart}).Draw(t, "placement")
 	a, err := Compile(job, group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.apart = rapid.IntRange(0, 3).Draw(t, "apart") == 0
 	return a
 }
 
