@@ -2,4 +2,7 @@
 
 package consensus
 
-const powerRuns = 5000
+import "testing"
+
+// TestPowerLossForHours is TestPowerLoss, some thousand times.
+func TestPowerLossForHours(t *testing.T) { losePower(t, 3000) }

@@ -29,8 +29,10 @@ var powerSeed = flag.Uint64("power.seed", 0, "repeat the run of TestPowerLoss wi
 // while they start. What was not synced is lost, sector by sector and name by name. Writers go on all the while. Nothing
 // that was acknowledged is lost, all servers end with the same state, no server votes twice in a term or forgets a term,
 // and no term has two leaders.
-func TestPowerLoss(t *testing.T) {
-	seed, runs := rand.Uint64(), powerRuns
+func TestPowerLoss(t *testing.T) { losePower(t, 8) }
+
+func losePower(t *testing.T, runs int) {
+	seed := rand.Uint64()
 	if *powerSeed != 0 {
 		seed, runs = *powerSeed, 1
 	}

@@ -1,5 +1,0 @@
-//go:build !soak
-
-package consensus
-
-const powerRuns = 8
