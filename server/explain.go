@@ -167,8 +167,17 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	if err != nil {
 		return nil, err
 	}
+	let, err := admit(snap, job, groups, books.asks)
+	if err != nil {
+		return nil, err
+	}
 	for _, g := range groups {
-		books.fill(g)
+		in, limit := let[g.Group], g.Waiting
+		if in.wait != "" {
+			limit = in.count
+		}
+		books.fill(g, limit)
+		g.Wait = in.wait
 	}
 	return groups, nil
 }
@@ -208,11 +217,11 @@ func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
 	n.Hold(a.Resources, a.Ports)
 }
 
-// fill places what waits of a group in the books, as the loop would if nobody else asked.
-func (b *books) fill(g *GroupExplanation) {
+// fill places what waits of a group in the books, at most limit, as the loop would if nobody else asked.
+func (b *books) fill(g *GroupExplanation, limit int) {
 	ask := b.asks[g.Group]
 	index := b.pool.Index(ask, b.peers)
-	for g.Waiting > 0 && len(g.Held) < planLimit {
+	for ; limit > 0 && g.Waiting > 0 && len(g.Held) < planLimit; limit-- {
 		n := index.Best(nil)
 		if n == nil {
 			break

@@ -57,7 +57,7 @@ func TestExplainSaysWhyThere(t *testing.T) {
 		t.Errorf("n1 has rack r2: %+v", other)
 	}
 	// The books are as before: one more would go where the plan says.
-	books.fill(g)
+	books.fill(g, planLimit)
 	if len(g.Held) != 3 || g.Held[2].NodeName != "n0" || g.Held[2].Node != "0" {
 		t.Errorf("the third: %+v", g.Held[len(g.Held)-1])
 	}

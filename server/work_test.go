@@ -101,7 +101,25 @@ func TestLimitOfARole(t *testing.T) {
 				t.Errorf("%s: %d wait: %q", h.ip, g.Waiting, g.Wait)
 			}
 		}
+		// A plan says so before the job is submitted, and what would be let in.
+		for name, want := range map[string]int{"third": 0, "second": 1} {
+			groups, err := r.servers[0].server.Plan(context.Background(), job(name, "service", 3, in))
+			check(t, err)
+			if g := groups[0]; len(g.Held) != want || g.Waiting != 3-want || g.Wait != "the limit is reached: cpu of role eng: 0.3 used of 0.3, 0.1 asked" {
+				t.Errorf("plan of %s: %d placed, %d wait: %q", name, len(g.Held), g.Waiting, g.Wait)
+			}
+		}
+		_, err := r.servers[0].server.Plan(context.Background(), job("third", "service", 3, in, func(j *structs.Job) { j.Priority = "production" }))
+		if structs.KindOf(err) != structs.Forbidden {
+			t.Errorf("plan of a priority that the role does not take: %v", err)
+		}
 		r.propose(&state.StopJob{Name: "first"})
+		r.eventually("two running", func() bool { return r.running("second") == 2 && r.witness.count() == 2 })
+		groups, err := r.servers[0].server.Plan(context.Background(), job("third", "service", 3, in))
+		check(t, err)
+		if g := groups[0]; len(g.Held) != 1 || g.Waiting != 2 || g.Wait == "" {
+			t.Errorf("plan with room for one: %d placed, %d wait: %q", len(g.Held), g.Waiting, g.Wait)
+		}
 		r.eventually("all running", func() bool { return r.running("second") == 2 })
 	})
 }

@@ -60,6 +60,17 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 // useRole makes a role on first use and refuses work above its highest priority.
 func (tx *Tx) useRole(name string, p structs.Priority) error {
 	r := get(tx.roles, name)
+	if err := AdmitsPriority(name, r, p); err != nil {
+		return err
+	}
+	if r == nil {
+		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
+	}
+	return nil
+}
+
+// AdmitsPriority returns why work of priority p may not be in a role; r is nil when there is none of that name yet.
+func AdmitsPriority(name string, r *structs.Role, p structs.Priority) error {
 	highest := DefaultMaxPriority
 	if r != nil && r.MaxPriority != "" {
 		if m, err := structs.ParsePriority(r.MaxPriority); err == nil {
@@ -69,9 +80,6 @@ func (tx *Tx) useRole(name string, p structs.Priority) error {
 	if p.Compare(highest) > 0 {
 		return structs.Errorf(structs.Forbidden, fmt.Sprintf("role %q", name), "its work may have priority %s at most, not %s",
 			highest, p).Advise("set max_priority of the role")
-	}
-	if r == nil {
-		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
 	}
 	return nil
 }

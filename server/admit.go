@@ -1,0 +1,69 @@
+package server
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// admitted is what the allocator makes of a group that is planned.
+type admitted struct {
+	count int    // that are placed, at most planLimit for all groups together
+	wait  string // the limit of a role that holds the others back; empty: none does
+}
+
+// admit asks an allocator with the state's books, as the loop would if nobody else asked, how much of what waits of a job
+// the quota of its role lets in. It fails as the submission would when the role takes no work of the job's priority.
+func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
+	a := allocator.New(allocator.Options{})
+	for r := range snap.Roles() {
+		if err := a.SetRole(r); err != nil {
+			return nil, err
+		}
+	}
+	for n := range snap.Nodes() {
+		a.SetNode(n)
+	}
+	for alloc := range snap.Allocs() {
+		if alloc.Holds() {
+			a.SetAllocation(alloc)
+		}
+	}
+	priority, err := structs.ParsePriority(job.Priority)
+	if err != nil {
+		return nil, err
+	}
+	role := cmp.Or(job.Role, structs.DefaultRole)
+	if err := state.AdmitsPriority(role, snap.Role(role), priority); err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		slots := make([]allocator.Slot, min(g.Waiting, planLimit))
+		for i := range slots {
+			slots[i].Index = i
+		}
+		err := a.SetRequest(&allocator.Request{ID: g.Group, Framework: structs.FrameworkID(cmp.Or(job.Type, structs.ServiceJob)),
+			Role: role, Priority: priority, Seq: 1, Ask: asks[g.Group], Slots: slots})
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := make(map[string]admitted, len(groups))
+	for _, d := range a.Step(structs.At(time.Now()), planLimit) {
+		if d.Place != nil {
+			g := out[d.Place.Group]
+			g.count++
+			out[d.Place.Group] = g
+		}
+	}
+	for _, g := range groups {
+		if w, ok := a.Explain(g.Group); ok && w.Because == allocator.OfQuota {
+			out[g.Group] = admitted{out[g.Group].count, orderText(&w)}
+		}
+	}
+	return out, nil
+}
