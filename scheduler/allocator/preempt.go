@@ -343,6 +343,9 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	if len(n.allocs) == 0 || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
 		return nil, false
 	}
+	if s.index != nil && !s.index.Suits(n.Node) {
+		return nil, false
+	}
 	ask, free := &s.ask.Resources, n.Free()
 	missing := lackOf(ask, &free).less(&n.offered)
 	out = a.found[:0]

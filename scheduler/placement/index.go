@@ -81,6 +81,16 @@ func (x *Index) Fits(n *Node) bool {
 	return b >= 0 && x.fits(n) && x.open(int(b))
 }
 
+// Suits reports whether the ask could fit on that node if it held nothing, as far as that does not depend on amounts. It
+// is true for a node that changed and was not looked at since.
+func (x *Index) Suits(n *Node) bool {
+	if n.pending {
+		return true
+	}
+	x.view.sync(x.pool)
+	return x.view.of(n) >= 0
+}
+
 func containsID(list []structs.NodeID, id structs.NodeID) bool {
 	for _, other := range list {
 		if other == id {
