@@ -25,7 +25,10 @@ const (
 	perStranded = fullPack
 	// perSkew is how much a placement gains that brings the use of CPU and of memory on a node closer together, against
 	// fullness: see weigh.
-	perSkew = 5
+	perSkew = 8
+	// perDoubling is what a node loses for each time that its CPU or memory is twice as much: room on large nodes is kept
+	// for large work, as long as the small ones have some.
+	perDoubling = fullPack * 5 / 100
 )
 
 // fill is which part of the CPU and of the memory of a node is used, in millionths.
@@ -51,10 +54,34 @@ func (a *Ask) weigh(avail structs.Resources) weights {
 		w.base, w.cpu, w.memory = (2*fullPack-c-m)*fullPack, -fullPack, -fullPack
 		return w
 	}
+	w.less += large(avail)
 	skew := c - m
 	w.cpu, w.memory = fullPack-2*perSkew*skew, fullPack+2*perSkew*skew
 	w.base = (c+m)*fullPack - perSkew*skew*skew
 	return w
+}
+
+// large returns what a node loses for its size: nothing at one core with 4 GiB.
+func large(avail structs.Resources) int64 {
+	return ((log2(int64(avail.CPU))-log2(1000))+(log2(int64(avail.Memory))-log2(4<<30))) * perDoubling >> logBits
+}
+
+// logBits is how many bits of the result of log2 are behind the point.
+const logBits = 10
+
+// log2 returns about the binary logarithm of an amount; between powers of two it is a straight line.
+func log2(n int64) int64 {
+	if n <= 1 {
+		return 0
+	}
+	whole := bits.Len64(uint64(n)) - 1
+	rest := n - 1<<whole
+	if whole > logBits {
+		rest >>= whole - logBits
+	} else {
+		rest <<= logBits - whole
+	}
+	return int64(whole)<<logBits + rest
 }
 
 // at returns the score for a fill.

@@ -55,11 +55,7 @@ func (f *fleet) shapes(n int) ([]*placement.Ask, error) {
 		group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{
 			CPU: structs.Milli(100 + 50*f.rnd.IntN(40)), Memory: structs.Bytes(64+32*f.rnd.IntN(120)) << 20}}}}
 		if i%2 == 1 {
-			group.Constraints = []*structs.Constraint{[]*structs.Constraint{
-				{Attribute: "${meta.disk}", Operator: "=", Value: "ssd"},
-				{Attribute: "${attr.kernel.version}", Operator: "version", Value: ">= 6.0"},
-				{Attribute: "${node.datacenter}", Operator: "=", Value: "dc1"},
-			}[i/2%3]}
+			group.Constraints = f.constraints()[i/2%3 : i/2%3+1]
 		}
 		var err error
 		if asks[i], err = placement.Compile(job, group); err != nil {
@@ -67,6 +63,13 @@ func (f *fleet) shapes(n int) ([]*placement.Ask, error) {
 		}
 	}
 	return asks, nil
+}
+
+// constraints returns one that four of five nodes meet, one that two of three do, and one that half of them do.
+func (f *fleet) constraints() []*structs.Constraint {
+	return []*structs.Constraint{{Attribute: "${meta.disk}", Operator: "=", Value: "ssd"},
+		{Attribute: "${attr.kernel.version}", Operator: "version", Value: ">= 6.0"},
+		{Attribute: "${node.datacenter}", Operator: "=", Value: "dc1"}}
 }
 
 // oneShape returns an ask for half a core and 256 MiB.
