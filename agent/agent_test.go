@@ -102,7 +102,7 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 	for what, change := range map[string]func(*Agent){
 		"open the HTTP port":    func(a *Agent) { a.config.HTTPPort = port },
 		"open the cluster port": func(a *Agent) { a.config.ClusterPort = port },
-		"start the server": func(a *Agent) {
+		"open the data folder": func(a *Agent) {
 			path := filepath.Join(a.config.DataDir, "server", "log")
 			if err := os.RemoveAll(path); err != nil {
 				t.Fatal(err)
@@ -122,7 +122,7 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			quiet(t, before+2) // those of the test
-			if what == "start the server" {
+			if what == "open the data folder" {
 				return
 			}
 			a = newAgent(t, dir) // nothing holds the data folder

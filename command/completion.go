@@ -13,7 +13,10 @@ import (
 
 const bashCompletion = "complete -C %[1]q proffer\n"
 
-const zshCompletion = "autoload -U +X bashcompinit && bashcompinit\ncomplete -o nospace -C %[1]q proffer\n"
+const zshCompletion = `(( $+functions[compdef] )) || { autoload -U +X compinit && compinit -i; }
+autoload -U +X bashcompinit && bashcompinit
+complete -o nospace -C %[1]q proffer
+`
 
 const fishCompletion = `function __complete_proffer
     set -lx COMP_LINE (commandline -cp)
@@ -25,8 +28,10 @@ complete -f -c proffer -a "(__complete_proffer)"
 
 func completion(e *Environment) *command {
 	c := newCommand(e, "completion", "bash|zsh|fish", "Print what makes a shell complete commands")
-	c.about = "Print what makes a shell complete commands, names and ids. For bash, put into ~/.bashrc:\n\n" +
-		"    eval \"$(proffer completion bash)\""
+	c.about = "Print what makes a shell complete commands, names and ids. Put into\n\n" +
+		"    ~/.bashrc                   eval \"$(proffer completion bash)\"\n" +
+		"    ~/.zshrc                    eval \"$(proffer completion zsh)\"\n" +
+		"    ~/.config/fish/config.fish  proffer completion fish | source"
 	c.min, c.max = 1, 1
 	c.predict = complete.PredictSet("bash", "zsh", "fish")
 	c.run = func(_ context.Context, args []string) error {
