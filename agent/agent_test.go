@@ -142,6 +142,17 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 }
 
 // What reads the configuration meets a reload.
+// An agent that still looks for others, and a server whose region is not made yet, stop when they are told to.
+func TestAnAgentThatFindsNobodyStops(t *testing.T) {
+	before := runtime.NumGoroutine()
+	a := newAgent(t, t.TempDir(), "-join", "127.0.0.1:1", "-bootstrap-expect", "3")
+	if err := a.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a.stop(t.Context())
+	quiet(t, before)
+}
+
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	a := newAgent(t, dir)
