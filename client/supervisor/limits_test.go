@@ -149,6 +149,24 @@ func TestAnOOMOfAChildIsTold(t *testing.T) {
 	}
 }
 
+// What was killed because it did not stop was not killed for its memory, whatever happened to a child before.
+func TestAStopIsNoOOM(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	for _, isolation := range []string{"full", "none"} {
+		s := n.spec(`trap '' TERM; tail /dev/zero; echo ready; while :; do sleep 1000; done`, config("isolation", isolation),
+			func(s *drivers.Spec) { s.Memory, s.MemoryMax = 16<<20, 16<<20 })
+		task := n.start(s)
+		n.until(s, "ready")
+		if err := task.Stop(n.ctx, "SIGTERM", time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+		if exit := n.wait(task); exit.OOM || exit.Signal != 9 || !strings.Contains(exit.Why, "1 of its processes") {
+			t.Errorf("%s: exit = %+v", isolation, exit)
+		}
+	}
+}
+
 // A command in a task counts for the task and is bound by its limits.
 func TestACommandIsBoundByTheLimits(t *testing.T) {
 	needRoot(t)

@@ -58,6 +58,7 @@ type task struct {
 	ended   chan struct{} // closed when rec.Exit is set
 	cleaned chan struct{} // closed when nothing is left on the host
 	fenced  bool          // killed because the lease ended; guarded by server.mu
+	killed  bool          // by us, after its grace; guarded by server.mu
 }
 
 func newTask(rec *record) *task {
@@ -132,7 +133,7 @@ func (s *server) adopt(rec *record, given *handover) {
 	s.tasks[rec.Launch.ID] = t
 	if rec.Exit != nil {
 		close(t.ended)
-		close(t.cleaned)
+		s.work.Go(func() { s.clean(t) }) // the last one may have died before it did
 		return
 	}
 	proc, out, err, exit := s.host.adopt(rec, given)
@@ -264,13 +265,13 @@ func (s *server) hold(t *task, out, err *os.File) {
 // explain adds what the status alone does not say.
 func (s *server) explain(t *task, o outcome, exit *drivers.Exit) {
 	s.mu.Lock()
-	fenced := t.fenced || o.fence
+	fenced, killed := t.fenced || o.fence, t.killed
 	s.mu.Unlock()
 	kills := s.host.oomKills(t.rec)
 	switch {
 	case fenced:
 		exit.Why = "the node's lease ended, and the task may only run under one"
-	case kills > 0 && (exit.Code == 137 || exit.Signal == 9):
+	case kills > 0 && !killed && (exit.Code == 137 || exit.Signal == 9):
 		exit.OOM = true
 		exit.Why = fmt.Sprintf("the kernel killed it for using more than its memory limit of %v", t.rec.Launch.Memory)
 	case kills > 0:
@@ -364,6 +365,9 @@ func (s *server) stop(t *task, signal int, grace time.Duration) {
 			timer.Stop()
 		}
 		if t.running() {
+			s.mu.Lock()
+			t.killed = true
+			s.mu.Unlock()
 			s.host.kill(t)
 		}
 	}

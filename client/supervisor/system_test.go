@@ -723,3 +723,12 @@ func TestACommandInAnIsolatedTaskCanNameItsTerminal(t *testing.T) {
 	namesItsTerminal(t, n, nobody)
 	namesItsTerminal(t, n, none, nobody)
 }
+
+func TestADyingSupervisorLeavesNoIsolatedStartHalfDone(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	for _, isolation := range []string{"full", "none"} {
+		n.endAll(diesDuringStarts(t, n, isolation, "exec sleep "))
+		n.endAll(diesDuringStarts(t, n, isolation, "exit 3; "))
+	}
+}

@@ -4,6 +4,8 @@ package system
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -64,4 +66,36 @@ func TestASupervisorReturnsAtOnce(t *testing.T) {
 		return nil
 	})
 	a.proffer("run", "--", "echo", "well").has(t, "run", 0, "well\n", "")
+}
+
+// TestNodeSettings: a task sees the paths of the host and is in the cgroup that the node's configuration names, also when it
+// was changed while the supervisor runs.
+func TestNodeSettings(t *testing.T) {
+	t.Parallel()
+	r := newRegion(t)
+	a := single(r)
+	pid := a.supervisor()
+	look := []string{"run", "--", "sh", "-c", "ls -d /opt /etc/passwd 2>/dev/null; grep -o proffer-settings/work /proc/self/cgroup | sort -u"}
+	if out := a.must(look...); !strings.Contains(out, "/etc/passwd\n") || strings.Contains(out, "settings") {
+		t.Errorf("by default a task sees %q", out)
+	}
+	if code := a.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	a.inClient = "  host_paths    = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"/etc/hostname\"]\n  cgroup_parent = \"proffer-settings/work\"\n"
+	a.start()
+	if out := a.must(look...); out != "proffer-settings/work\n" {
+		t.Errorf("with other settings a task sees %q", out)
+	}
+	if now := a.supervisor(); now == 0 || now == pid {
+		t.Errorf("the supervisor without work was %d and is %d", pid, now)
+	}
+	a.stop()
+	for _, path := range []string{"proffer-settings/work", "proffer-settings"} {
+		found, _ := filepath.Glob("/sys/fs/cgroup/*/" + path)
+		unified, _ := filepath.Glob("/sys/fs/cgroup/" + path)
+		for _, dir := range append(found, unified...) {
+			await(t, dir+" is empty", func() error { return os.Remove(dir) })
+		}
+	}
 }

@@ -24,7 +24,7 @@ enum {
 	SYS_fchown = 93, SYS_umask = 95, SYS_setsid = 112, SYS_setgroups = 116, SYS_setresuid = 117, SYS_setresgid = 119, SYS_capset = 126,
 	SYS_rt_sigtimedwait = 128, SYS_pivot_root = 155, SYS_prctl = 157, SYS_mount = 165, SYS_umount2 = 166,
 	SYS_sethostname = 170, SYS_timer_create = 222, SYS_timer_settime = 223, SYS_clock_gettime = 228,
-	SYS_exit_group = 231, SYS_openat = 257, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
+	SYS_exit_group = 231, SYS_openat = 257, SYS_ppoll = 271, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
 	SYS_faccessat = 269, SYS_unshare = 272, SYS_dup3 = 292, SYS_prlimit64 = 302, SYS_setns = 308, SYS_fchmodat = 268,
 };
 #define REGISTER_CALL \
@@ -40,7 +40,7 @@ __asm__(".globl _start\n_start:\n\txor %ebp,%ebp\n\tand $-16,%rsp\n\tcall starte
 enum {
 	SYS_fcntl = 25, SYS_dup3 = 24, SYS_ioctl = 29, SYS_mknodat = 33, SYS_mkdirat = 34, SYS_symlinkat = 36,
 	SYS_umount2 = 39, SYS_mount = 40, SYS_pivot_root = 41, SYS_faccessat = 48, SYS_chdir = 49, SYS_fchmodat = 53,
-	SYS_fchown = 55, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68,
+	SYS_fchown = 55, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64, SYS_pread64 = 67, SYS_pwrite64 = 68, SYS_ppoll = 73,
 	SYS_capset = 91, SYS_exit_group = 94, SYS_unshare = 97, SYS_timer_create = 107, SYS_timer_settime = 110,
 	SYS_clock_gettime = 113, SYS_kill = 129, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135,
 	SYS_rt_sigtimedwait = 137, SYS_setresuid = 147, SYS_setresgid = 149, SYS_setsid = 157, SYS_setgroups = 159,
@@ -347,8 +347,12 @@ __attribute__((noreturn)) static void program(void) {
 		must("setrlimit", "", C4(SYS_prlimit64, 0, rlimits[i].resource, &rlimits[i].soft, NULL));
 	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	if (head->flags & FULL) {
-		for (u64 cap = 0; cap < 64; cap++)
-			if (!(head->caps >> cap & 1) && C2(SYS_prctl, PR_CAPBSET_DROP, cap) == -EINVAL) break;
+		for (u64 cap = 0; cap < 64; cap++) {
+			if (head->caps >> cap & 1) continue;
+			i64 err = C2(SYS_prctl, PR_CAPBSET_DROP, cap);
+			if (err == -EINVAL) break; // there are no more
+			must("drop a capability", "", err);
+		}
 	}
 	if (head->flags & SETIDS) {
 		must("setgroups", "", C2(SYS_setgroups, head->groups, groups));
@@ -368,7 +372,8 @@ __attribute__((noreturn)) static void program(void) {
 	u64 none = 0;
 	C4(SYS_rt_sigprocmask, 2, &none, NULL, 8);
 
-	C3(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */); // whatever happens, the program gets 0, 1 and 2 alone
+	// Whatever happens, the program gets 0, 1 and 2 alone.
+	must("close the rest", "", C3(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
 
 	i64 err = -ENOENT;
 	int slash = 0;
@@ -494,6 +499,14 @@ __attribute__((noreturn)) static void hold(i32 child) {
 	}
 }
 
+// supervised reports whether somebody still waits for the start. A supervisor that died told nobody of it, and the next one,
+// which ends what the slots show as running, may have looked before this one was there.
+static int supervised(void) {
+	struct { i32 fd; u16 events, revents; } report = {report_fd, 0, 0};
+	struct timespec now = {0, 0};
+	return C5(SYS_ppoll, &report, 1, &now, NULL, 8) == 0; // an error of the pipe: it has no reader
+}
+
 // stage is the clone's life: prepare, fork the program, hold it.
 __attribute__((noreturn)) static void stage(void) {
 	report_fd = fd_of(head->report);
@@ -511,6 +524,7 @@ __attribute__((noreturn)) static void stage(void) {
 	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 	C2(SYS_prctl, PR_SET_NAME, "proffer-task");
 	write_record(RUNNING, 0, 0);
+	if (!supervised()) for (;;) C1(SYS_exit_group, 125);
 	i64 child = C5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	must("fork", "", child);
 	if (child == 0) program();
