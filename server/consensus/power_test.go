@@ -79,7 +79,7 @@ func TestPowerLossShowsEachSync(t *testing.T) {
 	}
 }
 
-// rig is three machines and what was seen of them from outside.
+// rig is three machines in a bubble, and what was seen of them from outside.
 type rig struct {
 	random   *rand.Rand
 	machines []*machine
@@ -93,7 +93,7 @@ type rig struct {
 	spoken map[string]uint64            // the highest term in which a server asked for something or gave its vote
 }
 
-// machine is one server with its disks.
+// machine is one server with its disks, in a bubble.
 type machine struct {
 	rig   *rig
 	name  string
