@@ -75,6 +75,10 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 			advice = append(advice, h.String())
 		}
 		e.Advice = strings.Join(advice, "; ")
+		e.Preempting = g.Claims
+		for _, a := range g.Stops {
+			e.Stops = append(e.Stops, &api.Stopped{Alloc: a.ID, Job: a.Job, Role: a.Role, Priority: a.Priority, Node: a.Node, NodeName: a.NodeName})
+		}
 		for _, a := range g.Held {
 			on := &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName}
 			if parts, ok := g.Scores[a.Node]; ok {

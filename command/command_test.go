@@ -158,6 +158,7 @@ func region() canned {
 	summary := api.JobSummary{JobRecord: record, Groups: counts}
 	explained := &api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Count: 3, Placed: 2, Waiting: 1, Nodes: 3, Fit: 0,
 		Ask: structs.Resources{CPU: 4000, Memory: 1 << 30}, Order: "behind nothing in role eng/web", Advice: "ask for less cpu, or add a node",
+		Preempting: 1, Stops: []*api.Stopped{{Alloc: "c3ebd4a41234", Job: "sums", Role: "science", Priority: structs.DefaultPriority, NodeName: "node-1"}},
 		Reasons: []*api.Reason{{What: "cpu", Nodes: 2, Nearest: "4 asked, 3.5 free on node-1"}, {What: "status lost", Nodes: 1}},
 		Placing: []*api.PlacedOn{{Alloc: structs.AllocID(id("1a2b3c4d")), Index: 0, NodeName: "node-1", Score: 0.75, Parts: map[string]float64{"binpack": 0.5, "spread": 0.25}}}}}}
 	diff := spec.Compare(nil, text)

@@ -55,10 +55,27 @@ func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
 		if g.Waiting > 0 || len(g.Reasons) > 0 {
 			writeReasons(b, g)
 		}
+		if g.Preempting > 0 {
+			writeStops(b, g)
+		}
 		if len(g.Placing) > 0 {
 			writePlaces(b, g.Placing)
 		}
 	}
+}
+
+// writeStops prints what would be stopped to make room.
+func writeStops(b *bytes.Buffer, g *api.GroupExplanation) {
+	if len(g.Stops) == 0 {
+		fmt.Fprintf(b, "  %d of them would get room where work is being stopped already\n", g.Preempting)
+		return
+	}
+	fmt.Fprintf(b, "  %d of them would get room by preemption. This would be stopped:\n", g.Preempting)
+	t := newTable("  ALLOCATION", "JOB", "ROLE", "PRIORITY", "NODE")
+	for _, s := range g.Stops {
+		t.row("  "+structs.Short(s.Alloc), s.Job, s.Role, s.Priority, s.NodeName)
+	}
+	t.write(b)
 }
 
 // writePlaces prints where allocations are, and the score of the node where it is known.

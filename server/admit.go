@@ -14,10 +14,13 @@ import (
 type admitted struct {
 	count int    // that are placed, at most planLimit for all groups together
 	wait  string // the limit of a role that holds the others back; empty: none does
+
+	claims int                   // that get room when work of lower bands was stopped
+	stops  []*structs.Allocation // that work
 }
 
 // admit asks an allocator with the state's books, as the loop would if nobody else asked, how much of what waits of a job
-// the quota of its role lets in. It fails as the submission would when the role takes no work of the job's priority.
+// the quota of its role lets in, and for how much of it other work would be stopped. It fails as the submission would when the role takes no work of the job's priority.
 func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
 	a := allocator.New(allocator.Options{})
 	for r := range snap.Roles() {
@@ -58,11 +61,20 @@ func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, a
 			g := out[d.Place.Group]
 			g.count++
 			out[d.Place.Group] = g
+		} else if p := d.Preempt; p != nil {
+			g := out[p.Request]
+			g.claims++
+			for _, id := range p.Victims {
+				g.stops = append(g.stops, snap.Alloc(id))
+			}
+			out[p.Request] = g
 		}
 	}
 	for _, g := range groups {
 		if w, ok := a.Explain(g.Group); ok && w.Because == allocator.OfQuota {
-			out[g.Group] = admitted{out[g.Group].count, orderText(&w)}
+			in := out[g.Group]
+			in.wait = orderText(&w)
+			out[g.Group] = in
 		}
 	}
 	return out, nil

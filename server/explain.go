@@ -25,6 +25,8 @@ type GroupExplanation struct {
 	Fit      placement.Explanation // of one more
 	Wait     string                // what the group waits for when it is not room
 	Finished int                   // indexes of a batch group that are done
+	Claims   int                   // of a plan: of those that wait, how many get room by preemption
+	Stops    []*structs.Allocation // what is stopped for them
 }
 
 // Explain explains a stored job; all groups when group is empty. It works on a snapshot, off the loop.
@@ -177,7 +179,7 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 			limit = in.count
 		}
 		books.fill(g, limit)
-		g.Wait = in.wait
+		g.Wait, g.Claims, g.Stops = in.wait, in.claims, in.stops
 	}
 	return groups, nil
 }

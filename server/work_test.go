@@ -229,9 +229,18 @@ func TestProductionPreemptsBatch(t *testing.T) {
 		r.propose(&state.SubmitJob{Job: job("sums", "service", 100, func(j *structs.Job) { j.Priority = "batch-10" })})
 		r.eventually("the node is full", func() bool { return r.running("sums") == 80 })
 
-		r.propose(&state.SubmitJob{Job: job("shop", "service", 2, func(j *structs.Job) {
+		shop := job("shop", "service", 2, func(j *structs.Job) {
 			j.Role, j.Priority, j.Groups[0].Tasks[0].Resources.CPU = "web", "production", 250
-		})})
+		})
+		plan, err := r.leader().server.Plan(t.Context(), shop)
+		check(t, err)
+		if g := plan[0]; g.Waiting != 2 || g.Claims != 2 || len(g.Stops) != 5 || g.Stops[0].Job != "sums" {
+			t.Errorf("a plan: %d wait, %d get room, %d are stopped, not 2, 2 and 5", g.Waiting, g.Claims, len(g.Stops))
+		}
+		if n := r.running("sums"); n != 80 {
+			t.Fatalf("a plan stopped %d", 80-n)
+		}
+		r.propose(&state.SubmitJob{Job: shop})
 		r.eventually("production runs", func() bool { return r.running("shop") == 2 })
 		preempted := 0
 		for a := range r.leader().server.Store().Snapshot().AllocsOfJob("sums") {

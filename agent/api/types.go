@@ -90,6 +90,20 @@ type GroupExplanation struct {
 	Order   string            `json:"order,omitempty"`  // its place in the order of service, in words
 	Placing []*PlacedOn       `json:"placed_on"`        // where its allocations are and why there
 	Advice  string            `json:"advice,omitempty"` // what would help
+
+	// Of a plan: how many of those that wait get room because work of lower bands is stopped, and that work.
+	Preempting int        `json:"preempting,omitempty"`
+	Stops      []*Stopped `json:"stops,omitempty"`
+}
+
+// Stopped is an allocation that would be stopped to make room.
+type Stopped struct {
+	Alloc    structs.AllocID  `json:"alloc"`
+	Job      string           `json:"job"`
+	Role     string           `json:"role"`
+	Priority structs.Priority `json:"priority"`
+	Node     structs.NodeID   `json:"node"`
+	NodeName string           `json:"node_name"`
 }
 
 // Reason is one constraint or resource that refused nodes.
