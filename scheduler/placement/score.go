@@ -25,7 +25,7 @@ const (
 	perStranded = fullPack
 	// perSkew is how much a placement gains that brings the use of CPU and of memory on a node closer together, against
 	// fullness: see weigh.
-	perSkew = 8
+	perSkew = 12
 	// perDoubling is what a node loses for each time that its CPU or memory is twice as much: room on large nodes is kept
 	// for large work, as long as the small ones have some.
 	perDoubling = fullPack * 5 / 100
