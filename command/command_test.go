@@ -199,7 +199,7 @@ func region() canned {
 		"POST /v1/node/" + id("aa01") + "/purge":       structs.Errorf(structs.Conflict, "node node-1", "it is ready").Advise("drain it and stop its agent first"),
 		"/v1/roles":                                    []*api.RoleStatus{{Role: structs.Role{Name: "default"}, Jobs: 1}, {Role: structs.Role{Name: "eng/web", Weight: 2500, MaxPriority: "production", Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guaranteed, Memory: &memory}}}, Used: structs.Resources{CPU: 500}, Jobs: 1}},
 		"/v1/role/eng/web":                             api.RoleStatus{Role: structs.Role{Name: "eng/web", Description: "the web team"}},
-		"PUT /v1/role/eng/web":                         api.Written{Index: 8},
+		"PUT /v1/roles":                                api.Written{Index: 8},
 		"DELETE /v1/role/eng/web":                      api.Written{Index: 8},
 		"/v1/frameworks":                               []*structs.Framework{{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)}},
 		"/v1/framework/service":                        structs.Framework{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)},

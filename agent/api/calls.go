@@ -187,9 +187,22 @@ func (c *Client) PutRole(ctx context.Context, role *structs.Role) (*Written, err
 	return write[Written](ctx, c, "PUT", rolePath(role.Name), nil, role)
 }
 
-// DeleteRole removes a role that nothing uses.
-func (c *Client) DeleteRole(ctx context.Context, name string) (*Written, error) {
-	return write[Written](ctx, c, "DELETE", rolePath(name), nil, nil)
+// PutRoles stores roles, all of them or none. With force limits may be below what is in use, and more may be guaranteed
+// than the nodes have.
+func (c *Client) PutRoles(ctx context.Context, roles []*structs.Role, force bool) (*Written, error) {
+	return write[Written](ctx, c, "PUT", "/v1/roles", forced(force), roles)
+}
+
+// DeleteRole removes a role that nothing uses; with force also one that jobs or frameworks use.
+func (c *Client) DeleteRole(ctx context.Context, name string, force bool) (*Written, error) {
+	return write[Written](ctx, c, "DELETE", rolePath(name), forced(force), nil)
+}
+
+func forced(force bool) url.Values {
+	if !force {
+		return nil
+	}
+	return url.Values{"force": {"true"}}
 }
 
 // Frameworks lists frameworks by id, a page at a time.

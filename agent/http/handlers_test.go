@@ -214,8 +214,23 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(roles) < 2 || role.Weight != 2000 || def.Jobs != 1 || def.Used.IsZero() {
 		t.Errorf("%d roles, %+v, %+v", len(roles), role, def)
 	}
-	_, err = c.DeleteRole(ctx, "eng/web")
+	cores := func(n structs.Milli) *structs.Quota {
+		return &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &n}}
+	}
+	both := []*structs.Role{{Name: "eng", Quota: cores(1e9)}, {Name: "eng/web", Quota: cores(1000)}}
+	if _, err := c.PutRoles(ctx, both, false); structs.KindOf(err) != structs.Conflict {
+		t.Errorf("more is guaranteed than there is: %v", err)
+	}
+	if got := w.region.store.Snapshot().Role("eng/web"); got.Quota != nil {
+		t.Errorf("one of two refused roles was stored: %+v", got)
+	}
+	_, err = c.PutRoles(ctx, both, true)
 	must(err)
+	_, err = c.DeleteRole(ctx, "eng/web", false)
+	must(err)
+	if _, err = c.DeleteRole(ctx, "default", false); structs.KindOf(err) != structs.Conflict {
+		t.Errorf("a role in use is removed: %v", err)
+	}
 	frameworks, _, err := c.Frameworks(ctx, nil)
 	must(err)
 	framework, _, err := c.Framework(ctx, "spark", nil)

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -137,12 +138,8 @@ func (u roleUse) of(r *structs.Role) *api.RoleStatus {
 
 func usage(snap *state.Snapshot) roleUse {
 	u := roleUse{map[string]structs.Resources{}, map[string]int{}}
-	for n := range snap.Nodes() {
-		for a := range snap.HeldOnNode(n.ID) {
-			for name := range upwards(a.Role) {
-				u.used[name] = u.used[name].Add(a.Resources)
-			}
-		}
+	for r := range snap.Roles() {
+		u.used[r.Name] = snap.RoleUse(r.Name).Resources
 	}
 	for j := range snap.Jobs() {
 		for name := range upwards(j.Role) {
@@ -205,7 +202,34 @@ func rolePut(c *call) (any, error) {
 	if role.Name != name {
 		return nil, structs.Errorf(structs.Invalid, "name", "%q is not the role %q of the path", role.Name, name)
 	}
-	return c.written(&state.PutRole{Role: role}, "")
+	return c.written(&state.PutRole{Role: role, Force: c.yes("force")}, "")
+}
+
+func rolesPut(c *call) (any, error) {
+	var roles []*structs.Role
+	if c.mediaType() == "application/json" {
+		if err := c.decode(&roles); err != nil {
+			return nil, err
+		}
+		for i, r := range roles {
+			if r == nil {
+				return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("[%d]", i), "it is null")
+			}
+			r.Canonicalize()
+			if err := r.Validate(); err != nil {
+				return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("[%d]", i), "%w", err)
+			}
+		}
+	} else {
+		raw, err := c.bytes()
+		if err != nil {
+			return nil, err
+		}
+		if roles, err = spec.ParseRoles("body", raw); err != nil {
+			return nil, err
+		}
+	}
+	return c.written(&state.PutRoles{Roles: roles, Force: c.yes("force")}, "")
 }
 
 func roleDelete(c *call) (any, error) {
@@ -213,7 +237,7 @@ func roleDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := c.written(&state.DeleteRole{Name: name}, "")
+	answer, err := c.written(&state.DeleteRole{Name: name, Force: c.yes("force")}, "")
 	if structs.KindOf(err) == structs.NotFound {
 		return nil, noRole(c.s.Region.Store().Snapshot(), name)
 	}

@@ -16,6 +16,7 @@ const (
 var (
 	checkParam = Param{Name: "check", Type: "integer", Doc: "Only if this is the job's version now; 0: only if there is no such job."}
 	pathOfFile = Param{Name: "path", Type: "string", Doc: "Relative to the allocation's folder. Default: the folder itself."}
+	force      = Param{Name: "force", Type: "boolean", Doc: "Also when a limit is below what is in use, or more is guaranteed than the ready nodes have."}
 	offset     = Param{Name: "offset", Type: "integer", Doc: "Bytes to leave out at the beginning."}
 )
 
@@ -103,8 +104,11 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/role/{name...}", Name: "Role", Flags: Read, Result: api.RoleStatus{}, Handle: roleGet,
 			Summary: "Returns a role and what it uses."},
 		{Method: "PUT", Path: "/v1/role/{name...}", Name: "PutRole", Flags: Write, Takes: jobTypes, Body: structs.Role{}, Result: api.Written{}, Handle: rolePut,
-			Summary: "Stores a role, in JSON or in HCL."},
+			Params: []Param{force}, Summary: "Stores a role, in JSON or in HCL."},
+		{Method: "PUT", Path: "/v1/roles", Name: "PutRoles", Flags: Write, Takes: jobTypes, Body: []*structs.Role{}, Result: api.Written{}, Handle: rolesPut,
+			Params: []Param{force}, Summary: "Stores roles, in JSON or in HCL: all of them or none."},
 		{Method: "DELETE", Path: "/v1/role/{name...}", Name: "DeleteRole", Flags: Write, Result: api.Written{}, Handle: roleDelete,
+			Params:  []Param{{Name: "force", Type: "boolean", Doc: "Also when jobs or frameworks use it; their work goes on."}},
 			Summary: "Removes a role that nothing uses."},
 		{Method: "GET", Path: "/v1/frameworks", Name: "Frameworks", Flags: Read | List, Result: []*structs.Framework{}, Handle: frameworkList,
 			Summary: "Lists frameworks by id."},

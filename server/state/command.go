@@ -260,11 +260,25 @@ type RestartAlloc struct {
 	Task string
 }
 
-// PutRole stores a role. Answer: *Receipt.
-type PutRole struct{ Role *structs.Role }
+// PutRole stores a role as PutRoles does. Answer: *Receipt.
+type PutRole struct {
+	Role  *structs.Role
+	Force bool
+}
+
+// PutRoles stores roles, all or none. It is a conflict when guarantees do not add up: those below a role to at most its
+// own, those of the top to at most what the ready nodes have, and none above a limit; and when a limit is below what is
+// in use. Answer: *Receipt.
+type PutRoles struct {
+	Roles []*structs.Role
+	Force bool // more may be guaranteed than the nodes have, and a limit may be below what is in use
+}
 
 // DeleteRole removes a role that nothing uses. Answer: *Receipt.
-type DeleteRole struct{ Name string }
+type DeleteRole struct {
+	Name  string
+	Force bool // also one that jobs or frameworks use: their work goes on, with weight 1 and without a quota
+}
 
 // PutFramework stores a framework. Answer: *Receipt.
 type PutFramework struct{ Framework *structs.Framework }

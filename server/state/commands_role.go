@@ -12,23 +12,10 @@ import (
 var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
 
 // Apply stores a role.
-func (c *PutRole) Apply(tx *Tx) (any, error) {
-	if c.Role == nil || !structs.ValidRole(c.Role.Name) {
-		return nil, structs.Errorf(structs.Invalid, "role", "its name is not valid")
-	}
-	if _, err := structs.ParsePriority(c.Role.MaxPriority); err != nil {
-		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("role %q: max_priority", c.Role.Name), "%w", err)
-	}
-	r := *c.Role
-	r.CreateIndex, r.ModifyIndex = tx.Index, tx.Index
-	if old := get(tx.roles, r.Name); old != nil {
-		r.CreateIndex = old.CreateIndex
-		tx.put(Roles, old, &r)
-	} else {
-		tx.put(Roles, nil, &r)
-	}
-	return tx.receipt(), nil
-}
+func (c *PutRole) Apply(tx *Tx) (any, error) { return tx.putRoles([]*structs.Role{c.Role}, c.Force) }
+
+// Apply stores roles.
+func (c *PutRoles) Apply(tx *Tx) (any, error) { return tx.putRoles(c.Roles, c.Force) }
 
 // Apply removes a role.
 func (c *DeleteRole) Apply(tx *Tx) (any, error) {
@@ -42,6 +29,10 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 			return nil, structs.Errorf(structs.Conflict, object, "role %q is below it", r.Name)
 		}
 		break
+	}
+	if c.Force {
+		tx.put(Roles, old, nil)
+		return tx.receipt(), nil
 	}
 	for j := range from(tx.jobs, "") {
 		if j.Role == c.Name && j.Ended == 0 {

@@ -91,6 +91,7 @@ func init() {
 	register[StopAlloc, Receipt]()
 	register[RestartAlloc, Receipt]()
 	register[PutRole, Receipt]()
+	register[PutRoles, Receipt]()
 	register[DeleteRole, Receipt]()
 	register[PutFramework, Receipt]()
 	register[RemoveFramework, Receipt]()

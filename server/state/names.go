@@ -20,6 +20,7 @@ func (*Observe) Kind() string         { return "observe" }
 func (*StopAlloc) Kind() string       { return "alloc.stop" }
 func (*RestartAlloc) Kind() string    { return "alloc.restart" }
 func (*PutRole) Kind() string         { return "role.put" }
+func (*PutRoles) Kind() string        { return "role.put_all" }
 func (*DeleteRole) Kind() string      { return "role.delete" }
 func (*PutFramework) Kind() string    { return "framework.put" }
 func (*RemoveFramework) Kind() string { return "framework.remove" }

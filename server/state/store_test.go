@@ -272,7 +272,7 @@ func (r *region) check() {
 	n = 0
 	onNode, ofJob := map[structs.NodeID][]string{}, map[string][]string{}
 	usage, wanted := map[structs.NodeID]structs.Resources{}, map[structs.NodeID]structs.Resources{}
-	live := map[string]structs.AllocID{}
+	live, inRole := map[string]structs.AllocID{}, map[string]Usage{}
 	ended, ports := 0, 0
 	for a := range s.Allocs() {
 		n++
@@ -291,6 +291,11 @@ func (r *region) check() {
 			continue
 		}
 		usage[a.Node] = usage[a.Node].Add(a.Resources)
+		for role := range upwards(a.Role) {
+			use := inRole[role]
+			use.add(&Usage{a.Resources, 1})
+			inRole[role] = use
+		}
 		if a.Desired == structs.DesiredRun {
 			wanted[a.Node] = wanted[a.Node].Add(a.Resources)
 		}
@@ -308,6 +313,14 @@ func (r *region) check() {
 	}
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
+	}
+	for name, want := range inRole {
+		if got := s.RoleUse(name); got.Allocs != want.Allocs || got.Resources.String() != want.Resources.String() {
+			r.t.Fatalf("use of role %s: got %+v, want %+v", name, got, want)
+		}
+	}
+	if s.roleUse.Len() > len(inRole) {
+		r.t.Fatalf("%d roles are in use, want %d", s.roleUse.Len(), len(inRole))
 	}
 	for _, id := range r.nodes {
 		var got []string

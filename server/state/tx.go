@@ -159,23 +159,12 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 	return d
 }
 
-// hold adds what a holds to the usage of its node (sign 1) or takes it away (sign -1). What an allocation holds never
+// hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1). What an allocation holds never
 // changes while it holds it.
 func (t *trees) hold(a *structs.Allocation, sign int) dirty {
-	u := Usage{}
-	if old := get(t.usage, a.Node); old != nil {
-		u = *old
-	}
-	u.Allocs += sign
-	if sign > 0 {
-		u.Resources = u.Resources.Add(a.Resources)
-	} else {
-		u.Resources = u.Resources.Sub(a.Resources)
-	}
-	if u.Allocs == 0 {
-		t.usage.Delete(a.Node)
-	} else {
-		t.usage.Set(a.Node, &u)
+	use(t.usage, a.Node, a, sign)
+	if a.Role != "" {
+		use(t.roleUse, a.Role, a, sign)
 	}
 	for _, p := range a.Ports {
 		k := portKey{a.Node, p.Port, p.Host, a.ID}
@@ -189,6 +178,24 @@ func (t *trees) hold(a *structs.Allocation, sign int) dirty {
 		return dirtyUsage | dirtyPorts
 	}
 	return dirtyUsage
+}
+
+func use[K ~string](tree *btree.Map[K, *Usage], key K, a *structs.Allocation, sign int) {
+	u := Usage{}
+	if old := get(tree, key); old != nil {
+		u = *old
+	}
+	u.Allocs += sign
+	if sign > 0 {
+		u.Resources = u.Resources.Add(a.Resources)
+	} else {
+		u.Resources = u.Resources.Sub(a.Resources)
+	}
+	if u.Allocs == 0 {
+		tree.Delete(key)
+	} else {
+		tree.Set(key, &u)
+	}
 }
 
 // publish copies what changed, so that readers keep the state as it is now, and returns it as the next snapshot.
@@ -233,7 +240,7 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 		s.endedJobs = tx.endedJobs.Copy()
 	}
 	if d&dirtyUsage != 0 {
-		s.usage = tx.usage.Copy()
+		s.usage, s.roleUse = tx.usage.Copy(), tx.roleUse.Copy()
 	}
 	if d&dirtyPorts != 0 {
 		s.ports = tx.ports.Copy()
@@ -247,6 +254,7 @@ func (t *trees) copied() trees {
 		meta: t.meta, nodes: t.nodes.Copy(), jobs: t.jobs.Copy(), versions: t.versions.Copy(), allocs: t.allocs.Copy(),
 		roles: t.roles.Copy(), frameworks: t.frameworks.Copy(), byNode: t.byNode.Copy(), byJob: t.byJob.Copy(),
 		ended: t.ended.Copy(), endedJobs: t.endedJobs.Copy(), ports: t.ports.Copy(), usage: t.usage.Copy(),
+		roleUse: t.roleUse.Copy(),
 	}
 }
 

@@ -1,0 +1,199 @@
+package state
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// putRoles stores roles, all of them or none. The tree that comes of it must not contradict itself, may promise no more
+// than there is, and has no limit below what is in use; the last two with force all the same.
+func (tx *Tx) putRoles(roles []*structs.Role, force bool) (any, error) {
+	if len(roles) == 0 {
+		return nil, structs.Errorf(structs.Invalid, "roles", "there are none")
+	}
+	seen := make(map[string]bool, len(roles))
+	for _, r := range roles {
+		if r == nil || !structs.ValidRole(r.Name) {
+			return nil, structs.Errorf(structs.Invalid, "role", "its name is not valid")
+		}
+		if seen[r.Name] {
+			return nil, structs.Errorf(structs.Invalid, roleText(r.Name), "it is there twice")
+		}
+		seen[r.Name] = true
+		checked := *r
+		checked.Canonicalize()
+		if err := checked.Validate(); err != nil {
+			return nil, structs.Errorf(structs.Invalid, roleText(r.Name), "%w", err)
+		}
+	}
+	before := tx.promises()
+	var changed, old []*structs.Role
+	for _, role := range roles {
+		r, was := *role, get(tx.roles, role.Name)
+		r.CreateIndex, r.ModifyIndex = tx.Index, tx.Index
+		if was != nil {
+			r.CreateIndex = was.CreateIndex
+			tx.put(Roles, was, &r)
+		} else {
+			tx.put(Roles, nil, &r)
+		}
+		changed, old = append(changed, &r), append(old, was)
+	}
+	after := tx.promises()
+	if err := tx.contradiction(after); err != nil {
+		return nil, err
+	}
+	if force {
+		return tx.receipt(), nil
+	}
+	if err := tx.tooMuchPromised(before, after); err != nil {
+		return nil, err
+	}
+	for i, r := range changed {
+		if err := tx.limitBelowUse(old[i], r); err != nil {
+			return nil, err
+		}
+	}
+	return tx.receipt(), nil
+}
+
+func roleText(name string) string { return fmt.Sprintf("role %q", name) }
+
+// promises are guaranteed amounts by resource, of each role; "" is the region.
+type promises struct {
+	of    map[string]map[string]int64 // of a role: its own guarantee, or the sum of those below where it names none
+	below map[string]map[string]int64 // the sum of those directly below
+}
+
+// promises adds up what the roles are guaranteed.
+func (tx *Tx) promises() promises {
+	p := promises{of: map[string]map[string]int64{}, below: map[string]map[string]int64{}}
+	all := slices.Collect(from(tx.roles, ""))
+	for _, r := range slices.Backward(all) { // what is below a role comes behind it
+		of := maps.Clone(p.below[r.Name])
+		for resource, v := range r.Guaranteed().All() {
+			if of == nil {
+				of = map[string]int64{}
+			}
+			of[resource] = v
+		}
+		if len(of) == 0 {
+			continue
+		}
+		p.of[r.Name] = of
+		above := ""
+		for name := range upwards(r.Name) {
+			if name != r.Name && get(tx.roles, name) != nil {
+				above = name
+				break
+			}
+		}
+		sum := p.below[above]
+		if sum == nil {
+			sum = map[string]int64{}
+			p.below[above] = sum
+		}
+		for resource, v := range of {
+			sum[resource] += min(v, math.MaxInt64-sum[resource])
+		}
+	}
+	return p
+}
+
+// contradiction finds a role whose guarantee is less than those below it add up to, or whose limit is less than what is
+// guaranteed in it.
+func (tx *Tx) contradiction(p promises) error {
+	for r := range from(tx.roles, "") {
+		for resource, v := range r.Guaranteed().All() {
+			if sum := p.below[r.Name][resource]; sum > v {
+				return structs.Errorf(structs.Conflict, roleText(r.Name), "its guarantee of %s %s is less than the %s that the roles below it are guaranteed",
+					resource, structs.AmountText(resource, v), structs.AmountText(resource, sum)).
+					Advise("raise it, or lower theirs in the same change")
+			}
+		}
+		for resource, v := range r.Limited().All() {
+			if sum := p.of[r.Name][resource]; sum > v {
+				return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit of %s %s is less than the %s that is guaranteed in it",
+					resource, structs.AmountText(resource, v), structs.AmountText(resource, sum))
+			}
+		}
+	}
+	return nil
+}
+
+// tooMuchPromised refuses guarantees that were raised above what the ready nodes have. Those that were above it before,
+// because nodes went, stand in the way of nothing else.
+func (tx *Tx) tooMuchPromised(before, after promises) error {
+	raised := slices.DeleteFunc(slices.Sorted(maps.Keys(after.below[""])), func(resource string) bool {
+		return after.below[""][resource] <= before.below[""][resource]
+	})
+	if len(raised) == 0 {
+		return nil
+	}
+	var have structs.Resources
+	for n := range from(tx.nodes, "") {
+		if n.Status == structs.NodeReady {
+			have = have.Add(n.Available())
+		}
+	}
+	for _, resource := range raised {
+		if sum := after.below[""][resource]; sum > have.Amount(resource) {
+			return structs.Errorf(structs.Conflict, "roles", "all guarantees together would be %s %s and the ready nodes have %s",
+				resource, structs.AmountText(resource, sum), structs.AmountText(resource, have.Amount(resource))).
+				Advise("guarantee less, add nodes, or force it")
+		}
+	}
+	return nil
+}
+
+// limitBelowUse refuses a limit that is new, or lower than before, and below what is in use.
+func (tx *Tx) limitBelowUse(old, r *structs.Role) error {
+	for resource, limit := range r.Limited().All() {
+		if old != nil {
+			if was, named := old.Limited().Of(resource); named && was <= limit {
+				continue
+			}
+		}
+		if used := tx.useBelow(r.Name).Resources.Amount(resource); used > limit {
+			return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit would be %s %s and %s is in use", resource,
+				structs.AmountText(resource, limit), structs.AmountText(resource, used)).
+				Advise("stop some of its work first, or force it: what runs stays, and nothing is added until enough of it ended")
+		}
+	}
+	return nil
+}
+
+// useBelow adds up what a role and those below it use.
+func (t *trees) useBelow(role string) (sum Usage) {
+	if u := get(t.roleUse, role); u != nil {
+		sum.add(u)
+	}
+	t.roleUse.Ascend(role+"/", func(name string, u *Usage) bool {
+		if !strings.HasPrefix(name, role+"/") {
+			return false
+		}
+		sum.add(u)
+		return true
+	})
+	return sum
+}
+
+func (u *Usage) add(o *Usage) {
+	u.Allocs += o.Allocs
+	u.Resources = u.Resources.Add(o.Resources)
+}
+
+// upwards yields a role and those above it, the lowest first.
+func upwards(role string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for role != "" && yield(role) {
+			role = role[:max(0, strings.LastIndexByte(role, '/'))]
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package structs
+
+import (
+	"iter"
+	"maps"
+	"slices"
+)
+
+// All yields the resources that q names, with their amounts in the unit of each (thousandths, bytes), in a fixed order.
+// Nil names none.
+func (q *QuotaAmount) All() iter.Seq2[string, int64] {
+	return func(yield func(string, int64) bool) {
+		if q == nil || q.CPU != nil && !yield("cpu", int64(*q.CPU)) ||
+			q.Memory != nil && !yield("memory", int64(*q.Memory)) || q.Disk != nil && !yield("disk", int64(*q.Disk)) {
+			return
+		}
+		for _, name := range slices.Sorted(maps.Keys(q.Custom)) {
+			if !yield(name, int64(q.Custom[name])) {
+				return
+			}
+		}
+	}
+}
+
+// Of returns the amount of a resource by the name that quotas have for it.
+func (q *QuotaAmount) Of(resource string) (amount int64, named bool) {
+	for name, v := range q.All() {
+		if name == resource {
+			return v, true
+		}
+	}
+	return 0, false
+}
+
+// Guaranteed is the guarantee of a role, or nil.
+func (r *Role) Guaranteed() *QuotaAmount {
+	if r.Quota == nil {
+		return nil
+	}
+	return r.Quota.Guarantee
+}
+
+// Limited is the limit of a role, or nil.
+func (r *Role) Limited() *QuotaAmount {
+	if r.Quota == nil {
+		return nil
+	}
+	return r.Quota.Limit
+}
+
+// Amount returns how much r has of a resource by the name that quotas have for it: thousandths, or bytes.
+func (r Resources) Amount(resource string) int64 {
+	switch resource {
+	case "cpu":
+		return int64(r.CPU)
+	case "memory":
+		return int64(r.Memory)
+	case "disk":
+		return int64(r.Disk)
+	}
+	return int64(r.Custom[resource])
+}
+
+// AmountText writes an amount of a resource for people.
+func AmountText(resource string, amount int64) string {
+	if resource == "memory" || resource == "disk" {
+		return Bytes(amount).String()
+	}
+	return Milli(amount).String()
+}
