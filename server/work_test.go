@@ -224,6 +224,12 @@ func TestProductionPreemptsBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 3, 1)
 		guarantee := structs.Milli(1000)
+		r.eventually("a node that a guarantee can count on", func() bool {
+			for n := range r.leader().server.Store().Snapshot().Nodes() {
+				return n.Status == structs.NodeReady
+			}
+			return false
+		})
 		r.propose(&state.PutRole{Role: &structs.Role{Name: "web", MaxPriority: "production",
 			Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guarantee}}}})
 		r.propose(&state.SubmitJob{Job: job("sums", "service", 100, func(j *structs.Job) { j.Priority = "batch-10" })})
