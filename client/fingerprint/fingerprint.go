@@ -25,7 +25,7 @@ type Config struct {
 	PortRange  structs.Range // zero: 20000 to 32000
 	Hosts      []string      // zero: the addresses of the machine
 	Drivers    []drivers.Driver
-	GPUs       GPUs          // nil: NVIDIA's tool, when it is installed
+	GPUs       GPUs              // nil: NVIDIA's tool, when it is installed
 	Held       structs.Resources // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 }
 

@@ -63,7 +63,7 @@ func (a *Ask) weigh(avail structs.Resources) weights {
 
 // large returns what a node loses for its size: nothing at one core with 4 GiB.
 func large(avail structs.Resources) int64 {
-	return ((log2(int64(avail.CPU))-log2(1000))+(log2(int64(avail.Memory))-log2(4<<30))) * perDoubling >> logBits
+	return ((log2(int64(avail.CPU)) - log2(1000)) + (log2(int64(avail.Memory)) - log2(4<<30))) * perDoubling >> logBits
 }
 
 // logBits is how many bits of the result of log2 are behind the point.
