@@ -33,6 +33,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	}
 	out := a.out
 	a.out = nil
+	a.pool.TakeNew()
 	return out
 }
 

@@ -16,6 +16,7 @@ type Pool struct {
 	newsAt  int     // position of news[0]
 	moved   int     // one more each time a node comes to a kind or leaves it
 	nodes   int     // that take new work
+	fresh   bool    // some of pending are new
 	pending []*Node // changed and not taken over yet
 	log     []*Node // changed and taken over, oldest first
 	logAt   int     // position of log[0]
@@ -55,6 +56,14 @@ func (p *Pool) Changed(n *Node) {
 	if !n.pending {
 		n.pending = true
 		p.pending = append(p.pending, n)
+		p.fresh = p.fresh || n.kind == nil && n.spec != nil
+	}
+}
+
+// TakeNew takes over what changed when there are new nodes in it, so that who asks first does not wait for that.
+func (p *Pool) TakeNew() {
+	if p.fresh {
+		p.flush()
 	}
 }
 
@@ -63,6 +72,7 @@ func (p *Pool) flush() {
 	if len(p.pending) == 0 {
 		return
 	}
+	p.fresh = false
 	for _, n := range p.pending {
 		n.pending = false
 		p.settle(n)

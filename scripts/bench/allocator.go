@@ -91,7 +91,7 @@ func placeOneShape(b *bench) error {
 			return err
 		}
 		b.add(figure{What: "10,000 empty nodes, 1,200 of one shape, " + run.what, Unit: "placements/s", Must: run.must, Aim: run.aim,
-			Got: count / took.Seconds(), More: true, Note: fmt.Sprintf("%.1f ms, the first look at every node included", ms(took))})
+			Got: count / took.Seconds(), More: true, Note: fmt.Sprintf("%.1f ms, the first look of the shape included", ms(took))})
 	}
 	return nil
 }
