@@ -32,7 +32,7 @@ const (
 // Constraint is a condition on a node's attribute: Attribute Operator Value.
 type Constraint struct {
 	Attribute string `json:"attribute,omitempty" doc:"What is looked at, such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter}."`
-	Operator  string `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, version, semver, set_contains, set_contains_any, is_set, is_not_set, distinct_hosts or distinct_property. Default =."`
+	Operator  string `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, version, semver, set_contains (the same as set_contains_all), set_contains_any, is_set, is_not_set, distinct_hosts or distinct_property. Default =."`
 	Value     string `json:"value,omitempty" doc:"What it is compared with."`
 }
 

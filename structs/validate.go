@@ -333,7 +333,7 @@ func checkPorts(p *Problems, at string, ports []*Port) {
 }
 
 // Operators of constraints and affinities.
-var operators = []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any",
+var operators = []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_all", "set_contains_any",
 	"is_set", "is_not_set", "distinct_hosts", "distinct_property"}
 
 func checkRules(p *Problems, at string, constraints []*Constraint, affinities []*Affinity, spreads []*Spread) {
@@ -390,7 +390,7 @@ func checkRules(p *Problems, at string, constraints []*Constraint, affinities []
 func checkCondition(p *Problems, at, attribute, operator, value string, constraint bool) {
 	needsValue := true
 	switch operator {
-	case "=", "!=", ">", ">=", "<", "<=", "set_contains", "set_contains_any":
+	case "=", "!=", ">", ">=", "<", "<=", "set_contains", "set_contains_all", "set_contains_any":
 	case "regexp":
 		if len(value) > 1<<10 {
 			p.Add(at+".value", "the pattern is longer than 1024 bytes")

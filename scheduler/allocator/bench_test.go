@@ -150,13 +150,20 @@ func BenchmarkOfferCycle(b *testing.B) {
 }
 
 // 200 shapes interleaved on 2,000 nodes.
-func BenchmarkManyShapes(b *testing.B) {
+func BenchmarkManyShapes(b *testing.B) { benchManyShapes(b, 0) }
+
+// The same when no two nodes have the same memory: there is a tree for each.
+func BenchmarkManySizes(b *testing.B) { benchManyShapes(b, 1<<20) }
+
+func benchManyShapes(b *testing.B, differ structs.Bytes) {
 	const nodes, shapes, each = 2_000, 200, 25
 	for b.Loop() {
 		b.StopTimer()
 		a := New(Options{})
 		for i := range nodes {
-			a.SetNode(benchNode(i))
+			n := benchNode(i)
+			n.Resources.Memory += structs.Bytes(i) * differ
+			a.SetNode(n)
 		}
 		a.Step(1, 0)
 		b.StartTimer()

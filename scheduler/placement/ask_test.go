@@ -50,6 +50,8 @@ func TestOperators(t *testing.T) {
 		{"${attr.os.name}", "version", ">= 1", false},
 		{"${attr.features}", "set_contains", "aes,avx", true},
 		{"${attr.features}", "set_contains", "aes,avx512", false},
+		{"${attr.features}", "set_contains_all", "aes,avx", true},
+		{"${attr.features}", "set_contains_all", "aes,avx512", false},
 		{"${attr.features}", "set_contains_any", "avx512, sse4", true},
 		{"${attr.features}", "set_contains_any", "avx512", false},
 		{"${node.datacenter}/${meta.rack}", "=", "eu-1/r1", true},

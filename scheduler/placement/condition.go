@@ -30,6 +30,8 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 		c.operator = "="
 	case "not":
 		c.operator = "!="
+	case "set_contains_all":
+		c.operator = "set_contains"
 	}
 	c.text = strings.TrimSpace(attribute + " " + c.operator + " " + value)
 	var err error
@@ -69,7 +71,7 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 		}
 	default:
 		err = fmt.Errorf("%q is not an operator (=, !=, >, >=, <, <=, regexp, version, semver, set_contains, "+
-			"set_contains_any, is_set, is_not_set, distinct_hosts, distinct_property)", operator)
+			"set_contains_all, set_contains_any, is_set, is_not_set, distinct_hosts, distinct_property)", operator)
 	}
 	return c, err
 }

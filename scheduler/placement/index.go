@@ -142,7 +142,8 @@ func (x *Index) open(i int) bool {
 	return true
 }
 
-// replayMost is how many changes are cheaper to look at than a search of a bucket is.
+// replayMost is how many changes are cheaper to look at than a search of a bucket is, when nodes are of few sizes; with many
+// sizes a search looks at each, and a look at a change costs about the same.
 const replayMost = 32
 
 // sync takes over what changed in the pool.
@@ -165,7 +166,7 @@ func (x *Index) sync() {
 	if lost && x.ask.Peered() {
 		x.recount()
 	}
-	search := lost || end-x.seen > replayMost*len(x.slots)
+	search := lost || end-x.seen > max(replayMost*len(x.slots), len(p.sizes)/2)
 	if search {
 		for i := range x.slots {
 			x.slots[i].known = false
