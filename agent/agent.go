@@ -233,7 +233,7 @@ func (a *Agent) startServer(context.Context) error {
 		ID: a.id, Name: a.config.NodeName, Region: a.config.Region, Datacenter: a.config.Datacenter,
 		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
-		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), MaxJobs: c.MaxJobs,
+		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
 			r.Fatal = a.fatal

@@ -194,7 +194,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 			return
 		}
 		s := *into.Server
-		s.MaxFinished, s.FinishedAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.MaxJobs
+		s.MaxFinished, s.FinishedAge, s.NodeAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.NodeAge, from.Server.MaxJobs
 		if s.Raft != nil && from.Server.Raft != nil {
 			raft := *s.Raft
 			raft.TrailingLogs = from.Server.Raft.TrailingLogs
@@ -202,7 +202,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		}
 		into.Server = &s
 		if a.server != nil {
-			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std())
+			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std(), s.NodeAge.Std())
 			a.server.SetMaxJobs(s.MaxJobs)
 			if s.Raft != nil {
 				a.server.Raft().SetTrailing(uint64(s.Raft.TrailingLogs))

@@ -40,9 +40,12 @@ func (s *Server) collect(term context.Context) {
 			pause(term, collectLook)
 			continue
 		}
-		answer, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.Collect{
-			Before: structs.At(now.Add(-keep.age)), MaxFinished: keep.max,
-		})
+		cmd := &state.Collect{Before: structs.At(now.Add(-keep.age)), MaxFinished: keep.max}
+		if !now.Before(byAge) && keep.nodes > 0 {
+			cmd.NodesBefore = structs.At(now.Add(-keep.nodes))
+			cmd.Nodes = forgettable(snap, cmd.NodesBefore)
+		}
+		answer, _, err := s.raft.Propose(term, "", "server "+s.config.Name, cmd)
 		if err != nil {
 			if term.Err() == nil {
 				s.log.Warn("cannot remove finished work from the state", "err", err)
@@ -50,11 +53,35 @@ func (s *Server) collect(term context.Context) {
 			byAge, byCount = now.Add(collectRest), now.Add(collectRest)
 			continue
 		}
-		if done := answer.(*state.Collected); !done.More {
+		done := answer.(*state.Collected)
+		if done.Nodes > 0 {
+			s.log.Info("nodes that were away for long are forgotten", "nodes", done.Nodes, "after", keep.nodes)
+		}
+		if !done.More {
 			byAge = now.Add(collectEvery)
 			if done.Allocs+done.Jobs < collectSlack {
 				byCount = now.Add(collectRest)
 			}
 		}
 	}
+}
+
+// forgetMost bounds the nodes that one entry forgets.
+const forgetMost = 256
+
+// forgettable lists nodes that are lost or left since before t and hold nothing.
+func forgettable(snap *state.Snapshot, t structs.Time) (ids []structs.NodeID) {
+next:
+	for n := range snap.Nodes() {
+		if !n.Forgettable(t) {
+			continue
+		}
+		for range snap.HeldOnNode(n.ID) {
+			continue next
+		}
+		if ids = append(ids, n.ID); len(ids) == forgetMost {
+			break
+		}
+	}
+	return ids
 }

@@ -136,3 +136,42 @@ func TestManyNodesAreLostAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// A node that is away for longer than node_age and holds nothing is forgotten; one that comes back is a node like any
+// other. One whose work may still run is not forgotten.
+func TestNodesThatAreAwayForLongAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 2, func(r *region) { r.nodeAge = 10 * time.Minute })
+		node := func(n *node) *structs.Node { return r.leader().server.Store().Snapshot().Node(n.id) }
+		ready := func() (count int) {
+			for _, n := range r.nodes {
+				if x := node(n); x != nil && x.Status == structs.NodeReady {
+					count++
+				}
+			}
+			return count
+		}
+		r.eventually("two nodes", func() bool { return ready() == 2 })
+		r.propose(&state.SubmitJob{Job: job("held", "service", 1, func(j *structs.Job) {
+			j.Groups[0].OnLost = "wait(1h)"
+			j.Constraints = []*structs.Constraint{{Attribute: "${node.name}", Value: r.nodes[1].name}}
+		})})
+		r.eventually("it runs", func() bool { return r.running("held") == 1 })
+		for _, n := range r.nodes {
+			n.powerOff()
+		}
+		time.Sleep(9 * time.Minute)
+		if node(r.nodes[0]) == nil {
+			t.Fatal("the node was forgotten before its time")
+		}
+		time.Sleep(3 * time.Minute)
+		if node(r.nodes[0]) != nil {
+			t.Error("the node is known after 12 minutes")
+		}
+		if node(r.nodes[1]) == nil {
+			t.Error("a node is forgotten whose work is waited for")
+		}
+		r.nodes[0].start()
+		r.eventually("it is back", func() bool { return ready() == 1 })
+	})
+}

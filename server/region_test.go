@@ -37,6 +37,7 @@ type region struct {
 	entryBytes int
 	queueBytes int
 	lease      time.Duration
+	nodeAge    time.Duration
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -160,7 +161,7 @@ func (h *host) start(expect int) {
 		Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log)})
 	h.server, err = server.Start(server.Config{
 		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
-		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease,
+		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease, NodeAge: h.region.nodeAge,
 		Replaces: func(old, new *structs.Job, group string) bool { return true },
 		Raft: func(c *consensus.Config) {
 			c.Logs, c.Stable, c.Snapshots = gatedLogs{h.disk, &h.writes}, h.disk, h.snaps

@@ -38,6 +38,7 @@ type Config struct {
 	Drift       time.Duration // what servers add to it; 0: a tenth of the lease
 	MaxFinished int           // ended allocations and jobs kept in state; 0: state.DefaultMaxFinished
 	MaxAge      time.Duration // of ended work in state; 0: 24 h
+	NodeAge     time.Duration // how long nodes that are lost or left stay in state; 0: 72 h
 	MaxJobs     int           // jobs that have not ended, as long as this server leads; 0: no bound
 	Raft        func(*consensus.Config)
 
@@ -82,7 +83,7 @@ func Start(c Config) (*Server, error) {
 	s := &Server{config: c, log: c.Logger, store: state.New()}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
-	s.SetRetention(c.MaxFinished, c.MaxAge)
+	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge)
 	s.SetMaxJobs(c.MaxJobs)
 	if err := s.open(); err != nil {
 		s.stop()
@@ -104,6 +105,9 @@ func (c *Config) defaults() {
 	}
 	if c.MaxFinished == 0 {
 		c.MaxFinished = state.DefaultMaxFinished
+	}
+	if c.NodeAge == 0 {
+		c.NodeAge = 72 * time.Hour
 	}
 	if c.MaxAge == 0 {
 		c.MaxAge = 24 * time.Hour
@@ -175,18 +179,20 @@ func (s *Server) Kill() error {
 	return err
 }
 
-// SetRetention changes how much finished work stays in the state.
-func (s *Server) SetRetention(max int, age time.Duration) {
-	s.retention.Store(&retention{max, age})
+// SetRetention changes how much finished work stays in the state, and how long nodes stay that are lost or left.
+func (s *Server) SetRetention(max int, age, nodes time.Duration) {
+	s.retention.Store(&retention{max, age, nodes})
 }
 
 // SetMaxJobs changes how many jobs that have not ended the region takes while this server leads.
 func (s *Server) SetMaxJobs(max int) { s.maxJobs.Store(int64(max)) }
 
-// retention bounds finished work in the state.
+// retention bounds what nobody needs any more in the state.
 type retention struct {
 	max int // ended allocations, and ended jobs
 	age time.Duration
+
+	nodes time.Duration // how long nodes that are lost or left stay
 }
 
 // Store returns this server's copy of the state.

@@ -47,6 +47,9 @@ type Drain struct {
 // Schedulable reports whether new work may be placed on n.
 func (n *Node) Schedulable() bool { return n.Status == NodeReady && n.Eligible && n.Drain == nil }
 
+// Forgettable reports whether the region has not heard from n since before t.
+func (n *Node) Forgettable(t Time) bool { return n.Status != NodeReady && n.Changed < t }
+
 // Available returns what allocations share.
 func (n *Node) Available() Resources { return n.Resources.Sub(n.Reserved) }
 

@@ -41,6 +41,7 @@ type Server struct {
 	Enabled         *bool            `json:"enabled,omitempty" doc:"Default true in a server block."`
 	BootstrapExpect int              `json:"bootstrap_expect,omitempty" doc:"How many servers form the first quorum: 1, 3, 5 or 7; 0 only joins a region that exists."`
 	MaxFinished     int              `json:"max_finished,omitempty" change:"reload" doc:"How many finished allocations, and how many finished jobs, stay in the state. Default 10000."`
+	NodeAge         structs.Duration `json:"node_age,omitempty" change:"reload" doc:"How long nodes that are lost or left stay in the state. Default 72h."`
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long they stay in the state. Default 1h."`
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`

@@ -67,6 +67,7 @@ func (c *Config) defaults() {
 		setPointer(&s.Enabled, true)
 		setDefault(&s.MaxFinished, 10_000)
 		setDefault(&s.FinishedAge, structs.Duration(time.Hour))
+		setDefault(&s.NodeAge, structs.Duration(72*time.Hour))
 		setDefault(&s.MaxJobs, 100_000)
 		setBlock(&s.Raft)
 		setDefault(&s.Raft.HeartbeatTimeout, structs.Duration(500*time.Millisecond))

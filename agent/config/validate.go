@@ -129,6 +129,7 @@ func (s *Server) validate(p *structs.Problems) {
 	}
 	number(p, "server.max_finished", s.MaxFinished, 1, 10_000_000)
 	duration(p, "server.finished_age", s.FinishedAge, time.Second, 10*365*24*time.Hour)
+	duration(p, "server.node_age", s.NodeAge, time.Minute, 10*365*24*time.Hour)
 	number(p, "server.max_jobs", s.MaxJobs, 1, 10_000_000)
 	r := s.Raft
 	if r == nil {

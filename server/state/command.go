@@ -291,6 +291,9 @@ type RemoveFramework struct{ ID structs.FrameworkID }
 type Collect struct {
 	Before      structs.Time
 	MaxFinished int // allocations kept, and jobs kept; 0: DefaultMaxFinished; negative: none
+
+	Nodes       []structs.NodeID // that may be forgotten: they are lost or left since before NodesBefore, and hold nothing
+	NodesBefore structs.Time
 }
 
 // DefaultMaxFinished is how many ended allocations and how many ended jobs stay in state.
@@ -301,5 +304,6 @@ type Collected struct {
 	Index  uint64
 	Allocs int
 	Jobs   int
+	Nodes  int
 	More   bool // the bound of one entry was met: ask again
 }

@@ -57,6 +57,12 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 		tx.removeJob(r)
 	}
 	out.Jobs = len(jobs)
+	for _, id := range c.Nodes {
+		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
+			tx.put(Nodes, n, nil)
+			out.Nodes++
+		}
+	}
 	return out, nil
 }
 

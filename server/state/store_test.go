@@ -512,7 +512,7 @@ func TestAgainstTwin(t *testing.T) {
 				}
 				return &RestartAlloc{ID: a.ID}
 			default:
-				return &Collect{MaxFinished: rapid.IntRange(-1, 3).Draw(t, "keep")}
+				return &Collect{MaxFinished: rapid.IntRange(-1, 3).Draw(t, "keep"), Nodes: []structs.NodeID{anyNode.Draw(t, "node")}, NodesBefore: structs.Time(rapid.Int64().Draw(t, "before"))}
 			}
 		}
 		for range rapid.IntRange(1, 40).Draw(t, "entries") {
