@@ -2,13 +2,13 @@ package placement
 
 import (
 	"math"
+	"slices"
 
 	"github.com/proffer/proffer/structs"
 )
 
-// Index finds the best node for one ask in a pool. Of each bucket it remembers the best node; what changed since is read
-// from the log of the pool and compared with it, and only when the best one became worse, or does not fit any more, is the
-// bucket searched again. It equals Best over the nodes that the pool was told of.
+// Index finds the best node for one ask in a pool. Of each bucket it remembers the best nodes; what changed since is
+// read from the log of the pool and compared with them, and only when none is left that fits is the bucket searched again. It equals Best over the nodes that the pool was told of.
 type Index struct {
 	ask   *Ask
 	peers *Peers
@@ -25,12 +25,37 @@ type Index struct {
 	taken   []uint64 // set of Ords: distinct_hosts excludes them
 }
 
-// slot is what an index knows of a bucket.
+// slot is what an index knows of a bucket: the best nodes of it that fit, in order. No other node comes before the last of
+// them; when all is set, no other fits at all. Without any and without all nothing is known.
 type slot struct {
-	best   *Node // nil when none fits
-	score  int64 // of best, without liking and spread
-	known  bool
+	top    []candidate
+	all    bool
 	counts []*int64
+}
+
+// candidate is a node that fits with its score, without liking and spread.
+type candidate struct {
+	node  *Node
+	score int64
+}
+
+// topMost is how many nodes a slot remembers after a look at each node of its bucket, which costs more than a search of trees.
+const topMost = 16
+
+// put adds a node in its place, and forgets the last when there are more than most.
+func (s *slot) put(c candidate, most int) {
+	i := len(s.top)
+	for i > 0 && before(c.score, c.node.ID, s.top[i-1].score, s.top[i-1].node.ID) {
+		i--
+	}
+	if s.top = slices.Insert(s.top, i, c); len(s.top) > most {
+		s.top, s.all = s.top[:most], false
+	}
+}
+
+// drop forgets a node.
+func (s *slot) drop(n *Node) {
+	s.top = slices.DeleteFunc(s.top, func(c candidate) bool { return c.node == n })
 }
 
 // counted is what is in the counts of the peers on one node.
@@ -108,17 +133,22 @@ func (x *Index) best(avoid []structs.NodeID) *Node {
 		if !x.open(i) {
 			continue
 		}
-		if !s.known || s.best != nil && x.view.of(s.best) != int32(i) {
-			s.best, s.score = x.search(i, nil)
-			s.known = true
+		for len(s.top) > 0 && x.view.of(s.top[0].node) != int32(i) {
+			s.top = slices.Delete(s.top, 0, 1) // it is of another bucket now
 		}
-		n, score := s.best, s.score
-		if n != nil && containsID(avoid, n.ID) {
-			n, score = x.search(i, avoid)
+		if len(s.top) == 0 && !s.all {
+			x.search(s, i, nil)
 		}
-		if n == nil {
+		found := s.top
+		if len(found) > 0 && containsID(avoid, found[0].node.ID) {
+			var other slot
+			x.search(&other, i, avoid)
+			found = other.top
+		}
+		if len(found) == 0 {
 			continue
 		}
+		n, score := found[0].node, found[0].score
 		b := x.view.buckets[i]
 		score += b.liking
 		for j := range x.ask.spreads {
@@ -169,7 +199,7 @@ func (x *Index) sync() {
 	search := lost || end-x.seen > max(replayMost*len(x.slots), len(p.sizes)/2)
 	if search {
 		for i := range x.slots {
-			x.slots[i].known = false
+			x.slots[i].top, x.slots[i].all = x.slots[i].top[:0], false
 		}
 	}
 	if !lost && (!search || x.ask.Peered()) {
@@ -185,24 +215,28 @@ func (x *Index) sync() {
 	x.seen = end
 }
 
-// look compares a node that changed with the best one of its bucket.
+// look compares a node that changed with the best ones of its bucket.
 func (x *Index) look(n *Node) {
 	i := x.view.of(n)
-	if i < 0 || !x.slots[i].known {
-		return // when it was the best one of a bucket, best notices
+	if i < 0 {
+		return // when it is in a slot, best notices
 	}
 	s := &x.slots[i]
-	if !x.fits(n) {
-		s.known = s.best != n
+	if len(s.top) == 0 && !s.all {
 		return
 	}
-	score := x.weigh(n.size).at(n.filled[0], n.filled[1])
-	switch {
-	case s.best == n:
-		s.known = score >= s.score
-		s.score = score
-	case s.best == nil || before(score, n.ID, s.score, s.best.ID):
-		s.best, s.score = n, score
+	fits, c := x.fits(n), candidate{node: n}
+	if fits {
+		c.score = x.weigh(n.size).at(n.filled[0], n.filled[1])
+	}
+	later := false
+	if !s.all { // the last node is the measure, also when it is n itself and became worse
+		last := s.top[len(s.top)-1]
+		later = before(last.score, last.node.ID, c.score, n.ID)
+	}
+	s.drop(n)
+	if fits && !later {
+		s.put(c, topMost)
 	}
 }
 
@@ -253,13 +287,14 @@ type search struct {
 	score       int64
 }
 
-// search returns the best node of a bucket, and its score. It looks into the trees; when few nodes are of the bucket, or
-// when it finds that the trees do not help, it looks at each node of the bucket.
-func (x *Index) search(i int, avoid []structs.NodeID) (*Node, int64) {
+// search fills a slot with the best nodes of a bucket. It looks into the trees for the best one; when few nodes are of the
+// bucket, or when it finds that the trees do not help, it looks at each node of the bucket.
+func (x *Index) search(s *slot, i int, avoid []structs.NodeID) {
+	s.top, s.all = s.top[:0], true
 	b := x.view.buckets[i]
 	nodes := b.size(x.pool)
 	if nodes == 0 {
-		return nil, 0
+		return
 	}
 	q := search{Index: x, bucket: int32(i), all: nodes == x.pool.nodes, avoid: avoid, cpu: asked(int64(x.ask.Resources.CPU)),
 		memory: asked(int64(x.ask.Resources.Memory)), disk: asked(int64(x.ask.Resources.Disk))}
@@ -267,19 +302,21 @@ func (x *Index) search(i int, avoid []structs.NodeID) (*Node, int64) {
 		q.most = max(256, 2*nodes)
 		q.trees()
 		if q.looks <= q.most {
-			return q.best, q.score
+			if q.best != nil {
+				s.top, s.all = append(s.top, candidate{q.best, q.score}), false
+			}
+			return
 		}
 	}
 	for _, m := range b.members {
 		if m.node != nil {
-			q.single(m.node)
+			q.single(s, m.node)
 		} else {
 			for _, n := range m.kind.nodes {
-				q.single(n)
+				q.single(s, n)
 			}
 		}
 	}
-	return q.best, q.score
 }
 
 // asked makes an amount such that what is free is less when, and only when, it does not suffice.
@@ -291,13 +328,16 @@ func asked(amount int64) int64 {
 }
 
 // single looks at one node of the bucket.
-func (q *search) single(n *Node) {
+func (q *search) single(s *slot, n *Node) {
 	if n.kind == nil || !q.fits(n) || containsID(q.avoid, n.ID) {
 		return
 	}
-	if score := q.weigh(n.size).at(n.filled[0], n.filled[1]); q.best == nil || before(score, n.ID, q.score, q.best.ID) {
-		q.best, q.score = n, score
+	score := q.weigh(n.size).at(n.filled[0], n.filled[1])
+	if last := len(s.top) - 1; last == topMost-1 && before(s.top[last].score, s.top[last].node.ID, score, n.ID) {
+		s.all = false
+		return
 	}
+	s.put(candidate{n, score}, topMost)
 }
 
 // trees searches the nodes of each size, those first that promise most.
