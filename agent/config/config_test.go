@@ -281,9 +281,12 @@ func TestSecrets(t *testing.T) {
 		t.Error("Reveal does not")
 	}
 	// Nor does an error about one.
-	dir := write(t, map[string]string{"a.hcl": "data_dir = \"/d\"\nbind = \"127.0.0.1\"\nclient {}\nencrypt = [\"hunter2\"]\ntoken = \"hunter2\"\n"})
-	if _, _, err := parse(t, "-config", dir); err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v", err)
+	for _, wrong := range []string{"encrypt = [\"hunter2\"]\ntoken = \"hunter2\"", "encrypt = \"hunter2\"", "token = [\"hunter2\"]",
+		"encrypt = [[\"hunter2\"]]", "encrypt = { key = \"hunter2\" }", "encrypt = [12345678]", "token = 12345678"} {
+		dir := write(t, map[string]string{"a.hcl": "data_dir = \"/d\"\nbind = \"127.0.0.1\"\nclient {}\n" + wrong + "\n"})
+		if _, _, err := parse(t, "-config", dir); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "12345678") {
+			t.Errorf("%s: got %v", wrong, err)
+		}
 	}
 }
 

@@ -79,6 +79,7 @@ func (f *filler) blocks(dst reflect.Value, g tag, n node, path string) {
 
 // value sets dst, which is no block, from n, which is not null.
 func (f *filler) value(dst reflect.Value, n node, path string) {
+	n.hidden = n.hidden || secret(dst.Type())
 	switch dst.Type() {
 	case milliType:
 		f.quantity(dst, n, path, "a number such as 2 or 0.5", number, func(s string) (int64, error) {
@@ -135,7 +136,10 @@ func (f *filler) value(dst reflect.Value, n node, path string) {
 	case reflect.Slice:
 		if n.kind != list {
 			e := f.wants(n, path, "a list")
-			if n.kind == text {
+			switch {
+			case n.hidden:
+				e.Advise("write it in [ ]")
+			case n.kind == text:
 				e.Advise("write [%s]", n.show())
 			}
 			return
@@ -154,6 +158,14 @@ func (f *filler) value(dst reflect.Value, n node, path string) {
 	default:
 		panic("spec: no way to read a " + dst.Type().String())
 	}
+}
+
+// secret reports whether a type, or what it is a list of, keeps its text to itself.
+func secret(t reflect.Type) bool {
+	if t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.Implements(reflect.TypeFor[interface{ Reveal() string }]())
 }
 
 // element is value for what is in a list or map, where null is no "nothing".

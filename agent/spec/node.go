@@ -33,6 +33,7 @@ type node struct {
 	list   []node  // of a list
 	fields []field // of an object, in the order of the text
 	block  bool    // an HCL block, not an expression
+	hidden bool    // it is a secret: no message shows it
 }
 
 type field struct {
@@ -58,6 +59,9 @@ func (k kind) String() string {
 
 // show writes a scalar as a user would, shortened.
 func (n node) show() string {
+	if n.hidden {
+		return "what is written here"
+	}
 	switch n.kind {
 	case text:
 		return strconv.Quote(shorten(n.text))
