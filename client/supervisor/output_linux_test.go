@@ -24,7 +24,7 @@ func TestNoOutputIsLostWhenTheSupervisorIsKilled(t *testing.T) { noOutputIsLost(
 func noOutputIsLost(t *testing.T, n *node, isolation string) {
 	s := n.spec(counting, config("isolation", isolation),
 		func(s *drivers.Spec) { s.Task.Logs = &structs.Logs{MaxFiles: 10_000, MaxFileSize: 100 << 10} })
-	task := n.start(s)
+	n.start(s)
 	for round := range 20 {
 		n.until(s, fmt.Sprintf("line %d\n", 1000+round*5000))
 		pid, err := n.client.PID(n.ctx)
@@ -54,7 +54,8 @@ func noOutputIsLost(t *testing.T, n *node, isolation string) {
 	syscall.Kill(pid, syscall.SIGKILL)
 	gone(t, pid)
 	n.connect()
-	if task, err = n.driver.Recover(n.ctx, s, nil); err != nil {
+	task, err := n.driver.Recover(n.ctx, s, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if exit := n.wait(task); exit.Code != 4 {
