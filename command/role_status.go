@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"strings"
 
@@ -25,8 +26,20 @@ func roleStatus(e *Environment) *command {
 			var d details
 			d.add("Role", r.Name)
 			d.say("Description", r.Description)
+			d.say("Owner", r.Owner)
+			d.add("State", cmp.Or(r.State, structs.RoleOpen))
 			d.add("Weight", weightOf(&r.Role))
+			d.say("Default priority", r.DefaultPriority)
 			d.add("Max priority", orDash(r.MaxPriority))
+			if r.MaxAsk != nil {
+				d.add("Max ask", amount(r.MaxAsk))
+			}
+			if r.MaxRunning > 0 {
+				d.add("Max running", r.MaxRunning)
+			}
+			if r.MaxPending > 0 {
+				d.add("Max pending", r.MaxPending)
+			}
 			d.add("Placement", orDash(r.Placement))
 			d.add("Guarantee", guarantee(&r.Role))
 			d.add("Limit", limit(&r.Role))

@@ -33,7 +33,7 @@ no input.`
 	c.flags.StringVar(&o.disk, "disk", "", "`SIZE` of disk that it needs")
 	c.flags.StringVar(&o.name, "name", "", "`NAME` of the job. Default: run-, the user, and some digits")
 	c.flags.StringVar(&o.role, "role", "", "`ROLE` whose share it uses. Default: default")
-	c.flags.StringVar(&o.priority, "priority", "", "`PRIORITY`, such as batch+10. Default: batch")
+	c.flags.StringVar(&o.priority, "priority", "", "`PRIORITY`, such as batch+10. Default: that of the role")
 	c.flags.StringVar(&o.user, "user", "", "`USER` that it runs as. Default: as the agent decides")
 	c.flags.StringVar(&o.driver, "driver", "", "`DRIVER` that runs it. Default: exec")
 	c.flags.Var(&o.env, "env", "`NAME=VALUE` for its environment; may be repeated")

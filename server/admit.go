@@ -36,12 +36,8 @@ func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, a
 			a.SetAllocation(alloc)
 		}
 	}
-	priority, err := structs.ParsePriority(job.Priority)
+	role, priority, err := snap.Admits(job)
 	if err != nil {
-		return nil, err
-	}
-	role := cmp.Or(job.Role, structs.DefaultRole)
-	if err := state.AdmitsPriority(role, snap.Role(role), priority); err != nil {
 		return nil, err
 	}
 	for _, g := range groups {
@@ -71,7 +67,7 @@ func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, a
 		}
 	}
 	for _, g := range groups {
-		if w, ok := a.Explain(g.Group); ok && w.Because == allocator.OfQuota {
+		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed) {
 			in := out[g.Group]
 			in.wait = orderText(&w)
 			out[g.Group] = in

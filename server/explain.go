@@ -110,7 +110,7 @@ func orderText(w *allocator.Waiting) string {
 				switch q.Resource {
 				case "memory", "disk":
 					return structs.Bytes(n).Human()
-				case "ports":
+				case "ports", "max_running":
 					return strconv.FormatInt(n, 10)
 				}
 				return structs.Milli(n).String()
@@ -131,6 +131,8 @@ func orderText(w *allocator.Waiting) string {
 	switch w.Because {
 	case allocator.OfBound:
 		return "as much work as is allowed at a time is being stopped for others"
+	case allocator.OfClosed:
+		return "role " + w.Closed + " is closed"
 	case allocator.OfQuota:
 		return "the limit is reached: " + bounds(w.Quota)
 	case allocator.ItsTurn:

@@ -10,7 +10,7 @@ import (
 func (j *Job) Canonicalize() {
 	setDefault(&j.Type, ServiceJob)
 	setDefault(&j.Role, DefaultRole)
-	if p, err := ParsePriority(j.Priority); err == nil {
+	if p, err := ParsePriority(j.Priority); err == nil && j.Priority != "" { // its role says it otherwise
 		j.Priority = p.String()
 	}
 	canonicalizeRules(j.Constraints, j.Affinities, j.Spreads)
@@ -104,9 +104,13 @@ func canonicalizeRules(constraints []*Constraint, affinities []*Affinity, spread
 // Canonicalize sets every default.
 func (r *Role) Canonicalize() {
 	setDefault(&r.Weight, 1000)
+	setDefault(&r.State, RoleOpen)
+	setDefault(&r.DefaultPriority, "batch")
 	setDefault(&r.MaxPriority, "batch+100")
-	if p, err := ParsePriority(r.MaxPriority); err == nil {
-		r.MaxPriority = p.String()
+	for _, s := range []*string{&r.DefaultPriority, &r.MaxPriority} {
+		if p, err := ParsePriority(*s); err == nil {
+			*s = p.String()
+		}
 	}
 }
 

@@ -6,7 +6,7 @@ type Job struct {
 	Name        string            `json:"name" hcl:"label" change:"replace" doc:"The name of the job, unique in the region."`
 	Type        string            `json:"type,omitempty" change:"replace" doc:"The built-in framework that runs it: service (keeps count running) or batch (runs to completion). Default service."`
 	Role        string            `json:"role,omitempty" change:"replace" doc:"The role whose share it uses. Default: default."`
-	Priority    string            `json:"priority,omitempty" change:"in_place" doc:"Band and level: monitoring, production, batch or best-effort, with a level such as batch+10. Default batch."`
+	Priority    string            `json:"priority,omitempty" change:"in_place" doc:"Band and level: monitoring, production, batch or best-effort, with a level such as batch+10. Default: that of its role."`
 	Placement   string            `json:"placement,omitempty" change:"in_place" doc:"Which node is taken of those that will do: pack (the fullest, so that others stay free) or spread (the emptiest). Without it, what the role says."`
 	Datacenters []string          `json:"datacenters,omitempty" change:"replace" doc:"Datacenters it may run in; a trailing * matches any rest. Default: all."`
 	Constraints []*Constraint     `json:"constraint,omitempty" hcl:"block" change:"replace" doc:"What a node must satisfy."`
@@ -195,6 +195,7 @@ type JobRecord struct {
 	FailedFor map[string][]Range `json:"failed_for,omitempty"`
 	// FinishedSince is the first version whose work counts in Finished: a change in place keeps what was done before it.
 	FinishedSince uint64 `json:"finished_since,omitempty"`
+	Wanted        int    `json:"wanted,omitempty"` // allocations that should run now, or be placed; 0 when it is stopped or ended
 	Submitted     Time   `json:"submitted"`
 	Ended         Time   `json:"ended,omitempty"`
 	CreateIndex   uint64 `json:"create_index"`

@@ -2,15 +2,21 @@ package structs
 
 // Role is a named share of the region, hierarchical by slashes ("eng/web").
 type Role struct {
-	Name             string `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
-	Description      string `json:"description,omitempty" doc:"For people."`
-	Weight           Milli  `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
-	Quota            *Quota `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
-	MaxPriority      string `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
-	PreemptionExempt bool   `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
-	Placement        string `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
-	CreateIndex      uint64 `json:"create_index,omitempty" hcl:"-"`
-	ModifyIndex      uint64 `json:"modify_index,omitempty" hcl:"-"`
+	Name             string       `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
+	Description      string       `json:"description,omitempty" doc:"For people."`
+	Owner            string       `json:"owner,omitempty" doc:"Who answers for it, for people."`
+	Weight           Milli        `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
+	Quota            *Quota       `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
+	State            string       `json:"state,omitempty" doc:"open; draining: no new jobs, what is there goes on; closed: nothing is placed any more, what runs stays. Counts for the roles below too. Default open."`
+	DefaultPriority  string       `json:"default_priority,omitempty" doc:"Of jobs that name none. Default batch."`
+	MaxPriority      string       `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
+	MaxAsk           *QuotaAmount `json:"max_ask,omitempty" hcl:"block" doc:"The most that one allocation may ask for; resources that are not named are not bounded. Counts for the roles below too."`
+	MaxRunning       int          `json:"max_running,omitempty" doc:"How many allocations it may hold at a time, with the roles below; more wait. 0: no bound."`
+	MaxPending       int          `json:"max_pending,omitempty" doc:"How many allocations of its jobs may wait, with the roles below: a job that would make it more is refused. 0: no bound."`
+	PreemptionExempt bool         `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
+	Placement        string       `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
+	CreateIndex      uint64       `json:"create_index,omitempty" hcl:"-"`
+	ModifyIndex      uint64       `json:"modify_index,omitempty" hcl:"-"`
 }
 
 // Quota bounds a role.
@@ -26,6 +32,13 @@ type QuotaAmount struct {
 	Disk   *Bytes           `json:"disk,omitempty" doc:"Disk."`
 	Custom map[string]Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar."`
 }
+
+// States of a role.
+const (
+	RoleOpen     = "open"
+	RoleDraining = "draining"
+	RoleClosed   = "closed"
+)
 
 // DefaultRole is the role of jobs that name none.
 const DefaultRole = "default"

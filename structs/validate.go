@@ -589,9 +589,30 @@ func (r *Role) Problems() Problems {
 		p.Add("weight", "%s is out of range (0.001 to 1000000)", r.Weight)
 	}
 	checkPlacement(&p, r.Placement)
-	if _, err := ParsePriority(r.MaxPriority); err != nil {
+	if len(r.Owner) > 256 {
+		p.Add("owner", "it is longer than 256 bytes")
+	}
+	if r.State != RoleOpen && r.State != RoleDraining && r.State != RoleClosed {
+		p.Add("state", "%q is not one of open, draining, closed", r.State)
+	}
+	highest, err := ParsePriority(r.MaxPriority)
+	if err != nil {
 		p.Add("max_priority", "%s", err)
 	}
+	if usual, wrong := ParsePriority(r.DefaultPriority); wrong != nil {
+		p.Add("default_priority", "%s", wrong)
+	} else if err == nil && usual.Compare(highest) > 0 {
+		p.Add("default_priority", "%s is above max_priority (%s)", usual, highest)
+	}
+	for _, bound := range []struct {
+		name string
+		n    int
+	}{{"max_running", r.MaxRunning}, {"max_pending", r.MaxPending}} {
+		if bound.n < 0 || bound.n > 1e9 {
+			p.Add(bound.name, "%d is out of range (0 to 1000000000; 0: no bound)", bound.n)
+		}
+	}
+	r.MaxAsk.problems(&p, "max_ask")
 	if r.Quota == nil {
 		return p
 	}

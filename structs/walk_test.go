@@ -67,7 +67,7 @@ func TestEveryFieldIsTagged(t *testing.T) {
 // What a doc tag names after "Default" is what Canonicalize sets.
 func TestDocumentedDefaults(t *testing.T) {
 	// "Default: …" describes; these are values all the same, or nothing is set.
-	described := map[string]string{"role": "default", "datacenters": "", "group.task.user": "", "group.task.logs.max_age": ""}
+	described := map[string]string{"role": "default", "priority": "", "datacenters": "", "group.task.user": "", "group.task.logs.max_age": ""}
 	tree := func(jobType string) map[string]any {
 		task := &Task{Name: "t", Lifecycle: &Lifecycle{}, Templates: []*Template{{}}}
 		group := &Group{Name: "g", Network: &Network{Ports: []*Port{{}}}, Tasks: []*Task{task}, Constraints: []*Constraint{{}},

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -29,7 +30,11 @@ type account struct {
 	own       *account
 	limit     bound
 	guarantee bound
+	maxAsk    *structs.QuotaAmount
 	leaving   []int64          // the part of high that is being stopped
+	closed    bool             // nothing is placed in it or below, and nothing offered
+	running   int              // allocations, decisions and claims, of everything below
+	most      int              // that may be running; 0: no bound
 	exempt    bool             // its work is never preempted, nor that of roles below
 	parked    map[*group]bool  // over the limit of this role
 	demoted   map[*group]bool  // beyond the guarantee of this role, ordered as batch
@@ -129,10 +134,14 @@ func (a *Allocator) prune(acc *account) {
 	}
 }
 
-// charge adds an amount to a framework and everything above it; a negative sign gives it back.
-func (a *Allocator) charge(acc *account, amount []int64, high bool, sign int64) {
+// charge adds an amount to a framework and everything above it; a negative sign gives it back. work is what runs, or will:
+// not an offer.
+func (a *Allocator) charge(acc *account, amount []int64, work, high bool, sign int64) {
 	acc.client.holds += int(sign)
 	for x := acc; x != nil; x = x.parent {
+		if work {
+			x.running += int(sign)
+		}
 		addTo(&x.used, amount, sign)
 		if high {
 			a.mayReclaim(x)
@@ -229,17 +238,23 @@ func (acc *account) deactivate(band structs.Band) {
 	}
 }
 
-// overLimit returns the first role, from the leaf up, whose limit an amount would exceed, and the kind; nil for none.
-func (acc *account) overLimit(amount []int64) (*account, int) {
+// shut reports whether a role takes no more work, whatever amount: it is closed, or as much runs as may.
+func (role *account) shut() bool { return role.closed || role.most > 0 && role.running >= role.most }
+
+// overLimit returns the first role, from the leaf up, that is shut or whose limit an amount would exceed; nil for none.
+func (acc *account) overLimit(amount []int64) *account {
 	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.shut() {
+			return role
+		}
 		for kind, v := range amount {
 			limit, named := role.limit.at(kind)
 			if named && v > 0 && usedOf(role.used, kind)+v > limit {
-				return role, kind
+				return role
 			}
 		}
 	}
-	return nil, 0
+	return nil
 }
 
 // beyondGuarantee returns the role at which production or monitoring work of that amount would be beyond what is
@@ -282,6 +297,10 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 	}
 	acc := a.role(spec.Name)
 	acc.spec, acc.weight, acc.limit, acc.guarantee, acc.exempt = spec, spec.Weight, nil, nil, spec.PreemptionExempt
+	acc.most, acc.maxAsk = spec.MaxRunning, spec.MaxAsk
+	if acc.closed = spec.State == structs.RoleClosed; acc.closed {
+		a.empty(acc)
+	}
 	a.epoch++
 	if acc.weight == 0 {
 		acc.weight = 1000
@@ -297,6 +316,37 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 	}
 	a.unpark(acc)
 	a.restoreBelow(acc)
+	return nil
+}
+
+// empty takes back what was offered below a role, the newest first, and has claims looked at, which are given up.
+func (a *Allocator) empty(role *account) {
+	var offers []*offer
+	for _, o := range a.offers {
+		if o.client.account.below(role) {
+			offers = append(offers, o)
+		}
+	}
+	slices.SortFunc(offers, func(x, y *offer) int { return cmp.Compare(y.seq, x.seq) })
+	for _, o := range offers {
+		a.rescind(o, "the role is closed")
+	}
+	for _, placing := range a.placing {
+		for _, h := range placing {
+			if h.decision == 0 && h.client.account.below(role) {
+				a.ripen(h.node)
+			}
+		}
+	}
+}
+
+// inClosed returns the role that keeps an account from getting anything, or nil.
+func (acc *account) inClosed() *account {
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.closed {
+			return role
+		}
+	}
 	return nil
 }
 

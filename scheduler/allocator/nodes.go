@@ -170,7 +170,7 @@ func (a *Allocator) take(h *hold) {
 	h.node.Hold(h.resources, h.ports)
 	h.node.holds++
 	a.count(h, 1)
-	a.charge(h.client.account, h.amount, h.high(), 1)
+	a.charge(h.client.account, h.amount, true, h.high(), 1)
 	a.touch(h.node, false)
 }
 
@@ -183,7 +183,7 @@ func (a *Allocator) give(h *hold) {
 	h.node.holds--
 	a.count(h, -1)
 	a.touch(h.node, true)
-	a.charge(h.client.account, h.amount, h.high(), -1)
+	a.charge(h.client.account, h.amount, true, h.high(), -1)
 	a.ripen(h.node)
 	a.bury(h.node)
 	a.prune(h.client.account)

@@ -263,6 +263,9 @@ func positive(r structs.Resources) structs.Resources {
 // node, it returns the role whose limit it is.
 func (a *Allocator) withinLimits(acc *account, r structs.Resources) (structs.Resources, *account) {
 	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.shut() {
+			return r, role
+		}
 		for kind := range role.limit {
 			limit, named := role.limit.at(kind)
 			if !named {
@@ -307,7 +310,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	n.offered = n.offered.Add(bundle)
 	n.Hold(bundle, nil)
 	a.touch(n, false)
-	a.charge(c.account, o.amount, false, 1)
+	a.charge(c.account, o.amount, false, false, 1)
 	made := o.Offer
 	return &made
 }
@@ -323,7 +326,7 @@ func (a *Allocator) endOffer(o *offer) {
 	o.node.offered = o.node.offered.Sub(o.Resources)
 	o.node.Drop(o.Resources, nil)
 	a.touch(o.node, true)
-	a.charge(o.client.account, o.amount, false, -1)
+	a.charge(o.client.account, o.amount, false, false, -1)
 }
 
 func (c *client) newest() *offer { return c.offers.Back().Value.(*offer) }
@@ -420,6 +423,9 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		sum = sum.Add(o.Resources)
 	}
 	n, c, left := all[0].node, all[0].client, sum
+	if err := c.account.takes(ops); err != nil {
+		return nil, err
+	}
 	taken := map[structs.AssignedPort]bool{}
 	for i, op := range ops {
 		object := fmt.Sprintf("operation %d", i)
@@ -460,6 +466,25 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		a.refuse(c, n, left, f, now)
 	}
 	return out, nil
+}
+
+// takes refuses operations that are more, or one of them larger, than the roles of a framework allow.
+func (acc *account) takes(ops []Operation) error {
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.most > 0 && len(ops) > 0 && role.running+len(ops) > role.most {
+			return structs.Errorf(structs.Conflict, "role "+role.path, "holds %d allocations of the %d that it may (max_running), and this is %d more",
+				role.running, role.most, len(ops))
+		}
+		for i, op := range ops {
+			for resource, most := range role.maxAsk.All() {
+				if asked := op.Resources.Amount(resource); asked > most {
+					return structs.Errorf(structs.Invalid, fmt.Sprintf("operation %d", i), "asks for %s %s, and max_ask of role %s is %s",
+						resource, structs.AmountText(resource, asked), role.path, structs.AmountText(resource, most))
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // expire ends offers and filters whose time has come.

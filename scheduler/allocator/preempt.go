@@ -244,6 +244,10 @@ func (a *Allocator) settleClaim(h *hold) {
 	n, r := h.node, a.requests[h.request]
 	s := r.group.shape
 	a.unclaim(h)
+	if h.client.account.inClosed() != nil {
+		a.again(h.request, h.slot)
+		return
+	}
 	fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
 		a.inFlight(h)

@@ -53,7 +53,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.node(words, args)
 	case "remove-node":
 		p.a.RemoveNode(structs.NodeID(words[0]))
-	case "role": // role NAME [weight=N] [exempt=true] [limit.cpu=N] [guarantee.cpu=N] …
+	case "role": // role NAME [weight=N] [exempt=true] [state=closed] [max_running=N] [limit.cpu=N] [guarantee.cpu=N] …
 		return "", p.role(words[0], args)
 	case "framework": // framework NAME ROLE…
 		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
@@ -192,8 +192,19 @@ func (p *play) role(name string, args map[string]string) error {
 			r.Weight = w
 			continue
 		}
-		if k == "exempt" {
+		switch k {
+		case "exempt":
 			r.PreemptionExempt = v == "true"
+			continue
+		case "state":
+			r.State = v
+			continue
+		case "max_running":
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return err
+			}
+			r.MaxRunning = n
 			continue
 		}
 		which, kind, _ := strings.Cut(k, ".")

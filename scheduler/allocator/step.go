@@ -70,7 +70,7 @@ func (a *Allocator) serve(g *group) *Place {
 			return nil
 		}
 	}
-	over, _ := acc.overLimit(s.amount)
+	over := acc.overLimit(s.amount)
 	if over != nil && !a.fitsWithoutOffers(acc, s.amount) {
 		a.dequeue(g)
 		g.parked = over
@@ -390,6 +390,9 @@ func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64) bool {
 		return false
 	}
 	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.shut() {
+			return false
+		}
 		if role.limit == nil {
 			continue
 		}
@@ -412,7 +415,7 @@ func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64) bool {
 // all limits.
 func (a *Allocator) makeLimitRoom(acc *account, amount []int64) {
 	for {
-		over, _ := acc.overLimit(amount)
+		over := acc.overLimit(amount)
 		if over == nil {
 			return
 		}

@@ -185,6 +185,9 @@ func (w *twin) settleClaims() {
 			n := nodes[id]
 			leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
 			switch {
+			case w.closed(h.role):
+				r.pending = append(r.pending, h.slot)
+				slices.SortFunc(r.pending, compareSlots)
 			case n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK:
 				h.ports, _ = n.Assign(r.Ask)
 				w.lastID++

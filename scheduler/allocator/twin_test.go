@@ -182,8 +182,28 @@ func named(q *structs.QuotaAmount) map[string]int64 {
 	return m
 }
 
+// shut reports whether a role by itself takes no more work.
+func (w *twin) shut(role string) bool {
+	r, n := w.roles[role], 0
+	for _, h := range w.holds {
+		if under(h.role, role) {
+			n++
+		}
+	}
+	return r != nil && (r.State == structs.RoleClosed || r.MaxRunning > 0 && n >= r.MaxRunning)
+}
+
+func (w *twin) closed(role string) bool {
+	return slices.ContainsFunc(ancestors(role), func(name string) bool {
+		return w.roles[name] != nil && w.roles[name].State == structs.RoleClosed
+	})
+}
+
 func (w *twin) withinLimit(role string, amount structs.Resources, offersToo bool) bool {
 	for _, r := range ancestors(role) {
+		if w.shut(r) {
+			return false
+		}
 		spec := w.roles[r]
 		if spec == nil || spec.Quota == nil {
 			continue
@@ -336,6 +356,9 @@ func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (s
 		}
 		bundle = positive(bundle)
 		for _, r := range ancestors(role) {
+			if w.shut(r) {
+				return "", bundle, false
+			}
 			spec := w.roles[r]
 			if spec == nil || spec.Quota == nil {
 				continue
@@ -692,7 +715,23 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	case 4:
 		r := &structs.Role{Name: rapid.SampledFrom([]string{"a", "a/x", "b", "b/z"}).Draw(t, "role"), Weight: structs.Milli(rapid.IntRange(0, 3).Draw(t, "weight") * 500),
 			Quota:            &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")},
-			PreemptionExempt: rapid.IntRange(0, 5).Draw(t, "exempt") == 0}
+			PreemptionExempt: rapid.IntRange(0, 5).Draw(t, "exempt") == 0, MaxAsk: drawQuota(t, "max ask")}
+		if rapid.IntRange(0, 4).Draw(t, "bounded") == 0 {
+			r.MaxRunning = rapid.IntRange(1, 4).Draw(t, "max running")
+		}
+		if rapid.IntRange(0, 4).Draw(t, "closed") == 0 {
+			r.State = structs.RoleClosed
+			for _, o := range slices.Backward(slices.Clone(w.offers)) {
+				if under(o.role, r.Name) {
+					w.rescind(o)
+				}
+			}
+			for _, h := range w.holds {
+				if h.claim && under(h.role, r.Name) {
+					w.ripe[h.node] = true
+				}
+			}
+		}
 		w.roles[r.Name] = r
 		if err := a.SetRole(r); err != nil {
 			t.Fatal(err)
@@ -809,9 +848,17 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			return
 		}
 		o := rapid.SampledFrom(live).Draw(t, "offer")
-		w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
 		refused := o.amount
-		if rapid.Bool().Draw(t, "accept") {
+		accept := rapid.Bool().Draw(t, "accept")
+		if tooMuch := w.tooMuch(o.role, structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}); accept && tooMuch {
+			op := Operation{Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
+			if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now); err == nil {
+				t.Fatalf("%s: max_running or max_ask did not hold", o.role)
+			}
+			return
+		}
+		w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
+		if accept {
 			op := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
 			places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
 			if err != nil {
@@ -831,6 +878,22 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, refused, now.Add(filter.Refuse)})
 		}
 	}
+}
+
+// tooMuch reports whether an operation of that amount is one too many in the role, or too large.
+func (w *twin) tooMuch(role string, amount structs.Resources) bool {
+	return slices.ContainsFunc(ancestors(role), func(name string) bool {
+		r := w.roles[name]
+		if r == nil {
+			return false
+		}
+		for k, most := range named(r.MaxAsk) {
+			if kindsOf(amount)[k] > most {
+				return true
+			}
+		}
+		return w.shut(name)
+	})
 }
 
 // audit compares the running totals with sums over what is held.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/proffer/proffer/scheduler/placement"
@@ -22,6 +23,7 @@ type Waiting struct {
 	InFlight  int                   `json:"in_flight"`        // slots that are decided and not yet committed
 	Claims    []Claim               `json:"claims,omitempty"` // slots for which room is being made, by index
 	Because   Because               `json:"because,omitempty"`
+	Closed    string                `json:"closed,omitempty"`    // the role that is closed and in its way
 	Quota     []QuotaShort          `json:"quota,omitempty"`     // limits in its way
 	Guarantee []QuotaShort          `json:"guarantee,omitempty"` // guarantees that are used up, so that it is served as batch
 	Shares    []RoleShare           `json:"shares,omitempty"`    // from the top role down to the framework
@@ -34,6 +36,7 @@ type Because string
 const (
 	ItsTurn  Because = "turn"    // it may be served, and others come first
 	OfQuota  Because = "quota"   // it would exceed the limit of a role
+	OfClosed Because = "closed"  // its role, or one above, is closed
 	OfNoNode Because = "no_node" // it fits on no node
 	OfBound  Because = "bound"   // too many others are being stopped to make room
 )
@@ -54,6 +57,9 @@ type QuotaShort struct {
 	Used     int64  `json:"used"`
 	Asked    int64  `json:"asked"`
 }
+
+// runningKind is the name of how many allocations a role may hold at a time, where resources have theirs.
+const runningKind = "max_running"
 
 // RoleShare is the share of a role or framework among its siblings.
 type RoleShare struct {
@@ -97,8 +103,18 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	}
 	w.Placement = placement.Explain(nodes, a.peers[r.Ask.Job], r.Ask)
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.most > 0 && role.running >= role.most {
+			w.Quota = append(w.Quota, QuotaShort{role.path, runningKind, int64(role.most), int64(role.running), 1})
+		}
+	}
+	if role := acc.inClosed(); role != nil {
+		w.Closed = role.path
+	}
 	switch {
 	case w.Pending == 0:
+	case w.Closed != "":
+		w.Because = OfClosed
 	case len(w.Quota) > 0:
 		w.Because = OfQuota
 	case a.throttled[s]:
@@ -166,6 +182,8 @@ func (w Waiting) String() string {
 	switch w.Because {
 	case ItsTurn:
 		fmt.Fprintf(&b, "\n  others come first")
+	case OfClosed:
+		fmt.Fprintf(&b, "\n  role %s is closed", w.Closed)
 	case OfBound:
 		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
@@ -196,10 +214,10 @@ func joinIDs(ids []structs.AllocID) string {
 
 func (q QuotaShort) String() string {
 	write := func(v int64) string {
-		if q.Resource == "memory" || q.Resource == "disk" {
-			return structs.Bytes(v).String()
+		if q.Resource == runningKind {
+			return strconv.FormatInt(v, 10)
 		}
-		return structs.Milli(v).String()
+		return structs.AmountText(q.Resource, v)
 	}
 	return fmt.Sprintf("%s %s asked, %s of %s used", q.Resource, write(q.Asked), write(q.Used), write(q.Bound))
 }

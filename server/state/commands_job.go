@@ -18,14 +18,6 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if j == nil || !structs.ValidName(j.Name) || len(j.Groups) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "job", "it has no valid name or no group")
 	}
-	priority, err := structs.ParsePriority(j.Priority)
-	if err != nil {
-		return nil, structs.Errorf(structs.Invalid, jobText(j.Name)+": priority", "%w", err)
-	}
-	role := j.Role
-	if role == "" {
-		role = structs.DefaultRole
-	}
 	old := get(tx.jobs, j.Name)
 	if err := c.expected(old); err != nil {
 		return nil, err
@@ -33,11 +25,15 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if err := c.room(tx, old); err != nil {
 		return nil, err
 	}
-	if err := tx.useRole(role, priority); err != nil {
+	role, priority, err := tx.admits(j)
+	if err != nil {
 		return nil, err
 	}
+	tx.makeRole(role)
+	waited := tx.waiting(role)
 	if old != nil && sameText(tx.version(j.Name, old.Version), j) {
-		return tx.resubmit(old), nil
+		receipt := tx.resubmit(old)
+		return receipt, tx.mayWait(role, waited)
 	}
 	r := structs.JobRecord{Name: j.Name, Status: structs.JobPending}
 	if old == nil {
@@ -59,11 +55,11 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	}
 	r.Type, r.Role, r.Priority = jobType(j), role, priority
 	r.Stopped, r.Ended, r.Counts, r.FailedFor, r.Submitted = false, 0, nil, nil, tx.Now
-	tx.putJob(old, r)
 	tx.put(Versions, nil, &structs.JobVersion{Job: j, Version: r.Version, Time: tx.Now, Actor: tx.Actor, Index: tx.Index})
+	tx.putJob(old, r)
 	tx.forgetVersions(j.Name)
 	tx.settle(j.Name)
-	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+	return &Receipt{Index: tx.Index, Version: r.Version}, tx.mayWait(role, waited)
 }
 
 func (c *SubmitJob) expected(old *structs.JobRecord) error {
@@ -197,6 +193,7 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	if v := tx.version(c.Name, old.Version); v == nil || v.Job.Group(c.Group) == nil {
 		return nil, structs.Errorf(structs.NotFound, jobText(c.Name), "it has no group %q", c.Group)
 	}
+	waited := tx.waiting(old.Role)
 	r := *old
 	r.Counts = maps.Clone(old.Counts)
 	if c.Count < 0 {
@@ -214,7 +211,7 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	}
 	tx.putJob(old, r)
 	tx.settle(c.Name)
-	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+	return &Receipt{Index: tx.Index, Version: r.Version}, tx.mayWait(old.Role, waited)
 }
 
 // Apply lets everything be replaced.

@@ -8,9 +8,6 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// DefaultMaxPriority is the highest priority of work in a role that does not say otherwise.
-var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
-
 // Apply stores a role.
 func (c *PutRole) Apply(tx *Tx) (any, error) { return tx.putRoles([]*structs.Role{c.Role}, c.Force) }
 
@@ -48,33 +45,6 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 	return tx.receipt(), nil
 }
 
-// useRole makes a role on first use and refuses work above its highest priority.
-func (tx *Tx) useRole(name string, p structs.Priority) error {
-	r := get(tx.roles, name)
-	if err := AdmitsPriority(name, r, p); err != nil {
-		return err
-	}
-	if r == nil {
-		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
-	}
-	return nil
-}
-
-// AdmitsPriority returns why work of priority p may not be in a role; r is nil when there is none of that name yet.
-func AdmitsPriority(name string, r *structs.Role, p structs.Priority) error {
-	highest := DefaultMaxPriority
-	if r != nil && r.MaxPriority != "" {
-		if m, err := structs.ParsePriority(r.MaxPriority); err == nil {
-			highest = m
-		}
-	}
-	if p.Compare(highest) > 0 {
-		return structs.Errorf(structs.Forbidden, fmt.Sprintf("role %q", name), "its work may have priority %s at most, not %s",
-			highest, p).Advise("set max_priority of the role")
-	}
-	return nil
-}
-
 // Apply stores a framework.
 func (c *PutFramework) Apply(tx *Tx) (any, error) {
 	if c.Framework == nil || c.Framework.ID == "" {
@@ -85,9 +55,12 @@ func (c *PutFramework) Apply(tx *Tx) (any, error) {
 		if !structs.ValidRole(role) {
 			return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("framework %q", f.Name), "%q is no valid role", role)
 		}
-		if err := tx.useRole(role, structs.Priority{}); err != nil {
-			return nil, err
+		if old == nil || !slices.Contains(old.Roles, role) {
+			if err := tx.takesNew(role); err != nil {
+				return nil, err
+			}
 		}
+		tx.makeRole(role)
 	}
 	f.CreateIndex, f.ModifyIndex, f.Since = tx.Index, tx.Index, tx.Now
 	if old == nil {

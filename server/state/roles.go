@@ -169,12 +169,12 @@ func (tx *Tx) limitBelowUse(old, r *structs.Role) error {
 	return nil
 }
 
-// useBelow adds up what a role and those below it use.
-func (t *trees) useBelow(role string) (sum Usage) {
+// useBelow adds up what a role and those below it hold and want.
+func (t *trees) useBelow(role string) (sum RoleUse) {
 	if u := get(t.roleUse, role); u != nil {
 		sum.add(u)
 	}
-	t.roleUse.Ascend(role+"/", func(name string, u *Usage) bool {
+	t.roleUse.Ascend(role+"/", func(name string, u *RoleUse) bool {
 		if !strings.HasPrefix(name, role+"/") {
 			return false
 		}
@@ -184,9 +184,59 @@ func (t *trees) useBelow(role string) (sum Usage) {
 	return sum
 }
 
-func (u *Usage) add(o *Usage) {
+func (u *RoleUse) add(o *RoleUse) {
 	u.Allocs += o.Allocs
 	u.Resources = u.Resources.Add(o.Resources)
+	u.Placed += o.Placed
+	u.Wanted += o.Wanted
+	u.Pending += max(0, o.Wanted-o.Placed)
+}
+
+// useRole changes what a role holds and wants.
+func (t *trees) useRole(role string, change func(*RoleUse)) {
+	if role == "" {
+		return
+	}
+	u := RoleUse{}
+	if old := get(t.roleUse, role); old != nil {
+		u = *old
+	}
+	change(&u)
+	if u.Allocs == 0 && u.Placed == 0 && u.Wanted == 0 {
+		t.roleUse.Delete(role)
+	} else {
+		t.roleUse.Set(role, &u)
+	}
+}
+
+func (u *Usage) hold(a *structs.Allocation, sign int) {
+	u.Allocs += sign
+	if sign > 0 {
+		u.Resources = u.Resources.Add(a.Resources)
+	} else {
+		u.Resources = u.Resources.Sub(a.Resources)
+	}
+}
+
+// placed reports whether a takes the place of one that its job wants.
+func placed(a *structs.Allocation) bool {
+	return a != nil && a.Job != "" && !a.Ended() && a.Desired == structs.DesiredRun
+}
+
+// wants counts the allocations that a job should have now.
+func (t *trees) wants(r *structs.JobRecord) (n int) {
+	if r.Stopped || r.Ended != 0 {
+		return 0
+	}
+	v := t.version(r.Name, r.Version)
+	if v == nil {
+		return 0
+	}
+	for _, g := range v.Job.Groups {
+		count := r.CountOf(g)
+		n += max(0, count-below(r.Finished[g.Name], count)-below(r.FailedFor[g.Name], count))
+	}
+	return n
 }
 
 // upwards yields a role and those above it, the lowest first.

@@ -43,7 +43,15 @@ type trees struct {
 	endedJobs *btree.BTreeG[endedJobKey]
 	ports     *btree.BTreeG[portKey]
 	usage     *btree.Map[structs.NodeID, *Usage]
-	roleUse   *btree.Map[string, *Usage] // without the roles below
+	roleUse   *btree.Map[string, *RoleUse] // without the roles below
+}
+
+// RoleUse is what a role holds and wants.
+type RoleUse struct {
+	Usage
+	Placed  int // allocations of jobs that are to run and did not end
+	Wanted  int // what its jobs want, see JobRecord
+	Pending int // what is wanted and not placed
 }
 
 // Usage is what the allocations on a node, or in a role, that did not end hold.
@@ -94,7 +102,7 @@ func newTrees() trees {
 		roles:      btree.NewMap[string, *structs.Role](0),
 		frameworks: btree.NewMap[structs.FrameworkID, *structs.Framework](0),
 		usage:      btree.NewMap[structs.NodeID, *Usage](0),
-		roleUse:    btree.NewMap[string, *Usage](0),
+		roleUse:    btree.NewMap[string, *RoleUse](0),
 		versions: btree.NewBTreeGOptions(func(a, b *structs.JobVersion) bool {
 			if c := strings.Compare(a.Job.Name, b.Job.Name); c != 0 {
 				return c < 0
@@ -191,8 +199,8 @@ func (s *Snapshot) Usage(id structs.NodeID) *Usage {
 	return &Usage{}
 }
 
-// RoleUse returns what a role and those below it use.
-func (s *Snapshot) RoleUse(name string) Usage { return s.useBelow(name) }
+// RoleUse returns what a role and those below it hold and want.
+func (s *Snapshot) RoleUse(name string) RoleUse { return s.useBelow(name) }
 
 // PortTaken returns the allocation that holds a port on one of a node's addresses. An empty host means every address.
 func (s *Snapshot) PortTaken(node structs.NodeID, host string, port int) (structs.AllocID, bool) {

@@ -272,7 +272,7 @@ func (r *region) check() {
 	n = 0
 	onNode, ofJob := map[structs.NodeID][]string{}, map[string][]string{}
 	usage, wanted := map[structs.NodeID]structs.Resources{}, map[structs.NodeID]structs.Resources{}
-	live, inRole := map[string]structs.AllocID{}, map[string]Usage{}
+	live, inRole := map[string]structs.AllocID{}, map[string]RoleUse{}
 	ended, ports := 0, 0
 	for a := range s.Allocs() {
 		n++
@@ -293,7 +293,10 @@ func (r *region) check() {
 		usage[a.Node] = usage[a.Node].Add(a.Resources)
 		for role := range upwards(a.Role) {
 			use := inRole[role]
-			use.add(&Usage{a.Resources, 1})
+			use.add(&RoleUse{Usage: Usage{a.Resources, 1}})
+			if placed(a) {
+				use.Placed++
+			}
 			inRole[role] = use
 		}
 		if a.Desired == structs.DesiredRun {
@@ -314,8 +317,26 @@ func (r *region) check() {
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
 	}
+	for j := range s.Jobs() {
+		n := 0
+		if v := s.Version(j.Name, j.Version); v != nil && !j.Stopped && j.Ended == 0 {
+			for _, g := range v.Job.Groups {
+				for i := range j.CountOf(g) {
+					is := func(x structs.Range) bool { return x.First <= int64(i) && int64(i) <= x.Last }
+					if !slices.ContainsFunc(j.Finished[g.Name], is) && !slices.ContainsFunc(j.FailedFor[g.Name], is) {
+						n++
+					}
+				}
+			}
+		}
+		for role := range upwards(j.Role) {
+			use := inRole[role]
+			use.Wanted += n
+			inRole[role] = use
+		}
+	}
 	for name, want := range inRole {
-		if got := s.RoleUse(name); got.Allocs != want.Allocs || got.Resources.String() != want.Resources.String() {
+		if got := s.RoleUse(name); got.Allocs != want.Allocs || got.Placed != want.Placed || got.Wanted != want.Wanted || got.Resources.String() != want.Resources.String() {
 			r.t.Fatalf("use of role %s: got %+v, want %+v", name, got, want)
 		}
 	}

@@ -122,6 +122,14 @@ func (t *trees) indexJob(old, new any) (d dirty) {
 		t.endedJobs.Set(endedJobKey{r.ModifyIndex, r.Name})
 		d = dirtyEndedJobs
 	}
+	if r, ok := old.(*structs.JobRecord); ok && r.Wanted != 0 {
+		t.useRole(r.Role, func(u *RoleUse) { u.Wanted -= r.Wanted })
+		d |= dirtyUsage
+	}
+	if r, ok := new.(*structs.JobRecord); ok && r.Wanted != 0 {
+		t.useRole(r.Role, func(u *RoleUse) { u.Wanted += r.Wanted })
+		d |= dirtyUsage
+	}
 	return d
 }
 
@@ -156,15 +164,30 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 	} else if holds && !held {
 		d |= t.hold(new, 1)
 	}
+	if placed(old) != placed(new) {
+		by, a := 1, new
+		if a == nil || !placed(a) {
+			by, a = -1, old
+		}
+		t.useRole(a.Role, func(u *RoleUse) { u.Placed += by })
+		d |= dirtyUsage
+	}
 	return d
 }
 
 // hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1). What an allocation holds never
 // changes while it holds it.
 func (t *trees) hold(a *structs.Allocation, sign int) dirty {
-	use(t.usage, a.Node, a, sign)
-	if a.Role != "" {
-		use(t.roleUse, a.Role, a, sign)
+	t.useRole(a.Role, func(u *RoleUse) { u.hold(a, sign) })
+	u := Usage{}
+	if old := get(t.usage, a.Node); old != nil {
+		u = *old
+	}
+	u.hold(a, sign)
+	if u.Allocs == 0 {
+		t.usage.Delete(a.Node)
+	} else {
+		t.usage.Set(a.Node, &u)
 	}
 	for _, p := range a.Ports {
 		k := portKey{a.Node, p.Port, p.Host, a.ID}
@@ -178,24 +201,6 @@ func (t *trees) hold(a *structs.Allocation, sign int) dirty {
 		return dirtyUsage | dirtyPorts
 	}
 	return dirtyUsage
-}
-
-func use[K ~string](tree *btree.Map[K, *Usage], key K, a *structs.Allocation, sign int) {
-	u := Usage{}
-	if old := get(tree, key); old != nil {
-		u = *old
-	}
-	u.Allocs += sign
-	if sign > 0 {
-		u.Resources = u.Resources.Add(a.Resources)
-	} else {
-		u.Resources = u.Resources.Sub(a.Resources)
-	}
-	if u.Allocs == 0 {
-		tree.Delete(key)
-	} else {
-		tree.Set(key, &u)
-	}
 }
 
 // publish copies what changed, so that readers keep the state as it is now, and returns it as the next snapshot.
@@ -308,7 +313,7 @@ func (tx *Tx) putNode(old *structs.Node, n structs.Node) {
 }
 
 func (tx *Tx) putJob(old *structs.JobRecord, r structs.JobRecord) {
-	r.ModifyIndex = tx.Index
+	r.ModifyIndex, r.Wanted = tx.Index, tx.wants(&r)
 	if old == nil {
 		r.CreateIndex = tx.Index
 		tx.put(Jobs, nil, &r)

@@ -1,0 +1,119 @@
+package state
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// DefaultMaxPriority is the highest priority of work in a role that does not say otherwise.
+var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
+
+// Admits says in which role and with which priority a job would run, or why its role does not take it: the role is
+// draining or closed and the job would be new, the priority is too high, or an allocation of it could never run because it
+// asks for more than a limit or max_ask. What waits (max_pending) is not looked at.
+func (s *Snapshot) Admits(job *structs.Job) (role string, priority structs.Priority, err error) {
+	return s.admits(job)
+}
+
+func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
+	role := cmp.Or(j.Role, structs.DefaultRole)
+	r := get(t.roles, role)
+	usual, highest := "", DefaultMaxPriority
+	if r != nil {
+		usual = r.DefaultPriority
+		if m, err := structs.ParsePriority(r.MaxPriority); err == nil && r.MaxPriority != "" {
+			highest = m
+		}
+	}
+	priority, err := structs.ParsePriority(cmp.Or(j.Priority, usual))
+	if err != nil {
+		return "", priority, structs.Errorf(structs.Invalid, jobText(j.Name)+": priority", "%w", err)
+	}
+	if priority.Compare(highest) > 0 {
+		return "", priority, structs.Errorf(structs.Forbidden, roleText(role), "its work may have priority %s at most, not %s",
+			highest, priority).Advise("set max_priority of the role")
+	}
+	if old := get(t.jobs, j.Name); old == nil || old.Stopped || old.Ended != 0 || old.Role != role {
+		if err := t.takesNew(role); err != nil {
+			return "", priority, err
+		}
+	}
+	for _, g := range j.Groups {
+		if err := t.mayEverRun(j, g, role); err != nil {
+			return "", priority, err
+		}
+	}
+	return role, priority, nil
+}
+
+// takesNew refuses jobs and frameworks that are new in a role that drains or is closed, or is below one.
+func (t *trees) takesNew(role string) error {
+	for name := range upwards(role) {
+		if r := get(t.roles, name); r != nil && (r.State == structs.RoleDraining || r.State == structs.RoleClosed) {
+			return structs.Errorf(structs.Forbidden, roleText(name), "it is %s and takes nothing new", r.State).
+				Advise("use another role, or have its state set to open")
+		}
+	}
+	return nil
+}
+
+// mayEverRun refuses a group of which one allocation asks for more than a limit or max_ask of its role, or of one above.
+func (t *trees) mayEverRun(j *structs.Job, g *structs.Group, role string) error {
+	ask := g.Ask()
+	for name := range upwards(role) {
+		r := get(t.roles, name)
+		if r == nil {
+			continue
+		}
+		for _, bound := range []struct {
+			name string
+			q    *structs.QuotaAmount
+		}{{"max_ask", r.MaxAsk}, {"limit", r.Limited()}} {
+			for resource, most := range bound.q.All() {
+				if asked := ask.Amount(resource); asked > most {
+					return structs.Errorf(structs.Exhausted, fmt.Sprintf("%s: group %q", jobText(j.Name), g.Name),
+						"an allocation asks for %s %s and the %s of role %q is %s: it could never run", resource,
+						structs.AmountText(resource, asked), bound.name, name, structs.AmountText(resource, most)).
+						Advise("ask for less, or use another role")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// makeRole makes a role on first use.
+func (tx *Tx) makeRole(name string) {
+	if get(tx.roles, name) == nil {
+		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
+	}
+}
+
+// waiting returns how many allocations wait in a role and those above it that bound it, from the lowest up.
+func (tx *Tx) waiting(role string) (n []int) {
+	for name := range upwards(role) {
+		if r := get(tx.roles, name); r != nil && r.MaxPending > 0 {
+			n = append(n, tx.useBelow(name).Pending)
+		}
+	}
+	return n
+}
+
+// mayWait refuses what had more allocations wait than a role allows; before is what waiting said before it.
+func (tx *Tx) mayWait(role string, before []int) error {
+	for name := range upwards(role) {
+		r := get(tx.roles, name)
+		if r == nil || r.MaxPending == 0 {
+			continue
+		}
+		n := tx.useBelow(name).Pending
+		if n > r.MaxPending && n > before[0] {
+			return structs.Errorf(structs.Exhausted, roleText(name), "%d allocations wait, with this %d would, and max_pending is %d",
+				before[0], n, r.MaxPending).Advise("try again when some of them run, or ask for fewer")
+		}
+		before = before[1:]
+	}
+	return nil
+}
