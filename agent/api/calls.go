@@ -182,6 +182,16 @@ func (c *Client) Role(ctx context.Context, name string, q *Query) (*RoleStatus, 
 	return get[*RoleStatus](ctx, c, q, rolePath(name))
 }
 
+// Quotas lists what roles may have, have and wait for, by name, a page at a time.
+func (c *Client) Quotas(ctx context.Context, q *Query) ([]*QuotaStatus, *Meta, error) {
+	return get[[]*QuotaStatus](ctx, c, q, "/v1/quotas")
+}
+
+// Quota returns what a role may have, has and waits for.
+func (c *Client) Quota(ctx context.Context, role string, q *Query) (*QuotaStatus, *Meta, error) {
+	return get[*QuotaStatus](ctx, c, q, strings.Replace(rolePath(role), "/v1/role/", "/v1/quota/", 1))
+}
+
 // PutRole stores a role.
 func (c *Client) PutRole(ctx context.Context, role *structs.Role) (*Written, error) {
 	return write[Written](ctx, c, "PUT", rolePath(role.Name), nil, role)

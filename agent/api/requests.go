@@ -128,6 +128,19 @@ type RoleStatus struct {
 	Jobs int               `json:"jobs"`
 }
 
+// QuotaStatus is what a role may have and what it has, with the roles below it.
+type QuotaStatus struct {
+	Role       string               `json:"role"`
+	Guarantee  *structs.QuotaAmount `json:"guarantee,omitempty"`
+	Limit      *structs.QuotaAmount `json:"limit,omitempty"`
+	Used       structs.Resources    `json:"used"`                  // by allocations that have not ended
+	Waiting    structs.Resources    `json:"waiting"`               // asked for by what waits of its jobs
+	Running    int                  `json:"running"`               // allocations that have not ended
+	MaxRunning int                  `json:"max_running,omitempty"` // 0: no bound
+	Pending    int                  `json:"pending"`               // allocations of its jobs that wait
+	MaxPending int                  `json:"max_pending,omitempty"` // 0: no bound
+}
+
 // Leader is who leads the region.
 type Leader struct {
 	Name    string `json:"name"`

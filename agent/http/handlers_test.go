@@ -214,6 +214,13 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(roles) < 2 || role.Weight != 2000 || def.Jobs != 1 || def.Used.IsZero() {
 		t.Errorf("%d roles, %+v, %+v", len(roles), role, def)
 	}
+	quotas, _, err := c.Quotas(ctx, nil)
+	must(err)
+	quota, _, err := c.Quota(ctx, "default", nil)
+	must(err)
+	if len(quotas) != len(roles) || quota.Used.String() != def.Used.String() || quota.Running == 0 {
+		t.Errorf("%d quotas, %+v", len(quotas), quota)
+	}
 	cores := func(n structs.Milli) *structs.Quota {
 		return &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &n}}
 	}

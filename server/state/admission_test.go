@@ -82,7 +82,13 @@ func TestMaxPending(t *testing.T) {
 	if s := r.store.Snapshot(); s.Job("b") != nil || s.Role("eng/db") != nil {
 		t.Error("what was refused is there")
 	}
-	r.must(&SubmitJob{Job: in("ops", job("c", "service", 20, "a"))})
+	c := in("ops/x", job("c", "service", 20, "a"))
+	c.Groups[0].Tasks = []*structs.Task{{Name: "main", Resources: &structs.TaskResources{CPU: 250, Custom: map[string]structs.Milli{"gpus": 500}}}}
+	r.must(&SubmitJob{Job: c})
+	r.place("c", "a", 3, id)
+	if got := r.store.Snapshot().WaitingResources()["ops"]; got.CPU != 19*250 || got.Custom["gpus"] != 19*500 {
+		t.Errorf("%s waits", got)
+	}
 	r.place("a", "a", 0, id)
 	r.must(&SubmitJob{Job: in("eng/db", job("b", "service", 2, "a"))})
 	r.says(structs.Exhausted, `3 allocations wait, with this 4 would`, &ScaleJob{Name: "a", Group: "a", Count: 3})

@@ -247,3 +247,48 @@ func upwards(role string) iter.Seq[string] {
 		}
 	}
 }
+
+// WaitingResources returns what the allocations that wait ask for, by role, each with the roles below it. It costs a look at
+// the allocations of jobs in roles where something waits.
+func (s *Snapshot) WaitingResources() map[string]structs.Resources {
+	out := map[string]structs.Resources{}
+	for j := range s.Jobs() {
+		use := get(s.roleUse, j.Role)
+		if j.Wanted == 0 || use == nil || use.Wanted <= use.Placed {
+			continue
+		}
+		v := s.version(j.Name, j.Version)
+		if v == nil {
+			continue
+		}
+		for _, g := range v.Job.Groups {
+			count := j.CountOf(g)
+			n := count - below(j.Finished[g.Name], count) - below(j.FailedFor[g.Name], count)
+			for a := range s.AllocsOfGroup(j.Name, g.Name) {
+				if placed(a) {
+					n--
+				}
+			}
+			if n <= 0 {
+				continue
+			}
+			sum := times(g.Ask(), n)
+			for name := range upwards(j.Role) {
+				out[name] = out[name].Add(sum)
+			}
+		}
+	}
+	return out
+}
+
+// times returns n times the scalars of r.
+func times(r structs.Resources, n int) structs.Resources {
+	out := structs.Resources{CPU: r.CPU * structs.Milli(n), Memory: r.Memory * structs.Bytes(n), Disk: r.Disk * structs.Bytes(n), Ports: r.Ports * n}
+	for name, v := range r.Custom {
+		if out.Custom == nil {
+			out.Custom = make(map[string]structs.Milli, len(r.Custom))
+		}
+		out.Custom[name] = v * structs.Milli(n)
+	}
+	return out
+}

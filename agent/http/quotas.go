@@ -1,0 +1,52 @@
+package http
+
+import (
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+func quotaList(c *call) (any, error) {
+	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	return c.read(keys, func(snap *state.Snapshot) (any, error) {
+		roles, err := page(c, func(r *structs.Role) string { return r.Name }, func(from string) seq[*structs.Role] {
+			return func(yield func(*structs.Role) bool) {
+				for r := range snap.Roles() {
+					if r.Name >= from && !yield(r) {
+						return
+					}
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		waiting := snap.WaitingResources()
+		list := make([]*api.QuotaStatus, len(roles))
+		for i, r := range roles {
+			list[i] = quotaOf(snap, r, waiting)
+		}
+		return list, nil
+	})
+}
+
+func quotaGet(c *call) (any, error) {
+	name, err := c.role()
+	if err != nil {
+		return nil, err
+	}
+	keys := []state.Key{state.OfRole(name), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	return c.read(keys, func(snap *state.Snapshot) (any, error) {
+		r := snap.Role(name)
+		if r == nil {
+			return nil, noRole(snap, name)
+		}
+		return quotaOf(snap, r, snap.WaitingResources()), nil
+	})
+}
+
+func quotaOf(snap *state.Snapshot, r *structs.Role, waiting map[string]structs.Resources) *api.QuotaStatus {
+	use := snap.RoleUse(r.Name)
+	return &api.QuotaStatus{Role: r.Name, Guarantee: r.Guaranteed(), Limit: r.Limited(), Used: use.Resources, Waiting: waiting[r.Name],
+		Running: use.Allocs, MaxRunning: r.MaxRunning, Pending: use.Pending, MaxPending: r.MaxPending}
+}
