@@ -1,6 +1,8 @@
 package allocator
 
 import (
+	"cmp"
+
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
@@ -21,8 +23,11 @@ type Options struct {
 // Defaults of offers.
 const (
 	DefaultOfferTimeout = structs.Duration(30e9)
-	DefaultRefuse       = structs.Duration(5e9)               // of a filter, for those who say none
-	MaxRefuse           = structs.Duration(365 * 24 * 3600e9) // longer filters are cut to it
+	DefaultRefuse       = structs.Duration(5e9) // of a filter, for those who say none
+	// ClaimCheck is how often it is looked at whether there is free room elsewhere for what claims room: what is being
+	// stopped may never end.
+	ClaimCheck = structs.Duration(20e9)
+	MaxRefuse  = structs.Duration(365 * 24 * 3600e9) // longer filters are cut to it
 )
 
 // Allocator is the state machine. See the package comment.
@@ -47,18 +52,21 @@ type Allocator struct {
 	placing   map[string]map[int]*hold // decisions by request and index
 	lastID    uint64
 
-	ofBand       [bands]int // committed allocations by the band that they asked for
-	blockedBands [bands]int // blocked shapes by the highest band
-	reclaims     []*reclaim // that are kept, oldest first
-	found        []*hold    // scratch of victims
-	changed      []int32    // ords of nodes that changed, oldest first, while there are any
-	changedFrom  int        // position of changed[0]
-	leaving      int        // committed allocations that are being stopped
-	preempted    int        // of these, the victims of preemption
-	fewer        bool       // victims ended: MostPreempted may leave room again
-	ripe         []*node    // with claims to look at
-	epoch        uint64     // of what is beyond a guarantee or exempt: what may be preempted changed everywhere
-	seenEpoch    uint64     // by those who wait
+	ofBand       [bands]int   // committed allocations by the band that they asked for
+	blockedBands [bands]int   // blocked shapes by the highest band
+	reclaims     []*reclaim   // that are kept, oldest first
+	found        []*hold      // scratch of victims
+	changed      []int32      // ords of nodes that changed, oldest first, while there are any
+	changedFrom  int          // position of changed[0]
+	leaving      int          // committed allocations that are being stopped
+	preempted    int          // of these, the victims of preemption
+	byCheck      heap[*hold]  // claims by when they are checked
+	claimed      uint64       // claims that were made
+	now          structs.Time // of the last Step
+	fewer        bool         // victims ended: MostPreempted may leave room again
+	ripe         []*node      // with claims to look at
+	epoch        uint64       // of what is beyond a guarantee or exempt: what may be preempted changed everywhere
+	seenEpoch    uint64       // by those who wait
 
 	requests  map[string]*request
 	shapes    map[string]*shape
@@ -105,6 +113,8 @@ func New(options Options) *Allocator {
 		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{}}
 	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
+	a.byCheck = heap[*hold]{less: func(x, y *hold) bool { return cmp.Or(cmp.Compare(x.check, y.check), cmp.Compare(x.seq, y.seq)) < 0 },
+		at: func(h *hold) *int { return &h.checkAt }}
 	a.root = a.newRole("", "", nil)
 	return a
 }

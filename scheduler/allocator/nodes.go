@@ -44,6 +44,9 @@ type hold struct {
 	leaving   bool         // it is being stopped
 	victim    bool         // by preemption
 	ordered   structs.Band // of a claim: as served
+	seq       uint64       // of a claim
+	check     structs.Time // of a claim: when to look for free room elsewhere
+	checkAt   int          // in Allocator.byCheck
 	created   structs.Time
 	at        int // in the list of its node
 

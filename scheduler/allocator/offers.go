@@ -501,16 +501,20 @@ func (a *Allocator) expire(now structs.Time) {
 		f.client.todo.add(f.node.Ord)
 		a.wakeOffering(f.client)
 	}
+	a.checkClaims(now)
 }
 
-// WakeAt returns when Step must be called again although nothing changed, because an offer or a filter ends; zero for
-// never.
+// WakeAt returns when Step must be called again although nothing changed, because an offer or a filter ends or a claim is
+// looked at; zero for never.
 func (a *Allocator) WakeAt() (at structs.Time) {
 	if a.byExpiry.len() > 0 {
 		at = a.byExpiry.top().Expires
 	}
 	if a.byUntil.len() > 0 && (at == 0 || a.byUntil.top().until < at) {
 		at = a.byUntil.top().until
+	}
+	if a.byCheck.len() > 0 && (at == 0 || a.byCheck.top().check < at) {
+		at = a.byCheck.top().check
 	}
 	return at
 }

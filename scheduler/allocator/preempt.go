@@ -211,9 +211,9 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 		a.preempted++
 		a.leave(v)
 	}
-	a.inFlight(h)
-	n.claims = append(n.claims, h)
-	a.take(h)
+	a.claimed++
+	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
+	a.holdClaim(h)
 	a.out = append(a.out, Decision{Preempt: p})
 }
 
@@ -250,9 +250,7 @@ func (a *Allocator) settleClaim(h *hold) {
 	}
 	fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
-		a.inFlight(h)
-		n.claims = append(n.claims, h)
-		a.take(h)
+		a.holdClaim(h)
 		return
 	}
 	if ports, ok := n.Assign(s.ask); fits && ok {
@@ -263,8 +261,30 @@ func (a *Allocator) settleClaim(h *hold) {
 	a.again(h.request, h.slot)
 }
 
+func (a *Allocator) holdClaim(h *hold) {
+	a.inFlight(h)
+	h.node.claims = append(h.node.claims, h)
+	a.byCheck.push(h)
+	a.take(h)
+}
+
+// checkClaims gives up the claims whose time has come when there is free room elsewhere.
+func (a *Allocator) checkClaims(now structs.Time) {
+	for a.byCheck.len() > 0 && a.byCheck.top().check <= now {
+		h := a.byCheck.top()
+		if a.choose(a.requests[h.request].group.shape, h.slot) == nil {
+			h.check = now.Add(ClaimCheck)
+			a.byCheck.fix(h)
+			continue
+		}
+		a.unclaim(h)
+		a.again(h.request, h.slot)
+	}
+}
+
 // unclaim gives back what a claim holds.
 func (a *Allocator) unclaim(h *hold) {
+	a.byCheck.remove(h)
 	h.node.claims = slices.DeleteFunc(h.node.claims, func(o *hold) bool { return o == h })
 	a.settled(h)
 	a.give(h)

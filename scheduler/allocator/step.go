@@ -9,8 +9,10 @@ import (
 )
 
 // Step decides until nothing can be served, or until it made budget decisions (0: no bound). It costs what changed since
-// the last Step, and next to nothing when nothing did. now ends offers and filters; it must not go back.
+// the last Step, and next to nothing when nothing did. now ends offers and filters, and has claims looked at; it
+// must not go back.
 func (a *Allocator) Step(now structs.Time, budget int) []Decision {
+	a.now = now
 	a.expire(now)
 	for budget <= 0 || len(a.out) < budget {
 		a.settleClaims()

@@ -160,6 +160,8 @@ func (w *twin) claim(c candidate) {
 	r := c.request
 	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
 		band: r.Priority.Band, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+	w.claimed++
+	h.seq, h.check = w.claimed, w.now.Add(ClaimCheck)
 	r.pending = r.pending[1:]
 	var ids []structs.AllocID
 	for _, v := range c.victims {
@@ -170,6 +172,30 @@ func (w *twin) claim(c candidate) {
 	}
 	w.holds = append(w.holds, h)
 	w.out = append(w.out, fmt.Sprintf("preempt %s[%d] on %s: %v", h.request, h.slot.Index, h.node, ids))
+}
+
+// checkClaims gives up claims, in order of their time, for which there is free room elsewhere.
+func (w *twin) checkClaims(now structs.Time) {
+	for {
+		var first *twinHold
+		for _, h := range w.holds {
+			if h.claim && h.check <= now && (first == nil || cmp.Or(cmp.Compare(h.check, first.check), cmp.Compare(h.seq, first.seq)) < 0) {
+				first = h
+			}
+		}
+		if first == nil {
+			return
+		}
+		r := w.requests[first.request]
+		nodes, peers := w.books(first.job, nil)
+		if w.best(nodes, peers, &twinRequest{Request: r.Request, pending: []Slot{first.slot}}) == nil {
+			first.check = now.Add(ClaimCheck)
+			continue
+		}
+		w.drop(func(h *twinHold) bool { return h == first })
+		r.pending = append(r.pending, first.slot)
+		slices.SortFunc(r.pending, compareSlots)
+	}
 }
 
 // settleClaims looks at the claims of nodes where something ended.

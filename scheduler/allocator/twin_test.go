@@ -30,6 +30,8 @@ type twin struct {
 	out        []string
 	ripe       map[structs.NodeID]bool // its claims are to be looked at
 	most       int                     // victims at a time
+	now        structs.Time
+	claimed    uint64
 }
 
 type twinRequest struct {
@@ -50,6 +52,8 @@ type twinHold struct {
 	victim    bool
 	claim     bool
 	ordered   structs.Band // of a claim
+	seq       uint64
+	check     structs.Time
 	created   structs.Time
 	decision  uint64
 	request   string
@@ -445,6 +449,8 @@ func (w *twin) step(now structs.Time) []string {
 			w.rescind(o)
 		}
 	}
+	w.now = now
+	w.checkClaims(now)
 	w.settleClaims()
 	for {
 		all := w.candidates(now)
