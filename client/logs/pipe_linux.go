@@ -13,6 +13,10 @@ import (
 func (w *Writer) FromPipe(fd int) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// An empty pipe must not be read: what comes a moment later would be taken out of it before it is in the file.
+	if there, err := waiting(fd); errors.Is(err, unix.EAGAIN) || err == nil && !there {
+		return 0, err
+	}
 	f, n, err := w.ready(fd)
 	if err == nil && n > 0 {
 		for {
@@ -60,6 +64,15 @@ func (w *Writer) ready(fd int) (f *os.File, n int, err error) {
 		return nil, 0, nil
 	}
 	return f, n, nil
+}
+
+// waiting reports whether there are bytes in a pipe: false at its end, EAGAIN when there are none yet. It takes nothing out.
+func waiting(fd int) (bool, error) {
+	if n, err := unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil || n > 0 {
+		return n > 0, err
+	}
+	b, err := peek(fd, 1)
+	return len(b) > 0, err
 }
 
 // next peeks at what the current file has room for, and one byte more.
