@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+
+	"github.com/proffer/proffer/structs"
 )
 
 // Disk is one folder. The real one is made by Open.
@@ -125,3 +127,19 @@ func (f diskFile) Sync() error              { return syncData(f.File) }
 
 // Full tells whether err says that there is no room, which a later call may find.
 func Full(err error) bool { return errors.Is(err, syscall.ENOSPC) || isQuota(err) }
+
+// Describe turns an error of a disk, met by op on the file path, into one that says what to do: kind, or Exhausted when the disk
+// is full. What is a structs.Error already stays.
+func Describe(kind structs.Kind, op, path string, err error) error {
+	var e *structs.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	e = structs.Errorf(kind, path, "%w", err)
+	e.Op = op
+	if Full(err) {
+		e.Kind = structs.Exhausted
+		return e.Advise("the disk is full: free some space; nothing that was acknowledged is lost")
+	}
+	return e.Advise("look at the disk, then start the agent again")
+}

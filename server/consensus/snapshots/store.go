@@ -48,17 +48,7 @@ func Open(d disk.Disk, dir string, log *slog.Logger) (*Store, error) {
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 func (s *Store) describe(op, name string, err error) error {
-	var e *structs.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	e = structs.Errorf(structs.Unavailable, s.path(name), "%w", err)
-	e.Op = op
-	if disk.Full(err) {
-		e.Kind = structs.Exhausted
-		return e.Advise("the disk is full: free some space; nothing that was acknowledged is lost")
-	}
-	return e.Advise("look at the disk, then start the agent again")
+	return disk.Describe(structs.Unavailable, op, s.path(name), err)
 }
 
 func (s *Store) load() error {

@@ -94,17 +94,7 @@ func (l *Log) path(name string) string { return filepath.Join(l.dir, name) }
 
 // describe turns an error of the disk into one that says what to do.
 func (l *Log) describe(op, name string, err error) error {
-	var e *structs.Error
-	if errors.As(err, &e) {
-		return err
-	}
-	e = structs.Errorf(structs.Unknown, l.path(name), "%w", err)
-	e.Op = op
-	if disk.Full(err) {
-		e.Kind = structs.Exhausted
-		return e.Advise("the disk is full: free some space; nothing that was acknowledged is lost")
-	}
-	return e.Advise("look at the disk, then start the agent again")
+	return disk.Describe(structs.Unknown, op, l.path(name), err)
 }
 
 // fault reports an error of the disk while writing. A full disk is not final: what was acknowledged is untouched, and
