@@ -102,18 +102,23 @@ func nodePurge(c *call) (any, error) {
 	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID} })
 }
 
+// pageOfRoles returns the page of roles that a call asks for.
+func pageOfRoles(c *call, snap *state.Snapshot) ([]*structs.Role, error) {
+	return page(c, func(r *structs.Role) string { return r.Name }, func(from string) seq[*structs.Role] {
+		return func(yield func(*structs.Role) bool) {
+			for r := range snap.Roles() {
+				if r.Name >= from && !yield(r) {
+					return
+				}
+			}
+		}
+	})
+}
+
 func roleList(c *call) (any, error) {
 	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
 	return c.read(keys, func(snap *state.Snapshot) (any, error) {
-		roles, err := page(c, func(r *structs.Role) string { return r.Name }, func(from string) seq[*structs.Role] {
-			return func(yield func(*structs.Role) bool) {
-				for r := range snap.Roles() {
-					if r.Name >= from && !yield(r) {
-						return
-					}
-				}
-			}
-		})
+		roles, err := pageOfRoles(c, snap)
 		if err != nil {
 			return nil, err
 		}

@@ -9,15 +9,7 @@ import (
 func quotaList(c *call) (any, error) {
 	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
 	return c.read(keys, func(snap *state.Snapshot) (any, error) {
-		roles, err := page(c, func(r *structs.Role) string { return r.Name }, func(from string) seq[*structs.Role] {
-			return func(yield func(*structs.Role) bool) {
-				for r := range snap.Roles() {
-					if r.Name >= from && !yield(r) {
-						return
-					}
-				}
-			}
-		})
+		roles, err := pageOfRoles(c, snap)
 		if err != nil {
 			return nil, err
 		}
