@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -106,25 +105,15 @@ func orderText(w *allocator.Waiting) string {
 	bounds := func(list []allocator.QuotaShort) string {
 		var parts []string
 		for _, q := range list {
-			amount := func(n int64) string {
-				switch q.Resource {
-				case "memory", "disk":
-					return structs.Bytes(n).Human()
-				case "ports", "max_running":
-					return strconv.FormatInt(n, 10)
-				}
-				return structs.Milli(n).String()
-			}
-			parts = append(parts, fmt.Sprintf("%s of role %s: %s used of %s, %s asked", q.Resource, q.Role,
-				amount(q.Used), amount(q.Bound), amount(q.Asked)))
+			parts = append(parts, fmt.Sprintf("role %s: %s", q.Role, q))
 		}
 		return strings.Join(parts, "; ")
 	}
 	if len(w.Claims) > 0 {
 		c := w.Claims[0]
-		text := fmt.Sprintf("index %d gets room on node %s as soon as %s being stopped there", c.Index, c.Name, workIs(len(c.Leaving)))
+		text := fmt.Sprintf("index %d gets room on node %s when what is being stopped there has ended (%d allocations)", c.Index, c.Name, len(c.Leaving))
 		if more := len(w.Claims) - 1; more > 0 {
-			text += fmt.Sprintf(", %d more likewise", more)
+			text += fmt.Sprintf("; %d more wait likewise", more)
 		}
 		return text
 	}
@@ -148,13 +137,6 @@ func orderText(w *allocator.Waiting) string {
 		return "no node has room for it"
 	}
 	return ""
-}
-
-func workIs(n int) string {
-	if n == 1 {
-		return "one allocation ended that is"
-	}
-	return fmt.Sprintf("%d allocations ended that are", n)
 }
 
 // Plan explains what would happen to job if it were submitted now.

@@ -97,7 +97,7 @@ func TestLimitOfARole(t *testing.T) {
 		for _, h := range r.servers { // the leader's loop knows
 			groups, err := h.server.Explain(context.Background(), "second", "")
 			check(t, err)
-			if g := groups[0]; g.Waiting != 1 || g.Wait != "the limit is reached: cpu of role eng: 0.3 used of 0.3, 0.1 asked" {
+			if g := groups[0]; g.Waiting != 1 || g.Wait != "the limit is reached: role eng: cpu 0.1 asked, 0.3 of 0.3 used" {
 				t.Errorf("%s: %d wait: %q", h.ip, g.Waiting, g.Wait)
 			}
 		}
@@ -105,7 +105,7 @@ func TestLimitOfARole(t *testing.T) {
 		for name, want := range map[string]int{"third": 0, "second": 1} {
 			groups, err := r.servers[0].server.Plan(context.Background(), job(name, "service", 3, in))
 			check(t, err)
-			if g := groups[0]; len(g.Held) != want || g.Waiting != 3-want || g.Wait != "the limit is reached: cpu of role eng: 0.3 used of 0.3, 0.1 asked" {
+			if g := groups[0]; len(g.Held) != want || g.Waiting != 3-want || g.Wait != "the limit is reached: role eng: cpu 0.1 asked, 0.3 of 0.3 used" {
 				t.Errorf("plan of %s: %d placed, %d wait: %q", name, len(g.Held), g.Waiting, g.Wait)
 			}
 		}

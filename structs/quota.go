@@ -63,8 +63,14 @@ func (r Resources) Amount(resource string) int64 {
 
 // AmountText writes an amount of a resource for people.
 func AmountText(resource string, amount int64) string {
+	text, _ := AmountsText(resource, amount, amount)
+	return text
+}
+
+// AmountsText writes two amounts of a resource for people, so that they look alike only when they are equal.
+func AmountsText(resource string, x, y int64) (string, string) {
 	if resource == "memory" || resource == "disk" {
-		return Bytes(amount).String()
+		return Apart(Bytes(x), Bytes(y))
 	}
-	return Milli(amount).String()
+	return Milli(x).String(), Milli(y).String()
 }

@@ -478,8 +478,9 @@ func (acc *account) takes(ops []Operation) error {
 		for i, op := range ops {
 			for resource, most := range role.maxAsk.All() {
 				if asked := op.Resources.Amount(resource); asked > most {
+					want, bounded := structs.AmountsText(resource, asked, most)
 					return structs.Errorf(structs.Invalid, fmt.Sprintf("operation %d", i), "asks for %s %s, and max_ask of role %s is %s",
-						resource, structs.AmountText(resource, asked), role.path, structs.AmountText(resource, most))
+						resource, want, role.path, bounded)
 				}
 			}
 		}

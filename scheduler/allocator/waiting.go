@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/proffer/proffer/scheduler/placement"
@@ -213,13 +212,11 @@ func joinIDs(ids []structs.AllocID) string {
 }
 
 func (q QuotaShort) String() string {
-	write := func(v int64) string {
-		if q.Resource == runningKind {
-			return strconv.FormatInt(v, 10)
-		}
-		return structs.AmountText(q.Resource, v)
+	if q.Resource == runningKind {
+		return fmt.Sprintf("%s %d asked, %d of %d used", q.Resource, q.Asked, q.Used, q.Bound)
 	}
-	return fmt.Sprintf("%s %s asked, %s of %s used", q.Resource, write(q.Asked), write(q.Used), write(q.Bound))
+	used, bound := structs.AmountsText(q.Resource, q.Used, q.Bound)
+	return fmt.Sprintf("%s %s asked, %s of %s used", q.Resource, structs.AmountText(q.Resource, q.Asked), used, bound)
 }
 
 // Pending returns the ids of the requests that have slots waiting, in order.

@@ -73,9 +73,9 @@ func (t *trees) mayEverRun(j *structs.Job, g *structs.Group, role string) error 
 		}{{"max_ask", r.MaxAsk}, {"limit", r.Limited()}} {
 			for resource, most := range bound.q.All() {
 				if asked := ask.Amount(resource); asked > most {
+					want, bounded := structs.AmountsText(resource, asked, most)
 					return structs.Errorf(structs.Exhausted, fmt.Sprintf("%s: group %q", jobText(j.Name), g.Name),
-						"an allocation asks for %s %s and the %s of role %q is %s: it could never run", resource,
-						structs.AmountText(resource, asked), bound.name, name, structs.AmountText(resource, most)).
+						"an allocation asks for %s %s and the %s of role %q is %s: it could never run", resource, want, bound.name, name, bounded).
 						Advise("ask for less, or use another role")
 				}
 			}

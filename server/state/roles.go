@@ -112,15 +112,17 @@ func (tx *Tx) contradiction(p promises) error {
 	for r := range from(tx.roles, "") {
 		for resource, v := range r.Guaranteed().All() {
 			if sum := p.below[r.Name][resource]; sum > v {
+				own, theirs := structs.AmountsText(resource, v, sum)
 				return structs.Errorf(structs.Conflict, roleText(r.Name), "its guarantee of %s %s is less than the %s that the roles below it are guaranteed",
-					resource, structs.AmountText(resource, v), structs.AmountText(resource, sum)).
+					resource, own, theirs).
 					Advise("raise it, or lower theirs in the same change")
 			}
 		}
 		for resource, v := range r.Limited().All() {
 			if sum := p.of[r.Name][resource]; sum > v {
+				limit, promised := structs.AmountsText(resource, v, sum)
 				return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit of %s %s is less than the %s that is guaranteed in it",
-					resource, structs.AmountText(resource, v), structs.AmountText(resource, sum))
+					resource, limit, promised)
 			}
 		}
 	}
@@ -144,8 +146,9 @@ func (tx *Tx) tooMuchPromised(before, after promises) error {
 	}
 	for _, resource := range raised {
 		if sum := after.below[""][resource]; sum > have.Amount(resource) {
+			promised, there := structs.AmountsText(resource, sum, have.Amount(resource))
 			return structs.Errorf(structs.Conflict, "roles", "all guarantees together would be %s %s and the ready nodes have %s",
-				resource, structs.AmountText(resource, sum), structs.AmountText(resource, have.Amount(resource))).
+				resource, promised, there).
 				Advise("guarantee less, add nodes, or force it")
 		}
 	}
@@ -161,8 +164,8 @@ func (tx *Tx) limitBelowUse(old, r *structs.Role) error {
 			}
 		}
 		if used := tx.useBelow(r.Name).Resources.Amount(resource); used > limit {
-			return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit would be %s %s and %s is in use", resource,
-				structs.AmountText(resource, limit), structs.AmountText(resource, used)).
+			most, now := structs.AmountsText(resource, limit, used)
+			return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit would be %s %s and %s is in use", resource, most, now).
 				Advise("stop some of its work first, or force it: what runs stays, and nothing is added until enough of it ended")
 		}
 	}
