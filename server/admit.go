@@ -20,21 +20,12 @@ type admitted struct {
 }
 
 // admit asks an allocator with the state's books, as the loop would if nobody else asked, how much of what waits of a job
-// the quota of its role lets in, and for how much of it other work would be stopped. It fails as the submission would when the role takes no work of the job's priority.
+// the quota of its role lets in, and for how much of it other work would be stopped. It fails as the submission would when
+// the role does not take the job.
 func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
 	a := allocator.New(allocator.Options{})
-	for r := range snap.Roles() {
-		if err := a.SetRole(r); err != nil {
-			return nil, err
-		}
-	}
-	for n := range snap.Nodes() {
-		a.SetNode(n)
-	}
-	for alloc := range snap.Allocs() {
-		if alloc.Holds() {
-			a.SetAllocation(alloc)
-		}
+	if err := feed(a, snap); err != nil {
+		return nil, err
 	}
 	role, priority, err := snap.Admits(job)
 	if err != nil {

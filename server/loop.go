@@ -133,9 +133,7 @@ func (l *loop) run(term context.Context) error {
 	snap, feed := l.server.store.Subscribe(1 << 18)
 	defer feed.Close()
 	l.allocator = allocator.New(allocator.Options{Term: l.number})
-	if err := l.load(snap); err != nil {
-		return err
-	}
+	l.load(snap)
 	l.server.loop.set(l)
 
 	batches := make(chan *state.Batch, 256)
@@ -208,26 +206,31 @@ func (l *loop) sleep() time.Duration {
 }
 
 // load feeds the allocator with all that is committed.
-func (l *loop) load(snap *state.Snapshot) error {
+func (l *loop) load(snap *state.Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for r := range snap.Roles() {
-		if err := l.allocator.SetRole(r); err != nil {
-			l.log.Error("a stored role cannot be used", "role", r.Name, "err", err)
-		}
-	}
-	for n := range snap.Nodes() {
-		l.allocator.SetNode(n)
-	}
-	for a := range snap.Allocs() {
-		if a.Holds() {
-			l.allocator.SetAllocation(a)
-		}
+	if err := feed(l.allocator, snap); err != nil {
+		l.log.Error("a stored role cannot be used", "err", err)
 	}
 	for j := range snap.Jobs() {
 		l.dirty[j.Name] = struct{}{}
 	}
-	return nil
+}
+
+// feed gives an allocator all that is committed. The error names the roles that it refuses; the rest is there.
+func feed(a *allocator.Allocator, snap *state.Snapshot) (err error) {
+	for r := range snap.Roles() {
+		err = errors.Join(err, a.SetRole(r))
+	}
+	for n := range snap.Nodes() {
+		a.SetNode(n)
+	}
+	for alloc := range snap.Allocs() {
+		if alloc.Holds() {
+			a.SetAllocation(alloc)
+		}
+	}
+	return err
 }
 
 // take brings one batch of committed changes in.
