@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
@@ -378,23 +377,15 @@ func (a *Allocator) bound(q *structs.QuotaAmount) bound {
 		return nil
 	}
 	var b bound
-	set := func(kind int, v int64) {
+	for name, amount := range q.All() {
+		kind := slices.Index(usualKinds, name)
+		if kind < 0 {
+			kind = a.kind(name)
+		}
 		for len(b) <= kind {
 			b = append(b, -1)
 		}
-		b[kind] = v
-	}
-	if q.CPU != nil {
-		set(kindCPU, int64(*q.CPU))
-	}
-	if q.Memory != nil {
-		set(kindMemory, int64(*q.Memory))
-	}
-	if q.Disk != nil {
-		set(kindDisk, int64(*q.Disk))
-	}
-	for _, name := range slices.Sorted(maps.Keys(q.Custom)) {
-		set(a.kind(name), int64(q.Custom[name]))
+		b[kind] = amount
 	}
 	return b
 }

@@ -58,8 +58,7 @@ type Allocator struct {
 	found        []*hold      // scratch of victims
 	changed      []int32      // ords of nodes that changed, oldest first, while there are any
 	changedFrom  int          // position of changed[0]
-	leaving      int          // committed allocations that are being stopped
-	preempted    int          // of these, the victims of preemption
+	preempted    int          // victims of preemption that have not ended
 	byCheck      heap[*hold]  // claims by when they are checked
 	claimed      uint64       // claims that were made
 	now          structs.Time // of the last Step

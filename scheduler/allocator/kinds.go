@@ -1,6 +1,10 @@
 package allocator
 
-import "github.com/proffer/proffer/structs"
+import (
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
 
 // Scalar resources are numbered, so that accounts are short slices: these three, then custom ones as they are met.
 const (
@@ -10,9 +14,12 @@ const (
 	firstCustom
 )
 
-// Kinds returns the names of scalar resources in the order of a Policy's slices.
-func (a *Allocator) Kinds() []string { return append([]string{"cpu", "memory", "disk"}, a.custom...) }
+var usualKinds = []string{"cpu", "memory", "disk"}
 
+// Kinds returns the names of scalar resources in the order of a Policy's slices.
+func (a *Allocator) Kinds() []string { return append(slices.Clone(usualKinds), a.custom...) }
+
+// kind returns the number of a custom resource.
 func (a *Allocator) kind(name string) int {
 	for i, known := range a.custom {
 		if known == name {

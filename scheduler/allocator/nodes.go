@@ -10,19 +10,19 @@ import (
 // node is the books of a node with its offers and what is held on it.
 type node struct {
 	*placement.Node
-	total     []int64           // what it adds to the total
-	offered   structs.Resources // the part of what is held that offers hold
-	offers    []*offer          // oldest first
-	holds     int               // allocations and decisions
-	grew      bool              // in Allocator.grown
-	gone      bool              // removed; a tombstone until the last hold goes
-	allocs    []*hold           // committed ones, in no order
-	leaving   int               // of these, the ones that are being stopped
-	order     []givesWay        // see givingWay
-	ordered   bool
-	orderedAt uint64  // epoch of order
-	claims    []*hold // room that waits for work to end, oldest first
-	ripe      bool    // in Allocator.ripe
+	total   []int64           // what it adds to the total
+	offered structs.Resources // the part of what is held that offers hold
+	offers  []*offer          // oldest first
+	holds   int               // allocations and decisions
+	grew    bool              // in Allocator.grown
+	gone    bool              // removed; a tombstone until the last hold goes
+	allocs  []*hold           // committed ones, in no order
+	leaving int               // of these, the ones that are being stopped
+	giving  []givesWay        // see givingWay
+	given   bool              // giving is right, as long as the epoch is givenAt
+	givenAt uint64
+	claims  []*hold // room that waits for work to end, oldest first
+	ripe    bool    // in Allocator.ripe
 
 	// Scratch of makeRoom.
 	round uint64
@@ -202,6 +202,14 @@ func (a *Allocator) count(h *hold, by int) {
 	if by < 0 && p.Empty() && a.peered[h.job] == 0 {
 		delete(a.peers, h.job)
 	}
+}
+
+// peersFor returns what a shape looks at of the other allocations of its job, nil for nothing.
+func (a *Allocator) peersFor(s *shape) *placement.Peers {
+	if !s.ask.Peered() {
+		return nil
+	}
+	return a.peersOf(s.ask.Job)
 }
 
 func (a *Allocator) peersOf(job string) *placement.Peers {

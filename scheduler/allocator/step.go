@@ -204,10 +204,7 @@ func (a *Allocator) sync(s *shape) {
 		return
 	}
 	a.evict()
-	var peers *placement.Peers
-	if s.ask.Peered() {
-		peers = a.peersOf(s.ask.Job)
-	}
+	peers := a.peersFor(s)
 	s.index = a.pool.Index(s.ask, peers)
 	a.indexed++
 }
@@ -281,10 +278,7 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 	if s.ask.Elsewhere() {
 		return true
 	}
-	var peers *placement.Peers
-	if s.ask.Peered() {
-		peers = a.peersOf(s.ask.Job)
-	}
+	peers := a.peersFor(s)
 	for _, n := range nodes {
 		books := n.Node
 		if len(n.offers) > 0 {
@@ -306,10 +300,7 @@ func (a *Allocator) makeRoom(s *shape) bool {
 	if len(a.offers) == 0 {
 		return false
 	}
-	var peers *placement.Peers
-	if s.ask.Peered() {
-		peers = a.peersOf(s.ask.Job)
-	}
+	peers := a.peersFor(s)
 	a.round++
 	var tried map[*client]bool
 	for {

@@ -1,0 +1,115 @@
+package allocator
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// claim holds room on a node for a slot, and asks for the victims to be stopped.
+func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
+	for len(n.offers) > 0 {
+		a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
+	}
+	if overLimit {
+		a.makeLimitRoom(g.client.account, g.shape.amount)
+	}
+	r, band := g.requests.top(), g.queued
+	h := a.takeSlot(r, n)
+	h.ordered = band
+	p := &Preempt{Request: r.ID, Job: h.job, Role: g.client.account.path, Priority: r.Priority, Slot: h.slot, Node: n.ID, NodeName: n.Name()}
+	for _, v := range fresh {
+		p.Victims = append(p.Victims, v.alloc)
+		v.victim = true
+		a.preempted++
+		a.leave(v)
+	}
+	a.claimed++
+	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
+	a.holdClaim(h)
+	a.out = append(a.out, Decision{Preempt: p})
+}
+
+// ripen has the claims on a node looked at in the next Step.
+func (a *Allocator) ripen(n *node) {
+	if len(n.claims) > 0 && !n.ripe {
+		n.ripe = true
+		a.ripe = append(a.ripe, n)
+	}
+}
+
+// settleClaims turns claims into placements where there is room now, and gives up those for which nothing is left to wait.
+func (a *Allocator) settleClaims() {
+	for len(a.ripe) > 0 {
+		ripe := a.ripe
+		a.ripe = nil
+		slices.SortFunc(ripe, func(x, y *node) int { return strings.Compare(string(x.ID), string(y.ID)) })
+		for _, n := range ripe {
+			for _, h := range slices.Clone(n.claims) {
+				a.settleClaim(h)
+			}
+			n.ripe = false
+		}
+	}
+}
+
+func (a *Allocator) settleClaim(h *hold) {
+	n, r := h.node, a.requests[h.request]
+	s := r.group.shape
+	a.unclaim(h)
+	if h.client.account.inClosed() != nil {
+		a.again(h.request, h.slot)
+		return
+	}
+	fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
+	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
+		a.holdClaim(h)
+		return
+	}
+	if ports, ok := n.Assign(s.ask); fits && ok {
+		h.ports = ports
+		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, h.ordered)})
+		return
+	}
+	a.again(h.request, h.slot)
+}
+
+func (a *Allocator) holdClaim(h *hold) {
+	a.inFlight(h)
+	h.node.claims = append(h.node.claims, h)
+	a.byCheck.push(h)
+	a.take(h)
+}
+
+// checkClaims gives up the claims whose time has come when there is free room elsewhere.
+func (a *Allocator) checkClaims(now structs.Time) {
+	for a.byCheck.len() > 0 && a.byCheck.top().check <= now {
+		h := a.byCheck.top()
+		if a.choose(a.requests[h.request].group.shape, h.slot) == nil {
+			h.check = now.Add(ClaimCheck)
+			a.byCheck.fix(h)
+			continue
+		}
+		a.unclaim(h)
+		a.again(h.request, h.slot)
+	}
+}
+
+// unclaim gives back what a claim holds.
+func (a *Allocator) unclaim(h *hold) {
+	a.byCheck.remove(h)
+	h.node.claims = slices.DeleteFunc(h.node.claims, func(o *hold) bool { return o == h })
+	a.settled(h)
+	a.give(h)
+}
+
+// dropClaims gives up the claims of a request, or only those for slots that it does not list any more.
+func (a *Allocator) dropClaims(request string, unwanted bool) {
+	for _, h := range a.placing[request] {
+		if h.decision == 0 && !(unwanted && h.wanted) {
+			a.unclaim(h)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package allocator
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// givesWay is one allocation that may give way, and the band as which it does.
+type givesWay struct {
+	*hold
+	as structs.Band
+}
+
+// givingWay returns what may have to go on a node, in the order of the contract: what leaves already, then lower bands, then
+// younger work. The node keeps the list until something on it, or what may be preempted everywhere, changed.
+func (a *Allocator) givingWay(n *node) []givesWay {
+	if n.given && n.givenAt == a.epoch {
+		return n.giving
+	}
+	n.given, n.givenAt, n.giving = true, a.epoch, n.giving[:0]
+	for _, h := range n.allocs {
+		if as := h.reclaimedAs(); as <= structs.BatchBand && (h.leaving || !h.exempt()) {
+			n.giving = append(n.giving, givesWay{h, as})
+		}
+	}
+	slices.SortFunc(n.giving, func(x, y givesWay) int {
+		if x.leaving != y.leaving {
+			if x.leaving {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(x.as, y.as), cmp.Compare(y.created, x.created), strings.Compare(string(y.alloc), string(x.alloc)))
+	})
+	return n.giving
+}
+
+// lack is how much of the usual resources is missing on a node.
+type lack struct{ cpu, memory, disk int64 }
+
+// lackOf ignores what is not asked for, of which a node may have less than nothing.
+func lackOf(ask, free *structs.Resources) (l lack) {
+	if ask.CPU > 0 {
+		l.cpu = int64(ask.CPU - free.CPU)
+	}
+	if ask.Memory > 0 {
+		l.memory = int64(ask.Memory - free.Memory)
+	}
+	if ask.Disk > 0 {
+		l.disk = int64(ask.Disk - free.Disk)
+	}
+	return l
+}
+
+func (l lack) less(r *structs.Resources) lack {
+	return lack{l.cpu - int64(r.CPU), l.memory - int64(r.Memory), l.disk - int64(r.Disk)}
+}
+
+func (l lack) none() bool { return l.cpu <= 0 && l.memory <= 0 && l.disk <= 0 }
+
+// victims returns what has to end on a node so that s, served in a band, fits: work of lower bands, never production or
+// monitoring within a guarantee; what leaves anyway first, then lower bands, then younger work, as much as is needed; what
+// turns out not to be needed is spared, the last first. Offers on the node are taken back before. False when nothing
+// helps. The slice is good until the next call.
+func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, ok bool) {
+	if len(n.allocs) == 0 || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
+		return nil, false
+	}
+	if s.index != nil && !s.index.Suits(n.Node) {
+		return nil, false
+	}
+	ask, free := &s.ask.Resources, n.Free()
+	missing := lackOf(ask, &free).less(&n.offered)
+	out = a.found[:0]
+	defer func() { a.found = out[:0] }()
+	dropped, counted := 0, 0 // of out: gone from the books; high ones that are counted as leaving
+	n.Drop(n.offered, nil)
+	peers := a.peersFor(s)
+	fits := func() bool { return placement.Fits(n.Node, peers, s.ask, placement.First).OK }
+	for _, w := range a.givingWay(n) {
+		if w.as >= band {
+			continue
+		}
+		if w.high() && !w.leaving {
+			if w.reclaimedAs() > structs.BatchBand { // not any more, after those before it
+				continue
+			}
+			a.shiftLeaving(w.hold, 1)
+			counted++
+		}
+		out = append(out, w.hold)
+		if missing = missing.less(&w.resources); !missing.none() {
+			continue
+		}
+		for ; dropped < len(out); dropped++ {
+			n.Drop(out[dropped].resources, out[dropped].ports)
+		}
+		if ok = fits(); ok {
+			break
+		}
+	}
+	if counted > 0 {
+		for _, h := range out {
+			if h.high() && !h.leaving {
+				a.shiftLeaving(h, -1)
+			}
+		}
+	}
+	if !ok {
+		for _, h := range out[:dropped] {
+			n.Hold(h.resources, h.ports)
+		}
+		n.Hold(n.offered, nil)
+		return nil, false
+	}
+	// Whoever is spared is back in the books.
+	for i := len(out) - 2; i >= 0 && !out[i].leaving; i-- {
+		h := out[i]
+		with := lack{missing.cpu + int64(h.resources.CPU), missing.memory + int64(h.resources.Memory), missing.disk + int64(h.resources.Disk)}
+		if !with.none() {
+			continue
+		}
+		n.Hold(h.resources, h.ports)
+		if fits() {
+			out, missing = slices.Delete(out, i, i+1), with
+			continue
+		}
+		n.Drop(h.resources, h.ports)
+	}
+	for _, h := range out {
+		n.Hold(h.resources, h.ports)
+	}
+	n.Hold(n.offered, nil)
+	return out, true
+}
+
+// shiftLeaving counts h as leaving for the time of a computation.
+func (a *Allocator) shiftLeaving(h *hold, sign int64) {
+	for role := h.client.account.roleOf(); role != nil; role = role.parent {
+		addTo(&role.leaving, h.amount, sign)
+	}
+}
