@@ -382,5 +382,6 @@ func fillRegion(b *bench) error {
 	}
 	b.add(figure{What: "an empty region of 10,000 filled with 500,000", Unit: "s", Must: 30, Aim: 10, Got: took.Seconds(),
 		Note: fmt.Sprintf("200 shapes, each decision confirmed; %.0f bytes an allocation", (liveHeap()-before)/count)})
+	runtime.KeepAlive(a)
 	return nil
 }
