@@ -234,7 +234,8 @@ func (a *Agent) startServer(context.Context) error {
 		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
-		Replaces: spec.Replaces,
+		KeepRoomAfter: c.KeepRoomAfter.Std(),
+		Replaces:      spec.Replaces,
 		Raft: func(r *consensus.Config) {
 			r.Fatal = a.fatal
 			if a.config.Dev {

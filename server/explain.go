@@ -134,7 +134,7 @@ func orderText(w *allocator.Waiting) string {
 		}
 		return text
 	case allocator.OfNoNode:
-		return "no node has room for it"
+		return strings.Join(append([]string{"no node has room for it"}, w.KeptText()...), "; ")
 	}
 	return ""
 }

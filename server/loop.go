@@ -132,7 +132,7 @@ func (l *loop) run(term context.Context) error {
 
 	snap, feed := l.server.store.Subscribe(1 << 18)
 	defer feed.Close()
-	l.allocator = allocator.New(allocator.Options{Term: l.number})
+	l.allocator = allocator.New(allocator.Options{Term: l.number, KeepAfter: structs.Duration(l.server.config.KeepRoomAfter)})
 	l.load(snap)
 	l.server.loop.set(l)
 
@@ -339,6 +339,8 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 				l.place(d.Place)
 			case d.Preempt != nil:
 				l.preempt(d.Preempt)
+			case d.Keep != nil:
+				l.keep(d.Keep)
 			}
 		}
 		if !l.send(term, helpers) && len(decisions) == 0 {
@@ -364,7 +366,7 @@ func (l *loop) place(d *allocator.Place) {
 		ID: structs.AllocID(structs.NewID()), Framework: d.Framework, Role: d.Role, Priority: d.Priority,
 		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index,
 		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports,
-		Previous: slot.Previous, Failures: slot.Failures,
+		Previous: slot.Previous, Failures: slot.Failures, MaxRunDuration: d.MaxRun,
 	}
 	l.placing[alloc.ID] = d.ID
 	l.out.place(&state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
@@ -380,6 +382,16 @@ func (l *loop) preempt(d *allocator.Preempt) {
 		l.log.Info("work makes room", "job", d.Job, "index", d.Slot.Index, "role", d.Role, "priority", d.Priority,
 			"node", d.NodeName, "stopped", len(d.Victims))
 	}
+}
+
+// keep notes that room is kept for a job that others overtook.
+func (l *loop) keep(d *allocator.Keep) {
+	start := "not known"
+	if d.Known {
+		start = d.Start.String()
+	}
+	l.log.Info("room is kept for work that others overtook", "job", d.Job, "role", d.Role, "priority", d.Priority,
+		"node", d.NodeName, "starts_by", start)
 }
 
 // send proposes what was gathered, as much as an entry takes, and reports whether there was anything. Its outcome arrives

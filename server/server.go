@@ -42,6 +42,10 @@ type Config struct {
 	MaxJobs     int           // jobs that have not ended, as long as this server leads; 0: no bound
 	Raft        func(*consensus.Config)
 
+	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
+	// has it.
+	KeepRoomAfter time.Duration
+
 	// Replaces says whether work of a group must be replaced when its job changes from old to new, or is changed in place.
 	Replaces func(old, new *structs.Job, group string) bool
 

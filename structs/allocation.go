@@ -17,6 +17,8 @@ type Allocation struct {
 	Resources   Resources      `json:"resources"`
 	Ports       []AssignedPort `json:"ports,omitempty"`
 	OnLost      string         `json:"on_lost,omitempty"`
+	// MaxRunDuration is how long it may run after its start, as its group says; zero: for ever.
+	MaxRunDuration Duration `json:"max_run_duration,omitempty"`
 
 	Desired     Desired `json:"desired"`
 	DesiredWhy  string  `json:"desired_why,omitempty"`

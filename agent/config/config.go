@@ -44,6 +44,7 @@ type Server struct {
 	NodeAge         structs.Duration `json:"node_age,omitempty" change:"reload" doc:"How long nodes that are lost or left stay in the state. Default 72h."`
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long they stay in the state. Default 1h."`
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
+	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
 }
 

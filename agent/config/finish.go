@@ -69,6 +69,7 @@ func (c *Config) defaults() {
 		setDefault(&s.FinishedAge, structs.Duration(time.Hour))
 		setDefault(&s.NodeAge, structs.Duration(72*time.Hour))
 		setDefault(&s.MaxJobs, 100_000)
+		setDefault(&s.KeepRoomAfter, structs.Duration(5*time.Minute))
 		setBlock(&s.Raft)
 		setDefault(&s.Raft.HeartbeatTimeout, structs.Duration(500*time.Millisecond))
 		setDefault(&s.Raft.ElectionTimeout, structs.Duration(500*time.Millisecond))

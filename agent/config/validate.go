@@ -131,6 +131,7 @@ func (s *Server) validate(p *structs.Problems) {
 	duration(p, "server.finished_age", s.FinishedAge, time.Second, 10*365*24*time.Hour)
 	duration(p, "server.node_age", s.NodeAge, time.Minute, 10*365*24*time.Hour)
 	number(p, "server.max_jobs", s.MaxJobs, 1, 10_000_000)
+	duration(p, "server.keep_room_after", s.KeepRoomAfter, time.Second, 10*365*24*time.Hour)
 	r := s.Raft
 	if r == nil {
 		return

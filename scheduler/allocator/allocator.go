@@ -18,6 +18,9 @@ type Options struct {
 	IndexBytes int
 	// MostPreempted bounds the victims that have not ended yet. Default: a tenth of all allocations, and at least ten.
 	MostPreempted int
+	// KeepAfter is how long a group of requests gets nothing, and is overtaken, before room is kept for it; negative: never is.
+	// Default DefaultKeepAfter.
+	KeepAfter structs.Duration
 }
 
 // Defaults of offers.
@@ -67,15 +70,21 @@ type Allocator struct {
 	epoch        uint64       // of what is beyond a guarantee or exempt: what may be preempted changed everywhere
 	seenEpoch    uint64       // by those who wait
 
-	requests  map[string]*request
-	shapes    map[string]*shape
-	blocked   map[*shape]bool
-	throttled map[*shape]bool             // blocked because of MostPreempted
-	peers     map[string]*placement.Peers // by job
-	peered    map[string]int              // shapes of each job that look at its peers
-	tick      uint64
-	indexed   int // indexes that were made, less those that evict dropped
-	evictAt   int // evict looks at them when there are so many
+	requests    map[string]*request
+	shapes      map[string]*shape
+	blocked     map[*shape]bool
+	throttled   map[*shape]bool     // blocked because of MostPreempted
+	kept        []*kept             // oldest first
+	keptChanged bool                // the books of a node where room is kept
+	fresh       []*group            // whose last slot went or whose first came
+	byLook      heap[*group]        // groups that wait, by when they may be due for room to be kept
+	lastServed  [bands]structs.Time // when something was served in a band
+
+	peers   map[string]*placement.Peers // by job
+	peered  map[string]int              // shapes of each job that look at its peers
+	tick    uint64
+	indexed int // indexes that were made, less those that evict dropped
+	evictAt int // evict looks at them when there are so many
 
 	frameworks map[structs.FrameworkID]*framework
 	offering   []*client // those that want offers
@@ -105,6 +114,9 @@ func New(options Options) *Allocator {
 	if options.IndexBytes <= 0 {
 		options.IndexBytes = 256 << 20
 	}
+	if options.KeepAfter == 0 {
+		options.KeepAfter = DefaultKeepAfter
+	}
 	a := &Allocator{policy: options.Policy, options: options, pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
@@ -114,6 +126,7 @@ func New(options Options) *Allocator {
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
 	a.byCheck = heap[*hold]{less: func(x, y *hold) bool { return cmp.Or(cmp.Compare(x.check, y.check), cmp.Compare(x.seq, y.seq)) < 0 },
 		at: func(h *hold) *int { return &h.checkAt }}
+	a.byLook = heap[*group]{less: func(x, y *group) bool { return x.look < y.look }, at: func(g *group) *int { return &g.lookAt }}
 	a.root = a.newRole("", "", nil)
 	return a
 }

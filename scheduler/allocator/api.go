@@ -30,6 +30,7 @@ type Decision struct {
 	Offer   *structs.Offer
 	Rescind *Rescind
 	Preempt *Preempt
+	Keep    *Keep
 }
 
 // Place puts one allocation on a node. Its resources are held from now on; the host commits it and answers with Confirm
@@ -49,6 +50,7 @@ type Place struct {
 	Incarnation uint64 // of the node, that Apply checks
 	Resources   structs.Resources
 	Ports       []structs.AssignedPort
+	MaxRun      structs.Duration // after its start; 0: it may run for ever
 }
 
 // Preempt asks the host to stop allocations, with notice, so that a request has room. The room is held for the request
@@ -63,6 +65,19 @@ type Preempt struct {
 	Node     structs.NodeID
 	NodeName string
 	Victims  []structs.AllocID // in the order of the contract; empty when work that is being stopped already makes the room
+}
+
+// Keep tells the host that room on a node is kept free for a request that others would overtake for ever. A Place follows
+// when enough has ended there, or when there is room elsewhere. The host answers nothing.
+type Keep struct {
+	Request  string
+	Job      string
+	Role     string
+	Priority structs.Priority // as asked
+	Node     structs.NodeID
+	NodeName string
+	Known    bool         // whether there is a latest time for the start
+	Start    structs.Time // that time
 }
 
 // Rescind takes an offer back.

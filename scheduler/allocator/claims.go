@@ -13,6 +13,10 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 	for len(n.offers) > 0 {
 		a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
 	}
+	took := n.keptBelow(g.queued)
+	if took {
+		a.unkeep(n.kept)
+	}
 	if overLimit {
 		a.makeLimitRoom(g.client.account, g.shape.amount)
 	}
@@ -30,6 +34,9 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
 	a.holdClaim(h)
 	a.out = append(a.out, Decision{Preempt: p})
+	if took {
+		a.ripen(n) // that may have been all
+	}
 }
 
 // ripen has the claims on a node looked at in the next Step.

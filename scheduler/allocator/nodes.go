@@ -23,6 +23,7 @@ type node struct {
 	givenAt uint64
 	claims  []*hold // room that waits for work to end, oldest first
 	ripe    bool    // in Allocator.ripe
+	kept    *kept   // room on it that is kept for a group
 
 	// Scratch of makeRoom.
 	round uint64
@@ -48,7 +49,9 @@ type hold struct {
 	check     structs.Time // of a claim: when to look for free room elsewhere
 	checkAt   int          // in Allocator.byCheck
 	created   structs.Time
-	at        int // in the list of its node
+	maxRun    structs.Duration // after its start; 0: it may run for ever
+	ends      structs.Time     // at the latest, of what is committed; 0: not known
+	at        int              // in the list of its node
 
 	request string // of a decision; empty for an operation on an offer
 	slot    Slot
@@ -81,6 +84,9 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	n.gone = true
 	a.retotal(n)
 	a.settle(n)
+	if n.kept != nil {
+		a.unkeep(n.kept)
+	}
 	for _, c := range a.offering {
 		a.unfilter(c, n)
 	}
@@ -153,6 +159,9 @@ func overdrawn(free structs.Resources) bool {
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
 	a.pool.Changed(n.Node)
+	if k := n.kept; k != nil {
+		k.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
+	}
 	if len(a.reclaims) > 0 {
 		a.changed = append(a.changed, int32(n.Ord))
 		a.trimChanged()
@@ -238,7 +247,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	a.RemoveAllocation(alloc.ID)
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.client(alloc.Framework, alloc.Role), job: alloc.Job,
 		group: alloc.Group, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: endOf(alloc)}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
@@ -259,8 +268,16 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 // is reports whether h holds for alloc what alloc says.
 func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
-		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created &&
+		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
+}
+
+// endOf returns when an allocation has ended at the latest; zero when that is not known.
+func endOf(alloc *structs.Allocation) structs.Time {
+	if alloc.MaxRunDuration <= 0 {
+		return 0
+	}
+	return alloc.Created.Add(alloc.MaxRunDuration).Add(EndMargin)
 }
 
 // equal compares what matters for accounting; ranges and sets are compared by what one has beyond the other.
@@ -274,7 +291,7 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 		return noDecision(decision)
 	}
 	a.settled(h)
-	h.created = alloc.Created
+	h.created, h.ends = alloc.Created, endOf(alloc)
 	if !alloc.Holds() || !h.is(alloc) || a.allocs[alloc.ID] != nil {
 		a.give(h)
 		a.SetAllocation(alloc)

@@ -310,6 +310,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	n.offered = n.offered.Add(bundle)
 	n.Hold(bundle, nil)
 	a.touch(n, false)
+	a.lastServed[structs.BatchBand] = a.now
 	a.charge(c.account, o.amount, false, false, 1)
 	made := o.Offer
 	return &made
@@ -516,6 +517,14 @@ func (a *Allocator) WakeAt() (at structs.Time) {
 	}
 	if a.byCheck.len() > 0 && (at == 0 || a.byCheck.top().check < at) {
 		at = a.byCheck.top().check
+	}
+	if a.byLook.len() > 0 && (at == 0 || a.byLook.top().look < at) {
+		at = a.byLook.top().look
+	}
+	for _, k := range a.kept {
+		if at == 0 || k.until < at {
+			at = k.until
+		}
 	}
 	return at
 }

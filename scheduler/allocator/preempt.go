@@ -14,7 +14,7 @@ func (a *Allocator) commit(h *hold) {
 	h.node.allocs = append(h.node.allocs, h)
 	h.node.given = false
 	a.ofBand[h.band]++
-	if len(a.reclaims) > 0 {
+	if len(a.reclaims) > 0 || h.node.kept != nil {
 		a.touch(h.node, false)
 	}
 	for b := min(h.band, structs.BatchBand) + 1; int(b) < bands; b++ {
@@ -156,7 +156,7 @@ func (a *Allocator) mayPreempt(band structs.Band) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(a.kept, func(k *kept) bool { return k.band < band })
 }
 
 // wakePreempting lets those try again who wait for victims to end, or for what may be preempted to change.

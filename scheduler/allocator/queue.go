@@ -49,6 +49,13 @@ type group struct {
 	blocked bool         // it fits on no node
 	parked  *account     // the role whose limit it would exceed
 	demoted *account     // the role beyond whose guarantee it is
+
+	since  structs.Time // that it got something, or wants something; zero until the next Step sees it
+	retry  structs.Time // no room is kept for it before
+	look   structs.Time // see byLook
+	lookAt int          // in byLook
+	fresh  bool         // in Allocator.fresh
+	kept   *kept        // room that is kept for it
 }
 
 // request is a Request with what is left of it.
@@ -201,6 +208,9 @@ func (a *Allocator) add(r *request) {
 	if r.at >= 0 || len(r.pending) == 0 {
 		return
 	}
+	if g.requests.len() == 0 {
+		a.seeWaiting(g)
+	}
 	g.requests.push(r)
 	g.reorder()
 	a.enqueue(g)
@@ -214,6 +224,7 @@ func (a *Allocator) drop(r *request) {
 	}
 	if g.requests.len() == 1 {
 		a.dequeue(g)
+		a.seeWaiting(g)
 	}
 	g.requests.remove(r)
 	g.reorder()
@@ -223,7 +234,7 @@ func (a *Allocator) group(c *client, band structs.Band, s *shape) *group {
 	k := groupKey{band, s}
 	g := c.groups[k]
 	if g == nil {
-		g = &group{client: c, band: band, shape: s, at: -1}
+		g = &group{client: c, band: band, shape: s, at: -1, lookAt: -1}
 		g.requests = heap[*request]{less: func(x, y *request) bool { return x.before(y) }, at: func(r *request) *int { return &r.at }}
 		c.groups[k] = g
 		s.groups[g] = true
@@ -237,6 +248,10 @@ func (a *Allocator) leaveGroup(g *group) {
 		return
 	}
 	a.dequeue(g)
+	a.lookNoMore(g)
+	if g.kept != nil {
+		a.unkeep(g.kept)
+	}
 	if g.parked != nil {
 		delete(g.parked.parked, g)
 	}

@@ -59,7 +59,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
-	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
 		return "", p.request(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
@@ -122,7 +122,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 
 func allocationOf(x *Place, id string) *structs.Allocation {
 	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
-		Node: x.Node, Resources: x.Resources, Ports: x.Ports, Status: structs.AllocPending}
+		Node: x.Node, Resources: x.Resources, Ports: x.Ports, MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
 }
 
 func amountOf(text string) (r structs.Resources, err error) {
@@ -251,6 +251,9 @@ func (p *play) request(words []string, args map[string]string) error {
 		part := append(strings.SplitN(c, ":", 3), "", "")
 		group.Constraints = []*structs.Constraint{{Attribute: part[0], Operator: part[1], Value: part[2]}}
 	}
+	if group.MaxRunDuration, err = structs.ParseDuration(cmp.Or(args["max_run"], "0s")); err != nil {
+		return err
+	}
 	if s := args["spread"]; s != "" {
 		job.Spreads = []*structs.Spread{{Attribute: s}}
 	}
@@ -328,6 +331,8 @@ func (p *play) each() string {
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
 		case d.Preempt != nil:
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
+		case d.Keep != nil:
+			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}
@@ -336,6 +341,13 @@ func (p *play) each() string {
 		return "nothing"
 	}
 	return b.String()
+}
+
+func (p *play) keepText(k *Keep) string {
+	if !k.Known {
+		return fmt.Sprintf("%s keeps room on %s", k.Request, k.NodeName)
+	}
+	return fmt.Sprintf("%s keeps room on %s, starts in %s at the latest", k.Request, k.NodeName, k.Start.Sub(p.now))
 }
 
 // step sums up by request: what was placed where, the share of its role, and what still waits and why.
@@ -353,6 +365,8 @@ func (p *play) step() string {
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
 		case d.Preempt != nil:
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
+		case d.Keep != nil:
+			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}

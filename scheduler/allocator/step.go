@@ -14,8 +14,11 @@ import (
 func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	a.now = now
 	a.expire(now)
+	a.observe()
+	a.review()
 	for budget <= 0 || len(a.out) < budget {
 		a.settleClaims()
+		a.settleKept()
 		a.wake()
 		if a.totalChanged {
 			a.totalChanged = false
@@ -23,6 +26,9 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 		}
 		g := a.next()
 		if g == nil {
+			if a.keep() {
+				continue
+			}
 			break
 		}
 		if g.shape == nil {
@@ -59,8 +65,8 @@ func (a *Allocator) next() *group {
 
 // serve places one slot of the group's first request, or puts the group aside until something changed.
 //
-// What a request may claim, in this order: free room; then room that offers hold; then that of running work of lower
-// bands, see preempt.
+// What a request may claim, in this order: free room; then room that is kept for a start that comes later than its end; then
+// room that offers hold; then that of running work of lower bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
 	if g.band >= structs.Production && g.demoted == nil {
@@ -82,6 +88,9 @@ func (a *Allocator) serve(g *group) *Place {
 	r := g.requests.top()
 	slot := r.pending[0]
 	n := a.choose(s, slot)
+	if n == nil {
+		n = a.backfill(s, slot)
+	}
 	if n == nil && a.makeRoom(s) {
 		n = a.choose(s, slot)
 	}
@@ -112,8 +121,9 @@ func (a *Allocator) takeSlot(r *request, n *node) *hold {
 		r.pending = nil
 		a.drop(r)
 	}
+	a.served(r.group)
 	return &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, amount: s.amount, resources: s.ask.Resources,
-		band: r.group.band, request: r.ID, slot: slot, wanted: true}
+		maxRun: s.ask.MaxRun, band: r.group.band, request: r.ID, slot: slot, wanted: true}
 }
 
 // decide takes a hold as a decision in flight.
@@ -121,11 +131,12 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	a.lastID++
 	h.decision = a.lastID
 	a.decisions[h.decision] = h
+	a.lastServed[ordered] = a.now
 	a.inFlight(h)
 	a.take(h)
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
 		Ordered: ordered, Job: h.job, Group: h.group, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
-		Resources: h.resources, Ports: h.ports}
+		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun}
 	if spec := h.node.Spec(); spec != nil {
 		p.Incarnation = spec.Incarnation
 	}
@@ -273,7 +284,7 @@ func (a *Allocator) wake() {
 	}
 }
 
-// mayFit reports whether s may fit on one of some nodes, offers on it taken back.
+// mayFit reports whether s may fit on one of some nodes, offers on it taken back, or beside what room is kept for.
 func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 	if s.ask.Elsewhere() {
 		return true
@@ -285,6 +296,10 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 			books = n.With(n.offered)
 		}
 		if placement.Fits(books, peers, s.ask, placement.Alone).OK {
+			return true
+		}
+		if k := n.kept; k != nil && s.ask.MaxRun > 0 && a.endsBefore(s.ask.MaxRun, k) &&
+			placement.Fits(n.With(k.room()), peers, s.ask, placement.Alone).OK {
 			return true
 		}
 		if _, ok := a.victims(n, s, s.blocked.highest()); ok {

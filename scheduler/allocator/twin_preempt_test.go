@@ -90,8 +90,11 @@ func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*
 				offers = append(offers, o)
 			}
 		}
-		nodes, _ := w.books(r.Ask.Job, append(offers, without...))
+		nodes := w.booksBut(r.Ask.Job, append(offers, without...), func(k *twinKept) bool { return k.node == id && k.band < band })
 		return placement.Fits(nodes[id], peers, r.Ask, placement.First).OK
+	}
+	if len(w.keptBelow(id, band)) > 0 && fits(nil) {
+		return []*twinHold{}
 	}
 	var out []*twinHold
 	for _, v := range all {
@@ -159,10 +162,15 @@ func (w *twin) preemptFor(r *twinRequest, band structs.Band) (best structs.NodeI
 func (w *twin) claim(c candidate) {
 	r := c.request
 	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
-		band: r.Priority.Band, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+		band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
 	w.claimed++
 	h.seq, h.check = w.claimed, w.now.Add(ClaimCheck)
 	r.pending = r.pending[1:]
+	for _, k := range w.keptBelow(c.node, c.band) {
+		w.unkeep(k)
+		w.ripe[c.node] = true
+	}
+	w.got(r.key())
 	var ids []structs.AllocID
 	for _, v := range c.victims {
 		if !v.leaving {
@@ -218,6 +226,7 @@ func (w *twin) settleClaims() {
 				h.ports, _ = n.Assign(r.Ask)
 				w.lastID++
 				h.decision, h.claim = w.lastID, false
+				w.lastServed[h.ordered] = w.now
 				w.holds = append(w.holds, h)
 				w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, id, h.ordered, h.ports))
 			case n != nil && n.Spec().Schedulable() && leaving:

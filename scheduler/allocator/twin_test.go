@@ -32,6 +32,10 @@ type twin struct {
 	most       int                     // victims at a time
 	now        structs.Time
 	claimed    uint64
+	waits      map[twinKey]*twinWait
+	kept       []*twinKept // oldest first
+	keepAfter  structs.Duration
+	lastServed [bands]structs.Time
 }
 
 type twinRequest struct {
@@ -55,6 +59,7 @@ type twinHold struct {
 	seq       uint64
 	check     structs.Time
 	created   structs.Time
+	maxRun    structs.Duration
 	decision  uint64
 	request   string
 	slot      Slot
@@ -73,7 +78,8 @@ type twinFilter struct {
 
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
-		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{}}
+		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
+		waits: map[twinKey]*twinWait{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
@@ -97,6 +103,11 @@ func (w *twin) books(job string, without []*twinHold) (map[structs.NodeID]*place
 		n.Hold(h.amount, h.ports)
 		if h.offer == "" && h.job == job {
 			peers.Add(n, h.group, 1)
+		}
+	}
+	for _, k := range w.kept {
+		if n := nodes[k.node]; n != nil {
+			n.Hold(k.room, nil)
 		}
 	}
 	return nodes, peers
@@ -271,6 +282,11 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 		}
 		nodes, peers := w.books(r.Ask.Job, nil)
 		if n := w.best(nodes, peers, r); n != nil {
+			c.node = n.ID
+			out = append(out, c)
+			continue
+		}
+		if n := w.backfill(r); n != nil {
 			c.node = n.ID
 			out = append(out, c)
 			continue
@@ -451,10 +467,16 @@ func (w *twin) step(now structs.Time) []string {
 	}
 	w.now = now
 	w.checkClaims(now)
-	w.settleClaims()
+	w.observe()
+	w.review()
 	for {
+		w.settleClaims()
+		w.settleKept()
 		all := w.candidates(now)
 		if len(all) == 0 {
+			if w.keep() {
+				continue
+			}
 			break
 		}
 		c := w.first(all)
@@ -463,6 +485,7 @@ func (w *twin) step(now structs.Time) []string {
 			o := &twinHold{node: c.node, framework: c.framework, role: c.role, amount: c.bundle,
 				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(DefaultOfferTimeout)}
 			w.offers = append(w.offers, o)
+			w.lastServed[structs.BatchBand] = w.now
 			w.out = append(w.out, fmt.Sprintf("offer %s %s %s %s %s", o.offer, o.framework, o.role, o.node, o.amount))
 			continue
 		}
@@ -479,31 +502,46 @@ func (w *twin) step(now structs.Time) []string {
 		}
 		nodes, peers := w.books(r.Ask.Job, nil)
 		n := w.best(nodes, peers, r) // before limits take offers back
-		for !w.withinLimit(r.Role, r.Ask.Resources, true) {
-			// The first role from the leaf up that is over its limit gives the last offer below it.
-			for _, role := range ancestors(r.Role) {
-				if !w.withinOne(role, r.Ask.Resources) {
-					below := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return !under(o.role, role) })
-					w.rescind(w.lowestFirst(below)[0])
-					break
-				}
-			}
+		if n == nil && c.victims == nil {
+			n = w.backfill(r)
 		}
+		w.makeLimitRoom(r)
 		if c.victims != nil {
 			w.claim(c)
 			continue
 		}
 		ports, _ := n.Assign(r.Ask)
-		w.lastID++
-		h := &twinHold{node: n.ID, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
-			group: r.Ask.Group, band: r.Priority.Band, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
-		r.pending = r.pending[1:]
-		w.holds = append(w.holds, h)
-		w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, c.band, ports))
+		w.place(r, n.ID, ports, c.band)
 	}
 	out := w.out
 	w.out = nil
 	return out
+}
+
+// place decides that the first slot of a request goes on a node.
+func (w *twin) place(r *twinRequest, id structs.NodeID, ports []structs.AssignedPort, ordered structs.Band) {
+	w.lastID++
+	h := &twinHold{node: id, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
+		group: r.Ask.Group, band: r.Priority.Band, maxRun: r.Ask.MaxRun, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
+	r.pending = r.pending[1:]
+	w.got(r.key())
+	w.lastServed[ordered] = w.now
+	w.holds = append(w.holds, h)
+	w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, ordered, ports))
+}
+
+// makeLimitRoom rescinds offers until one more of a request is within all limits.
+func (w *twin) makeLimitRoom(r *twinRequest) {
+	for !w.withinLimit(r.Role, r.Ask.Resources, true) {
+		// The first role from the leaf up that is over its limit gives the last offer below it.
+		for _, role := range ancestors(r.Role) {
+			if !w.withinOne(role, r.Ask.Resources) {
+				below := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return !under(o.role, role) })
+				w.rescind(w.lowestFirst(below)[0])
+				break
+			}
+		}
+	}
 }
 
 func (w *twin) withinOne(role string, amount structs.Resources) bool {
@@ -553,6 +591,9 @@ func texts(decisions []Decision) (out []string) {
 		case d.Preempt != nil:
 			p := d.Preempt
 			out = append(out, fmt.Sprintf("preempt %s[%d] on %s: %v", p.Request, p.Slot.Index, p.Node, p.Victims))
+		case d.Keep != nil:
+			k := d.Keep
+			out = append(out, fmt.Sprintf("keep %s for %s: %v %v", k.Node, k.Request, k.Known, k.Start))
 		default:
 			out = append(out, "rescind "+string(d.Rescind.Offer))
 		}
@@ -602,6 +643,7 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 	case 4:
 		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80}}}
 	}
+	group.MaxRunDuration = drawMaxRun(t)
 	ask, err := placement.Compile(job, group)
 	if err != nil {
 		t.Fatal(err)
@@ -620,6 +662,10 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 		r.Slots = append(r.Slots, s)
 	}
 	return r
+}
+
+func drawMaxRun(t *rapid.T) structs.Duration {
+	return rapid.SampledFrom([]structs.Duration{0, 4e9, 100e9, 300e9}).Draw(t, "max run")
 }
 
 func drawID(t *rapid.T) structs.NodeID {
@@ -652,8 +698,10 @@ func TestEqualsContract(t *testing.T) {
 		a, w := New(Options{}), newTwin()
 		w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
 		a.options.MostPreempted = w.most
+		w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
+		a.options.KeepAfter = w.keepAfter
 		if rapid.Bool().Draw(t, "small") { // no index is kept
-			a = New(Options{IndexBytes: 1, MostPreempted: w.most})
+			a = New(Options{IndexBytes: 1, MostPreempted: w.most, KeepAfter: w.keepAfter})
 		}
 		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
 		now, seq := structs.Time(1e9), uint64(0)
@@ -661,6 +709,7 @@ func TestEqualsContract(t *testing.T) {
 			seq++
 			for range rapid.IntRange(1, 3).Draw(t, "inputs") {
 				input(t, a, w, seq, now)
+				w.forgetGroups()
 			}
 			now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
 			got, want := texts(a.Step(now, 0)), w.step(now)
@@ -683,10 +732,10 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
-			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0}
+			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t)}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -694,7 +743,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		}
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
-			Priority: structs.Priority{Band: h.band}, Created: h.created}
+			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
 		}
@@ -714,6 +763,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	case 3:
 		id := drawID(t)
 		delete(w.nodes, id)
+		w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return k.node == id })
 		w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.node == id })
 		w.settle(id)
 		w.ripe[id] = true
@@ -797,7 +847,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		case rapid.Bool().Draw(t, "confirm"):
 			h.alloc = structs.AllocID(fmt.Sprintf("alloc%d", h.decision))
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
-			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, Job: h.job,
+			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
 				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)
@@ -874,6 +924,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			if places[0].ID != w.lastID {
 				t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
 			}
+			w.lastServed[structs.BatchBand] = w.now
 			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, job: "ext", group: "g", band: structs.BatchBand,
 				decision: w.lastID})
 			refused = o.amount.Sub(op.Resources)

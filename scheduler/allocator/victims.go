@@ -64,24 +64,32 @@ func (l lack) none() bool { return l.cpu <= 0 && l.memory <= 0 && l.disk <= 0 }
 
 // victims returns what has to end on a node so that s, served in a band, fits: work of lower bands, never production or
 // monitoring within a guarantee; what leaves anyway first, then lower bands, then younger work, as much as is needed; what
-// turns out not to be needed is spared, the last first. Offers on the node are taken back before. False when nothing
-// helps. The slice is good until the next call.
+// turns out not to be needed is spared, the last first. Offers on the node are taken back before, and room that is kept for
+// a lower band. False when nothing helps. The slice is good until the next call.
 func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, ok bool) {
-	if len(n.allocs) == 0 || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
+	low := n.keptBelow(band)
+	if len(n.allocs) == 0 && !low || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
 		return nil, false
 	}
 	if s.index != nil && !s.index.Suits(n.Node) {
 		return nil, false
 	}
-	ask, free := &s.ask.Resources, n.Free()
-	missing := lackOf(ask, &free).less(&n.offered)
+	ask, free, back := &s.ask.Resources, n.Free(), n.offered
+	if low {
+		back = back.Add(n.kept.room())
+	}
+	missing := lackOf(ask, &free).less(&back)
 	out = a.found[:0]
 	defer func() { a.found = out[:0] }()
 	dropped, counted := 0, 0 // of out: gone from the books; high ones that are counted as leaving
-	n.Drop(n.offered, nil)
+	n.Drop(back, nil)
 	peers := a.peersFor(s)
 	fits := func() bool { return placement.Fits(n.Node, peers, s.ask, placement.First).OK }
+	ok = low && missing.none() && fits()
 	for _, w := range a.givingWay(n) {
+		if ok {
+			break
+		}
 		if w.as >= band {
 			continue
 		}
@@ -99,9 +107,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		for ; dropped < len(out); dropped++ {
 			n.Drop(out[dropped].resources, out[dropped].ports)
 		}
-		if ok = fits(); ok {
-			break
-		}
+		ok = fits()
 	}
 	if counted > 0 {
 		for _, h := range out {
@@ -114,7 +120,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		for _, h := range out[:dropped] {
 			n.Hold(h.resources, h.ports)
 		}
-		n.Hold(n.offered, nil)
+		n.Hold(back, nil)
 		return nil, false
 	}
 	// Whoever is spared is back in the books.
@@ -134,7 +140,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	for _, h := range out {
 		n.Hold(h.resources, h.ports)
 	}
-	n.Hold(n.offered, nil)
+	n.Hold(back, nil)
 	return out, true
 }
 

@@ -26,6 +26,8 @@ type Waiting struct {
 	Quota     []QuotaShort          `json:"quota,omitempty"`     // limits in its way
 	Guarantee []QuotaShort          `json:"guarantee,omitempty"` // guarantees that are used up, so that it is served as batch
 	Shares    []RoleShare           `json:"shares,omitempty"`    // from the top role down to the framework
+	Kept      *KeptRoom             `json:"kept,omitempty"`      // room that is kept for it
+	Behind    []KeptRoom            `json:"behind,omitempty"`    // where it would fit but for room that is kept for others
 	Placement placement.Explanation `json:"placement"`
 }
 
@@ -94,12 +96,16 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	}
 	nodes := make([]*placement.Node, 0, len(a.byOrd))
 	for _, n := range a.byOrd {
-		if len(n.offers) > 0 {
+		switch {
+		case n.kept != nil && n.kept.group == r.group:
+			nodes = append(nodes, n.With(n.offered.Add(n.kept.room())))
+		case len(n.offers) > 0:
 			nodes = append(nodes, n.With(n.offered)) // offers give way
-		} else {
+		default:
 			nodes = append(nodes, n.Node)
 		}
 	}
+	w.Kept, w.Behind = a.keptFor(r)
 	w.Placement = placement.Explain(nodes, a.peers[r.Ask.Job], r.Ask)
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
@@ -187,6 +193,9 @@ func (w Waiting) String() string {
 		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
 	w.claims(&b)
+	for _, line := range w.KeptText() {
+		fmt.Fprintf(&b, "\n  %s", line)
+	}
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
 	return b.String()
 }

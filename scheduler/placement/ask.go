@@ -14,7 +14,8 @@ type Ask struct {
 	Job       string
 	Group     string
 	Resources structs.Resources
-	Drivers   []string // sorted, each once
+	Drivers   []string         // sorted, each once
+	MaxRun    structs.Duration // after its start; 0: it may run for ever
 
 	datacenters []string
 	constraints []condition
@@ -70,7 +71,7 @@ const (
 // with every fault in it.
 func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 	var problems structs.Problems
-	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), datacenters: job.Datacenters,
+	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), MaxRun: group.MaxRunDuration, datacenters: job.Datacenters,
 		apart: job.Placement == structs.SpreadApart}
 	if job.Placement != "" && job.Placement != structs.Pack && !a.apart {
 		problems.Add("placement", "%q is not pack or spread", job.Placement)
@@ -144,7 +145,7 @@ func (a *Ask) finish(job *structs.Job, group *structs.Group) {
 	if a.Peered() {
 		a.key = fmt.Sprintf("%q %q ", a.Job, a.Group)
 	}
-	a.key += fmt.Sprintf("%s %v %d %v ", a.Resources, a.ports, a.unnamed, a.apart) + view
+	a.key += fmt.Sprintf("%s %v %d %v %d ", a.Resources, a.ports, a.unnamed, a.apart, a.MaxRun) + view
 }
 
 // CheckConstraint reports what is wrong with a constraint, for validation without a job.

@@ -1,0 +1,468 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// kept is room on a node that is kept free for a group that others would overtake for ever: what ends there gathers until
+// the group fits. It is the reservation of backfilling schedulers (Lifka, The ANL/IBM SP Scheduling System, 1995), for a
+// few groups instead of one. It holds room on the node and counts in no share.
+type kept struct {
+	group *group
+	node  *node
+	band  structs.Band // in which the group was served then; what is served in a higher one may take the room
+	until structs.Time // when it is looked at whether a start is expected earlier on another node
+	start start        // of the group on the node, when fresh
+	fresh bool
+}
+
+const (
+	// DefaultKeepAfter is how long a group gets nothing, and is overtaken, before room is kept for it.
+	DefaultKeepAfter = structs.Duration(300e9)
+	// KeepRetry is when a group is looked at again for which no room was kept.
+	KeepRetry = structs.Duration(20e9)
+	// EndMargin is what an allocation may need beyond its max_run_duration to start and to end.
+	EndMargin = structs.Duration(30e9)
+	// mostKept bounds what is kept: one node in keptPart, and at most mostKept nodes.
+	mostKept = 64
+	keptPart = 20
+	// Room is kept for a start that is expected within so many times KeepAfter: an hour, or a day when it is known. What never
+	// ends must not keep a node idle.
+	keptGuessed = 12
+	keptKnown   = 288
+)
+
+// start is when a group would fit on a node as work ends there.
+type start struct {
+	at    structs.Time // at the latest; zero: at once
+	known bool         // whether there is a latest time: enough of the work has a max_run_duration
+	guess structs.Time // by what is known and otherwise by age, see guessOf
+}
+
+// keptBelow reports whether room on n is kept for something that is served in a lower band.
+func (n *node) keptBelow(band structs.Band) bool { return n.kept != nil && n.kept.band < band }
+
+func (k *kept) room() structs.Resources { return k.group.shape.ask.Resources }
+
+// observe notes since when groups wait.
+func (a *Allocator) observe() {
+	for _, g := range a.fresh {
+		g.fresh = false
+		if g.requests.len() == 0 {
+			g.since, g.retry = 0, 0
+			a.lookNoMore(g)
+			if g.kept != nil {
+				a.unkeep(g.kept)
+			}
+			continue
+		}
+		if g.since == 0 {
+			g.since, g.retry = a.now, 0
+		}
+		a.lookLater(g)
+	}
+	a.fresh = a.fresh[:0]
+}
+
+// seeWaiting has a group observed whose last slot went or whose first came.
+func (a *Allocator) seeWaiting(g *group) {
+	if !g.fresh {
+		g.fresh = true
+		a.fresh = append(a.fresh, g)
+	}
+}
+
+// lookLater has a group looked at when it may be due for room to be kept.
+func (a *Allocator) lookLater(g *group) {
+	if a.options.KeepAfter < 0 || g.kept != nil || g.since == 0 || g.shape.ask.Elsewhere() {
+		return
+	}
+	g.look = g.due(a.options.KeepAfter)
+	if g.lookAt < 0 {
+		a.byLook.push(g)
+	} else {
+		a.byLook.fix(g)
+	}
+}
+
+func (a *Allocator) lookNoMore(g *group) {
+	if g.lookAt >= 0 {
+		a.byLook.remove(g)
+	}
+}
+
+func (g *group) due(after structs.Duration) structs.Time { return max(g.since.Add(after), g.retry) }
+
+// served notes that a group got something.
+func (a *Allocator) served(g *group) {
+	g.since = a.now
+	if g.kept != nil {
+		a.unkeep(g.kept)
+	}
+}
+
+// keep keeps room for the groups that are due for it, those in higher bands and those that wait for longer first, and
+// reports whether it did for any. Nothing else can be served at the time.
+func (a *Allocator) keep() (done bool) {
+	var due []*group
+	for a.byLook.len() > 0 && a.byLook.top().look <= a.now {
+		g := a.byLook.top()
+		switch {
+		case g.requests.len() == 0:
+			a.byLook.remove(g)
+		case g.due(a.options.KeepAfter) > a.now:
+			a.lookLater(g)
+		default:
+			a.byLook.remove(g)
+			due = append(due, g)
+		}
+	}
+	if len(due) == 0 {
+		return false
+	}
+	slices.SortFunc(due, func(x, y *group) int {
+		return cmp.Or(cmp.Compare(a.bandOf(y), a.bandOf(x)), cmp.Compare(x.since, y.since),
+			strings.Compare(x.client.account.path, y.client.account.path), cmp.Compare(x.client.framework, y.client.framework),
+			cmp.Compare(y.band, x.band), strings.Compare(x.shape.key, y.shape.key))
+	})
+	most := a.mostKept()
+	for _, g := range due {
+		g.retry = a.now.Add(KeepRetry)
+		if len(a.kept) < most && a.overtaken(g) && a.mayHold(g) {
+			if n := a.earliest(g); n != nil {
+				a.keepOn(g, n)
+				done = true
+				continue
+			}
+			g.retry = a.now.Add(a.options.KeepAfter)
+		}
+		a.lookLater(g)
+	}
+	return done
+}
+
+func (a *Allocator) mostKept() int {
+	nodes := 0
+	for _, n := range a.byOrd {
+		if n.Spec() != nil {
+			nodes++
+		}
+	}
+	return min(mostKept, max(1, nodes/keptPart))
+}
+
+// bandOf returns the band in which a group is served now.
+func (a *Allocator) bandOf(g *group) structs.Band {
+	if g.band >= structs.Production && g.client.account.beyondGuarantee(g.shape.amount) != nil {
+		return structs.BatchBand
+	}
+	return g.band
+}
+
+// overtaken reports whether something in the band of g, or a lower one, was served since g last was.
+func (a *Allocator) overtaken(g *group) bool {
+	for b := range a.bandOf(g) + 1 {
+		if a.lastServed[b] > g.since {
+			return true
+		}
+	}
+	return false
+}
+
+// mayHold reports whether the roles let a group have one more allocation.
+func (a *Allocator) mayHold(g *group) bool {
+	acc, amount := g.client.account, g.shape.amount
+	return acc.overLimit(amount) == nil || a.fitsWithoutOffers(acc, amount)
+}
+
+// earliest returns the node where the start of a group is expected first, and soon, or nil.
+func (a *Allocator) earliest(g *group) (best *node) {
+	var least structs.Time
+	for _, n := range a.byOrd {
+		if len(n.claims) > 0 || n.kept != nil && n.kept.group != g {
+			continue
+		}
+		st, ok := a.startOn(n, g)
+		if ok && a.soon(st) && (best == nil || st.guess < least || st.guess == least && n.ID < best.ID) {
+			best, least = n, st.guess
+		}
+	}
+	return best
+}
+
+// soon reports whether it is worth to keep room until then.
+func (a *Allocator) soon(st start) bool {
+	times := structs.Duration(keptGuessed)
+	if st.known {
+		times = keptKnown
+	}
+	return st.guess <= a.now.Add(times*a.options.KeepAfter)
+}
+
+func (a *Allocator) keepOn(g *group, n *node) {
+	for len(n.offers) > 0 {
+		a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
+	}
+	k := &kept{group: g, node: n, band: a.bandOf(g), until: a.now.Add(a.options.KeepAfter)}
+	g.kept, n.kept = k, k
+	a.lookNoMore(g)
+	a.kept = append(a.kept, k)
+	n.Hold(k.room(), nil)
+	a.touch(n, false)
+	st, _ := a.startOf(k)
+	r := g.requests.top()
+	a.out = append(a.out, Decision{Keep: &Keep{Request: r.ID, Job: r.Ask.Job, Role: g.client.account.path, Priority: r.Priority,
+		Node: n.ID, NodeName: n.Name(), Known: st.known, Start: max(st.at, a.now)}})
+}
+
+// unkeep gives the room up.
+func (a *Allocator) unkeep(k *kept) {
+	k.group.kept, k.node.kept = nil, nil
+	a.kept = slices.DeleteFunc(a.kept, func(o *kept) bool { return o == k })
+	k.node.Drop(k.room(), nil)
+	a.touch(k.node, true)
+	if k.group.requests.len() > 0 {
+		a.lookLater(k.group)
+	}
+}
+
+// review gives up the room that is of no use any more, and moves what is expected to start earlier elsewhere.
+func (a *Allocator) review() {
+	for _, k := range slices.Clone(a.kept) {
+		g, n := k.group, k.node
+		if !a.mayHold(g) {
+			a.unkeep(k)
+			continue
+		}
+		if n.undecided() {
+			continue // what was decided there is not committed: it cannot be judged now
+		}
+		if _, ok := a.startOf(k); !ok {
+			a.unkeep(k)
+			continue
+		}
+		if a.now < k.until {
+			continue
+		}
+		k.until = a.now.Add(a.options.KeepAfter)
+		if best := a.earliest(g); best != n {
+			a.unkeep(k)
+			if best != nil {
+				a.keepOn(g, best)
+			}
+		}
+	}
+	a.keptChanged = len(a.kept) > 0
+}
+
+// undecided reports whether decisions in flight hold room on n.
+func (n *node) undecided() bool { return n.holds > len(n.allocs)+len(n.claims) }
+
+// settleKept places what fits now where room was kept for it. It goes before all others.
+func (a *Allocator) settleKept() {
+	if !a.keptChanged {
+		return
+	}
+	a.keptChanged = false
+	for _, k := range slices.Clone(a.kept) {
+		g, n, s := k.group, k.node, k.group.shape
+		n.Drop(k.room(), nil)
+		fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
+		n.Hold(k.room(), nil)
+		if !fits {
+			continue
+		}
+		if !a.mayHold(g) {
+			a.unkeep(k)
+			continue
+		}
+		band, r := a.bandOf(g), g.requests.top()
+		ports, _ := n.Assign(s.ask)
+		a.makeLimitRoom(g.client.account, s.amount)
+		h := a.takeSlot(r, n)
+		h.ports = ports
+		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, band)})
+	}
+}
+
+// startOf returns when the group is expected to start on the node where room is kept for it.
+func (a *Allocator) startOf(k *kept) (st start, ok bool) {
+	if k.fresh {
+		return k.start, true // it moves with the books of the node alone; the guess is not looked at
+	}
+	st, ok = a.startOn(k.node, k.group)
+	k.start, k.fresh = st, ok
+	return st, ok
+}
+
+// endsBefore reports whether what is placed now and runs for at most d has ended when what k is kept for is expected to start.
+func (a *Allocator) endsBefore(d structs.Duration, k *kept) bool {
+	st, ok := a.startOf(k)
+	return ok && st.known && a.now.Add(d).Add(EndMargin) <= st.at
+}
+
+// startOn returns when a group would fit on a node as what is committed there ends, offers taken back; false when that
+// would not be enough.
+func (a *Allocator) startOn(n *node, g *group) (st start, ok bool) {
+	s := g.shape
+	if n.Spec() == nil || !n.Spec().Schedulable() || s.index != nil && !s.index.Suits(n.Node) {
+		return st, false
+	}
+	ask, all := &s.ask.Resources, n.Available()
+	if !lackOf(ask, &all).none() {
+		return st, false
+	}
+	back := n.offered
+	if n.kept != nil && n.kept.group == g {
+		back = back.Add(n.kept.room())
+	}
+	n.Drop(back, nil)
+	defer n.Hold(back, nil)
+	st.guess, ok = a.fitsAfter(n, s, n.allocs, a.guessOf)
+	if !ok {
+		return st, false
+	}
+	var bounded []*hold
+	for _, h := range n.allocs {
+		if h.leaving || h.ends != 0 {
+			bounded = append(bounded, h)
+		}
+	}
+	st.at, st.known = a.fitsAfter(n, s, bounded, (*hold).end)
+	return st, true
+}
+
+// end returns when a hold has ended at the latest, of one that is being stopped or has a max_run_duration; zero is at once.
+func (h *hold) end() structs.Time {
+	if h.leaving {
+		return 0
+	}
+	return h.ends
+}
+
+// guessOf guesses when a hold ends: what has no max_run_duration is taken to run for as long again as it did.
+func (a *Allocator) guessOf(h *hold) structs.Time {
+	switch {
+	case h.leaving:
+		return a.now
+	case h.ends != 0:
+		return max(h.ends, a.now)
+	}
+	return a.now + max(a.now-h.created, 0)
+}
+
+// fitsAfter returns when s fits on n after holds have ended one after the other, at the times that end says.
+func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) structs.Time) (at structs.Time, ok bool) {
+	ordered := slices.Clone(holds)
+	slices.SortFunc(ordered, func(x, y *hold) int { return cmp.Or(cmp.Compare(end(x), end(y)), cmp.Compare(x.alloc, y.alloc)) })
+	peers, free := a.peersFor(s), n.Free()
+	missing := lackOf(&s.ask.Resources, &free)
+	fits := func() bool { return missing.none() && placement.Fits(n.Node, peers, s.ask, placement.First).OK }
+	gone := 0
+	for ok = fits(); !ok && gone < len(ordered); ok = fits() {
+		h := ordered[gone]
+		gone++
+		at, missing = end(h), missing.less(&h.resources)
+		n.Drop(h.resources, h.ports)
+	}
+	for _, h := range ordered[:gone] {
+		n.Hold(h.resources, h.ports)
+	}
+	return at, ok
+}
+
+// backfill returns the node for a slot of work that has ended when what room is kept for is expected to start, or nil.
+func (a *Allocator) backfill(s *shape, slot Slot) *node {
+	if s.ask.MaxRun <= 0 {
+		return nil
+	}
+	var nodes []*placement.Node
+	for _, k := range a.kept {
+		if a.endsBefore(s.ask.MaxRun, k) {
+			nodes = append(nodes, k.node.With(k.room()))
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	peers := a.peersFor(s)
+	for _, n := range nodes {
+		if n.ID == slot.Prefer && placement.Fits(n, peers, s.ask, placement.First).OK {
+			return a.byOrd[n.Ord]
+		}
+	}
+	if best := placement.Best(nodes, peers, s.ask, slot.Avoid); best != nil {
+		return a.byOrd[best.Ord]
+	}
+	return nil
+}
+
+// KeptRoom is room on a node that is kept for a request.
+type KeptRoom struct {
+	Request   string            `json:"request"`
+	Node      structs.NodeID    `json:"node"`
+	Name      string            `json:"node_name"`
+	Known     bool              `json:"known"`               // whether there is a latest time for the start
+	In        structs.Duration  `json:"in"`                  // that time, from now
+	Unbounded []structs.AllocID `json:"unbounded,omitempty"` // what runs there without max_run_duration, when it is not known
+}
+
+// keptFor returns the room that is kept for a request, and where it would fit but for room that is kept for others, by
+// node.
+func (a *Allocator) keptFor(r *request) (own *KeptRoom, others []KeptRoom) {
+	s := r.group.shape
+	for _, k := range a.kept {
+		switch {
+		case k.group == r.group:
+			room := a.describeKept(k)
+			room.Request = r.ID
+			own = &room
+		case placement.Fits(k.node.With(k.room().Add(k.node.offered)), a.peersFor(s), s.ask, placement.First).OK:
+			others = append(others, a.describeKept(k))
+		}
+	}
+	slices.SortFunc(others, func(x, y KeptRoom) int { return strings.Compare(string(x.Node), string(y.Node)) })
+	return own, others
+}
+
+func (a *Allocator) describeKept(k *kept) KeptRoom {
+	room := KeptRoom{Request: k.group.requests.top().ID, Node: k.node.ID, Name: k.node.Name()}
+	if st, ok := a.startOf(k); ok && st.known {
+		room.Known, room.In = true, max(st.at.Sub(a.now), 0)
+		return room
+	}
+	for _, h := range k.node.allocs {
+		if h.ends == 0 && !h.leaving {
+			room.Unbounded = append(room.Unbounded, h.alloc)
+		}
+	}
+	slices.Sort(room.Unbounded)
+	return room
+}
+
+// KeptText tells which room is kept for it, and whose room it might otherwise have.
+func (w *Waiting) KeptText() (lines []string) {
+	if k := w.Kept; k != nil {
+		lines = append(lines, fmt.Sprintf("room is kept for it on %s: %s", k.Name, k.when()))
+	}
+	for _, k := range w.Behind {
+		lines = append(lines, fmt.Sprintf("room on %s is kept for %s: %s", k.Name, k.Request, k.when()))
+	}
+	return lines
+}
+
+func (k *KeptRoom) when() string {
+	if k.Known {
+		return fmt.Sprintf("it starts in %s at the latest", k.In-k.In%1e9)
+	}
+	if len(k.Unbounded) == 0 {
+		return "when it starts is not known yet"
+	}
+	return fmt.Sprintf("when it starts is not known, this has no max_run_duration: %s", joinIDs(k.Unbounded))
+}

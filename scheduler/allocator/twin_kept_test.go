@@ -1,0 +1,290 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+)
+
+// twinKey names a group of the twin: requests of one framework, role, band and shape.
+type twinKey struct {
+	framework structs.FrameworkID
+	role      string
+	band      structs.Band
+	shape     string
+}
+
+// twinWait is how long a group waits, and the room that is kept for it.
+type twinWait struct {
+	since structs.Time
+	retry structs.Time
+}
+
+type twinKept struct {
+	key   twinKey
+	node  structs.NodeID
+	room  structs.Resources
+	band  structs.Band
+	until structs.Time
+}
+
+func (r *twinRequest) key() twinKey {
+	return twinKey{r.Framework, r.Role, r.Priority.Band, r.Ask.Key()}
+}
+
+// firstOf returns the request of a group that is served first, or nil when none of them wants anything.
+func (w *twin) firstOf(k twinKey) (first *twinRequest) {
+	for _, r := range w.requests {
+		if r.key() == k && len(r.pending) > 0 && (first == nil || cmp.Or(cmp.Compare(first.Priority.Level, r.Priority.Level),
+			cmp.Compare(r.Seq, first.Seq), cmp.Compare(r.ID, first.ID)) < 0) {
+			first = r
+		}
+	}
+	return first
+}
+
+// forgetGroups forgets groups without a request.
+func (w *twin) forgetGroups() {
+	live := map[twinKey]bool{}
+	for _, r := range w.requests {
+		live[r.key()] = true
+	}
+	maps.DeleteFunc(w.waits, func(k twinKey, _ *twinWait) bool { return !live[k] })
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !live[k.key] })
+}
+
+// observe notes since when groups want something.
+func (w *twin) observe() {
+	w.forgetGroups()
+	for k := range w.waits {
+		if w.firstOf(k) == nil {
+			delete(w.waits, k)
+		}
+	}
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return w.firstOf(k.key) == nil })
+	for _, r := range w.requests {
+		if len(r.pending) > 0 && w.waits[r.key()] == nil {
+			w.waits[r.key()] = &twinWait{since: w.now}
+		}
+	}
+}
+
+// got notes that a group got something.
+func (w *twin) got(k twinKey) {
+	if w.waits[k] == nil {
+		w.waits[k] = &twinWait{}
+	}
+	w.waits[k].since = w.now
+	w.kept = slices.DeleteFunc(w.kept, func(x *twinKept) bool { return x.key == k })
+}
+
+func (w *twin) bandOf(r *twinRequest) structs.Band {
+	if r.Priority.Band >= structs.Production && !w.guaranteed(r.Role, r.Ask.Resources) {
+		return structs.BatchBand
+	}
+	return r.Priority.Band
+}
+
+// keptBelow returns the room on a node that something served in a band may take.
+func (w *twin) keptBelow(id structs.NodeID, band structs.Band) []*twinKept {
+	return slices.DeleteFunc(slices.Clone(w.kept), func(k *twinKept) bool { return k.node != id || k.band >= band })
+}
+
+func (w *twin) unkeep(k *twinKept) {
+	w.kept = slices.DeleteFunc(w.kept, func(x *twinKept) bool { return x == k })
+}
+
+// fitsAfter returns when r would fit on a node as some of what is there ends; false when it would not.
+func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]structs.Time) (at structs.Time, ok bool) {
+	order := slices.SortedFunc(maps.Keys(ends), func(x, y *twinHold) int {
+		return cmp.Or(cmp.Compare(ends[x], ends[y]), cmp.Compare(x.alloc, y.alloc))
+	})
+	var gone []*twinHold
+	for _, o := range w.offers {
+		if o.node == id {
+			gone = append(gone, o)
+		}
+	}
+	for i := 0; ; i++ {
+		_, peers := w.books(r.Ask.Job, nil)
+		nodes := w.booksBut(r.Ask.Job, gone, func(k *twinKept) bool { return k.key == r.key() })
+		if placement.Fits(nodes[id], peers, r.Ask, placement.First).OK {
+			return at, true
+		}
+		if i == len(order) {
+			return 0, false
+		}
+		gone, at = append(gone, order[i]), ends[order[i]]
+	}
+}
+
+func (w *twin) booksBut(job string, without []*twinHold, given func(*twinKept) bool) map[structs.NodeID]*placement.Node {
+	nodes, _ := w.books(job, without)
+	for _, k := range w.kept {
+		if n := nodes[k.node]; n != nil && given(k) {
+			n.Drop(k.room, nil)
+		}
+	}
+	return nodes
+}
+
+// startOn is when r starts on a node: by guess, and at the latest.
+func (w *twin) startOn(id structs.NodeID, r *twinRequest) (guess, latest structs.Time, known, ok bool) {
+	if n := w.nodes[id]; n == nil || !n.Schedulable() {
+		return 0, 0, false, false
+	}
+	guesses, ends := map[*twinHold]structs.Time{}, map[*twinHold]structs.Time{}
+	for _, h := range w.holds {
+		if h.node != id || h.alloc == "" {
+			continue
+		}
+		switch {
+		case h.leaving:
+			guesses[h], ends[h] = w.now, 0
+		case h.maxRun > 0:
+			end := h.created.Add(h.maxRun).Add(EndMargin)
+			guesses[h], ends[h] = max(end, w.now), end
+		default:
+			guesses[h] = w.now + max(w.now-h.created, 0)
+		}
+	}
+	if guess, ok = w.fitsAfter(id, r, guesses); !ok {
+		return 0, 0, false, false
+	}
+	latest, known = w.fitsAfter(id, r, ends)
+	return guess, latest, known, true
+}
+
+func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
+	var least structs.Time
+	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+		if slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.claim && h.node == id }) ||
+			slices.ContainsFunc(w.kept, func(k *twinKept) bool { return k.node == id && k.key != r.key() }) {
+			continue
+		}
+		guess, _, known, ok := w.startOn(id, r)
+		horizon := structs.Duration(12)
+		if known {
+			horizon = 288
+		}
+		if ok && guess <= w.now.Add(horizon*w.keepAfter) && (best == "" || guess < least) {
+			best, least = id, guess
+		}
+	}
+	return best
+}
+
+// review gives up kept room that is of no use, or moves it.
+func (w *twin) review() {
+	for _, k := range slices.Clone(w.kept) {
+		r := w.firstOf(k.key)
+		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+			w.unkeep(k)
+			continue
+		}
+		if slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.node == k.node && h.decision != 0 }) {
+			continue
+		}
+		if _, _, _, ok := w.startOn(k.node, r); !ok {
+			w.unkeep(k)
+			continue
+		}
+		if w.now >= k.until {
+			k.until = w.now.Add(w.keepAfter)
+			if best := w.earliest(r); best != k.node {
+				w.unkeep(k)
+				if best != "" {
+					w.keepOn(r, best)
+				}
+			}
+		}
+	}
+}
+
+func (w *twin) keepOn(r *twinRequest, id structs.NodeID) {
+	for _, o := range slices.Backward(slices.Clone(w.offers)) {
+		if o.node == id {
+			w.rescind(o)
+		}
+	}
+	_, latest, known, _ := w.startOn(id, r)
+	w.kept = append(w.kept, &twinKept{r.key(), id, r.Ask.Resources, w.bandOf(r), w.now.Add(w.keepAfter)})
+	w.out = append(w.out, fmt.Sprintf("keep %s for %s: %v %v", id, r.ID, known, max(latest, w.now)))
+}
+
+// settleKept places what fits where room is kept for it.
+func (w *twin) settleKept() {
+	for _, k := range slices.Clone(w.kept) {
+		if !slices.Contains(w.kept, k) {
+			continue
+		}
+		r := w.firstOf(k.key)
+		_, peers := w.books(r.Ask.Job, nil)
+		n := w.booksBut(r.Ask.Job, nil, func(x *twinKept) bool { return x == k })[k.node]
+		if n == nil || !placement.Fits(n, peers, r.Ask, placement.First).OK {
+			continue
+		}
+		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+			w.unkeep(k)
+			continue
+		}
+		band := w.bandOf(r)
+		ports, _ := n.Assign(r.Ask)
+		w.makeLimitRoom(r)
+		w.place(r, k.node, ports, band)
+	}
+}
+
+// backfill returns the node for a request that ends before what room is kept for starts, or nil.
+func (w *twin) backfill(r *twinRequest) *placement.Node {
+	if r.Ask.MaxRun <= 0 {
+		return nil
+	}
+	all := w.booksBut(r.Ask.Job, nil, func(*twinKept) bool { return true })
+	_, peers := w.books(r.Ask.Job, nil)
+	nodes := map[structs.NodeID]*placement.Node{}
+	for _, k := range w.kept {
+		if _, latest, known, ok := w.startOn(k.node, w.firstOf(k.key)); ok && known && w.now.Add(r.Ask.MaxRun).Add(EndMargin) <= latest {
+			nodes[k.node] = all[k.node]
+		}
+	}
+	return w.best(nodes, peers, r)
+}
+
+// keep keeps room for what waits for too long, and reports whether it did for anything.
+func (w *twin) keep() (done bool) {
+	var due []twinKey
+	for k, x := range w.waits {
+		if x.since != 0 && max(x.since.Add(w.keepAfter), x.retry) <= w.now && w.firstOf(k) != nil && !w.firstOf(k).Ask.Elsewhere() &&
+			!slices.ContainsFunc(w.kept, func(o *twinKept) bool { return o.key == k }) {
+			due = append(due, k)
+		}
+	}
+	slices.SortFunc(due, func(x, y twinKey) int {
+		return cmp.Or(cmp.Compare(w.bandOf(w.firstOf(y)), w.bandOf(w.firstOf(x))), cmp.Compare(w.waits[x].since, w.waits[y].since),
+			strings.Compare(x.role, y.role), cmp.Compare(x.framework, y.framework), cmp.Compare(y.band, x.band), strings.Compare(x.shape, y.shape))
+	})
+	for _, k := range due {
+		r, x := w.firstOf(k), w.waits[k]
+		x.retry = w.now.Add(KeepRetry)
+		overtaken := false
+		for b, at := range w.lastServed {
+			overtaken = overtaken || structs.Band(b) <= w.bandOf(r) && at > x.since
+		}
+		if !overtaken || len(w.kept) >= max(1, len(w.nodes)/keptPart) || !w.withinLimit(r.Role, r.Ask.Resources, false) {
+			continue
+		}
+		if id := w.earliest(r); id != "" {
+			w.keepOn(r, id)
+			done = true
+		} else {
+			x.retry = w.now.Add(w.keepAfter)
+		}
+	}
+	return done
+}
