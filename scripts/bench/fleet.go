@@ -50,19 +50,27 @@ func node(i int, cores, gib int64) *structs.Node {
 // shapes returns asks of n shapes; every second one has a constraint.
 func (f *fleet) shapes(n int) ([]*placement.Ask, error) {
 	asks := make([]*placement.Ask, n)
-	for i := range asks {
-		job := &structs.Job{Name: fmt.Sprintf("job-%d", i)}
+	for i, job := range f.shapeJobs(n) {
+		var err error
+		if asks[i], err = placement.Compile(job, job.Groups[0]); err != nil {
+			return nil, err
+		}
+	}
+	return asks, nil
+}
+
+// shapeJobs returns the jobs that shapes are compiled from, of one group each.
+func (f *fleet) shapeJobs(n int) []*structs.Job {
+	jobs := make([]*structs.Job, n)
+	for i := range jobs {
 		group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{
 			CPU: structs.Milli(100 + 50*f.rnd.IntN(40)), Memory: structs.Bytes(64+32*f.rnd.IntN(120)) << 20}}}}
 		if i%2 == 1 {
 			group.Constraints = f.constraints()[i/2%3 : i/2%3+1]
 		}
-		var err error
-		if asks[i], err = placement.Compile(job, group); err != nil {
-			return nil, err
-		}
+		jobs[i] = &structs.Job{Name: fmt.Sprintf("job-%d", i), Groups: []*structs.Group{group}}
 	}
-	return asks, nil
+	return jobs
 }
 
 // constraints returns one that four of five nodes meet, one that two of three do, and one that half of them do.
@@ -82,15 +90,22 @@ func oneShape(spread bool) (*placement.Ask, error) {
 	return placement.Compile(job, group)
 }
 
-// fill lets allocations hold about part of a node, 0 to 1, in pieces of different sizes.
-func (f *fleet) fill(a *allocator.Allocator, n *structs.Node, part float64) {
+// pieces returns amounts of different sizes that add up to about part of a node, 0 to 1.
+func (f *fleet) pieces(n *structs.Node, part float64) (out []structs.Resources) {
 	var held structs.Resources
-	for k := 0; ; k++ {
+	for {
 		piece := structs.Resources{CPU: structs.Milli(250 * (1 + f.rnd.IntN(12))), Memory: structs.Bytes(256*(1+f.rnd.IntN(40))) << 20}
 		held = held.Add(piece)
 		if float64(held.CPU) > part*float64(n.Resources.CPU) || float64(held.Memory) > part*float64(n.Resources.Memory) {
-			return
+			return out
 		}
+		out = append(out, piece)
+	}
+}
+
+// fill lets allocations hold about part of a node, 0 to 1, in pieces of different sizes.
+func (f *fleet) fill(a *allocator.Allocator, n *structs.Node, part float64) {
+	for k, piece := range f.pieces(n, part) {
 		role := f.rnd.IntN(20)
 		a.SetAllocation(&structs.Allocation{ID: structs.AllocID(fmt.Sprintf("%s-%d", n.ID, k)), Framework: "batch",
 			Role: fmt.Sprintf("team-%d", role), Job: fmt.Sprintf("old-%d-%d", role, f.rnd.IntN(100)), Group: "g", Node: n.ID,

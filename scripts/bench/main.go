@@ -32,6 +32,7 @@ var measurements = []measurement{
 	{"jobs", "1,000 jobs by 8 clients", false, measureJobs},
 	{"commits", "committed state changes, three servers with fsync", false, measureCommits},
 	{"allocator", "the allocator alone, on one core", true, measureAllocator},
+	{"placements", "placements of generated jobs, three servers with fsync", false, measureThroughRaft},
 	{"reattach", "kill -9 of an agent with 200 tasks", false, measureReattach},
 	{"failover", "kill -9 of the leader of three servers", true, measureFailover},
 	{"finished", "a million finished tasks", true, measureFinished},
