@@ -234,8 +234,8 @@ func (a *Agent) startServer(context.Context) error {
 		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
-		KeepRoomAfter: c.KeepRoomAfter.Std(),
-		Replaces:      spec.Replaces,
+		KeepRoomAfter: c.KeepRoomAfter.Std(), OrphanAge: c.OrphanAge.Std(),
+		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
 			r.Fatal = a.fatal
 			if a.config.Dev {
@@ -292,7 +292,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 	node, err := client.New(ctx, client.Config{
 		DataDir: a.sub("client"), Region: a.config.Region, Name: a.config.NodeName,
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
-		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(),
+		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), AllowIsolationNone: c.IsolationNone,
 	})

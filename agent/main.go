@@ -181,10 +181,11 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		c := *into.Client
 		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
 		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
+		c.Reserve = from.Client.Reserve
 		into.Client = &c
 		if a.client != nil {
 			err := a.client.Reconfigure(a.ctx, client.Settings{Meta: c.Meta, Attributes: c.Attributes,
-				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), GC: gc(c.GC)})
+				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), GC: gc(c.GC)})
 			if err != nil {
 				a.log.Error("the node's settings were not taken over", "err", err)
 			}
@@ -195,6 +196,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		}
 		s := *into.Server
 		s.MaxFinished, s.FinishedAge, s.NodeAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.NodeAge, from.Server.MaxJobs
+		s.OrphanAge = from.Server.OrphanAge
 		if s.Raft != nil && from.Server.Raft != nil {
 			raft := *s.Raft
 			raft.TrailingLogs = from.Server.Raft.TrailingLogs
@@ -202,7 +204,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		}
 		into.Server = &s
 		if a.server != nil {
-			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std(), s.NodeAge.Std())
+			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std(), s.NodeAge.Std(), s.OrphanAge.Std())
 			a.server.SetMaxJobs(s.MaxJobs)
 			if s.Raft != nil {
 				a.server.Raft().SetTrailing(uint64(s.Raft.TrailingLogs))

@@ -89,7 +89,7 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		held: make(map[structs.AllocID]*held), ended: make(map[structs.AllocID]*ended),
 		slots: make(map[slot][]*held), collect: make(chan struct{}, 1)}
 	c.diskUse = func() (int, error) { return diskUse(c.config.DataDir) }
-	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.GC})
+	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.ReservedFor, config.GC})
 	c.watching, c.unwatch = context.WithCancelCause(context.Background())
 	if err := c.openFolder(); err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (c *Client) machine() fingerprint.Config {
 	}
 	c.mu.Unlock()
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
-		Resources: s.Resources, Reserved: s.Reserved, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
+		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
 		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held}
 }
 

@@ -25,8 +25,11 @@ type Config struct {
 	Attributes map[string]string // win over what is found
 	Resources  structs.Resources // non-zero amounts replace what is found; custom, ranges and sets are added
 	Reserved   structs.Resources // kept for the system
-	PortRange  structs.Range     // zero: 20000 to 32000
-	Hosts      []string          // addresses that tasks may use; empty: what is found. The first is the advertised one
+
+	ReservedFor map[string]*structs.Resources // of the rest, set aside for roles
+
+	PortRange structs.Range // zero: 20000 to 32000
+	Hosts     []string      // addresses that tasks may use; empty: what is found. The first is the advertised one
 
 	Drivers []drivers.Driver
 	Fencers []Fencer // who else holds the deadline of the lease

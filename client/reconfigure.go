@@ -14,6 +14,7 @@ type Settings struct {
 	Attributes map[string]string
 	Resources  structs.Resources
 	Reserved   structs.Resources
+	For        map[string]*structs.Resources // set aside for roles
 	GC         GC
 }
 
@@ -22,6 +23,7 @@ type Settings struct {
 func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 	check := c.config
 	check.Meta, check.Attributes, check.Resources, check.Reserved, check.GC = s.Meta, s.Attributes, s.Resources, s.Reserved, s.GC
+	check.ReservedFor = s.For
 	if err := check.fill(); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ var all = []func(*Environment) *command{
 	allocStatus, allocLogs, allocExec, allocStop, allocRestart, allocFS, allocStats,
 	nodeStatus, nodeDrain, nodeEligibility, nodePurge,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
+	reservationCreate, reservationList, reservationDelete,
 	frameworkList, frameworkStatus, offerList,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
@@ -33,7 +34,7 @@ var all = []func(*Environment) *command{
 // groups says what commands of two words are about.
 var groups = map[string]string{
 	"job": "Submit, watch and change jobs", "alloc": "Look into allocations", "node": "Look at nodes and empty them",
-	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "framework": "Look at frameworks", "offer": "Look at offers",
+	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "framework": "Look at frameworks", "offer": "Look at offers",
 	"server": "Look at the pool of agents", "operator": "Care for the region", "operator raft": "Care for the Raft group",
 	"operator snapshot": "Save and restore the region",
 }

@@ -97,6 +97,18 @@ func predictNodes(e *Environment) complete.Predictor {
 	})
 }
 
+func predictReservations(e *Environment) complete.Predictor {
+	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (ids []string, err error) {
+		list, _, err := c.Reservations(ctx, q)
+		for _, r := range list {
+			if !r.Static {
+				ids = append(ids, string(r.ID))
+			}
+		}
+		return ids, err
+	})
+}
+
 func predictRoles(e *Environment) complete.Predictor {
 	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (names []string, err error) {
 		roles, _, err := c.Roles(ctx, q)

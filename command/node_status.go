@@ -154,6 +154,14 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	d.add("Free", n.Available().Sub(n.Used))
 	d.write(b)
 
+	if len(n.Rooms) > 0 {
+		heading(b, "Reserved for roles")
+		t := newTable("ROLE", "RESERVED", "UNUSED", "FROM")
+		for _, x := range n.Rooms {
+			t.row(x.Role, x.Reserved, x.Unused, timeOrDash(x.From))
+		}
+		t.write(b)
+	}
 	heading(b, "Drivers")
 	t := newTable("DRIVER", "HEALTHY", "WHY NOT")
 	for _, name := range sortedKeys(n.Drivers) {

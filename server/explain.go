@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -134,7 +135,7 @@ func orderText(w *allocator.Waiting) string {
 		}
 		return text
 	case allocator.OfNoNode:
-		return strings.Join(append([]string{"no node has room for it"}, w.KeptText()...), "; ")
+		return strings.Join(append(append([]string{"no node has room for it"}, w.KeptText()...), w.ReservedText()...), "; ")
 	}
 	return ""
 }
@@ -236,7 +237,9 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 	}
 	b := &books{byID: map[structs.NodeID]*placement.Node{}, pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
 	b.nodes, b.peers = placement.Books(specs, allocs, job.Name)
+	role := cmp.Or(job.Role, record.Role, structs.DefaultRole)
 	for _, n := range b.nodes {
+		holdReserved(snap, n, role)
 		b.byID[n.ID] = n
 		b.pool.Changed(n)
 	}

@@ -225,6 +225,9 @@ func feed(a *allocator.Allocator, snap *state.Snapshot) (err error) {
 	for n := range snap.Nodes() {
 		a.SetNode(n)
 	}
+	for r := range snap.Reservations() {
+		err = errors.Join(err, a.SetReservation(r))
+	}
 	for alloc := range snap.Allocs() {
 		if alloc.Holds() {
 			a.SetAllocation(alloc)
@@ -263,6 +266,8 @@ func (l *loop) take(batch *state.Batch) {
 			} else if old, _ := c.Old.(*structs.Role); old != nil {
 				l.allocator.RemoveRole(old.Name)
 			}
+		case state.Reservations:
+			l.takeReservation(c)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type region struct {
 	queueBytes int
 	lease      time.Duration
 	nodeAge    time.Duration
+	orphanAge  time.Duration
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -162,7 +163,8 @@ func (h *host) start(expect int) {
 	h.server, err = server.Start(server.Config{
 		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
 		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease, NodeAge: h.region.nodeAge,
-		Replaces: func(old, new *structs.Job, group string) bool { return true },
+		OrphanAge: h.region.orphanAge,
+		Replaces:  func(old, new *structs.Job, group string) bool { return true },
 		Raft: func(c *consensus.Config) {
 			c.Logs, c.Stable, c.Snapshots = gatedLogs{h.disk, &h.writes}, h.disk, h.snaps
 			c.EntryBytes, c.QueueBytes = h.region.entryBytes, h.region.queueBytes

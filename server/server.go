@@ -42,6 +42,8 @@ type Config struct {
 	MaxJobs     int           // jobs that have not ended, as long as this server leads; 0: no bound
 	Raft        func(*consensus.Config)
 
+	// OrphanAge is how long reservations stay whose framework was removed; 0: 24 h.
+	OrphanAge time.Duration
 	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
 	// has it.
 	KeepRoomAfter time.Duration
@@ -87,7 +89,7 @@ func Start(c Config) (*Server, error) {
 	s := &Server{config: c, log: c.Logger, store: state.New()}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
-	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge)
+	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge, c.OrphanAge)
 	s.SetMaxJobs(c.MaxJobs)
 	if err := s.open(); err != nil {
 		s.stop()
@@ -112,6 +114,9 @@ func (c *Config) defaults() {
 	}
 	if c.NodeAge == 0 {
 		c.NodeAge = 72 * time.Hour
+	}
+	if c.OrphanAge == 0 {
+		c.OrphanAge = 24 * time.Hour
 	}
 	if c.MaxAge == 0 {
 		c.MaxAge = 24 * time.Hour
@@ -183,9 +188,10 @@ func (s *Server) Kill() error {
 	return err
 }
 
-// SetRetention changes how much finished work stays in the state, and how long nodes stay that are lost or left.
-func (s *Server) SetRetention(max int, age, nodes time.Duration) {
-	s.retention.Store(&retention{max, age, nodes})
+// SetRetention changes how much finished work stays in the state, how long nodes stay that are lost or left, and how long
+// reservations stay whose framework was removed.
+func (s *Server) SetRetention(max int, age, nodes, orphans time.Duration) {
+	s.retention.Store(&retention{max, age, nodes, orphans})
 }
 
 // SetMaxJobs changes how many jobs that have not ended the region takes while this server leads.
@@ -196,7 +202,8 @@ type retention struct {
 	max int // ended allocations, and ended jobs
 	age time.Duration
 
-	nodes time.Duration // how long nodes that are lost or left stay
+	nodes   time.Duration // how long nodes that are lost or left stay
+	orphans time.Duration // how long reservations of removed frameworks stay
 }
 
 // Store returns this server's copy of the state.

@@ -16,12 +16,13 @@ type Framework struct {
 
 // Offer is resources of one node held for one framework and role until Expires. Offers are soft state of the leader.
 type Offer struct {
-	ID        OfferID     `json:"id"`
-	Framework FrameworkID `json:"framework"`
-	Role      string      `json:"role"`
-	Node      NodeID      `json:"node"`
-	NodeName  string      `json:"node_name"`
-	Resources Resources   `json:"resources"`
-	Made      Time        `json:"made"`
-	Expires   Time        `json:"expires"`
+	ID        OfferID         `json:"id"`
+	Framework FrameworkID     `json:"framework"`
+	Role      string          `json:"role"`
+	Node      NodeID          `json:"node"`
+	NodeName  string          `json:"node_name"`
+	Resources Resources       `json:"resources"`
+	Reserved  []*ReservedPart `json:"reserved,omitempty"` // what of Resources is reserved for the role, or one above
+	Made      Time            `json:"made"`
+	Expires   Time            `json:"expires"`
 }

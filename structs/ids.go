@@ -11,6 +11,8 @@ type (
 	AllocID     string // of an allocation
 	FrameworkID string // of a framework; the built-in ones are named after their job type
 	OfferID     string // of an offer; soft state of the leader
+
+	ReservationID string // of a reservation of room for a role
 )
 
 // NewID returns a new random id from the system's source, which does not fail.

@@ -2,18 +2,19 @@ package structs
 
 // Node is a machine that runs a client: what it said of itself, and what the region knows and wants of it.
 type Node struct {
-	ID         NodeID             `json:"id"`
-	Name       string             `json:"name"`
-	Datacenter string             `json:"datacenter"`
-	Address    string             `json:"address"` // host:port of its cluster port
-	Version    string             `json:"version"` // of Proffer
-	Attributes map[string]string  `json:"attributes,omitempty"`
-	Meta       map[string]string  `json:"meta,omitempty"`
-	Drivers    map[string]*Driver `json:"drivers,omitempty"`
-	Resources  Resources          `json:"resources"` // all of it
-	Reserved   Resources          `json:"reserved"`  // kept for the system; Resources - Reserved is shared
-	PortRange  Range              `json:"port_range"`
-	Hosts      []string           `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
+	ID          NodeID                `json:"id"`
+	Name        string                `json:"name"`
+	Datacenter  string                `json:"datacenter"`
+	Address     string                `json:"address"` // host:port of its cluster port
+	Version     string                `json:"version"` // of Proffer
+	Attributes  map[string]string     `json:"attributes,omitempty"`
+	Meta        map[string]string     `json:"meta,omitempty"`
+	Drivers     map[string]*Driver    `json:"drivers,omitempty"`
+	Resources   Resources             `json:"resources"`              // all of it
+	Reserved    Resources             `json:"reserved"`               // kept for the system; Resources - Reserved is shared
+	ReservedFor map[string]*Resources `json:"reserved_for,omitempty"` // of what is shared, set aside for roles; scalars only
+	PortRange   Range                 `json:"port_range"`
+	Hosts       []string              `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
 
 	// Set by the servers.
 	Incarnation uint64     `json:"incarnation"` // one more each time the region takes it back after it was lost

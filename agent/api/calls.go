@@ -215,6 +215,26 @@ func forced(force bool) url.Values {
 	return url.Values{"force": {"true"}}
 }
 
+// Reservations lists what is reserved by id, a page at a time; static ones come last.
+func (c *Client) Reservations(ctx context.Context, q *Query) ([]*structs.Reservation, *Meta, error) {
+	return get[[]*structs.Reservation](ctx, c, q, "/v1/reservations")
+}
+
+// Reservation returns a reservation by its id or the beginning of it.
+func (c *Client) Reservation(ctx context.Context, id string, q *Query) (*structs.Reservation, *Meta, error) {
+	return get[*structs.Reservation](ctx, c, q, elements("/v1/reservation", id, nil))
+}
+
+// Reserve sets room on a node aside for a role; with force also room that others hold, which the role gets as it becomes free.
+func (c *Client) Reserve(ctx context.Context, r *structs.Reservation, force bool) (*Reserved, error) {
+	return write[Reserved](ctx, c, "POST", "/v1/reservations", forced(force), r)
+}
+
+// Unreserve releases a reservation.
+func (c *Client) Unreserve(ctx context.Context, id string) (*Written, error) {
+	return write[Written](ctx, c, "DELETE", elements("/v1/reservation", id, nil), nil, nil)
+}
+
 // Frameworks lists frameworks by id, a page at a time.
 func (c *Client) Frameworks(ctx context.Context, q *Query) ([]*structs.Framework, *Meta, error) {
 	return get[[]*structs.Framework](ctx, c, q, "/v1/frameworks")

@@ -118,7 +118,22 @@ type NodeDrain struct {
 type NodeDetail struct {
 	structs.Node
 	Used        structs.Resources     `json:"used"` // by allocations that have not ended
+	Rooms       []*ReservedRoom       `json:"rooms,omitempty"`
 	Allocations []*structs.Allocation `json:"allocations"`
+}
+
+// Reserved is the answer to a reservation.
+type Reserved struct {
+	ID    structs.ReservationID `json:"id"`
+	Index uint64                `json:"index"`
+}
+
+// ReservedRoom is what is reserved on a node for a role, and what of that its work does not hold.
+type ReservedRoom struct {
+	Role     string            `json:"role"`
+	From     structs.Time      `json:"from,omitempty"`
+	Reserved structs.Resources `json:"reserved"`
+	Unused   structs.Resources `json:"unused"`
 }
 
 // RoleStatus is a role and what it uses.

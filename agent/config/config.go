@@ -42,6 +42,7 @@ type Server struct {
 	BootstrapExpect int              `json:"bootstrap_expect,omitempty" doc:"How many servers form the first quorum: 1, 3, 5 or 7; 0 only joins a region that exists."`
 	MaxFinished     int              `json:"max_finished,omitempty" change:"reload" doc:"How many finished allocations, and how many finished jobs, stay in the state. Default 10000."`
 	NodeAge         structs.Duration `json:"node_age,omitempty" change:"reload" doc:"How long nodes that are lost or left stay in the state. Default 72h."`
+	OrphanAge       structs.Duration `json:"orphan_age,omitempty" change:"reload" doc:"How long reservations stay whose framework was removed. Default 24h."`
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long they stay in the state. Default 1h."`
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
 	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
@@ -65,6 +66,7 @@ type Client struct {
 	Attributes    map[string]string `json:"attributes,omitempty" hcl:"map" change:"reload" doc:"Attributes beside those that are found; these win."`
 	Resources     *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
 	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
+	Reserve       []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
 	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none. Default 20000-32000."`
 	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
@@ -82,6 +84,15 @@ type Amounts struct {
 	Custom map[string]structs.Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar, such as gpus."`
 	Ranges map[string]string        `json:"ranges,omitempty" hcl:"map" doc:"Any range resource, written 1-10,20-30."`
 	Sets   map[string][]string      `json:"sets,omitempty" hcl:"map" doc:"Any set resource."`
+}
+
+// Reserve is room that is set aside for a role.
+type Reserve struct {
+	Role   string                   `json:"role" hcl:"label" doc:"The role, such as eng/web; roles below it may use the room, too."`
+	CPU    *structs.Milli           `json:"cpu,omitempty" doc:"Cores."`
+	Memory *structs.Bytes           `json:"memory,omitempty" doc:"Memory."`
+	Disk   *structs.Bytes           `json:"disk,omitempty" doc:"Disk."`
+	Custom map[string]structs.Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar, such as gpus."`
 }
 
 // GC bounds what ended allocations leave on a node.

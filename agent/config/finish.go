@@ -68,6 +68,7 @@ func (c *Config) defaults() {
 		setDefault(&s.MaxFinished, 10_000)
 		setDefault(&s.FinishedAge, structs.Duration(time.Hour))
 		setDefault(&s.NodeAge, structs.Duration(72*time.Hour))
+		setDefault(&s.OrphanAge, structs.Duration(24*time.Hour))
 		setDefault(&s.MaxJobs, 100_000)
 		setDefault(&s.KeepRoomAfter, structs.Duration(5*time.Minute))
 		setBlock(&s.Raft)

@@ -130,6 +130,7 @@ func (s *Server) validate(p *structs.Problems) {
 	number(p, "server.max_finished", s.MaxFinished, 1, 10_000_000)
 	duration(p, "server.finished_age", s.FinishedAge, time.Second, 10*365*24*time.Hour)
 	duration(p, "server.node_age", s.NodeAge, time.Minute, 10*365*24*time.Hour)
+	duration(p, "server.orphan_age", s.OrphanAge, time.Second, 10*365*24*time.Hour)
 	number(p, "server.max_jobs", s.MaxJobs, 1, 10_000_000)
 	duration(p, "server.keep_room_after", s.KeepRoomAfter, time.Second, 10*365*24*time.Hour)
 	r := s.Raft
@@ -167,6 +168,16 @@ func (l *Client) validate(p *structs.Problems) {
 	}
 	l.Resources.validate(p, "client.resources")
 	l.Reserved.validate(p, "client.reserved")
+	seen := map[string]bool{}
+	for _, r := range l.Reserve {
+		at := "client.reserve." + r.Role
+		if seen[r.Role] {
+			p.Add(at, "the role has two blocks")
+		}
+		seen[r.Role] = true
+		r.amounts().validate(p, at)
+	}
+	structs.CheckStatic("client.reserve", l.ReservedFor(), p)
 	if r, err := parseRange(l.PortRange); err != nil {
 		p.Add("client.port_range", "%s", err)
 	} else if r.First < 1 || r.Last > 65535 {
@@ -225,6 +236,23 @@ func (a *Amounts) validate(p *structs.Problems, at string) {
 			p.Add(at+"."+size.path, "%s is less than 1MiB", size.v).Advise("a bare number is bytes; write a unit, such as \"512MiB\"")
 		}
 	}
+}
+
+func (r *Reserve) amounts() *Amounts {
+	return &Amounts{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Custom: r.Custom}
+}
+
+// ReservedFor returns what is set aside for roles.
+func (l *Client) ReservedFor() map[string]*structs.Resources {
+	var out map[string]*structs.Resources
+	for _, r := range l.Reserve {
+		if out == nil {
+			out = make(map[string]*structs.Resources, len(l.Reserve))
+		}
+		amount := r.amounts().Amount()
+		out[r.Role] = &amount
+	}
+	return out
 }
 
 // Amount returns a as resources; amounts that are not named are zero. It is valid after Finish. A nil a is nothing.

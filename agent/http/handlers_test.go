@@ -214,6 +214,23 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(roles) < 2 || role.Weight != 2000 || def.Jobs != 1 || def.Used.IsZero() {
 		t.Errorf("%d roles, %+v, %+v", len(roles), role, def)
 	}
+	reserved, err := c.Reserve(ctx, &structs.Reservation{Node: "aa01", Role: "eng/web", Resources: structs.Resources{CPU: 100}, Labels: map[string]string{"a": "b"}}, false)
+	must(err)
+	reservation, _, err := c.Reservation(ctx, string(reserved.ID), nil)
+	must(err)
+	reservations, _, err := c.Reservations(ctx, &api.Query{Filter: []string{"role=eng/web"}})
+	must(err)
+	if len(reservations) != 1 || reservation.ID != reserved.ID || reservation.Node != n.ID || reservation.Labels["a"] != "b" || reservation.Principal != "local/ann" {
+		t.Errorf("%d reservations, %+v", len(reservations), reservation)
+	}
+	if seen, _, err = c.Node(ctx, "aa01", nil); err != nil || len(seen.Rooms) != 1 || seen.Rooms[0].Unused.CPU != 100 {
+		t.Errorf("%v, %+v", err, seen.Rooms)
+	}
+	_, err = c.Unreserve(ctx, string(reserved.ID))
+	must(err)
+	if _, _, err := c.Reservation(ctx, string(reserved.ID), nil); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("it is still there: %v", err)
+	}
 	quotas, _, err := c.Quotas(ctx, nil)
 	must(err)
 	quota, _, err := c.Quota(ctx, "default", nil)

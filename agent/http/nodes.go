@@ -28,7 +28,7 @@ func (c *call) nodeRead(build func(*state.Snapshot, *structs.Node) (any, error))
 	if err != nil {
 		return nil, err
 	}
-	return c.read([]state.Key{state.OfNode(found.ID), state.OfNodeAllocs(found.ID)}, func(snap *state.Snapshot) (any, error) {
+	return c.read([]state.Key{state.OfNode(found.ID), state.OfNodeAllocs(found.ID), state.OfTable(state.Reservations)}, func(snap *state.Snapshot) (any, error) {
 		n, err := nodeByPrefix(snap, string(found.ID))
 		if err != nil {
 			return nil, err
@@ -40,6 +40,9 @@ func (c *call) nodeRead(build func(*state.Snapshot, *structs.Node) (any, error))
 func nodeGet(c *call) (any, error) {
 	return c.nodeRead(func(snap *state.Snapshot, n *structs.Node) (any, error) {
 		d := &api.NodeDetail{Node: *n, Used: snap.Usage(n.ID).Resources, Allocations: []*structs.Allocation{}}
+		for _, x := range snap.RoomsOn(n) {
+			d.Rooms = append(d.Rooms, &api.ReservedRoom{Role: x.Role, From: x.From, Reserved: x.Reserved, Unused: x.Unused})
+		}
 		for a := range snap.AllocsOnNode(n.ID) {
 			if d.Allocations = append(d.Allocations, a); len(d.Allocations) == maxStatus {
 				break

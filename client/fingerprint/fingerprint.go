@@ -17,16 +17,17 @@ import (
 
 // Config is what the operator says of the node.
 type Config struct {
-	DataDir    string // its disk is the node's
-	Attributes map[string]string
-	Meta       map[string]string
-	Resources  structs.Resources // non-zero amounts replace what is found; custom, ranges and sets are added
-	Reserved   structs.Resources
-	PortRange  structs.Range // zero: 20000 to 32000
-	Hosts      []string      // zero: the addresses of the machine
-	Drivers    []drivers.Driver
-	GPUs       GPUs              // nil: NVIDIA's tool, when it is installed
-	Held       structs.Resources // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
+	DataDir     string // its disk is the node's
+	Attributes  map[string]string
+	Meta        map[string]string
+	Resources   structs.Resources // non-zero amounts replace what is found; custom, ranges and sets are added
+	Reserved    structs.Resources
+	PortRange   structs.Range // zero: 20000 to 32000
+	Hosts       []string      // zero: the addresses of the machine
+	Drivers     []drivers.Driver
+	ReservedFor map[string]*structs.Resources // by role: of what is not Reserved, at most all of it
+	GPUs        GPUs                          // nil: NVIDIA's tool, when it is installed
+	Held        structs.Resources             // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 }
 
 // DefaultPorts are the host ports that tasks share.
@@ -38,10 +39,11 @@ const driverLimit = 10 * time.Second
 // Machine looks at the whole machine. What cannot be found is left out; a wrong configuration is an error.
 func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	n := &structs.Node{Attributes: make(map[string]string), Meta: maps.Clone(c.Meta), PortRange: c.PortRange,
-		Hosts: slices.Clone(c.Hosts), Reserved: c.Reserved}
+		Hosts: slices.Clone(c.Hosts), Reserved: c.Reserved, ReservedFor: c.ReservedFor}
 	var problems structs.Problems
 	c.Resources.Problems("client.resources", &problems)
 	c.Reserved.Problems("client.reserved", &problems)
+	structs.CheckStatic("client.reserve", c.ReservedFor, &problems)
 	if n.PortRange == (structs.Range{}) {
 		n.PortRange = DefaultPorts
 	}
@@ -87,6 +89,13 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	maps.Copy(a, c.Attributes)
 	if !n.Resources.Fits(n.Reserved) {
 		return nil, structs.Errorf(structs.Invalid, "client.reserved", "more is reserved (%s) than the machine has (%s)", n.Reserved, n.Resources)
+	}
+	var sum structs.Resources
+	for _, amount := range c.ReservedFor {
+		sum = sum.Add(*amount)
+	}
+	if have := n.Available(); !have.Fits(sum) {
+		return nil, structs.Errorf(structs.Invalid, "client.reserve", "more is reserved for roles (%s) than work can have here (%s)", sum, have)
 	}
 	return n, nil
 }

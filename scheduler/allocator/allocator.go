@@ -92,7 +92,11 @@ type Allocator struct {
 	byExpiry   heap[*offer]
 	byUntil    heap[*filter]
 	lastOffer  uint64
-	round      uint64 // of makeRoom
+
+	reservations map[structs.ReservationID]*structs.Reservation
+	timed        int              // of them, those that are needed from a time on
+	reservedIn   map[string]int   // on how many nodes room is reserved for a role
+	views        map[string]*view // by role, of those for which room is reserved
 
 	out []Decision // decided by inputs, handed out by the next Step
 }
@@ -121,7 +125,8 @@ func New(options Options) *Allocator {
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
-		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{}}
+		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{},
+		reservations: map[structs.ReservationID]*structs.Reservation{}, reservedIn: map[string]int{}, views: map[string]*view{}}
 	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
 	a.byCheck = heap[*hold]{less: func(x, y *hold) bool { return cmp.Or(cmp.Compare(x.check, y.check), cmp.Compare(x.seq, y.seq)) < 0 },

@@ -70,7 +70,7 @@ func (a *Allocator) settleClaim(h *hold) {
 		a.again(h.request, h.slot)
 		return
 	}
-	fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
+	fits := placement.Fits(n.seen(s.view, false, false), a.peersFor(s), s.ask, placement.First).OK
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
 		a.holdClaim(h)
 		return

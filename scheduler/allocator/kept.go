@@ -28,7 +28,7 @@ const (
 	// KeepRetry is when a group is looked at again for which no room was kept.
 	KeepRetry = structs.Duration(20e9)
 	// EndMargin is what an allocation may need beyond its max_run_duration to start and to end.
-	EndMargin = structs.Duration(30e9)
+	EndMargin = structs.EndMargin
 	// mostKept bounds what is kept: one node in keptPart, and at most mostKept nodes.
 	mostKept = 64
 	keptPart = 20
@@ -129,7 +129,7 @@ func (a *Allocator) keep() (done bool) {
 	slices.SortFunc(due, func(x, y *group) int {
 		return cmp.Or(cmp.Compare(a.bandOf(y), a.bandOf(x)), cmp.Compare(x.since, y.since),
 			strings.Compare(x.client.account.path, y.client.account.path), cmp.Compare(x.client.framework, y.client.framework),
-			cmp.Compare(y.band, x.band), strings.Compare(x.shape.key, y.shape.key))
+			cmp.Compare(y.band, x.band), strings.Compare(x.shape.ask.Key(), y.shape.ask.Key()))
 	})
 	most := a.mostKept()
 	for _, g := range due {
@@ -213,7 +213,7 @@ func (a *Allocator) keepOn(g *group, n *node) {
 	g.kept, n.kept = k, k
 	a.lookNoMore(g)
 	a.kept = append(a.kept, k)
-	n.Hold(k.room(), nil)
+	n.putKept()
 	a.touch(n, false)
 	st, _ := a.startOf(k)
 	r := g.requests.top()
@@ -223,9 +223,9 @@ func (a *Allocator) keepOn(g *group, n *node) {
 
 // unkeep gives the room up.
 func (a *Allocator) unkeep(k *kept) {
+	k.node.liftKept()
 	k.group.kept, k.node.kept = nil, nil
 	a.kept = slices.DeleteFunc(a.kept, func(o *kept) bool { return o == k })
-	k.node.Drop(k.room(), nil)
 	a.touch(k.node, true)
 	if k.group.requests.len() > 0 {
 		a.lookLater(k.group)
@@ -272,10 +272,7 @@ func (a *Allocator) settleKept() {
 	a.keptChanged = false
 	for _, k := range slices.Clone(a.kept) {
 		g, n, s := k.group, k.node, k.group.shape
-		n.Drop(k.room(), nil)
-		fits := placement.Fits(n.Node, a.peersFor(s), s.ask, placement.First).OK
-		n.Hold(k.room(), nil)
-		if !fits {
+		if !placement.Fits(n.seen(s.view, false, true), a.peersFor(s), s.ask, placement.First).OK {
 			continue
 		}
 		if !a.mayHold(g) {
@@ -318,12 +315,12 @@ func (a *Allocator) startOn(n *node, g *group) (st start, ok bool) {
 	if !lackOf(ask, &all).none() {
 		return st, false
 	}
-	back := n.offered
+	n.liftOffers()
+	defer n.putOffers()
 	if n.kept != nil && n.kept.group == g {
-		back = back.Add(n.kept.room())
+		n.liftKept()
+		defer n.putKept()
 	}
-	n.Drop(back, nil)
-	defer n.Hold(back, nil)
 	st.guess, ok = a.fitsAfter(n, s, n.allocs, a.guessOf)
 	if !ok {
 		return st, false
@@ -361,18 +358,20 @@ func (a *Allocator) guessOf(h *hold) structs.Time {
 func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) structs.Time) (at structs.Time, ok bool) {
 	ordered := slices.Clone(holds)
 	slices.SortFunc(ordered, func(x, y *hold) int { return cmp.Or(cmp.Compare(end(x), end(y)), cmp.Compare(x.alloc, y.alloc)) })
-	peers, free := a.peersFor(s), n.Free()
+	peers, free := a.peersFor(s), n.freeFor(s.view)
 	missing := lackOf(&s.ask.Resources, &free)
-	fits := func() bool { return missing.none() && placement.Fits(n.Node, peers, s.ask, placement.First).OK }
+	fits := func() bool {
+		return missing.none() && placement.Fits(n.seen(s.view, false, false), peers, s.ask, placement.First).OK
+	}
 	gone := 0
 	for ok = fits(); !ok && gone < len(ordered); ok = fits() {
 		h := ordered[gone]
 		gone++
 		at, missing = end(h), missing.less(&h.resources)
-		n.Drop(h.resources, h.ports)
+		n.Drop(h.client.account, h.resources, h.ports)
 	}
 	for _, h := range ordered[:gone] {
-		n.Hold(h.resources, h.ports)
+		n.Hold(h.client.account, h.resources, h.ports)
 	}
 	return at, ok
 }
@@ -385,7 +384,7 @@ func (a *Allocator) backfill(s *shape, slot Slot) *node {
 	var nodes []*placement.Node
 	for _, k := range a.kept {
 		if a.endsBefore(s.ask.MaxRun, k) {
-			nodes = append(nodes, k.node.With(k.room()))
+			nodes = append(nodes, k.node.seen(s.view, false, true))
 		}
 	}
 	if len(nodes) == 0 {
@@ -423,7 +422,7 @@ func (a *Allocator) keptFor(r *request) (own *KeptRoom, others []KeptRoom) {
 			room := a.describeKept(k)
 			room.Request = r.ID
 			own = &room
-		case placement.Fits(k.node.With(k.room().Add(k.node.offered)), a.peersFor(s), s.ask, placement.First).OK:
+		case placement.Fits(k.node.seen(s.view, true, true), a.peersFor(s), s.ask, placement.First).OK:
 			others = append(others, a.describeKept(k))
 		}
 	}

@@ -25,9 +25,8 @@ type node struct {
 	ripe    bool    // in Allocator.ripe
 	kept    *kept   // room on it that is kept for a group
 
-	// Scratch of makeRoom.
-	round uint64
-	back  structs.Resources
+	reservations []*structs.Reservation // by id, without static ones
+	room         *room                  // nil when nothing is reserved
 }
 
 // hold is one allocation or decision.
@@ -67,6 +66,9 @@ func (a *Allocator) SetNode(spec *structs.Node) {
 	}
 	n.gone = false
 	n.SetSpec(spec)
+	if n.room != nil || len(spec.ReservedFor) > 0 {
+		a.rebook(n)
+	}
 	a.retotal(n)
 	a.settle(n)
 	a.ripen(n)
@@ -82,6 +84,9 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	}
 	n.SetSpec(nil)
 	n.gone = true
+	if n.room != nil {
+		a.rebook(n)
+	}
 	a.retotal(n)
 	a.settle(n)
 	if n.kept != nil {
@@ -114,7 +119,7 @@ func (a *Allocator) node(id structs.NodeID) *node {
 
 // bury gives the number of a removed node free once nothing is held on it.
 func (a *Allocator) bury(n *node) {
-	if !n.gone && n.Spec() != nil || n.holds > 0 || a.nodes[n.ID] != n {
+	if !n.gone && n.Spec() != nil || n.holds > 0 || len(n.reservations) > 0 || a.nodes[n.ID] != n {
 		return
 	}
 	delete(a.nodes, n.ID)
@@ -132,15 +137,22 @@ func (a *Allocator) retotal(n *node) {
 	a.totalChanged = true
 }
 
-// settle rescinds offers of a node that may not be used, or that has less than is held.
+// settle rescinds offers of a node that may not be used, or that has less than is held, as those see it who have the
+// offers; the newest first.
 func (a *Allocator) settle(n *node) {
 	usable := n.Spec() != nil && n.Spec().Schedulable()
-	for len(n.offers) > 0 && (!usable || overdrawn(n.Free())) {
-		why := "the node has less than before"
-		if !usable {
-			why = "the node takes no new work"
+	for {
+		i, why := len(n.offers)-1, "the node takes no new work"
+		if usable {
+			why = "the node has less than before"
+			for i >= 0 && !overdrawn(n.freeFor(n.offers[i].client.view)) {
+				i--
+			}
 		}
-		a.rescind(n.offers[len(n.offers)-1], why)
+		if i < 0 {
+			return
+		}
+		a.rescind(n.offers[i], why)
 	}
 }
 
@@ -159,6 +171,11 @@ func overdrawn(free structs.Resources) bool {
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
 	a.pool.Changed(n.Node)
+	if n.room != nil {
+		for _, v := range a.views {
+			v.look(n)
+		}
+	}
 	if k := n.kept; k != nil {
 		k.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
 	}
@@ -179,7 +196,7 @@ func (a *Allocator) touch(n *node, grew bool) {
 
 // take holds an allocation or a decision.
 func (a *Allocator) take(h *hold) {
-	h.node.Hold(h.resources, h.ports)
+	h.node.Hold(h.client.account, h.resources, h.ports)
 	h.node.holds++
 	a.count(h, 1)
 	a.charge(h.client.account, h.amount, true, h.high(), 1)
@@ -191,7 +208,7 @@ func (a *Allocator) give(h *hold) {
 	if h.alloc != "" {
 		a.uncommit(h)
 	}
-	h.node.Drop(h.resources, h.ports)
+	h.node.Drop(h.client.account, h.resources, h.ports)
 	h.node.holds--
 	a.count(h, -1)
 	a.touch(h.node, true)

@@ -178,6 +178,9 @@ func (a *Allocator) offerable(n *node) bool {
 	}
 	avail, used := n.Available(), n.Used()
 	cpu, memory := avail.CPU-used.CPU, avail.Memory-used.Memory
+	if n.room != nil { // somebody may have what is reserved
+		cpu, memory = cpu+n.room.unused.CPU, memory+n.room.unused.Memory
+	}
 	return a.worth(cpu, memory)
 }
 
@@ -195,7 +198,12 @@ func (a *Allocator) serveOffer(c *client, now structs.Time) *structs.Offer {
 			return nil
 		}
 		n := a.byOrd[ord]
-		free := positive(n.Free())
+		free := n.freeFor(c.view)
+		if n.room != nil && !a.worth(free.CPU, free.Memory) {
+			c.todo.remove(ord)
+			continue
+		}
+		free = positive(free)
 		bundle, limit := a.withinLimits(c.account, free)
 		if limit != nil {
 			a.dequeue(c.offering)
@@ -300,7 +308,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	a.lastOffer++
 	o := &offer{seq: a.lastOffer, client: c, node: n, amount: a.amount(bundle), at: -1, Offer: structs.Offer{
 		ID:        structs.OfferID(fmt.Sprintf("%016x%016x", a.options.Term, a.lastOffer)),
-		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle,
+		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle, Reserved: n.parts(c.view, bundle),
 		Made: now, Expires: now.Add(a.options.OfferTimeout)}}
 	a.offers[o.ID] = o
 	a.byExpiry.push(o)
@@ -308,7 +316,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	addTo(&c.offered, o.amount, 1)
 	n.offers = append(n.offers, o)
 	n.offered = n.offered.Add(bundle)
-	n.Hold(bundle, nil)
+	n.Hold(c.account, bundle, nil)
 	a.touch(n, false)
 	a.lastServed[structs.BatchBand] = a.now
 	a.charge(c.account, o.amount, false, false, 1)
@@ -325,7 +333,7 @@ func (a *Allocator) endOffer(o *offer) {
 	addTo(&o.client.offered, o.amount, -1)
 	o.node.offers = slices.DeleteFunc(o.node.offers, is)
 	o.node.offered = o.node.offered.Sub(o.Resources)
-	o.node.Drop(o.Resources, nil)
+	o.node.Drop(o.client.account, o.Resources, nil)
 	a.touch(o.node, true)
 	a.charge(o.client.account, o.amount, false, false, -1)
 }

@@ -17,6 +17,7 @@ type client struct {
 	framework  structs.FrameworkID
 	registered bool // by SetFramework for this role
 	holds      int  // allocations, decisions and offers
+	view       *view
 	groups     map[groupKey]*group
 	queue      [bands]heap[*group] // groups that may be served now
 
@@ -66,13 +67,15 @@ type request struct {
 	at      int    // position in its group, -1
 }
 
-// shape is what is the same for all requests with an equal ask.
+// shape is what is the same for all requests with an equal ask that see the nodes in one way.
 type shape struct {
 	ask      *placement.Ask
+	view     *view // nil for those for whom nothing is reserved
 	key      string
 	amount   []int64
 	groups   map[*group]bool
 	index    *placement.Index // nil until it is needed
+	mine     *placement.Index // of the nodes with room that is reserved for the view; nil until it is needed
 	used     uint64           // tick of its last use
 	blocked  bandSet          // groups served in these bands fit nowhere, whatever they may claim
 	reclaims [bands]*reclaim
@@ -86,7 +89,7 @@ func (a *Allocator) client(framework structs.FrameworkID, role string) *client {
 	acc := own.clients[framework]
 	if acc == nil {
 		acc = a.newAccount(string(framework), own.path, own)
-		acc.client = &client{account: acc, framework: framework, groups: map[groupKey]*group{}}
+		acc.client = &client{account: acc, framework: framework, view: a.viewOf(own.path), groups: map[groupKey]*group{}}
 		for b := range acc.client.queue {
 			acc.client.queue[b] = heap[*group]{less: func(x, y *group) bool { return x.before(y) }, at: func(g *group) *int { return &g.at }}
 		}
@@ -297,7 +300,7 @@ func (a *Allocator) SetRequest(r *Request) error {
 		a.drop(old)
 	}
 	c := a.client(r.Framework, r.Role)
-	g := a.group(c, r.Priority.Band, a.shape(r.Ask))
+	g := a.group(c, r.Priority.Band, a.shape(r.Ask, c.view))
 	g.members++
 	next := &request{Request: *r, group: g, pending: pending, at: -1}
 	next.Slots = nil
@@ -313,7 +316,7 @@ func (a *Allocator) SetRequest(r *Request) error {
 func (old *request) sameAs(r *Request) bool {
 	c := old.group.client
 	return c.framework == r.Framework && c.account.path == orDefault(r.Role) && old.group.band == r.Priority.Band &&
-		old.group.shape.key == r.Ask.Key()
+		old.group.shape.ask.Key() == r.Ask.Key()
 }
 
 // RemoveRequest withdraws a request. What is in flight of it stays in flight.

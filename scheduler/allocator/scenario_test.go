@@ -102,6 +102,10 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 			return "", err
 		}
 		return "", p.a.Decline(structs.FrameworkID(words[0]), offerIDs(words[1:]), Filter{refuse}, p.now)
+	case "reserve": // reserve ID NODE ROLE cpu:1,mem:2GiB [refines=ROLE] [from=DURATION from now]
+		return "", p.reserve(words, args)
+	case "unreserve":
+		p.a.RemoveReservation(structs.ReservationID(words[0]))
 	case "suppress":
 		p.a.Suppress(structs.FrameworkID(words[0]), words[1:]...)
 	case "revive":
@@ -152,6 +156,14 @@ func (p *play) node(words []string, args map[string]string) error {
 	n := &structs.Node{ID: structs.NodeID(words[0]), Name: words[0], Status: structs.NodeReady, Eligible: true, Datacenter: "dc1",
 		PortRange: structs.Range{First: 20000, Last: 20099}, Drivers: map[string]*structs.Driver{"exec": {Healthy: true}}, Meta: map[string]string{}}
 	for k, v := range args {
+		if role, ok := strings.CutPrefix(k, "for."); ok {
+			r, err := amountOf(v)
+			if err != nil {
+				return err
+			}
+			n.ReservedFor = map[string]*structs.Resources{role: &r}
+			continue
+		}
 		switch k {
 		case "cpu", "mem", "gpus":
 			r, err := amountOf(k + "=" + v)
@@ -179,6 +191,22 @@ func (p *play) node(words []string, args map[string]string) error {
 	p.nodes[words[0]] = n
 	p.a.SetNode(n)
 	return nil
+}
+
+func (p *play) reserve(words []string, args map[string]string) error {
+	amount, err := amountOf(words[3])
+	if err != nil {
+		return err
+	}
+	r := &structs.Reservation{ID: structs.ReservationID(words[0]), Node: structs.NodeID(words[1]), Role: words[2], Resources: amount, Refines: args["refines"]}
+	if from := args["from"]; from != "" {
+		d, err := structs.ParseDuration(from)
+		if err != nil {
+			return err
+		}
+		r.From = p.now.Add(d)
+	}
+	return p.a.SetReservation(r)
 }
 
 func (p *play) role(name string, args map[string]string) error {
@@ -328,7 +356,7 @@ func (p *play) each() string {
 			}
 			b.WriteString("\n")
 		case d.Offer != nil:
-			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s%s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role, reservedText(d.Offer))
 		case d.Preempt != nil:
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		case d.Keep != nil:
@@ -341,6 +369,18 @@ func (p *play) each() string {
 		return "nothing"
 	}
 	return b.String()
+}
+
+// reservedText says what of an offer is reserved, and by which reservation.
+func reservedText(o *structs.Offer) string {
+	var parts []string
+	for _, x := range o.Reserved {
+		parts = append(parts, fmt.Sprintf("%s by %s for %s", x.Resources, x.Reservation, x.Role))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ", reserved: " + strings.Join(parts, "; ")
 }
 
 func (p *play) keepText(k *Keep) string {
@@ -362,7 +402,7 @@ func (p *play) step() string {
 			}
 			placed[d.Place.Request][d.Place.NodeName]++
 		case d.Offer != nil:
-			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role)
+			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s%s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role, reservedText(d.Offer))
 		case d.Preempt != nil:
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		case d.Keep != nil:

@@ -65,8 +65,8 @@ func (a *Allocator) next() *group {
 
 // serve places one slot of the group's first request, or puts the group aside until something changed.
 //
-// What a request may claim, in this order: free room; then room that is kept for a start that comes later than its end; then
-// room that offers hold; then that of running work of lower bands, see preempt.
+// What a request may claim, in this order: free room, what is reserved for it first; then room that is kept for a start that
+// comes later than its end, or reserved from a time that does; then room that offers hold; then that of running work of lower bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
 	if g.band >= structs.Production && g.demoted == nil {
@@ -90,6 +90,9 @@ func (a *Allocator) serve(g *group) *Place {
 	n := a.choose(s, slot)
 	if n == nil {
 		n = a.backfill(s, slot)
+	}
+	if n == nil {
+		n = a.borrow(s, slot)
 	}
 	if n == nil && a.makeRoom(s) {
 		n = a.choose(s, slot)
@@ -160,22 +163,35 @@ func (a *Allocator) inFlight(h *hold) {
 func (a *Allocator) choose(s *shape, slot Slot) *node {
 	a.sync(s)
 	if slot.Prefer != "" {
-		if n := a.nodes[slot.Prefer]; n != nil && s.index.Fits(n.Node) {
+		if n := a.nodes[slot.Prefer]; n != nil && a.fitsOn(n, s) {
 			return n
 		}
 	}
-	best := s.index.Best(slot.Avoid)
+	best := a.reserved(s, slot.Avoid)
+	if best == nil || slices.Contains(slot.Avoid, best.ID) {
+		if other := s.index.Best(slot.Avoid); other != nil && (best == nil || !slices.Contains(slot.Avoid, other.ID)) {
+			best = other
+		}
+	}
 	if best == nil {
 		return nil
 	}
 	return a.byOrd[best.Ord]
 }
 
-// shape returns the shape of an ask.
-func (a *Allocator) shape(ask *placement.Ask) *shape {
-	s := a.shapes[ask.Key()]
+// shape returns the shape of an ask of those who see the nodes in one way.
+func (a *Allocator) shape(ask *placement.Ask, v *view) *shape {
+	key := ask.Key()
+	if v != nil {
+		key += " for " + v.role
+	}
+	s := a.shapes[key]
+	if s != nil && s.view != v {
+		a.forget(s) // of a view that went; nobody asks for it
+		s = nil
+	}
 	if s == nil {
-		s = &shape{ask: ask, key: ask.Key(), amount: a.amount(ask.Resources), groups: map[*group]bool{}}
+		s = &shape{ask: ask, key: key, view: v, amount: a.amount(ask.Resources), groups: map[*group]bool{}}
 		a.shapes[s.key] = s
 		if ask.Peered() {
 			a.peered[ask.Job]++
@@ -238,7 +254,7 @@ func (a *Allocator) evict() {
 		s := with[0]
 		with = with[1:]
 		size -= s.index.Size()
-		s.index = nil
+		s.index, s.mine = nil, nil
 		if len(s.groups) == 0 {
 			a.forget(s)
 		}
@@ -291,15 +307,14 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 	}
 	peers := a.peersFor(s)
 	for _, n := range nodes {
-		books := n.Node
-		if len(n.offers) > 0 {
-			books = n.With(n.offered)
-		}
-		if placement.Fits(books, peers, s.ask, placement.Alone).OK {
+		if placement.Fits(n.seen(s.view, true, false), peers, s.ask, placement.Alone).OK {
 			return true
 		}
 		if k := n.kept; k != nil && s.ask.MaxRun > 0 && a.endsBefore(s.ask.MaxRun, k) &&
-			placement.Fits(n.With(k.room()), peers, s.ask, placement.Alone).OK {
+			placement.Fits(n.seen(s.view, false, true), peers, s.ask, placement.Alone).OK {
+			return true
+		}
+		if books := a.lent(n, s); books != nil && placement.Fits(books, peers, s.ask, placement.Alone).OK {
 			return true
 		}
 		if _, ok := a.victims(n, s, s.blocked.highest()); ok {
@@ -316,23 +331,27 @@ func (a *Allocator) makeRoom(s *shape) bool {
 		return false
 	}
 	peers := a.peersFor(s)
-	a.round++
+	var lifted []*offer // off the books while it is looked
+	restore := func() {
+		for _, o := range lifted {
+			o.node.Hold(o.client.account, o.Resources, nil)
+		}
+	}
 	var tried map[*client]bool
 	for {
 		c := a.lastOfOffers(a.root, tried)
 		if c == nil {
+			restore()
 			return false
 		}
 		for e := c.offers.Back(); e != nil; e = e.Prev() {
 			o := e.Value.(*offer)
-			n := o.node
-			if n.round != a.round {
-				n.round, n.back = a.round, structs.Resources{}
-			}
-			n.back = n.back.Add(o.Resources)
-			if !placement.Fits(n.With(n.back), peers, s.ask, placement.First).OK {
+			o.node.Drop(o.client.account, o.Resources, nil)
+			lifted = append(lifted, o)
+			if !placement.Fits(o.node.seen(s.view, false, false), peers, s.ask, placement.First).OK {
 				continue
 			}
+			restore()
 			a.rescindSeen(o, tried)
 			return true
 		}

@@ -111,8 +111,8 @@ func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]s
 		}
 	}
 	for i := 0; ; i++ {
-		_, peers := w.books(r.Ask.Job, nil)
-		nodes := w.booksBut(r.Ask.Job, gone, func(k *twinKept) bool { return k.key == r.key() })
+		_, peers := w.books(r.Role, r.Ask.Job, nil)
+		nodes, _ := w.booksBut(r.Role, r.Ask.Job, gone, func(k *twinKept) bool { return k.key == r.key() })
 		if placement.Fits(nodes[id], peers, r.Ask, placement.First).OK {
 			return at, true
 		}
@@ -121,16 +121,6 @@ func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]s
 		}
 		gone, at = append(gone, order[i]), ends[order[i]]
 	}
-}
-
-func (w *twin) booksBut(job string, without []*twinHold, given func(*twinKept) bool) map[structs.NodeID]*placement.Node {
-	nodes, _ := w.books(job, without)
-	for _, k := range w.kept {
-		if n := nodes[k.node]; n != nil && given(k) {
-			n.Drop(k.room, nil)
-		}
-	}
-	return nodes
 }
 
 // startOn is when r starts on a node: by guess, and at the latest.
@@ -224,8 +214,8 @@ func (w *twin) settleKept() {
 			continue
 		}
 		r := w.firstOf(k.key)
-		_, peers := w.books(r.Ask.Job, nil)
-		n := w.booksBut(r.Ask.Job, nil, func(x *twinKept) bool { return x == k })[k.node]
+		nodes, peers := w.booksBut(r.Role, r.Ask.Job, nil, func(x *twinKept) bool { return x == k })
+		n := nodes[k.node]
 		if n == nil || !placement.Fits(n, peers, r.Ask, placement.First).OK {
 			continue
 		}
@@ -245,15 +235,14 @@ func (w *twin) backfill(r *twinRequest) *placement.Node {
 	if r.Ask.MaxRun <= 0 {
 		return nil
 	}
-	all := w.booksBut(r.Ask.Job, nil, func(*twinKept) bool { return true })
-	_, peers := w.books(r.Ask.Job, nil)
+	all, peers := w.booksBut(r.Role, r.Ask.Job, nil, func(*twinKept) bool { return true })
 	nodes := map[structs.NodeID]*placement.Node{}
 	for _, k := range w.kept {
 		if _, latest, known, ok := w.startOn(k.node, w.firstOf(k.key)); ok && known && w.now.Add(r.Ask.MaxRun).Add(EndMargin) <= latest {
 			nodes[k.node] = all[k.node]
 		}
 	}
-	return w.best(nodes, peers, r)
+	return w.bestOf(nodes, peers, r)
 }
 
 // keep keeps room for what waits for too long, and reports whether it did for anything.

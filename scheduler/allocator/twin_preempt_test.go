@@ -83,14 +83,14 @@ func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*
 	})
 	fits := func(without []*twinHold) bool {
 		// The peers count all that is there, also what is about to go.
-		_, peers := w.books(r.Ask.Job, nil)
+		_, peers := w.books(r.Role, r.Ask.Job, nil)
 		var offers []*twinHold
 		for _, o := range w.offers {
 			if o.node == id {
 				offers = append(offers, o)
 			}
 		}
-		nodes := w.booksBut(r.Ask.Job, append(offers, without...), func(k *twinKept) bool { return k.node == id && k.band < band })
+		nodes, _ := w.booksBut(r.Role, r.Ask.Job, append(offers, without...), func(k *twinKept) bool { return k.node == id && k.band < band })
 		return placement.Fits(nodes[id], peers, r.Ask, placement.First).OK
 	}
 	if len(w.keptBelow(id, band)) > 0 && fits(nil) {
@@ -195,7 +195,7 @@ func (w *twin) checkClaims(now structs.Time) {
 			return
 		}
 		r := w.requests[first.request]
-		nodes, peers := w.books(first.job, nil)
+		nodes, peers := w.books(first.role, first.job, nil)
 		if w.best(nodes, peers, &twinRequest{Request: r.Request, pending: []Slot{first.slot}}) == nil {
 			first.check = now.Add(ClaimCheck)
 			continue
@@ -215,7 +215,7 @@ func (w *twin) settleClaims() {
 			}
 			r := w.requests[h.request]
 			w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
-			nodes, peers := w.books(h.job, nil)
+			nodes, peers := w.books(h.role, h.job, nil)
 			n := nodes[id]
 			leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
 			switch {

@@ -36,6 +36,8 @@ type twin struct {
 	kept       []*twinKept // oldest first
 	keepAfter  structs.Duration
 	lastServed [bands]structs.Time
+
+	reservations map[structs.ReservationID]*structs.Reservation
 }
 
 type twinRequest struct {
@@ -79,15 +81,20 @@ type twinFilter struct {
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
-		waits: map[twinKey]*twinWait{}}
+		waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
 
 func (w *twin) held() []*twinHold { return append(slices.Clone(w.holds), w.offers...) }
 
-// books builds the nodes without some offers, and the peers of a job.
-func (w *twin) books(job string, without []*twinHold) (map[structs.NodeID]*placement.Node, *placement.Peers) {
+// books builds the nodes as a role sees them, without some offers, and the peers of a job.
+func (w *twin) books(role, job string, without []*twinHold) (map[structs.NodeID]*placement.Node, *placement.Peers) {
+	return w.booksBut(role, job, without, func(*twinKept) bool { return false })
+}
+
+// booksBut is books without some of what is kept.
+func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinKept) bool) (map[structs.NodeID]*placement.Node, *placement.Peers) {
 	nodes, peers := map[structs.NodeID]*placement.Node{}, &placement.Peers{}
 	for id, spec := range w.nodes {
 		nodes[id] = placement.NewNode(id, spec)
@@ -106,8 +113,15 @@ func (w *twin) books(job string, without []*twinHold) (map[structs.NodeID]*place
 		}
 	}
 	for _, k := range w.kept {
-		if n := nodes[k.node]; n != nil {
+		if n := nodes[k.node]; n != nil && !given(k) {
 			n.Hold(k.room, nil)
+		}
+	}
+	for id, n := range nodes {
+		for reserved, amount := range w.unusedOn(id, without, given) {
+			if !under(role, reserved.role) {
+				n.Hold(amount, nil)
+			}
 		}
 	}
 	return nodes, peers
@@ -280,13 +294,18 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
 			continue
 		}
-		nodes, peers := w.books(r.Ask.Job, nil)
+		nodes, peers := w.books(r.Role, r.Ask.Job, nil)
 		if n := w.best(nodes, peers, r); n != nil {
 			c.node = n.ID
 			out = append(out, c)
 			continue
 		}
 		if n := w.backfill(r); n != nil {
+			c.node = n.ID
+			out = append(out, c)
+			continue
+		}
+		if n := w.borrow(r); n != nil {
 			c.node = n.ID
 			out = append(out, c)
 			continue
@@ -317,7 +336,21 @@ func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.P
 	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
 		return n
 	}
-	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.Ask, slot.Avoid)
+	mine := w.reservedNodes(r.Role)
+	for _, avoided := range []bool{false, true} {
+		for _, reserved := range []bool{true, false} {
+			var some []*placement.Node
+			for id, n := range nodes {
+				if slices.Contains(slot.Avoid, id) == avoided && mine[id] == reserved {
+					some = append(some, n)
+				}
+			}
+			if n := placement.Best(some, peers, r.Ask, nil); n != nil {
+				return n
+			}
+		}
+	}
+	return nil
 }
 
 // inTheWay returns the offers to rescind for a request, or nil.
@@ -330,7 +363,7 @@ func (w *twin) inTheWay(r *twinRequest) []*twinHold {
 				back = append(back, p)
 			}
 		}
-		nodes, peers := w.books(r.Ask.Job, back)
+		nodes, peers := w.books(r.Role, r.Ask.Job, back)
 		if n := nodes[o.node]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
 			return back
 		}
@@ -363,7 +396,7 @@ func (w *twin) lowestFirst(offers []*twinHold) (out []*twinHold) {
 }
 
 func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (structs.NodeID, structs.Resources, bool) {
-	nodes, _ := w.books("", nil)
+	nodes, _ := w.books(role, "", nil)
 	ids := slices.SortedFunc(maps.Keys(nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
 	for _, id := range ids {
 		n := nodes[id]
@@ -500,10 +533,13 @@ func (w *twin) step(now structs.Time) []string {
 				}
 			}
 		}
-		nodes, peers := w.books(r.Ask.Job, nil)
+		nodes, peers := w.books(r.Role, r.Ask.Job, nil)
 		n := w.best(nodes, peers, r) // before limits take offers back
 		if n == nil && c.victims == nil {
 			n = w.backfill(r)
+		}
+		if n == nil && c.victims == nil {
+			n = w.borrow(r)
 		}
 		w.makeLimitRoom(r)
 		if c.victims != nil {
@@ -563,16 +599,15 @@ func (w *twin) settle(id structs.NodeID) {
 	for {
 		var last *twinHold
 		for _, o := range w.offers {
-			if o.node == id {
+			if o.node != id {
+				continue
+			}
+			nodes, _ := w.books(o.role, "", nil)
+			if n := nodes[id]; n == nil || !n.Spec().Schedulable() || overdrawn(n.Free()) {
 				last = o
 			}
 		}
 		if last == nil {
-			return
-		}
-		nodes, _ := w.books("", nil)
-		n := nodes[id]
-		if n != nil && n.Spec().Schedulable() && !overdrawn(n.Free()) {
 			return
 		}
 		w.rescind(last)
@@ -618,6 +653,9 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	}
 	if rapid.IntRange(0, 2).Draw(t, "gpus") == 0 {
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 1000}
+	}
+	if rapid.IntRange(0, 5).Draw(t, "static") == 0 {
+		n.ReservedFor = map[string]*structs.Resources{rapid.SampledFrom(testRoles).Draw(t, "for"): drawReserved(t)}
 	}
 	return n
 }
@@ -727,7 +765,17 @@ func TestEqualsContract(t *testing.T) {
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	filter := Filter{structs.Duration(rapid.IntRange(0, 3).Draw(t, "refuse")) * 4e9}
-	switch rapid.IntRange(0, 16).Draw(t, "input") {
+	switch rapid.IntRange(0, 18).Draw(t, "input") {
+	case 17:
+		reserve(t, a, w)
+	case 18:
+		id := drawReservation(t)
+		if r := w.reservations[id]; r != nil {
+			delete(w.reservations, id)
+			w.settle(r.Node)
+			w.ripe[r.Node] = true
+		}
+		a.RemoveReservation(id)
 	case 15: // an allocation that somebody else committed, even beyond what the node has
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
@@ -963,7 +1011,7 @@ func audit(t *rapid.T, a *Allocator, w *twin) {
 			}
 		}
 	}
-	nodes, _ := w.books("", nil)
+	nodes, _ := w.books("", "", nil)
 	for id, n := range nodes {
 		if got := a.nodes[id].Free(); !got.Sub(n.Free()).IsZero() {
 			t.Fatalf("node %s: free %s, recomputed %s", id, got, n.Free())

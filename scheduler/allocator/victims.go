@@ -74,17 +74,19 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	if s.index != nil && !s.index.Suits(n.Node) {
 		return nil, false
 	}
-	ask, free, back := &s.ask.Resources, n.Free(), n.offered
-	if low {
-		back = back.Add(n.kept.room())
-	}
-	missing := lackOf(ask, &free).less(&back)
 	out = a.found[:0]
 	defer func() { a.found = out[:0] }()
 	dropped, counted := 0, 0 // of out: gone from the books; high ones that are counted as leaving
-	n.Drop(back, nil)
+	n.liftOffers()
+	defer n.putOffers()
+	if low {
+		n.liftKept()
+		defer n.putKept()
+	}
+	free := n.freeFor(s.view)
+	missing := lackOf(&s.ask.Resources, &free)
 	peers := a.peersFor(s)
-	fits := func() bool { return placement.Fits(n.Node, peers, s.ask, placement.First).OK }
+	fits := func() bool { return placement.Fits(n.seen(s.view, false, false), peers, s.ask, placement.First).OK }
 	ok = low && missing.none() && fits()
 	for _, w := range a.givingWay(n) {
 		if ok {
@@ -105,7 +107,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 			continue
 		}
 		for ; dropped < len(out); dropped++ {
-			n.Drop(out[dropped].resources, out[dropped].ports)
+			n.Drop(out[dropped].client.account, out[dropped].resources, out[dropped].ports)
 		}
 		ok = fits()
 	}
@@ -118,9 +120,8 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	}
 	if !ok {
 		for _, h := range out[:dropped] {
-			n.Hold(h.resources, h.ports)
+			n.Hold(h.client.account, h.resources, h.ports)
 		}
-		n.Hold(back, nil)
 		return nil, false
 	}
 	// Whoever is spared is back in the books.
@@ -130,17 +131,16 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		if !with.none() {
 			continue
 		}
-		n.Hold(h.resources, h.ports)
+		n.Hold(h.client.account, h.resources, h.ports)
 		if fits() {
 			out, missing = slices.Delete(out, i, i+1), with
 			continue
 		}
-		n.Drop(h.resources, h.ports)
+		n.Drop(h.client.account, h.resources, h.ports)
 	}
 	for _, h := range out {
-		n.Hold(h.resources, h.ports)
+		n.Hold(h.client.account, h.resources, h.ports)
 	}
-	n.Hold(back, nil)
 	return out, true
 }
 

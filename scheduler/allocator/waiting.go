@@ -28,6 +28,7 @@ type Waiting struct {
 	Shares    []RoleShare           `json:"shares,omitempty"`    // from the top role down to the framework
 	Kept      *KeptRoom             `json:"kept,omitempty"`      // room that is kept for it
 	Behind    []KeptRoom            `json:"behind,omitempty"`    // where it would fit but for room that is kept for others
+	Reserved  []ReservedRoom        `json:"reserved,omitempty"`  // where it would fit but for room that is reserved for others; not all of it
 	Placement placement.Explanation `json:"placement"`
 }
 
@@ -96,16 +97,10 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	}
 	nodes := make([]*placement.Node, 0, len(a.byOrd))
 	for _, n := range a.byOrd {
-		switch {
-		case n.kept != nil && n.kept.group == r.group:
-			nodes = append(nodes, n.With(n.offered.Add(n.kept.room())))
-		case len(n.offers) > 0:
-			nodes = append(nodes, n.With(n.offered)) // offers give way
-		default:
-			nodes = append(nodes, n.Node)
-		}
+		nodes = append(nodes, n.seen(s.view, true, n.kept != nil && n.kept.group == r.group)) // offers give way
 	}
 	w.Kept, w.Behind = a.keptFor(r)
+	w.Reserved = a.reservedForOthers(s)
 	w.Placement = placement.Explain(nodes, a.peers[r.Ask.Job], r.Ask)
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
@@ -193,7 +188,7 @@ func (w Waiting) String() string {
 		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
 	w.claims(&b)
-	for _, line := range w.KeptText() {
+	for _, line := range append(w.KeptText(), w.ReservedText()...) {
 		fmt.Fprintf(&b, "\n  %s", line)
 	}
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))

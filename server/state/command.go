@@ -283,7 +283,7 @@ type DeleteRole struct {
 // PutFramework stores a framework. Answer: *Receipt.
 type PutFramework struct{ Framework *structs.Framework }
 
-// RemoveFramework removes a framework; what runs of it is stopped. Answer: *Receipt.
+// RemoveFramework removes a framework; what runs of it is stopped, and what it reserved is orphaned. Answer: *Receipt.
 type RemoveFramework struct{ ID structs.FrameworkID }
 
 // Collect removes ended allocations that nothing needs any more, and ended jobs without allocations: the oldest first,

@@ -59,7 +59,7 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 	out.Jobs = len(jobs)
 	for _, id := range c.Nodes {
 		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
-			tx.put(Nodes, n, nil)
+			tx.forgetNode(n)
 			out.Nodes++
 		}
 	}

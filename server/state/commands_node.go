@@ -12,6 +12,10 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	if c.Node == nil || c.Node.ID == "" {
 		return nil, structs.Errorf(structs.Invalid, "node", "it has no id")
 	}
+	var problems structs.Problems
+	if structs.CheckStatic("reserved_for", c.Node.ReservedFor, &problems); len(problems) > 0 {
+		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%w", problems.Err())
+	}
 	n, old := *c.Node, get(tx.nodes, c.Node.ID)
 	was := structs.Node{Eligible: true} // what servers set
 	if old != nil {
@@ -183,7 +187,7 @@ func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 	for _, a := range tx.held(c.Node) {
 		tx.lose(a, "its node was removed")
 	}
-	tx.put(Nodes, old, nil)
+	tx.forgetNode(old)
 	return tx.receipt(), nil
 }
 

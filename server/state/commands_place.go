@@ -205,6 +205,15 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 	if !free.Fits(a.Resources) {
 		return RefusedResources, fmt.Sprintf("%s has %s free", nodeText(n), free)
 	}
+	if rooms := tx.roomsOn(n); rooms != nil {
+		free = free.Sub(structs.UnusedOf(rooms)).Add(structs.UnusedFor(a.Role, rooms))
+		if a.MaxRunDuration > 0 {
+			free = free.Add(structs.LentTo(a.Role, rooms, tx.Now.Add(a.MaxRunDuration).Add(structs.EndMargin)))
+		}
+		if short(free, a.Resources) {
+			return RefusedResources, fmt.Sprintf("%s has %s free, without what is reserved for other roles", nodeText(n), free)
+		}
+	}
 	for i, p := range a.Ports {
 		if by, taken := tx.portTaken(n.ID, p.Host, p.Port); taken {
 			return RefusedPorts, fmt.Sprintf("port %d of %s is held by allocation %s", p.Port, nodeText(n), structs.Short(by))

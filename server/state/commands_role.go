@@ -36,6 +36,11 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 			return nil, structs.Errorf(structs.Conflict, object, "job %q uses it", j.Name)
 		}
 	}
+	for r := range from(tx.reservations, "") {
+		if r.Role == c.Name {
+			return nil, structs.Errorf(structs.Conflict, object, "room is reserved for it, by reservation %s on node %s", structs.Short(r.ID), r.NodeName)
+		}
+	}
 	for f := range from(tx.frameworks, "") {
 		if slices.Contains(f.Roles, c.Name) {
 			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name)
@@ -65,6 +70,7 @@ func (c *PutFramework) Apply(tx *Tx) (any, error) {
 	f.CreateIndex, f.ModifyIndex, f.Since = tx.Index, tx.Index, tx.Now
 	if old == nil {
 		tx.put(Frameworks, nil, &f)
+		tx.orphan(f.ID, 0)
 		return tx.receipt(), nil
 	}
 	f.CreateIndex = old.CreateIndex
@@ -92,5 +98,6 @@ func (c *RemoveFramework) Apply(tx *Tx) (any, error) {
 		tx.stop(a, "its framework was removed")
 	}
 	tx.put(Frameworks, old, nil)
+	tx.orphan(c.ID, tx.Now)
 	return tx.receipt(), nil
 }

@@ -15,9 +15,13 @@ const (
 	Metas                       // *Meta, one
 
 	answers // what was answered under an idempotency key; in persisted state only
+
+	Reservations // *structs.Reservation by id
+
+	lastTable = Reservations
 )
 
-var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers"}
+var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers", "reservations"}
 
 func (t Table) String() string {
 	if int(t) >= len(tableNames) {
@@ -69,6 +73,9 @@ func OfRole(name string) Key { return Key{Roles, oneRecord, name} }
 // OfFramework is the key of one framework.
 func OfFramework(id structs.FrameworkID) Key { return Key{Frameworks, oneRecord, string(id)} }
 
+// OfReservation is the key of one reservation.
+func OfReservation(id structs.ReservationID) Key { return Key{Reservations, oneRecord, string(id)} }
+
 // Change is one record before and after: Old is nil for a new record, New for a removed one. Both are pointers of the
 // table's type and immutable.
 type Change struct {
@@ -111,5 +118,7 @@ func (c *Change) keys(yield func(Key)) {
 		yield(OfRole(r.Name))
 	case *structs.Framework:
 		yield(OfFramework(r.ID))
+	case *structs.Reservation:
+		yield(OfReservation(r.ID))
 	}
 }

@@ -30,7 +30,7 @@ const (
 type Header struct {
 	Index  uint64
 	Time   structs.Time
-	Tables [Metas + 1]uint64 // index of the last change
+	Tables [lastTable + 1]uint64 // index of the last change
 	Meta   Meta
 }
 
@@ -138,6 +138,11 @@ func (im *Image) Persist(out io.Writer) error {
 	}
 	for f := range s.Frameworks() {
 		if err := w.value(Frameworks, f); err != nil {
+			return err
+		}
+	}
+	for r := range s.Reservations() {
+		if err := w.value(Reservations, r); err != nil {
 			return err
 		}
 	}
@@ -283,6 +288,8 @@ func restoreRecord(d *decoder, into *trees, answered *answered, t Table, content
 		err = restoreInto[structs.Role](d, into, t, content)
 	case Frameworks:
 		err = restoreInto[structs.Framework](d, into, t, content)
+	case Reservations:
+		err = restoreInto[structs.Reservation](d, into, t, content)
 	case answers:
 		err = restoreAnswer(d, answered, content)
 	default:

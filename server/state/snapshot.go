@@ -24,7 +24,7 @@ type Snapshot struct {
 	index uint64
 	now   structs.Time
 	trees
-	tables [Metas + 1]uint64 // the index of the last change of each table
+	tables [lastTable + 1]uint64 // the index of the last change of each table
 }
 
 // trees hold the records and the indexes. Records are in the tree of their table only; indexes hold ids.
@@ -36,6 +36,9 @@ type trees struct {
 	allocs     *btree.Map[structs.AllocID, *structs.Allocation]
 	roles      *btree.Map[string, *structs.Role]
 	frameworks *btree.Map[structs.FrameworkID, *structs.Framework]
+
+	reservations *btree.Map[structs.ReservationID, *structs.Reservation]
+	byReserved   *btree.Map[structs.NodeID, *nodeReservations]
 
 	byNode    *btree.BTreeG[nodeKey]
 	byJob     *btree.BTreeG[slotKey]
@@ -102,7 +105,11 @@ func newTrees() trees {
 		roles:      btree.NewMap[string, *structs.Role](0),
 		frameworks: btree.NewMap[structs.FrameworkID, *structs.Framework](0),
 		usage:      btree.NewMap[structs.NodeID, *Usage](0),
-		roleUse:    btree.NewMap[string, *RoleUse](0),
+
+		reservations: btree.NewMap[structs.ReservationID, *structs.Reservation](0),
+		byReserved:   btree.NewMap[structs.NodeID, *nodeReservations](0),
+
+		roleUse: btree.NewMap[string, *RoleUse](0),
 		versions: btree.NewBTreeGOptions(func(a, b *structs.JobVersion) bool {
 			if c := strings.Compare(a.Job.Name, b.Job.Name); c != 0 {
 				return c < 0

@@ -31,6 +31,7 @@ type region struct {
 	said  map[string]Result
 	next  int
 	incs  map[string]uint64 // newest incarnation by slot
+	exact bool              // nothing is reserved by force, or lent, and no node shrinks
 }
 
 type kept struct {
@@ -42,7 +43,7 @@ func newRegion(t rapid.TB) *region {
 	r := &region{t: t, store: New(), said: make(map[string]Result), incs: make(map[string]uint64)}
 	_, r.feed = r.store.Subscribe(1 << 20)
 	r.twin = make(map[Table]map[string]any)
-	for table := Nodes; table <= Metas; table++ {
+	for table := Nodes; table <= lastTable; table++ {
 		r.twin[table] = make(map[string]any)
 	}
 	return r
@@ -84,6 +85,9 @@ func dump(s *Snapshot) string {
 	}
 	for f := range s.Frameworks() {
 		put(f)
+	}
+	for r := range s.Reservations() {
+		put([]any{r, len(s.ReservedOn(r.Node))})
 	}
 	s.ended.Scan(func(k endedKey) bool { fmt.Fprintln(&b, k); return true })
 	s.endedJobs.Scan(func(k endedJobKey) bool { fmt.Fprintln(&b, k); return true })
@@ -198,6 +202,8 @@ func keyOf(record any) string {
 	case *structs.Role:
 		return v.Name
 	case *structs.Framework:
+		return string(v.ID)
+	case *structs.Reservation:
 		return string(v.ID)
 	case *Meta:
 		return "meta"
@@ -314,6 +320,16 @@ func (r *region) check() {
 	if all, e := s.AllocCount(); all != n || e != ended {
 		r.t.Fatalf("AllocCount %d, %d; want %d, %d", all, e, n, ended)
 	}
+	n = 0
+	reserved := map[structs.NodeID][]string{}
+	for v := range s.Reservations() {
+		n++
+		if r.twin[Reservations][keyOf(v)] != any(v) || s.Node(v.Node) == nil {
+			r.t.Fatalf("reservation %s differs from the feed, or outlived its node", v.ID)
+		}
+		reserved[v.Node] = append(reserved[v.Node], string(v.ID))
+	}
+	count(Reservations, n)
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
 	}
@@ -351,6 +367,14 @@ func (r *region) check() {
 		equal("allocations of node", got, onNode[id])
 		if u := s.Usage(id); u.Resources.String() != usage[id].String() {
 			r.t.Fatalf("usage of %s: got %s, want %s", id, u.Resources, usage[id])
+		}
+		got = nil
+		for _, v := range s.ReservedOn(id) {
+			got = append(got, string(v.ID))
+		}
+		equal("reservations on node", got, reserved[id])
+		if node := s.Node(id); r.exact && node != nil && node.Available().CPU-usage[id].CPU < structs.UnusedOf(s.RoomsOn(node)).CPU {
+			r.t.Fatalf("node %s has less than is reserved: %+v", id, s.RoomsOn(node))
 		}
 		if node := s.Node(id); node != nil && !node.Available().Fits(wanted[id]) {
 			r.t.Fatalf("node %s: %s are wanted and do not fit in %s", id, wanted[id], node.Available())
@@ -432,6 +456,7 @@ func (r *region) observe(a *structs.Allocation, status structs.AllocStatus, task
 func TestAgainstTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRegion(t)
+		r.exact = true
 		names := []string{"web", "db", "nightly"}
 		groups := []string{"a", "b"}
 		for _, n := range []string{"1", "2"} {
@@ -450,7 +475,16 @@ func TestAgainstTwin(t *testing.T) {
 			return &structs.Allocation{ID: "gone"}
 		}
 		draw := func() Command {
-			switch rapid.IntRange(0, 17).Draw(t, "command") {
+			switch rapid.IntRange(0, 19).Draw(t, "command") {
+			case 18:
+				x := reservationOf(fmt.Sprintf("v%d", count.Draw(t, "reservation")), anyNode.Draw(t, "node"),
+					rapid.SampledFrom([]string{"default", "eng", "eng/web"}).Draw(t, "role"), 1000*structs.Milli(count.Draw(t, "cpu")))
+				if x.Role == "eng/web" && rapid.Bool().Draw(t, "refines") {
+					x.Refines = "eng"
+				}
+				return &PutReservation{Reservation: x}
+			case 19:
+				return &DeleteReservations{IDs: []structs.ReservationID{structs.ReservationID(fmt.Sprintf("v%d", count.Draw(t, "reservation")))}}
 			case 0:
 				id := rapid.SampledFrom(r.nodes).Draw(t, "node")
 				return &RegisterNode{Node: &structs.Node{ID: id, Name: "n", Version: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "version"),

@@ -34,6 +34,7 @@ const (
 	dirtyEndedJobs
 	dirtyUsage
 	dirtyPorts
+	dirtyReserved
 )
 
 // run applies one command and undoes what it did when it fails. A panic in Apply is the same on every server; it becomes
@@ -96,6 +97,9 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 		install(t.roles, old, new, func(r *structs.Role) string { return r.Name })
 	case Frameworks:
 		install(t.frameworks, old, new, func(f *structs.Framework) structs.FrameworkID { return f.ID })
+	case Reservations:
+		install(t.reservations, old, new, func(r *structs.Reservation) structs.ReservationID { return r.ID })
+		d = t.indexReservation(old, new)
 	case Metas:
 		t.meta = new.(*Meta)
 	default:
@@ -208,7 +212,7 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	s := *last
 	s.index, s.now = tx.Index, tx.Now
 	d := tx.dirty
-	for t := range Metas + 1 {
+	for t := range lastTable + 1 {
 		if d&(1<<t) != 0 {
 			s.tables[t] = tx.Index
 		}
@@ -231,6 +235,12 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	}
 	if d&(1<<Frameworks) != 0 {
 		s.frameworks = tx.frameworks.Copy()
+	}
+	if d&(1<<Reservations) != 0 {
+		s.reservations = tx.reservations.Copy()
+	}
+	if d&dirtyReserved != 0 {
+		s.byReserved = tx.byReserved.Copy()
 	}
 	if d&dirtyByNode != 0 {
 		s.byNode = tx.byNode.Copy()
@@ -259,7 +269,7 @@ func (t *trees) copied() trees {
 		meta: t.meta, nodes: t.nodes.Copy(), jobs: t.jobs.Copy(), versions: t.versions.Copy(), allocs: t.allocs.Copy(),
 		roles: t.roles.Copy(), frameworks: t.frameworks.Copy(), byNode: t.byNode.Copy(), byJob: t.byJob.Copy(),
 		ended: t.ended.Copy(), endedJobs: t.endedJobs.Copy(), ports: t.ports.Copy(), usage: t.usage.Copy(),
-		roleUse: t.roleUse.Copy(),
+		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
 	}
 }
 
