@@ -71,7 +71,7 @@ func TestReservations(t *testing.T) {
 		r.eventually("the room is everybody's", func() bool { return on("other", here) == 1 })
 
 		r.propose(&state.StopJob{Name: "other"})
-		r.eventually("all is free", func() bool { return r.running("other") == 0 })
+		r.eventually("all is free", func() bool { return snap().Usage(here).Allocs == 0 && snap().Usage(there).Allocs == 0 })
 		r.propose(&state.PutFramework{Framework: &structs.Framework{ID: "spark", Name: "spark"}})
 		reserve("owned", here, func(x *structs.Reservation) { x.Owner = "spark" })
 		reserve("timed", there, func(x *structs.Reservation) { x.Until = structs.At(time.Now().Add(5 * time.Minute)) })
