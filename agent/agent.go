@@ -235,6 +235,7 @@ func (a *Agent) startServer(context.Context) error {
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
 		KeepRoomAfter: c.KeepRoomAfter.Std(), OrphanAge: c.OrphanAge.Std(),
+		Sorter: c.Sorter, Exclude: c.FairShareExclude, Policies: policies,
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
 			r.Fatal = a.fatal

@@ -61,6 +61,7 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 	d.add("Group", fmt.Sprintf("%s[%d]", a.Group, a.Index))
 	d.add("Node", fmt.Sprintf("%s (%s)", a.NodeName, structs.Short(a.Node)))
 	d.add("Role", a.Role)
+	d.say("Owner", a.Owner)
 	d.add("Priority", a.Priority)
 	d.add("Wanted", joinNonEmpty(": ", string(a.Desired), a.DesiredWhy))
 	d.add("Status", joinNonEmpty(": ", string(a.Status), a.Why))

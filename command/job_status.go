@@ -68,6 +68,9 @@ func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation,
 	d.add("Job", s.Name)
 	d.add("Type", s.Type)
 	d.add("Role", s.Role)
+	if s.Job != nil {
+		d.say("Owner", s.Job.Owner)
+	}
 	d.add("Priority", s.Priority)
 	d.add("Version", s.Version)
 	d.add("Status", s.Status)

@@ -39,7 +39,11 @@ func (j *jobFile) read(e *Environment, path string) (*structs.Job, error) {
 		}
 		vars.Files = append(vars.Files, spec.File{Name: f, Src: raw})
 	}
-	return spec.ReadJob(name, src, vars, e.Checks)
+	job, err := spec.ReadJob(name, src, vars, e.Checks)
+	if err == nil && job.Owner == "" {
+		job.Owner = actor(e.Getenv)
+	}
+	return job, err
 }
 
 // source reads a file of bounded size, or the input when path is "-".

@@ -14,7 +14,8 @@ import (
 func quotaStatus(e *Environment) *command {
 	c := newCommand(e, "quota status", "[ROLE]", "Show what roles may have, have and wait for").reads()
 	c.about = "Show, for each role and resource, the guarantee, the limit, what is used and what waiting work asks for; each with the\n" +
-		"roles below. The rows of allocations have max_running and max_pending."
+		"roles below. The rows of allocations have max_running and max_pending. Of one role, the parts that user_limit and\n" +
+		"max_framework_share bound are shown too."
 	c.max = 1
 	c.predict = predictRoles(e)
 	c.run = func(ctx context.Context, args []string) error {
@@ -27,7 +28,7 @@ func quotaStatus(e *Environment) *command {
 			if err != nil {
 				return err
 			}
-			return c.show(q, func(b *bytes.Buffer) error { writeQuotas(b, []*api.QuotaStatus{q}); return nil })
+			return c.show(q, func(b *bytes.Buffer) error { writeQuotas(b, []*api.QuotaStatus{q}); writeParts(b, q); return nil })
 		}
 		all, _, err := api.Collect(ctx, nil, client.Quotas)
 		if err != nil {
@@ -59,6 +60,25 @@ func writeQuotas(b *bytes.Buffer, all []*api.QuotaStatus) {
 				structs.AmountText(resource, q.Waiting.Amount(resource)))
 		}
 		t.row(q.Role, "allocations", "-", numberOrDash(q.MaxRunning), q.Running, waitingOf(q))
+	}
+	t.write(b)
+}
+
+// writeParts shows what the owners of work and the schedulers of frameworks hold where a role bounds that.
+func writeParts(b *bytes.Buffer, q *api.QuotaStatus) {
+	if len(q.Parts) == 0 {
+		return
+	}
+	b.WriteString("\n")
+	t := newTable("PART", "RESOURCE", "LIMIT", "USED")
+	for _, p := range q.Parts {
+		name := "owner " + p.Owner
+		if p.FrameworkScheduler {
+			name = "framework schedulers"
+		}
+		for _, resource := range quotaResources(&api.QuotaStatus{Used: p.Used}) {
+			t.row(name, resource, structs.AmountText(resource, p.Limit.Amount(resource)), structs.AmountText(resource, p.Used.Amount(resource)))
+		}
 	}
 	t.write(b)
 }

@@ -40,6 +40,16 @@ func roleStatus(e *Environment) *command {
 			if r.MaxPending > 0 {
 				d.add("Max pending", r.MaxPending)
 			}
+			d.say("Sorter", r.Sorter)
+			if r.ShareByOwner {
+				d.add("Shared by", "owner")
+			}
+			if r.UserLimit > 0 {
+				d.add("User limit", r.UserLimit)
+			}
+			if r.MaxFrameworkShare > 0 {
+				d.add("Framework share", r.MaxFrameworkShare)
+			}
 			d.add("Placement", orDash(r.Placement))
 			d.add("Guarantee", guarantee(&r.Role))
 			d.add("Limit", limit(&r.Role))

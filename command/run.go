@@ -111,7 +111,7 @@ func (o *runOptions) job(e *Environment, args []string) (*structs.Job, error) {
 		}
 		task.Env[name] = value
 	}
-	job := &structs.Job{Name: o.name, Type: structs.BatchJob, Role: o.role, Priority: o.priority, Datacenters: o.datacenters,
+	job := &structs.Job{Name: o.name, Type: structs.BatchJob, Role: o.role, Priority: o.priority, Owner: actor(e.Getenv), Datacenters: o.datacenters,
 		Groups: []*structs.Group{{Name: runName, Tasks: []*structs.Task{task}, MaxRunDuration: structs.Duration(o.limit),
 			Restart:    &structs.Restart{Attempts: &none, Mode: "fail"},
 			Reschedule: &structs.Reschedule{Attempts: &none, Unlimited: &never}}}}

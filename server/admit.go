@@ -22,8 +22,8 @@ type admitted struct {
 // admit asks an allocator with the state's books, as the loop would if nobody else asked, how much of what waits of a job
 // the quota of its role lets in, and for how much of it other work would be stopped. It fails as the submission would when
 // the role does not take the job.
-func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
-	a := allocator.New(allocator.Options{})
+func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
+	a := allocator.New(s.sharing(0))
 	if err := feed(a, snap); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,8 @@ func admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, a
 			slots[i].Index = i
 		}
 		err := a.SetRequest(&allocator.Request{ID: g.Group, Framework: structs.FrameworkID(cmp.Or(job.Type, structs.ServiceJob)),
-			Role: role, Priority: priority, Seq: 1, Ask: asks[g.Group], Slots: slots})
+			Role: role, Priority: priority, Seq: 1, Ask: asks[g.Group], Slots: slots,
+			Owner: job.Owner, FrameworkScheduler: job.FrameworkScheduler})
 		if err != nil {
 			return nil, err
 		}

@@ -154,7 +154,7 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	if err != nil {
 		return nil, err
 	}
-	let, err := admit(snap, job, groups, books.asks)
+	let, err := s.admit(snap, job, groups, books.asks)
 	if err != nil {
 		return nil, err
 	}

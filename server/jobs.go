@@ -18,6 +18,7 @@ type jobLoop struct {
 	index     uint64                    // of the version: a job that was purged and submitted again begins with version 1 again
 	asks      map[string]*placement.Ask // compiled, by group
 	placement string                    // that they were compiled for
+	job       *structs.Job              // the text of that version
 	wants     map[string][]scheduler.Placement
 	indexes   map[string]map[int]int // of wants, built when a group has decisions
 	quiet     time.Time              // not looked at before: it takes long, or was refused
@@ -109,7 +110,7 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 	if j.index != version.Index || j.placement != job.Placement {
 		l.forget(name, j)
 		j.version, j.index, j.asks = record.Version, version.Index, map[string]*placement.Ask{}
-		j.placement = job.Placement
+		j.placement, j.job = job.Placement, version.Job
 		for _, g := range version.Job.Groups {
 			ask, err := placement.Compile(job, g)
 			if err != nil {
@@ -175,7 +176,7 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 		}
 		err := l.allocator.SetRequest(&allocator.Request{
 			ID: name + "/" + group, Framework: structs.FrameworkID(record.Type), Role: record.Role, Priority: record.Priority,
-			Seq: record.CreateIndex, Ask: ask, Slots: slots,
+			Seq: record.CreateIndex, Ask: ask, Slots: slots, Owner: j.job.Owner, FrameworkScheduler: j.job.FrameworkScheduler,
 		})
 		if err != nil {
 			l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)

@@ -132,7 +132,7 @@ func (l *loop) run(term context.Context) error {
 
 	snap, feed := l.server.store.Subscribe(1 << 18)
 	defer feed.Close()
-	l.allocator = allocator.New(allocator.Options{Term: l.number, KeepAfter: structs.Duration(l.server.config.KeepRoomAfter)})
+	l.allocator = allocator.New(l.server.sharing(l.number))
 	l.load(snap)
 	l.server.loop.set(l)
 
@@ -303,7 +303,8 @@ func (l *loop) takeAlloc(c state.Change) {
 		if err := l.allocator.Confirm(decision, a); err != nil {
 			l.log.Error("a placement that nobody decided was committed", "alloc", a.ID, "err", err)
 		}
-	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node || old.Desired != a.Desired {
+	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node || old.Desired != a.Desired || old.Priority != a.Priority ||
+		old.Owner != a.Owner || old.FrameworkScheduler != a.FrameworkScheduler {
 		l.allocator.SetAllocation(a)
 	}
 	if old == nil || old.Status != a.Status || old.Desired != a.Desired || old.Version != a.Version || old.Started != a.Started {
@@ -369,7 +370,7 @@ func (l *loop) place(d *allocator.Place) {
 	}
 	alloc := &structs.Allocation{
 		ID: structs.AllocID(structs.NewID()), Framework: d.Framework, Role: d.Role, Priority: d.Priority,
-		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index,
+		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index, Owner: d.Owner, FrameworkScheduler: d.FrameworkScheduler,
 		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports,
 		Previous: slot.Previous, Failures: slot.Failures, MaxRunDuration: d.MaxRun,
 	}

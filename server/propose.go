@@ -24,6 +24,9 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 	}
 	sent := false // a try may have happened
 	err = s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
+		if err := s.knowsSorters(cmd); err != nil {
+			return err
+		}
 		answer, index, err = s.raft.Propose(ctx, key, actor, s.bounded(cmd))
 		sent = sent || structs.KindOf(err) == structs.Unknown
 		return err
@@ -181,6 +184,9 @@ func (s *Server) serveRPC() {
 	rpc.Handle(s.config.RPC, "Server.Propose", func(ctx context.Context, req *[]byte) (*proposeReply, error) {
 		e, err := state.DecodeEnvelope(*req)
 		if err != nil {
+			return nil, err
+		}
+		if err := s.knowsSorters(e.Command); err != nil {
 			return nil, err
 		}
 		answer, index, err := s.raft.Propose(ctx, e.Key, e.Actor, s.bounded(e.Command))

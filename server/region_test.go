@@ -18,6 +18,7 @@ import (
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/client/rpc"
 	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/state"
@@ -39,6 +40,8 @@ type region struct {
 	lease      time.Duration
 	nodeAge    time.Duration
 	orphanAge  time.Duration
+	replaces   func(old, new *structs.Job, group string) bool // nil: always
+	policies   map[string]allocator.Policy
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -164,7 +167,10 @@ func (h *host) start(expect int) {
 		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
 		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease, NodeAge: h.region.nodeAge,
 		OrphanAge: h.region.orphanAge,
-		Replaces:  func(old, new *structs.Job, group string) bool { return true },
+		Replaces: func(old, new *structs.Job, group string) bool {
+			return h.region.replaces == nil || h.region.replaces(old, new, group)
+		},
+		Policies: h.region.policies,
 		Raft: func(c *consensus.Config) {
 			c.Logs, c.Stable, c.Snapshots = gatedLogs{h.disk, &h.writes}, h.disk, h.snaps
 			c.EntryBytes, c.QueueBytes = h.region.entryBytes, h.region.queueBytes

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/consensus/wal"
 	"github.com/proffer/proffer/server/state"
@@ -47,6 +50,9 @@ type Config struct {
 	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
 	// has it.
 	KeepRoomAfter time.Duration
+	Sorter        string                      // how roles at the top take turns, as long as this server leads; empty: allocator.SorterDRF
+	Policies      map[string]allocator.Policy // that roles may name as their sorter, beside those that there always are
+	Exclude       []string                    // resources that do not count in shares
 
 	// Replaces says whether work of a group must be replaced when its job changes from old to new, or is changed in place.
 	Replaces func(old, new *structs.Job, group string) bool
@@ -86,6 +92,10 @@ type Server struct {
 // Close is the reverse.
 func Start(c Config) (*Server, error) {
 	c.defaults()
+	if known := allocator.Sorters(c.Policies); !slices.Contains(known, c.Sorter) {
+		return nil, structs.Errorf(structs.Invalid, "server.sorter", "there is no %q", c.Sorter).
+			Advise("this version has %s", strings.Join(known, ", "))
+	}
 	s := &Server{config: c, log: c.Logger, store: state.New()}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
@@ -103,6 +113,9 @@ func Start(c Config) (*Server, error) {
 }
 
 func (c *Config) defaults() {
+	if c.Sorter == "" {
+		c.Sorter = allocator.SorterDRF
+	}
 	if c.Lease == 0 {
 		c.Lease = 15 * time.Second
 	}

@@ -19,6 +19,9 @@ type Allocation struct {
 	OnLost      string         `json:"on_lost,omitempty"`
 	// MaxRunDuration is how long it may run after its start, as its group says; zero: for ever.
 	MaxRunDuration Duration `json:"max_run_duration,omitempty"`
+	Owner          string   `json:"owner,omitempty"` // of its job
+	// FrameworkScheduler says that its job is the scheduler of a framework.
+	FrameworkScheduler bool `json:"framework_scheduler,omitempty"`
 
 	Desired     Desired `json:"desired"`
 	DesiredWhy  string  `json:"desired_why,omitempty"`

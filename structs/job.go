@@ -3,18 +3,20 @@ package structs
 // Job is what a user submits: groups of tasks and how they shall run. The same value is read from HCL and JSON. Its
 // versions are stored as JobVersion; what the region knows of it is its JobRecord.
 type Job struct {
-	Name        string            `json:"name" hcl:"label" change:"replace" doc:"The name of the job, unique in the region."`
-	Type        string            `json:"type,omitempty" change:"replace" doc:"The built-in framework that runs it: service (keeps count running) or batch (runs to completion). Default service."`
-	Role        string            `json:"role,omitempty" change:"replace" doc:"The role whose share it uses. Default: default."`
-	Priority    string            `json:"priority,omitempty" change:"in_place" doc:"Band and level: monitoring, production, batch or best-effort, with a level such as batch+10. Default: that of its role."`
-	Placement   string            `json:"placement,omitempty" change:"in_place" doc:"Which node is taken of those that will do: pack (the fullest, so that others stay free) or spread (the emptiest). Without it, what the role says."`
-	Datacenters []string          `json:"datacenters,omitempty" change:"replace" doc:"Datacenters it may run in; a trailing * matches any rest. Default: all."`
-	Constraints []*Constraint     `json:"constraint,omitempty" hcl:"block" change:"replace" doc:"What a node must satisfy."`
-	Affinities  []*Affinity       `json:"affinity,omitempty" hcl:"block" change:"in_place" doc:"What a node should satisfy."`
-	Spreads     []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"What the allocations should be spread over."`
-	Update      *Update           `json:"update,omitempty" hcl:"block" change:"in_place" doc:"How a changed job replaces running work."`
-	Meta        map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"Free names and values, given to tasks as PROFFER_META_name."`
-	Groups      []*Group          `json:"group,omitempty" hcl:"block" change:"replace" doc:"The groups."`
+	Name               string            `json:"name" hcl:"label" change:"replace" doc:"The name of the job, unique in the region."`
+	Type               string            `json:"type,omitempty" change:"replace" doc:"The built-in framework that runs it: service (keeps count running) or batch (runs to completion). Default service."`
+	Role               string            `json:"role,omitempty" change:"replace" doc:"The role whose share it uses. Default: default."`
+	Priority           string            `json:"priority,omitempty" change:"in_place" doc:"Band and level: monitoring, production, batch or best-effort, with a level such as batch+10. Default: that of its role."`
+	Owner              string            `json:"owner,omitempty" change:"in_place" doc:"Whose work it is, for the user_limit of its role. The command line fills in who runs it; it is believed, until tokens say who somebody is."`
+	FrameworkScheduler bool              `json:"framework_scheduler,omitempty" change:"in_place" doc:"It is the scheduler of a framework, which gets its work in its own ways: it counts for max_framework_share of its role."`
+	Placement          string            `json:"placement,omitempty" change:"in_place" doc:"Which node is taken of those that will do: pack (the fullest, so that others stay free) or spread (the emptiest). Without it, what the role says."`
+	Datacenters        []string          `json:"datacenters,omitempty" change:"replace" doc:"Datacenters it may run in; a trailing * matches any rest. Default: all."`
+	Constraints        []*Constraint     `json:"constraint,omitempty" hcl:"block" change:"replace" doc:"What a node must satisfy."`
+	Affinities         []*Affinity       `json:"affinity,omitempty" hcl:"block" change:"in_place" doc:"What a node should satisfy."`
+	Spreads            []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"What the allocations should be spread over."`
+	Update             *Update           `json:"update,omitempty" hcl:"block" change:"in_place" doc:"How a changed job replaces running work."`
+	Meta               map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"Free names and values, given to tasks as PROFFER_META_name."`
+	Groups             []*Group          `json:"group,omitempty" hcl:"block" change:"replace" doc:"The groups."`
 }
 
 // Job types.

@@ -61,6 +61,24 @@ func (r Resources) Amount(resource string) int64 {
 	return int64(r.Custom[resource])
 }
 
+// With returns r with another amount of a resource by that name.
+func (r Resources) With(resource string, amount int64) Resources {
+	switch resource {
+	case "cpu":
+		r.CPU = Milli(amount)
+	case "memory":
+		r.Memory = Bytes(amount)
+	case "disk":
+		r.Disk = Bytes(amount)
+	default:
+		custom := make(map[string]Milli, len(r.Custom)+1)
+		maps.Copy(custom, r.Custom)
+		custom[resource] = Milli(amount)
+		r.Custom = custom
+	}
+	return r
+}
+
 // AmountText writes an amount of a resource for people.
 func AmountText(resource string, amount int64) string {
 	text, _ := AmountsText(resource, amount, amount)

@@ -2,21 +2,25 @@ package structs
 
 // Role is a named share of the region, hierarchical by slashes ("eng/web").
 type Role struct {
-	Name             string       `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
-	Description      string       `json:"description,omitempty" doc:"For people."`
-	Owner            string       `json:"owner,omitempty" doc:"Who answers for it, for people."`
-	Weight           Milli        `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
-	Quota            *Quota       `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
-	State            string       `json:"state,omitempty" doc:"open; draining: no new jobs, what is there goes on; closed: nothing is placed any more, what runs stays. Counts for the roles below too. Default open."`
-	DefaultPriority  string       `json:"default_priority,omitempty" doc:"Of jobs that name none. Default batch."`
-	MaxPriority      string       `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
-	MaxAsk           *QuotaAmount `json:"max_ask,omitempty" hcl:"block" doc:"The most that one allocation may ask for; resources that are not named are not bounded. Counts for the roles below too."`
-	MaxRunning       int          `json:"max_running,omitempty" doc:"How many allocations it may hold at a time, with the roles below; more wait. 0: no bound."`
-	MaxPending       int          `json:"max_pending,omitempty" doc:"How many allocations of its jobs may wait, with the roles below: a job that would make it more is refused. 0: no bound."`
-	PreemptionExempt bool         `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
-	Placement        string       `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
-	CreateIndex      uint64       `json:"create_index,omitempty" hcl:"-"`
-	ModifyIndex      uint64       `json:"modify_index,omitempty" hcl:"-"`
+	Name              string       `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
+	Description       string       `json:"description,omitempty" doc:"For people."`
+	Owner             string       `json:"owner,omitempty" doc:"Who answers for it, for people."`
+	Weight            Milli        `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
+	Quota             *Quota       `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
+	State             string       `json:"state,omitempty" doc:"open; draining: no new jobs, what is there goes on; closed: nothing is placed any more, what runs stays. Counts for the roles below too. Default open."`
+	DefaultPriority   string       `json:"default_priority,omitempty" doc:"Of jobs that name none. Default batch."`
+	MaxPriority       string       `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
+	MaxAsk            *QuotaAmount `json:"max_ask,omitempty" hcl:"block" doc:"The most that one allocation may ask for; resources that are not named are not bounded. Counts for the roles below too."`
+	MaxRunning        int          `json:"max_running,omitempty" doc:"How many allocations it may hold at a time, with the roles below; more wait. 0: no bound."`
+	MaxPending        int          `json:"max_pending,omitempty" doc:"How many allocations of its jobs may wait, with the roles below: a job that would make it more is refused. 0: no bound."`
+	Sorter            string       `json:"sorter,omitempty" doc:"How what is directly below it takes turns: drf (the smallest weighted dominant share), random (by chance, in proportion to the weights), fifo (all work in it and below by level and age), or a policy that was compiled in. Without it, what the role above says; at the top, what the servers are configured with."`
+	ShareByOwner      bool         `json:"share_by_owner,omitempty" doc:"Its own work is shared among the owners of the jobs first, and then among the frameworks."`
+	UserLimit         Milli        `json:"user_limit,omitempty" doc:"The part of the role, from 0.001 to 1, that the work of one owner may hold in it and below: of each resource, that part of its limit, of the limit of the nearest role above that has one, or of what the region has. More waits. 0: no bound."`
+	MaxFrameworkShare Milli        `json:"max_framework_share,omitempty" doc:"The part of the role, measured as user_limit is, that jobs with framework_scheduler may hold together, so that they leave room for the work that they schedule. 0: no bound."`
+	PreemptionExempt  bool         `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
+	Placement         string       `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
+	CreateIndex       uint64       `json:"create_index,omitempty" hcl:"-"`
+	ModifyIndex       uint64       `json:"modify_index,omitempty" hcl:"-"`
 }
 
 // Quota bounds a role.

@@ -48,6 +48,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 	if _, err := ParsePriority(j.Priority); err != nil {
 		p.Add("priority", "%s", err)
 	}
+	checkOwner(&p, "owner", j.Owner)
 	checkPlacement(&p, j.Placement)
 	for i, dc := range j.Datacenters {
 		if name := strings.TrimSuffix(dc, "*"); !ValidName(name) && dc != "*" {
@@ -613,6 +614,7 @@ func (r *Role) Problems() Problems {
 		}
 	}
 	r.MaxAsk.problems(&p, "max_ask")
+	r.sharingProblems(&p)
 	if r.Quota == nil {
 		return p
 	}

@@ -33,7 +33,7 @@ var contents = []section{
 	{"Start", []string{"index", "concepts", "first-job"}},
 	{"Use", []string{"jobs", "sharing", "cli", "api"}},
 	{"Run", []string{"install", "agent", "operations", "troubleshooting"}},
-	{"Inside", []string{"internals/design", "internals/servers", "internals/nodes", "internals/scheduling"}},
+	{"Inside", []string{"internals/design", "internals/servers", "internals/nodes", "internals/scheduling", "internals/order"}},
 	{"Reference", []string{"reference/job", "reference/agent", "reference/cli", "reference/api"}},
 }
 

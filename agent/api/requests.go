@@ -154,6 +154,16 @@ type QuotaStatus struct {
 	MaxRunning int                  `json:"max_running,omitempty"` // 0: no bound
 	Pending    int                  `json:"pending"`               // allocations of its jobs that wait
 	MaxPending int                  `json:"max_pending,omitempty"` // 0: no bound
+	Parts      []*QuotaPart         `json:"parts,omitempty"`       // of one role only, where it bounds some
+}
+
+// QuotaPart is what one owner, or the schedulers of frameworks together, hold in a role and those below, and what they may.
+type QuotaPart struct {
+	Owner              string            `json:"owner,omitempty"`
+	FrameworkScheduler bool              `json:"framework_scheduler,omitempty"`
+	Running            int               `json:"running"` // allocations that have not ended
+	Used               structs.Resources `json:"used"`
+	Limit              structs.Resources `json:"limit"` // of cpu, memory and what is used
 }
 
 // Leader is who leads the region.

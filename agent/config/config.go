@@ -47,6 +47,9 @@ type Server struct {
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
 	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
+
+	Sorter           string   `json:"sorter,omitempty" doc:"How the roles at the top of the tree take turns, and those below where no role says otherwise: drf, random, fifo, or a policy that was compiled in. What the leader has counts. Default drf."`
+	FairShareExclude []string `json:"fair_share_exclude,omitempty" doc:"Resources that do not count in shares, such as gpus. What the leader has counts."`
 }
 
 // Raft has the timings and bounds of the log.

@@ -173,6 +173,8 @@ func TestErrors(t *testing.T) {
 		{"token", valid + "token = \"short\"\n",
 			`DIR/a.hcl:5: token: it has 5 characters (16 to 1024; make one with: head -c 24 /dev/urandom | base64)`},
 		{"token file", valid + "token_file = \"DIR/absent\"\n", `DIR/a.hcl:5: token_file: DIR/absent cannot be read: no such file or directory`},
+		{"share of ports", valid + "server {\n  fair_share_exclude = [\"gpus\", \"ports\"]\n}\n",
+			`DIR/a.hcl:6: server.fair_share_exclude[1]: "ports" is not a resource that counts in shares (cpu, memory, disk, or the name of a custom resource, such as gpus)`},
 		{"even", valid + "server {\n  bootstrap_expect = 2\n}\n",
 			`DIR/a.hcl:6: server.bootstrap_expect: 2 servers (1, 3, 5 or 7: an even number survives no more failures than one less)`},
 		{"unit", strings.Replace(valid, "client {}", "client {\n  reserved {\n    memory = 512\n  }\n}", 1),

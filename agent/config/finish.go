@@ -71,6 +71,7 @@ func (c *Config) defaults() {
 		setDefault(&s.OrphanAge, structs.Duration(24*time.Hour))
 		setDefault(&s.MaxJobs, 100_000)
 		setDefault(&s.KeepRoomAfter, structs.Duration(5*time.Minute))
+		setDefault(&s.Sorter, "drf")
 		setBlock(&s.Raft)
 		setDefault(&s.Raft.HeartbeatTimeout, structs.Duration(500*time.Millisecond))
 		setDefault(&s.Raft.ElectionTimeout, structs.Duration(500*time.Millisecond))

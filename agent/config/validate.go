@@ -133,6 +133,12 @@ func (s *Server) validate(p *structs.Problems) {
 	duration(p, "server.orphan_age", s.OrphanAge, time.Second, 10*365*24*time.Hour)
 	number(p, "server.max_jobs", s.MaxJobs, 1, 10_000_000)
 	duration(p, "server.keep_room_after", s.KeepRoomAfter, time.Second, 10*365*24*time.Hour)
+	for i, name := range s.FairShareExclude {
+		if !structs.ValidName(name) || name == "ports" {
+			p.Add("server.fair_share_exclude["+strconv.Itoa(i)+"]", "%q is not a resource that counts in shares", name).
+				Advise("cpu, memory, disk, or the name of a custom resource, such as gpus")
+		}
+	}
 	r := s.Raft
 	if r == nil {
 		return

@@ -27,13 +27,17 @@ func quotaGet(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := []state.Key{state.OfRole(name), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
 	return c.read(keys, func(snap *state.Snapshot) (any, error) {
 		r := snap.Role(name)
 		if r == nil {
 			return nil, noRole(snap, name)
 		}
-		return quotaOf(snap, r, snap.WaitingResources()), nil
+		q := quotaOf(snap, r, snap.WaitingResources())
+		for _, p := range snap.Parts(r) {
+			q.Parts = append(q.Parts, &api.QuotaPart{Owner: p.Owner, FrameworkScheduler: p.Owner == "", Running: p.Running, Used: p.Used, Limit: p.Limit})
+		}
+		return q, nil
 	})
 }
 

@@ -18,10 +18,16 @@ type account struct {
 	parent *account
 	weight structs.Milli
 	used   []int64 // by kind: committed, in flight and offered, of everything below
-	high   []int64 // the part of used that asked for production or monitoring
-	share  Share
-	active [bands]heap[*account] // children with demand in the band
-	at     [bands]int            // position in active of the parent, -1
+	high   []int64 // what counts towards guarantees, see raise
+	// staying is high without what is being stopped.
+	staying []int64
+	share   Share
+	policy  Policy                // that makes its share: of the sorter of its parent
+	sorter  *sorter               // of its children
+	hash    uint64                // see lotOf
+	last    uint64                // Allocator.turns when it was served, or made
+	active  [bands]heap[*account] // children with demand in the band
+	at      [bands]int            // position in active of the parent, -1
 
 	// Of a role.
 	spec      *structs.Role // nil when it was made on first use
@@ -30,14 +36,17 @@ type account struct {
 	limit     bound
 	guarantee bound
 	maxAsk    *structs.QuotaAmount
-	leaving   []int64          // the part of high that is being stopped
 	closed    bool             // nothing is placed in it or below, and nothing offered
+	parts     map[part][]int64 // what is held of the parts that are bounded; nil: none is
 	running   int              // allocations, decisions and claims, of everything below
 	most      int              // that may be running; 0: no bound
+	byOwner   bool             // see shareByOwner
 	exempt    bool             // its work is never preempted, nor that of roles below
 	parked    map[*group]bool  // over the limit of this role
 	demoted   map[*group]bool  // beyond the guarantee of this role, ordered as batch
 	cut       map[*client]bool // frameworks with bundles that a limit cut, see cutShort
+
+	userLimit, schedulerLimit structs.Milli // shares of the role that its parts may have; 0: not bounded
 
 	// Of the leaf ".".
 	clients map[structs.FrameworkID]*account
@@ -57,16 +66,19 @@ func (b bound) at(kind int) (int64, bool) {
 }
 
 func (a *Allocator) newAccount(name, path string, parent *account) *account {
-	acc := &account{name: name, path: path, parent: parent, weight: 1000}
+	acc := &account{name: name, path: path, parent: parent, weight: 1000, hash: lotOf(path, name), last: a.turns}
+	acc.sorter = a.sorterOf(acc)
+	acc.policy = acc.sorter.policy
 	for b := range acc.active {
 		acc.at[b] = -1
-		acc.active[b] = heap[*account]{less: serveFirst, at: func(x *account) *int { return &x.at[b] }}
+		acc.active[b] = heap[*account]{less: acc.sorter.less(structs.Band(b)), at: func(x *account) *int { return &x.at[b] }}
 	}
-	acc.share = a.policy.Share(nil, a.total, acc.weight)
+	acc.share = a.shareOf(acc)
 	return acc
 }
 
-// serveFirst orders siblings: the smaller share first, then by name.
+// serveFirst orders siblings: the smaller share first, then who was served, or came, longest ago, then by name. Without the
+// second, some of those who hold nothing could take turns for ever and leave nothing for the others.
 func serveFirst(x, y *account) bool {
 	if x.share.less(y.share) {
 		return true
@@ -74,7 +86,14 @@ func serveFirst(x, y *account) bool {
 	if y.share.less(x.share) {
 		return false
 	}
-	return x.name < y.name
+	return x.last < y.last || x.last == y.last && x.name < y.name
+}
+
+// tookTurn notes that something of an account is served. A charge follows, which restores the order.
+func (a *Allocator) tookTurn(acc *account) {
+	for x := acc; x != nil; x = x.parent {
+		x.last = a.turns
+	}
 }
 
 // role returns the account of a role, making it and its parents when they do not exist.
@@ -126,10 +145,12 @@ func (a *Allocator) prune(acc *account) {
 	}
 	delete(acc.parent.clients, c.framework)
 	for role := acc.roleOf(); role != a.root; role = role.parent {
-		if role.spec != nil || len(role.roles) > 0 || len(role.own.clients) > 0 {
+		if role.inUse() {
 			return
 		}
-		delete(role.parent.roles, role.name)
+		if role.own != nil {
+			delete(role.parent.roles, role.name)
+		}
 	}
 }
 
@@ -137,17 +158,16 @@ func (a *Allocator) prune(acc *account) {
 // not an offer.
 func (a *Allocator) charge(acc *account, amount []int64, work, high bool, sign int64) {
 	acc.client.holds += int(sign)
+	if high {
+		a.raise(acc, highOf, amount, sign)
+		a.raiseStaying(acc, amount, sign)
+	}
 	for x := acc; x != nil; x = x.parent {
 		if work {
 			x.running += int(sign)
 		}
 		addTo(&x.used, amount, sign)
-		if high {
-			a.mayReclaim(x)
-			addTo(&x.high, amount, sign)
-			a.mayReclaim(x)
-		}
-		x.share = a.policy.Share(x.used, a.total, x.weight)
+		x.share = a.shareOf(x)
 		for b := range x.at {
 			if x.at[b] >= 0 {
 				x.parent.active[b].fix(x)
@@ -193,7 +213,10 @@ func (a *Allocator) restore(role *account) {
 
 // reshare recomputes every share after the total changed.
 func (a *Allocator) reshare(acc *account) {
-	acc.share = a.policy.Share(acc.used, a.total, acc.weight)
+	acc.share = a.shareOf(acc)
+	if acc.parts != nil {
+		a.unpark(acc) // their bounds may be larger
+	}
 	for child := range acc.children() {
 		a.reshare(child)
 	}
@@ -295,8 +318,11 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 		return structs.Errorf(structs.Invalid, "role "+spec.Name, "weight %s is negative", spec.Weight)
 	}
 	acc := a.role(spec.Name)
-	acc.spec, acc.weight, acc.limit, acc.guarantee, acc.exempt = spec, spec.Weight, nil, nil, spec.PreemptionExempt
+	acc.spec, acc.weight, acc.limit, acc.exempt = spec, spec.Weight, a.bound(spec.Limited()), spec.PreemptionExempt
+	a.setGuarantee(acc, a.bound(spec.Guaranteed()))
 	acc.most, acc.maxAsk = spec.MaxRunning, spec.MaxAsk
+	a.shareByOwner(acc, spec.ShareByOwner)
+	a.setParts(acc, spec.UserLimit, spec.MaxFrameworkShare)
 	if acc.closed = spec.State == structs.RoleClosed; acc.closed {
 		a.empty(acc)
 	}
@@ -304,15 +330,13 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 	if acc.weight == 0 {
 		acc.weight = 1000
 	}
-	if q := spec.Quota; q != nil {
-		acc.limit, acc.guarantee = a.bound(q.Limit), a.bound(q.Guarantee)
-	}
-	acc.share = a.policy.Share(acc.used, a.total, acc.weight)
+	acc.share = a.shareOf(acc)
 	for b := range acc.at {
 		if acc.at[b] >= 0 {
 			acc.parent.active[b].fix(acc)
 		}
 	}
+	a.resort(acc)
 	a.unpark(acc)
 	a.restoreBelow(acc)
 	return nil
@@ -354,8 +378,14 @@ func (a *Allocator) restoreBelow(acc *account) {
 		return
 	}
 	a.restore(acc)
+	if acc.parts != nil {
+		a.unpark(acc) // their bounds may follow from a limit above
+	}
 	for _, child := range acc.roles {
 		a.restoreBelow(child)
+	}
+	for _, owner := range acc.own.roles {
+		a.restoreBelow(owner)
 	}
 }
 
@@ -367,7 +397,7 @@ func (a *Allocator) RemoveRole(name string) {
 	}
 	_ = a.SetRole(&structs.Role{Name: name}) // its name was valid before
 	acc.spec = nil
-	for role := acc; role != a.root && role.spec == nil && len(role.roles) == 0 && len(role.own.clients) == 0; role = role.parent {
+	for role := acc; role != a.root && !role.inUse(); role = role.parent {
 		delete(role.parent.roles, role.name)
 	}
 }
@@ -378,10 +408,7 @@ func (a *Allocator) bound(q *structs.QuotaAmount) bound {
 	}
 	var b bound
 	for name, amount := range q.All() {
-		kind := slices.Index(usualKinds, name)
-		if kind < 0 {
-			kind = a.kind(name)
-		}
+		kind := a.kindOf(name)
 		for len(b) <= kind {
 			b = append(b, -1)
 		}

@@ -9,11 +9,14 @@ import (
 
 // Options of an allocator. The zero value is usable.
 type Options struct {
-	Policy       Policy           // default DRF
-	Term         uint64           // leadership term; part of offer ids, so that an id never comes twice
-	OfferTimeout structs.Duration // how long an offer is held unanswered; default DefaultOfferTimeout
-	MinCPU       structs.Milli    // a node with less than both is not offered; default 0.01 cores
-	MinMemory    structs.Bytes    // default 32MiB
+	Sorter       string            // how what is directly below the region takes turns; default SorterDRF
+	Policies     map[string]Policy // others that roles may name as their sorter, each by its name
+	Exclude      []string          // resources that do not count in any share
+	Seed         uint64            // of the draws of SorterRandom
+	Term         uint64            // leadership term; part of offer ids, so that an id never comes twice
+	OfferTimeout structs.Duration  // how long an offer is held unanswered; default DefaultOfferTimeout
+	MinCPU       structs.Milli     // a node with less than both is not offered; default 0.01 cores
+	MinMemory    structs.Bytes     // default 32MiB
 	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 256MiB.
 	IndexBytes int
 	// MostPreempted bounds the victims that have not ended yet. Default: a tenth of all allocations, and at least ten.
@@ -35,9 +38,14 @@ const (
 
 // Allocator is the state machine. See the package comment.
 type Allocator struct {
-	policy  Policy
 	options Options
 	custom  []string // names of kinds from firstCustom on
+
+	sorters  map[string]*sorter
+	excluded []int   // kinds that do not count in shares
+	counted  []int64 // scratch of shareOf
+	delta    []int64 // scratch of raise
+	turns    uint64  // slots and offers so far: the order of turns, and which draw of SorterRandom it is
 
 	root         *account
 	total        []int64
@@ -103,9 +111,6 @@ type Allocator struct {
 
 // New returns an empty allocator.
 func New(options Options) *Allocator {
-	if options.Policy == nil {
-		options.Policy = DRF{}
-	}
 	if options.OfferTimeout <= 0 {
 		options.OfferTimeout = DefaultOfferTimeout
 	}
@@ -121,7 +126,7 @@ func New(options Options) *Allocator {
 	if options.KeepAfter == 0 {
 		options.KeepAfter = DefaultKeepAfter
 	}
-	a := &Allocator{policy: options.Policy, options: options, pool: placement.NewPool(),
+	a := &Allocator{options: options, sorters: sortersOf(options.Policies), pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
@@ -132,6 +137,12 @@ func New(options Options) *Allocator {
 	a.byCheck = heap[*hold]{less: func(x, y *hold) bool { return cmp.Or(cmp.Compare(x.check, y.check), cmp.Compare(x.seq, y.seq)) < 0 },
 		at: func(h *hold) *int { return &h.checkAt }}
 	a.byLook = heap[*group]{less: func(x, y *group) bool { return x.look < y.look }, at: func(g *group) *int { return &g.lookAt }}
+	if a.sorters[options.Sorter] == nil {
+		a.options.Sorter = SorterDRF
+	}
+	for _, name := range options.Exclude {
+		a.excluded = append(a.excluded, a.kindOf(name))
+	}
 	a.root = a.newRole("", "", nil)
 	return a
 }

@@ -13,7 +13,11 @@ type Request struct {
 	Priority  structs.Priority
 	Seq       uint64 // FIFO order inside a framework and level: smaller first, such as the Raft index of the submission
 	Ask       *placement.Ask
-	Slots     []Slot // what waits for placement; the allocator ignores the indexes that it has in flight
+	Owner     string // whose user_limit it counts for; empty: nobody's
+	// FrameworkScheduler says that it is the scheduler of a framework: it counts for max_framework_share.
+	FrameworkScheduler bool
+
+	Slots []Slot // what waits for placement; the allocator ignores the indexes that it has in flight
 }
 
 // Slot is one allocation that is wanted.
@@ -51,6 +55,9 @@ type Place struct {
 	Resources   structs.Resources
 	Ports       []structs.AssignedPort
 	MaxRun      structs.Duration // after its start; 0: it may run for ever
+
+	Owner              string // these two as asked
+	FrameworkScheduler bool
 }
 
 // Preempt asks the host to stop allocations, with notice, so that a request has room. The room is held for the request

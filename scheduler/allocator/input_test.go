@@ -74,13 +74,13 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// byName serves roles by name alone, as a policy that somebody else compiled in.
-type byName struct{}
+// inTurns gives everybody the same share, so that they take turns, as a policy that somebody else compiled in.
+type inTurns struct{}
 
-func (byName) Share([]int64, []int64, structs.Milli) Share { return Share{Den: 1, Weight: 1} }
+func (inTurns) Share([]int64, []int64, structs.Milli) Share { return Share{Den: 1, Weight: 1} }
 
 func TestOtherPolicy(t *testing.T) {
-	a := New(Options{Policy: byName{}})
+	a := New(Options{Policies: map[string]Policy{"turns": inTurns{}}, Sorter: "turns"})
 	n := *benchNode(1)
 	n.Resources.CPU = 4000
 	a.SetNode(&n)
@@ -94,7 +94,7 @@ func TestOtherPolicy(t *testing.T) {
 	for _, d := range a.Step(1, 0) {
 		got += d.Place.Request
 	}
-	if got != "aaab" {
+	if got != "abab" {
 		t.Fatal(got)
 	}
 }

@@ -129,7 +129,7 @@ func (a *Allocator) keep() (done bool) {
 	slices.SortFunc(due, func(x, y *group) int {
 		return cmp.Or(cmp.Compare(a.bandOf(y), a.bandOf(x)), cmp.Compare(x.since, y.since),
 			strings.Compare(x.client.account.path, y.client.account.path), cmp.Compare(x.client.framework, y.client.framework),
-			cmp.Compare(y.band, x.band), strings.Compare(x.shape.ask.Key(), y.shape.ask.Key()))
+			cmp.Compare(y.band, x.band), strings.Compare(x.shape.ask.Key(), y.shape.ask.Key()), x.tag.compare(y.tag))
 	})
 	most := a.mostKept()
 	for _, g := range due {
@@ -178,7 +178,7 @@ func (a *Allocator) overtaken(g *group) bool {
 // mayHold reports whether the roles let a group have one more allocation.
 func (a *Allocator) mayHold(g *group) bool {
 	acc, amount := g.client.account, g.shape.amount
-	return acc.overLimit(amount) == nil || a.fitsWithoutOffers(acc, amount)
+	return a.overPart(g) == nil && (acc.overLimit(amount) == nil || a.fitsWithoutOffers(acc, amount))
 }
 
 // earliest returns the node where the start of a group is expected first, and soon, or nil.
@@ -332,6 +332,9 @@ func (a *Allocator) startOn(n *node, g *group) (st start, ok bool) {
 		}
 	}
 	st.at, st.known = a.fitsAfter(n, s, bounded, (*hold).end)
+	if !st.known {
+		st.at = 0
+	}
 	return st, true
 }
 

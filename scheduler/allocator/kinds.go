@@ -19,6 +19,14 @@ var usualKinds = []string{"cpu", "memory", "disk"}
 // Kinds returns the names of scalar resources in the order of a Policy's slices.
 func (a *Allocator) Kinds() []string { return append(slices.Clone(usualKinds), a.custom...) }
 
+// kindOf returns the number of a resource.
+func (a *Allocator) kindOf(name string) int {
+	if kind := slices.Index(usualKinds, name); kind >= 0 {
+		return kind
+	}
+	return a.kind(name)
+}
+
 // kind returns the number of a custom resource.
 func (a *Allocator) kind(name string) int {
 	for i, known := range a.custom {

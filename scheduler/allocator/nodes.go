@@ -37,6 +37,7 @@ type hold struct {
 	client    *client
 	job       string
 	group     string
+	tag       tag
 	amount    []int64
 	resources structs.Resources
 	ports     []structs.AssignedPort
@@ -199,6 +200,7 @@ func (a *Allocator) take(h *hold) {
 	h.node.Hold(h.client.account, h.resources, h.ports)
 	h.node.holds++
 	a.count(h, 1)
+	a.countParts(h, 1)
 	a.charge(h.client.account, h.amount, true, h.high(), 1)
 	a.touch(h.node, false)
 }
@@ -211,6 +213,7 @@ func (a *Allocator) give(h *hold) {
 	h.node.Drop(h.client.account, h.resources, h.ports)
 	h.node.holds--
 	a.count(h, -1)
+	a.countParts(h, -1)
 	a.touch(h.node, true)
 	a.charge(h.client.account, h.amount, true, h.high(), -1)
 	a.ripen(h.node)
@@ -262,8 +265,8 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 		return
 	}
 	a.RemoveAllocation(alloc.ID)
-	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.client(alloc.Framework, alloc.Role), job: alloc.Job,
-		group: alloc.Group, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
+	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
+		group: alloc.Group, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
 		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: endOf(alloc)}
 	a.allocs[alloc.ID] = h
 	a.take(h)
@@ -286,6 +289,7 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
+		h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} &&
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 

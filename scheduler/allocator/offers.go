@@ -306,6 +306,8 @@ func (a *Allocator) withinLimits(acc *account, r structs.Resources) (structs.Res
 
 func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now structs.Time) *structs.Offer {
 	a.lastOffer++
+	a.turns++
+	a.tookTurn(c.account)
 	o := &offer{seq: a.lastOffer, client: c, node: n, amount: a.amount(bundle), at: -1, Offer: structs.Offer{
 		ID:        structs.OfferID(fmt.Sprintf("%016x%016x", a.options.Term, a.lastOffer)),
 		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle, Reserved: n.parts(c.view, bundle),

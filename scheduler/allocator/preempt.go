@@ -59,28 +59,17 @@ func (a *Allocator) countLeaving(h *hold, sign int64) {
 	if !h.high() {
 		return
 	}
-	for role := h.client.account.roleOf(); role != nil; role = role.parent {
-		a.mayReclaim(role)
-		addTo(&role.leaving, h.amount, sign)
-		a.mayReclaim(role)
-	}
-}
-
-// mayReclaim is called before and after what a role holds above its guarantee changes: it may be reclaimed from it.
-func (a *Allocator) mayReclaim(role *account) {
-	for kind := range role.guarantee {
-		if g, named := role.guarantee.at(kind); named && usedOf(role.high, kind)-usedOf(role.leaving, kind) > g {
-			a.epoch++
-			return
-		}
-	}
+	a.raiseStaying(h.client.account, h.amount, -sign)
 }
 
 // reclaimedAs returns the band that h is protected by: its own, or batch for production and monitoring that no guarantee
-// covers, or that is beyond one by more than a tenth and stays beyond or at it when h goes.
+// covers, that is beyond one by more than a tenth and stays beyond or at it when h goes, or that is being stopped already.
 func (h *hold) reclaimedAs() structs.Band {
 	if !h.high() {
 		return h.band
+	}
+	if h.leaving {
+		return structs.BatchBand
 	}
 	covered := false
 	for role := h.client.account.roleOf(); role != nil; role = role.parent {
@@ -90,10 +79,7 @@ func (h *hold) reclaimedAs() structs.Band {
 				continue
 			}
 			covered = true
-			if h.leaving {
-				continue
-			}
-			if holds := usedOf(role.high, kind) - usedOf(role.leaving, kind); holds > g+g/10 && holds-v >= g {
+			if stays := usedOf(role.staying, kind); stays > g+g/10 && stays-v >= g {
 				return structs.BatchBand
 			}
 		}

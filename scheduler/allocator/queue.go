@@ -34,14 +34,16 @@ type client struct {
 type groupKey struct {
 	band  structs.Band
 	shape *shape
+	tag   tag
 }
 
-// group is the requests of one framework, band and shape: an equivalence class. What keeps one of them waiting keeps all
+// group is the requests of one framework, band, shape and tag: an equivalence class. What keeps one of them waiting keeps all
 // of them waiting, so they wait and wake together. A group without shape stands for the wish to be offered something.
 type group struct {
 	client   *client
 	band     structs.Band // as asked
 	shape    *shape
+	tag      tag
 	requests heap[*request]
 	members  int // requests, also those with nothing pending
 	at       int // position in the queue of its client, -1
@@ -81,21 +83,17 @@ type shape struct {
 	reclaims [bands]*reclaim
 }
 
+// client returns a framework in a role, for what has no owner.
 func (a *Allocator) client(framework structs.FrameworkID, role string) *client {
-	if role == "" {
-		role = structs.DefaultRole
+	return a.clientOf(framework, role, "")
+}
+
+func (a *Allocator) newClient(acc *account, framework structs.FrameworkID) *client {
+	c := &client{account: acc, framework: framework, view: a.viewOf(acc.path), groups: map[groupKey]*group{}}
+	for b := range c.queue {
+		c.queue[b] = heap[*group]{less: func(x, y *group) bool { return x.before(y) }, at: func(g *group) *int { return &g.at }}
 	}
-	own := a.role(role).own
-	acc := own.clients[framework]
-	if acc == nil {
-		acc = a.newAccount(string(framework), own.path, own)
-		acc.client = &client{account: acc, framework: framework, view: a.viewOf(own.path), groups: map[groupKey]*group{}}
-		for b := range acc.client.queue {
-			acc.client.queue[b] = heap[*group]{less: func(x, y *group) bool { return x.before(y) }, at: func(g *group) *int { return &g.at }}
-		}
-		own.clients[framework] = acc
-	}
-	return acc.client
+	return c
 }
 
 // level and seq of a wish for offers: that of the default priority, behind all requests of that level.
@@ -138,6 +136,7 @@ func (a *Allocator) enqueue(g *group) {
 	g.queued = band
 	g.client.queue[g.queued].push(g)
 	g.client.account.activate(g.queued)
+	g.client.account.reage(g.queued)
 }
 
 func (a *Allocator) dequeue(g *group) {
@@ -149,12 +148,14 @@ func (a *Allocator) dequeue(g *group) {
 	if q.len() == 0 {
 		g.client.account.deactivate(g.queued)
 	}
+	g.client.account.reage(g.queued)
 }
 
 // reorder restores the order after the head of g changed.
 func (g *group) reorder() {
 	if g.at >= 0 {
 		g.client.queue[g.queued].fix(g)
+		g.client.account.reage(g.queued)
 	}
 }
 
@@ -233,11 +234,11 @@ func (a *Allocator) drop(r *request) {
 	g.reorder()
 }
 
-func (a *Allocator) group(c *client, band structs.Band, s *shape) *group {
-	k := groupKey{band, s}
+func (a *Allocator) group(c *client, band structs.Band, s *shape, t tag) *group {
+	k := groupKey{band, s, t}
 	g := c.groups[k]
 	if g == nil {
-		g = &group{client: c, band: band, shape: s, at: -1, lookAt: -1}
+		g = &group{client: c, band: band, shape: s, tag: t, at: -1, lookAt: -1}
 		g.requests = heap[*request]{less: func(x, y *request) bool { return x.before(y) }, at: func(r *request) *int { return &r.at }}
 		c.groups[k] = g
 		s.groups[g] = true
@@ -261,7 +262,7 @@ func (a *Allocator) leaveGroup(g *group) {
 	if g.demoted != nil {
 		delete(g.demoted.demoted, g)
 	}
-	delete(g.client.groups, groupKey{g.band, g.shape})
+	delete(g.client.groups, groupKey{g.band, g.shape, g.tag})
 	delete(g.shape.groups, g)
 	if len(g.shape.groups) == 0 {
 		a.retire(g.shape)
@@ -299,8 +300,8 @@ func (a *Allocator) SetRequest(r *Request) error {
 	if old != nil {
 		a.drop(old)
 	}
-	c := a.client(r.Framework, r.Role)
-	g := a.group(c, r.Priority.Band, a.shape(r.Ask, c.view))
+	c := a.clientOf(r.Framework, r.Role, r.Owner)
+	g := a.group(c, r.Priority.Band, a.shape(r.Ask, c.view), tag{r.Owner, r.FrameworkScheduler})
 	g.members++
 	next := &request{Request: *r, group: g, pending: pending, at: -1}
 	next.Slots = nil
@@ -316,7 +317,7 @@ func (a *Allocator) SetRequest(r *Request) error {
 func (old *request) sameAs(r *Request) bool {
 	c := old.group.client
 	return c.framework == r.Framework && c.account.path == orDefault(r.Role) && old.group.band == r.Priority.Band &&
-		old.group.shape.ask.Key() == r.Ask.Key()
+		old.group.shape.ask.Key() == r.Ask.Key() && old.group.tag == tag{r.Owner, r.FrameworkScheduler}
 }
 
 // RemoveRequest withdraws a request. What is in flight of it stays in flight.

@@ -346,7 +346,7 @@ func (a *Allocator) regroup(c *client) {
 		delete(old.groups, g)
 		g.shape = s
 		s.groups[g] = true
-		c.groups[groupKey{g.band, s}] = g
+		c.groups[groupKey{g.band, s, g.tag}] = g
 		if len(old.groups) == 0 {
 			a.retire(old)
 		}

@@ -16,11 +16,21 @@ import (
 
 // TestScenarios runs testdata/*.txt. See the first file for the commands.
 func TestScenarios(t *testing.T) {
-	scenario.Run(t, "testdata/*.txt", func(t *testing.T) func(string) string {
-		p := &play{a: New(Options{}), now: 1e9, nodes: map[string]*structs.Node{}, places: map[string]*Place{}}
-		return p.run
-	})
+	scenario.Run(t, "testdata/*.txt", startPlay)
 }
+
+// TestContractScenarios runs the examples of the page that tells users the order.
+func TestContractScenarios(t *testing.T) {
+	scenario.RunPage(t, "../../website/docs/internals/order.md", startPlay)
+}
+
+func startPlay(*testing.T) func(string) string {
+	p := &play{a: New(testOptions()), now: 1e9, nodes: map[string]*structs.Node{}, places: map[string]*Place{}}
+	return p.run
+}
+
+// testOptions have one more policy, as a third party would compile it in.
+func testOptions() Options { return Options{Policies: map[string]Policy{"turns": inTurns{}}} }
 
 type play struct {
 	a      *Allocator
@@ -49,17 +59,26 @@ func (p *play) run(line string) string {
 
 func (p *play) command(name string, words []string, args map[string]string) (string, error) {
 	switch name {
+	case "region": // region [sorter=S] [exclude=RESOURCE] [seed=N], before all else
+		seed, err := strconv.ParseUint(cmp.Or(args["seed"], "0"), 10, 64)
+		o := testOptions()
+		o.Sorter, o.Seed = args["sorter"], seed
+		if args["exclude"] != "" {
+			o.Exclude = []string{args["exclude"]}
+		}
+		p.a = New(o)
+		return "", err
 	case "node": // node NAME cpu=N mem=N [gpus=N] [KEY=VALUE of meta] [lost|drain|ineligible]
 		return "", p.node(words, args)
 	case "remove-node":
 		p.a.RemoveNode(structs.NodeID(words[0]))
-	case "role": // role NAME [weight=N] [exempt=true] [state=closed] [max_running=N] [limit.cpu=N] [guarantee.cpu=N] …
+	case "role": // role NAME [weight=N] [sorter=S] [user_limit=N] [framework_share=N] [by_owner=true] [exempt=true] [state=closed] [max_running=N] [limit.cpu=N] [guarantee.cpu=N] …
 		return "", p.role(words[0], args)
 	case "framework": // framework NAME ROLE…
 		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
-	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
 		return "", p.request(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
@@ -126,7 +145,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 
 func allocationOf(x *Place, id string) *structs.Allocation {
 	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
-		Node: x.Node, Resources: x.Resources, Ports: x.Ports, MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
+		Owner: x.Owner, FrameworkScheduler: x.FrameworkScheduler, Node: x.Node, Resources: x.Resources, Ports: x.Ports, MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
 }
 
 func amountOf(text string) (r structs.Resources, err error) {
@@ -212,15 +231,21 @@ func (p *play) reserve(words []string, args map[string]string) error {
 func (p *play) role(name string, args map[string]string) error {
 	r := &structs.Role{Name: name, Quota: &structs.Quota{}}
 	for k, v := range args {
-		if k == "weight" {
+		if to := map[string]*structs.Milli{"weight": &r.Weight, "user_limit": &r.UserLimit, "framework_share": &r.MaxFrameworkShare}[k]; to != nil {
 			w, err := structs.ParseMilli(v)
 			if err != nil {
 				return err
 			}
-			r.Weight = w
+			*to = w
 			continue
 		}
 		switch k {
+		case "sorter":
+			r.Sorter = v
+			continue
+		case "by_owner":
+			r.ShareByOwner = v == "true"
+			continue
 		case "exempt":
 			r.PreemptionExempt = v == "true"
 			continue
@@ -289,7 +314,8 @@ func (p *play) request(words []string, args map[string]string) error {
 	if err != nil {
 		return err
 	}
-	r := &Request{ID: words[0], Framework: structs.FrameworkID(cmp.Or(args["fw"], "batch")), Role: args["role"], Priority: priority, Seq: p.seq, Ask: ask}
+	r := &Request{ID: words[0], Framework: structs.FrameworkID(cmp.Or(args["fw"], "batch")), Role: args["role"], Priority: priority, Seq: p.seq, Ask: ask,
+		Owner: args["owner"], FrameworkScheduler: args["scheduler"] == "true"}
 	for i := range count {
 		r.Slots = append(r.Slots, Slot{Index: i, Prefer: structs.NodeID(args["prefer"])})
 	}

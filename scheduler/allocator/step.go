@@ -54,7 +54,7 @@ func (a *Allocator) next() *group {
 			if acc.active[band].len() == 0 {
 				break
 			}
-			acc = acc.active[band].top()
+			acc = a.turn(acc, band)
 		}
 		if acc.client != nil {
 			return acc.client.queue[band].top()
@@ -77,6 +77,12 @@ func (a *Allocator) serve(g *group) *Place {
 			a.enqueue(g)
 			return nil
 		}
+	}
+	if role := a.overPart(g); role != nil {
+		a.dequeue(g)
+		g.parked = role
+		role.parked[g] = true
+		return nil
 	}
 	over := acc.overLimit(s.amount)
 	if over != nil && !a.fitsWithoutOffers(acc, s.amount) {
@@ -119,13 +125,15 @@ func (a *Allocator) serve(g *group) *Place {
 // takeSlot makes a hold of the first slot of a request on a node, without ports.
 func (a *Allocator) takeSlot(r *request, n *node) *hold {
 	s, slot := r.group.shape, r.pending[0]
+	a.turns++
 	r.pending = r.pending[1:]
 	if len(r.pending) == 0 {
 		r.pending = nil
 		a.drop(r)
 	}
 	a.served(r.group)
-	return &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, amount: s.amount, resources: s.ask.Resources,
+	a.tookTurn(r.group.client.account)
+	return &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, tag: r.group.tag, amount: s.amount, resources: s.ask.Resources,
 		maxRun: s.ask.MaxRun, band: r.group.band, request: r.ID, slot: slot, wanted: true}
 }
 
@@ -138,7 +146,8 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	a.inFlight(h)
 	a.take(h)
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
-		Ordered: ordered, Job: h.job, Group: h.group, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
+		Ordered: ordered, Job: h.job, Group: h.group,
+		Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
 		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun}
 	if spec := h.node.Spec(); spec != nil {
 		p.Incarnation = spec.Incarnation

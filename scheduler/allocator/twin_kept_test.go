@@ -17,6 +17,7 @@ type twinKey struct {
 	role      string
 	band      structs.Band
 	shape     string
+	tag       tag
 }
 
 // twinWait is how long a group waits, and the room that is kept for it.
@@ -34,7 +35,7 @@ type twinKept struct {
 }
 
 func (r *twinRequest) key() twinKey {
-	return twinKey{r.Framework, r.Role, r.Priority.Band, r.Ask.Key()}
+	return twinKey{r.Framework, r.Role, r.Priority.Band, r.Ask.Key(), tag{r.Owner, r.FrameworkScheduler}}
 }
 
 // firstOf returns the request of a group that is served first, or nil when none of them wants anything.
@@ -173,7 +174,7 @@ func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
 func (w *twin) review() {
 	for _, k := range slices.Clone(w.kept) {
 		r := w.firstOf(k.key)
-		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+		if !w.mayHold(r) {
 			w.unkeep(k)
 			continue
 		}
@@ -219,7 +220,7 @@ func (w *twin) settleKept() {
 		if n == nil || !placement.Fits(n, peers, r.Ask, placement.First).OK {
 			continue
 		}
-		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+		if !w.mayHold(r) {
 			w.unkeep(k)
 			continue
 		}
@@ -256,7 +257,7 @@ func (w *twin) keep() (done bool) {
 	}
 	slices.SortFunc(due, func(x, y twinKey) int {
 		return cmp.Or(cmp.Compare(w.bandOf(w.firstOf(y)), w.bandOf(w.firstOf(x))), cmp.Compare(w.waits[x].since, w.waits[y].since),
-			strings.Compare(x.role, y.role), cmp.Compare(x.framework, y.framework), cmp.Compare(y.band, x.band), strings.Compare(x.shape, y.shape))
+			strings.Compare(x.role, y.role), cmp.Compare(x.framework, y.framework), cmp.Compare(y.band, x.band), strings.Compare(x.shape, y.shape), x.tag.compare(y.tag))
 	})
 	for _, k := range due {
 		r, x := w.firstOf(k), w.waits[k]
@@ -265,7 +266,7 @@ func (w *twin) keep() (done bool) {
 		for b, at := range w.lastServed {
 			overtaken = overtaken || structs.Band(b) <= w.bandOf(r) && at > x.since
 		}
-		if !overtaken || len(w.kept) >= max(1, len(w.nodes)/keptPart) || !w.withinLimit(r.Role, r.Ask.Resources, false) {
+		if !overtaken || len(w.kept) >= max(1, len(w.nodes)/keptPart) || !w.mayHold(r) {
 			continue
 		}
 		if id := w.earliest(r); id != "" {

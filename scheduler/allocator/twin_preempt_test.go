@@ -5,12 +5,44 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
 
 func (h *twinHold) high() bool { return h.band >= structs.Production }
+
+// counts is what counts towards the guarantee of a role: its own, and of each role below no more than that one is guaranteed.
+func (w *twin) counts(role string, which func(*twinHold) bool) map[string]int64 {
+	sum := w.used(func(h *twinHold) bool { return h.role == role && h.offer == "" && which(h) })
+	children := map[string]bool{}
+	add := func(name string) {
+		if rest, below := strings.CutPrefix(name, role+"/"); below {
+			child, _, _ := strings.Cut(rest, "/")
+			children[role+"/"+child] = true
+		}
+	}
+	for name := range w.roles {
+		add(name)
+	}
+	for _, h := range w.holds {
+		add(h.role)
+	}
+	for child := range children {
+		guarantee := map[string]int64{}
+		if r := w.roles[child]; r != nil {
+			guarantee = named(r.Guaranteed())
+		}
+		for k, v := range w.counts(child, which) {
+			if g, is := guarantee[k]; is {
+				v = min(g, v)
+			}
+			sum[k] += v
+		}
+	}
+	return sum
+}
 
 // drop removes holds, and has the claims on their nodes looked at.
 func (w *twin) drop(which func(*twinHold) bool) {
@@ -28,20 +60,23 @@ func (w *twin) reclaimedAs(h *twinHold, gone []*twinHold) structs.Band {
 	if !h.high() {
 		return h.band
 	}
+	if h.leaving {
+		return structs.BatchBand
+	}
 	covered := false
 	for _, r := range ancestors(h.role) {
 		spec := w.roles[r]
 		if spec == nil || spec.Quota == nil {
 			continue
 		}
-		stay := w.used(func(o *twinHold) bool { return under(o.role, r) && o.high() && !o.leaving && !slices.Contains(gone, o) })
+		stay := w.counts(r, func(o *twinHold) bool { return o.high() && !o.leaving && !slices.Contains(gone, o) })
 		for k, g := range named(spec.Quota.Guarantee) {
 			v := kindsOf(h.amount)[k]
 			if v == 0 {
 				continue
 			}
 			covered = true
-			if !h.leaving && stay[k]*10 > g*11 && stay[k]-v >= g {
+			if stay[k]*10 > g*11 && stay[k]-v >= g {
 				return structs.BatchBand
 			}
 		}
@@ -161,8 +196,9 @@ func (w *twin) preemptFor(r *twinRequest, band structs.Band) (best structs.NodeI
 // claim holds the room for the first slot, and stops the victims.
 func (w *twin) claim(c candidate) {
 	r := c.request
+	w.serving(c)
 	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
-		band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+		tag: tag{r.Owner, r.FrameworkScheduler}, band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
 	w.claimed++
 	h.seq, h.check = w.claimed, w.now.Add(ClaimCheck)
 	r.pending = r.pending[1:]

@@ -36,6 +36,10 @@ type twin struct {
 	kept       []*twinKept // oldest first
 	keepAfter  structs.Duration
 	lastServed [bands]structs.Time
+	options    Options
+	served     uint64
+	last       map[string]uint64 // when what is on a line was served, or came
+	byShare    bool              // sorters are not asked
 
 	reservations map[structs.ReservationID]*structs.Reservation
 }
@@ -53,6 +57,7 @@ type twinHold struct {
 	ports     []structs.AssignedPort
 	job       string
 	group     string
+	tag       tag
 	band      structs.Band
 	leaving   bool
 	victim    bool
@@ -81,7 +86,7 @@ type twinFilter struct {
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
-		waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{}}
+		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
@@ -162,7 +167,7 @@ func (w *twin) share(match func(h *twinHold) bool, weight structs.Milli) *big.Ra
 	}
 	best := new(big.Rat)
 	for k, v := range w.used(match) {
-		if v <= 0 {
+		if v <= 0 || slices.Contains(w.options.Exclude, k) {
 			continue
 		}
 		r := big.NewRat(1<<62, 1) // of what the region has none of
@@ -254,7 +259,7 @@ func (w *twin) guaranteed(role string, amount structs.Resources) bool {
 		if spec == nil || spec.Quota == nil {
 			continue
 		}
-		used := w.used(func(h *twinHold) bool { return under(h.role, r) && h.high() })
+		used := w.counts(r, func(h *twinHold) bool { return h.high() })
 		for k, bound := range named(spec.Quota.Guarantee) {
 			if v := kindsOf(amount)[k]; v > 0 {
 				covered = true
@@ -291,7 +296,7 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 		if c.band >= structs.Production && !w.guaranteed(r.Role, r.Ask.Resources) {
 			c.band = structs.BatchBand
 		}
-		if !w.withinLimit(r.Role, r.Ask.Resources, false) {
+		if !w.mayHold(r) {
 			continue
 		}
 		nodes, peers := w.books(r.Role, r.Ask.Job, nil)
@@ -373,6 +378,8 @@ func (w *twin) inTheWay(r *twinRequest) []*twinHold {
 
 // lowestFirst sorts offers by the order of their frameworks, last first; of one framework the newest first.
 func (w *twin) lowestFirst(offers []*twinHold) (out []*twinHold) {
+	w.byShare = true
+	defer func() { w.byShare = false }()
 	var clients []candidate
 	seen := map[string]bool{}
 	for _, o := range offers {
@@ -451,37 +458,17 @@ func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (s
 func (w *twin) first(all []candidate) candidate {
 	top := slices.MaxFunc(all, func(x, y candidate) int { return cmp.Compare(x.band, y.band) }).band
 	all = slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return c.band != top })
-	for prefix := ""; ; {
-		child := func(c candidate) string {
-			if c.role == prefix {
-				return "."
-			}
-			rest := strings.TrimPrefix(strings.TrimPrefix(c.role, prefix), "/")
-			name, _, _ := strings.Cut(rest, "/")
-			return name
+	for level := 0; level < len(w.lineOf(all[0])); level++ {
+		if w.sorterAt(all[0], level) == SorterFIFO && !w.byShare {
+			return w.oldest(all)
 		}
-		full := func(name string) string { return strings.TrimPrefix(prefix+"/"+name, "/") }
-		share := func(name string) *big.Rat {
-			if name == "." {
-				return w.share(func(h *twinHold) bool { return h.role == prefix }, 1000)
-			}
-			return w.share(func(h *twinHold) bool { return under(h.role, full(name)) }, w.weight(full(name)))
-		}
-		best := child(slices.MinFunc(all, func(x, y candidate) int {
-			return cmp.Or(share(child(x)).Cmp(share(child(y))), strings.Compare(child(x), child(y)))
-		}))
-		all = slices.DeleteFunc(all, func(c candidate) bool { return child(c) != best })
-		if best == "." {
-			break
-		}
-		prefix = full(best)
-	}
-	share := func(c candidate) *big.Rat {
-		return w.share(func(h *twinHold) bool { return h.role == c.role && h.framework == c.framework }, 1000)
+		best := slices.MinFunc(all, func(x, y candidate) int {
+			return cmp.Or(w.turn(x, level).Cmp(w.turn(y, level)), cmp.Compare(w.last[w.key(x, level)], w.last[w.key(y, level)]), strings.Compare(w.lineOf(x)[level], w.lineOf(y)[level]))
+		})
+		all = slices.DeleteFunc(all, func(c candidate) bool { return w.lineOf(c)[level] != w.lineOf(best)[level] })
 	}
 	return slices.MinFunc(all, func(x, y candidate) int {
-		return cmp.Or(share(x).Cmp(share(y)), cmp.Compare(x.framework, y.framework), cmp.Compare(y.level, x.level),
-			cmp.Compare(x.seq, y.seq), cmp.Compare(x.id, y.id))
+		return cmp.Or(cmp.Compare(y.level, x.level), cmp.Compare(x.seq, y.seq), cmp.Compare(x.id, y.id))
 	})
 }
 
@@ -515,6 +502,7 @@ func (w *twin) step(now structs.Time) []string {
 		c := w.first(all)
 		if c.request == nil {
 			w.lastOffer++
+			w.serving(c)
 			o := &twinHold{node: c.node, framework: c.framework, role: c.role, amount: c.bundle,
 				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(DefaultOfferTimeout)}
 			w.offers = append(w.offers, o)
@@ -557,8 +545,9 @@ func (w *twin) step(now structs.Time) []string {
 // place decides that the first slot of a request goes on a node.
 func (w *twin) place(r *twinRequest, id structs.NodeID, ports []structs.AssignedPort, ordered structs.Band) {
 	w.lastID++
+	w.serving(candidate{role: r.Role, framework: r.Framework, request: r})
 	h := &twinHold{node: id, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
-		group: r.Ask.Group, band: r.Priority.Band, maxRun: r.Ask.MaxRun, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
+		group: r.Ask.Group, tag: tag{r.Owner, r.FrameworkScheduler}, band: r.Priority.Band, maxRun: r.Ask.MaxRun, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
 	r.pending = r.pending[1:]
 	w.got(r.key())
 	w.lastServed[ordered] = w.now
@@ -689,6 +678,8 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 	r := &Request{ID: id, Framework: rapid.SampledFrom(testFrameworks).Draw(t, "framework"), Role: rapid.SampledFrom(testRoles).Draw(t, "role"),
 		Priority: structs.Priority{Band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))},
 		Seq:      seq, Ask: ask}
+	drawn := drawTag(t)
+	r.Owner, r.FrameworkScheduler = drawn.owner, drawn.scheduler
 	for i := range rapid.IntRange(0, 4).Draw(t, "count") {
 		s := Slot{Index: i}
 		if rapid.IntRange(0, 4).Draw(t, "prefer") == 0 {
@@ -733,14 +724,16 @@ func drawQuota(t *rapid.T, label string) *structs.QuotaAmount {
 // The twin serves whatever can be served, so equality also says that nothing that fits is left waiting.
 func TestEqualsContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a, w := New(Options{}), newTwin()
+		w := newTwin()
+		w.options = drawOptions(t)
 		w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
-		a.options.MostPreempted = w.most
+		w.options.MostPreempted = w.most
 		w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
-		a.options.KeepAfter = w.keepAfter
+		w.options.KeepAfter = w.keepAfter
 		if rapid.Bool().Draw(t, "small") { // no index is kept
-			a = New(Options{IndexBytes: 1, MostPreempted: w.most, KeepAfter: w.keepAfter})
+			w.options.IndexBytes = 1
 		}
+		a := New(w.options)
 		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
 		now, seq := structs.Time(1e9), uint64(0)
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
@@ -748,6 +741,7 @@ func TestEqualsContract(t *testing.T) {
 			for range rapid.IntRange(1, 3).Draw(t, "inputs") {
 				input(t, a, w, seq, now)
 				w.forgetGroups()
+				w.comeAndGo()
 			}
 			now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
 			got, want := texts(a.Step(now, 0)), w.step(now)
@@ -780,18 +774,20 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
-			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t)}
+			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t)}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
+			w.comeAndGo()
 			w.holds = append(w.holds, h)
 		}
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
-			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun}
+			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun,
+			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
 		}
@@ -818,8 +814,12 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		a.RemoveNode(id)
 	case 4:
 		r := &structs.Role{Name: rapid.SampledFrom([]string{"a", "a/x", "b", "b/z"}).Draw(t, "role"), Weight: structs.Milli(rapid.IntRange(0, 3).Draw(t, "weight") * 500),
-			Quota:            &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")},
-			PreemptionExempt: rapid.IntRange(0, 5).Draw(t, "exempt") == 0, MaxAsk: drawQuota(t, "max ask")}
+			Quota:  &structs.Quota{Guarantee: drawQuota(t, "guarantee"), Limit: drawQuota(t, "limit")},
+			Sorter: drawSorter(t), ShareByOwner: rapid.IntRange(0, 3).Draw(t, "by owner") == 0, PreemptionExempt: rapid.IntRange(0, 5).Draw(t, "exempt") == 0, MaxAsk: drawQuota(t, "max ask")}
+		if rapid.IntRange(0, 3).Draw(t, "parts") == 0 {
+			r.UserLimit = structs.Milli(rapid.IntRange(0, 4).Draw(t, "user limit") * 250)
+			r.MaxFrameworkShare = structs.Milli(rapid.IntRange(0, 4).Draw(t, "framework share") * 250)
+		}
 		if rapid.IntRange(0, 4).Draw(t, "bounded") == 0 {
 			r.MaxRunning = rapid.IntRange(1, 4).Draw(t, "max running")
 		}
@@ -850,7 +850,8 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			t.Fatal(err)
 		}
 		x := &twinRequest{Request: *r}
-		if o := w.requests[r.ID]; o != nil && (o.Framework != r.Framework || o.Role != r.Role || o.Priority.Band != r.Priority.Band || o.Ask.Key() != r.Ask.Key()) {
+		if o := w.requests[r.ID]; o != nil && (o.Framework != r.Framework || o.Role != r.Role || o.Priority.Band != r.Priority.Band || o.Ask.Key() != r.Ask.Key() ||
+			o.Owner != r.Owner || o.FrameworkScheduler != r.FrameworkScheduler) {
 			w.drop(func(h *twinHold) bool { return h.claim && h.request == r.ID })
 		}
 		for _, h := range w.holds {
@@ -896,6 +897,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			h.alloc = structs.AllocID(fmt.Sprintf("alloc%d", h.decision))
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
+				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler,
 				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)

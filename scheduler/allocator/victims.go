@@ -146,7 +146,5 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 
 // shiftLeaving counts h as leaving for the time of a computation.
 func (a *Allocator) shiftLeaving(h *hold, sign int64) {
-	for role := h.client.account.roleOf(); role != nil; role = role.parent {
-		addTo(&role.leaving, h.amount, sign)
-	}
+	a.raise(h.client.account, stayingOf, h.amount, -sign)
 }

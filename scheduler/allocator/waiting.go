@@ -58,6 +58,7 @@ type QuotaShort struct {
 	Bound    int64  `json:"bound"`
 	Used     int64  `json:"used"`
 	Asked    int64  `json:"asked"`
+	Part     string `json:"part,omitempty"` // of the role, when the bound is that of an owner or of framework schedulers
 }
 
 // runningKind is the name of how many allocations a role may hold at a time, where resources have theirs.
@@ -86,10 +87,13 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 			continue
 		}
 		name := x.path
+		if x.parent.own == nil && x.client == nil {
+			name = "owner " + strings.TrimPrefix(x.name, "@")
+		}
 		if x.client != nil {
 			name = "framework " + x.name
 		}
-		w.Shares = append(w.Shares, RoleShare{name, a.policy.Share(x.used, a.total, x.weight).Milli(), x.weight})
+		w.Shares = append(w.Shares, RoleShare{name, a.shareOf(x).Milli(), x.weight})
 	}
 	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
 		w.Ordered = structs.BatchBand
@@ -105,8 +109,9 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
 		if role.most > 0 && role.running >= role.most {
-			w.Quota = append(w.Quota, QuotaShort{role.path, runningKind, int64(role.most), int64(role.running), 1})
+			w.Quota = append(w.Quota, QuotaShort{Role: role.path, Resource: runningKind, Bound: int64(role.most), Used: int64(role.running), Asked: 1})
 		}
+		w.Quota = append(w.Quota, a.partsShort(role, r.group)...)
 	}
 	if role := acc.inClosed(); role != nil {
 		w.Closed = role.path
@@ -152,7 +157,7 @@ func (a *Allocator) short(acc *account, amount []int64, of func(*account) (bound
 		bounds, used := of(role)
 		for kind, v := range amount {
 			if b, named := bounds.at(kind); named && v > 0 && usedOf(used, kind)+v > b {
-				out = append(out, QuotaShort{role.path, kinds[kind], b, usedOf(used, kind), v})
+				out = append(out, QuotaShort{Role: role.path, Resource: kinds[kind], Bound: b, Used: usedOf(used, kind), Asked: v})
 			}
 		}
 	}
@@ -220,6 +225,9 @@ func (q QuotaShort) String() string {
 		return fmt.Sprintf("%s %d asked, %d of %d used", q.Resource, q.Asked, q.Used, q.Bound)
 	}
 	used, bound := structs.AmountsText(q.Resource, q.Used, q.Bound)
+	if q.Part != "" {
+		return fmt.Sprintf("%s: %s %s asked, %s of %s used", q.Part, q.Resource, structs.AmountText(q.Resource, q.Asked), used, bound)
+	}
 	return fmt.Sprintf("%s %s asked, %s of %s used", q.Resource, structs.AmountText(q.Resource, q.Asked), used, bound)
 }
 
@@ -278,7 +286,7 @@ func (a *Allocator) Roles() (out []RoleUsage) {
 	walk = func(acc *account) {
 		if acc != a.root {
 			out = append(out, RoleUsage{Role: acc.path, Weight: acc.weight, Used: named(acc.used), Guaranteed: bounds(acc.guarantee),
-				Share: a.policy.Share(acc.used, a.total, acc.weight).Milli(), Limit: bounds(acc.limit),
+				Share: a.shareOf(acc).Milli(), Limit: bounds(acc.limit),
 				Frameworks: len(acc.own.clients), Waiting: waiting[acc.path]})
 		}
 		for _, name := range slices.Sorted(maps.Keys(acc.roles)) {

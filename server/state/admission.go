@@ -44,6 +44,9 @@ func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 		if err := t.mayEverRun(j, g, role); err != nil {
 			return "", priority, err
 		}
+		if err := t.mayHoldPart(j, g, role); err != nil {
+			return "", priority, err
+		}
 	}
 	return role, priority, nil
 }

@@ -62,6 +62,7 @@ func (tx *Tx) update(u *Update) (Refusal, string) {
 	}
 	next := *a
 	next.Version, next.Priority, next.OnLost, next.WantIndex = u.Version, r.Priority, v.Job.Group(a.Group).OnLost, tx.Index
+	next.Owner, next.FrameworkScheduler = v.Job.Owner, v.Job.FrameworkScheduler
 	tx.putAlloc(a, next)
 	return "", ""
 }
@@ -156,6 +157,7 @@ func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
 	}
 	// The job's own strings are kept, not those of the command: a million allocations share them.
 	a.Job, a.Group, a.Role, a.Priority, a.OnLost = r.Name, g.Name, r.Role, r.Priority, g.OnLost
+	a.Owner, a.FrameworkScheduler = v.Job.Owner, v.Job.FrameworkScheduler
 	if string(a.Framework) == r.Type {
 		a.Framework = structs.FrameworkID(r.Type)
 	}

@@ -330,6 +330,9 @@ func (t *trees) share(a *structs.Allocation) {
 		a.Role = r.Role
 	}
 	if v := t.version(r.Name, a.Version); v != nil {
+		if v.Job.Owner == a.Owner {
+			a.Owner = v.Job.Owner
+		}
 		if g := v.Job.Group(a.Group); g != nil {
 			a.Group = g.Name
 			if g.OnLost == a.OnLost {

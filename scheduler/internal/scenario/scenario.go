@@ -30,8 +30,34 @@ func runFile(t *testing.T, file string, run func(line string) string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write(t, file, string(raw), play(t, file, string(raw), run))
+}
+
+// RunPage runs the blocks of a page that are fenced as scenario, each from a new start.
+func RunPage(t *testing.T, page string, start func(t *testing.T) func(line string) string) {
+	const opens, closes = "\n```scenario\n", "\n```\n"
+	raw, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(raw), opens)
+	if len(parts) == 1 {
+		t.Fatalf("%s has no scenario", page)
+	}
+	for i, part := range parts[1:] {
+		text, after, closed := strings.Cut(part, closes)
+		if !closed {
+			t.Fatalf("%s: scenario %d is not closed", page, i+1)
+		}
+		parts[i+1] = strings.TrimRight(play(t, page, text+"\n", start(t)), "\n") + closes + after
+	}
+	write(t, page, string(raw), strings.Join(parts, opens))
+}
+
+// play runs the blocks of a text and returns it with what came out.
+func play(t *testing.T, name, text string, run func(line string) string) string {
 	var all strings.Builder
-	for i, block := range strings.Split(strings.TrimRight(string(raw), "\n"), "\n\n") {
+	for i, block := range strings.Split(strings.TrimRight(text, "\n"), "\n\n") {
 		if i > 0 {
 			all.WriteString("\n")
 		}
@@ -51,11 +77,15 @@ func runFile(t *testing.T, file string, run func(line string) string) {
 			all.WriteString("----\n" + got.String())
 		}
 		if got.String() != want && !*rewrite {
-			t.Errorf("%s:\n%s---- got\n%s---- want\n%s", file, commands, got.String(), want)
+			t.Errorf("%s:\n%s---- got\n%s---- want\n%s", name, commands, got.String(), want)
 		}
 	}
-	if *rewrite && all.String() != string(raw) {
-		if err := os.WriteFile(file, []byte(all.String()), 0o644); err != nil {
+	return all.String()
+}
+
+func write(t *testing.T, file, was, is string) {
+	if *rewrite && is != was {
+		if err := os.WriteFile(file, []byte(is), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

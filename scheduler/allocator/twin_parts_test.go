@@ -1,0 +1,58 @@
+package allocator
+
+import (
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+	"pgregory.net/rapid"
+)
+
+// withinParts reports whether one more of a request stays within what its roles leave its owner, and framework schedulers.
+func (w *twin) withinParts(r *twinRequest) bool {
+	total := map[string]int64{}
+	for _, n := range w.nodes {
+		if n.Status == structs.NodeReady {
+			for k, v := range kindsOf(placement.Available(n)) {
+				total[k] += v
+			}
+		}
+	}
+	for _, name := range ancestors(r.Role) {
+		spec := w.roles[name]
+		if spec == nil {
+			continue
+		}
+		within := func(share structs.Milli, in func(tag) bool) bool {
+			used := w.used(func(h *twinHold) bool { return h.offer == "" && under(h.role, name) && in(h.tag) })
+			for k, v := range kindsOf(r.Ask.Resources) {
+				most := total[k]
+				for _, above := range ancestors(name) {
+					if w.roles[above] != nil {
+						if limit, is := named(w.roles[above].Limited())[k]; is {
+							most = limit
+							break
+						}
+					}
+				}
+				if v > 0 && (used[k]+v)*1000 > most*int64(share) {
+					return false
+				}
+			}
+			return true
+		}
+		if spec.UserLimit > 0 && r.Owner != "" && !within(spec.UserLimit, func(t tag) bool { return t.owner == r.Owner }) {
+			return false
+		}
+		if spec.MaxFrameworkShare > 0 && r.FrameworkScheduler && !within(spec.MaxFrameworkShare, func(t tag) bool { return t.scheduler }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *twin) mayHold(r *twinRequest) bool {
+	return w.withinLimit(r.Role, r.Ask.Resources, false) && w.withinParts(r)
+}
+
+func drawTag(t *rapid.T) tag {
+	return tag{owner: rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "owner"), scheduler: rapid.IntRange(0, 3).Draw(t, "scheduler") == 0}
+}

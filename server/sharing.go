@@ -1,0 +1,36 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// sharing is how this server shares the region as long as it leads. The draws of one term differ from those of another.
+func (s *Server) sharing(term uint64) allocator.Options {
+	return allocator.Options{Term: term, Seed: term, Sorter: s.config.Sorter, Policies: s.config.Policies, Exclude: s.config.Exclude,
+		KeepAfter: structs.Duration(s.config.KeepRoomAfter)}
+}
+
+// knowsSorters refuses roles that name a sorter which this server does not have. It is asked on the leader, whose it would be.
+func (s *Server) knowsSorters(cmd state.Command) error {
+	var roles []*structs.Role
+	switch c := cmd.(type) {
+	case *state.PutRole:
+		roles = []*structs.Role{c.Role}
+	case *state.PutRoles:
+		roles = c.Roles
+	}
+	known := allocator.Sorters(s.config.Policies)
+	for _, r := range roles {
+		if r != nil && r.Sorter != "" && !slices.Contains(known, r.Sorter) {
+			return structs.Errorf(structs.Invalid, fmt.Sprintf("role %q: sorter", r.Name), "there is no %q", r.Sorter).
+				Advise("this version has %s", strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
