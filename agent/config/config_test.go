@@ -65,8 +65,11 @@ func TestExample(t *testing.T) {
 	if c.Advertise != "127.0.0.1:5052" || c.HTTPListen() != "127.0.0.1:5050" || c.ExecutorListen() != "127.0.0.1:5051" {
 		t.Errorf("addresses %s %s %s", c.Advertise, c.HTTPListen(), c.ExecutorListen())
 	}
-	if got := s.Values.At("client.gc.max_age"); got != "testdata/example.hcl:47" {
+	if got := s.Values.At("client.gc.max_age"); got != "testdata/example.hcl:52" {
 		t.Errorf("max_age is from %q", got)
+	}
+	if got := c.Client.ReservedFor()["eng/web"]; len(c.Client.Reserve) != 1 || got == nil || got.CPU != 8000 || got.Memory != 32<<30 {
+		t.Errorf("reserved for roles %v", c.Client.ReservedFor())
 	}
 	if keys := c.Keys(); len(keys) != 1 || string(keys[0]) != "0123456789abcdef0123456789abcdef" {
 		t.Errorf("keys %v", keys)
@@ -179,6 +182,18 @@ func TestErrors(t *testing.T) {
 			`DIR/a.hcl:6: server.bootstrap_expect: 2 servers (1, 3, 5 or 7: an even number survives no more failures than one less)`},
 		{"unit", strings.Replace(valid, "client {}", "client {\n  reserved {\n    memory = 512\n  }\n}", 1),
 			`DIR/a.hcl:6: client.reserved.memory: 512B is less than 1MiB (a bare number is bytes; write a unit, such as "512MiB")`},
+		{"reserved for no role", strings.Replace(valid, "client {}", "client {\n  reserve \"eng//web\" {\n    cpu = 1\n  }\n}", 1),
+			`DIR/a.hcl:5: client.reserve.eng//web: "eng//web" is not a valid role (use up to eight names joined by slashes)`},
+		{"reserves nothing", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {}\n}", 1),
+			`DIR/a.hcl:5: client.reserve.eng: nothing is reserved`},
+		{"reserves twice", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {\n    cpu = 1\n  }\n  reserve \"eng\" {\n    cpu = 1\n  }\n}", 1),
+			`DIR/a.hcl:8: client.reserve.eng: the role has two blocks`},
+		{"reserves less than nothing", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {\n    cpu = -1\n  }\n}", 1),
+			`DIR/a.hcl:6: client.reserve.eng.cpu: "-1" is negative`},
+		{"reserves too much", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {\n    memory = \"8PiB\"\n  }\n}", 1),
+			`DIR/a.hcl:5: client.reserve.eng: an amount is out of range (memory up to 4PiB, disk up to 256PiB)`},
+		{"reserves bytes", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {\n    memory = 32\n  }\n}", 1),
+			`DIR/a.hcl:6: client.reserve.eng.memory: 32B is less than 1MiB (a bare number is bytes; write a unit, such as "512MiB")`},
 		{"nothing to do", strings.Replace(valid, "client {}", "", 1),
 			`this agent would be neither server nor client (give -dev, -server or -client, or write a server or client block)`},
 		{"data folder", strings.Replace(valid, `"/var/lib/proffer"`, `"data"`, 1), `DIR/a.hcl:1: data_dir: "data" is not absolute`},

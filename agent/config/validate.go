@@ -181,7 +181,7 @@ func (l *Client) validate(p *structs.Problems) {
 			p.Add(at, "the role has two blocks")
 		}
 		seen[r.Role] = true
-		r.amounts().validate(p, at)
+		notBytes(r.amounts().Amount(), p, at)
 	}
 	structs.CheckStatic("client.reserve", l.ReservedFor(), p)
 	if r, err := parseRange(l.PortRange); err != nil {
@@ -234,6 +234,11 @@ func (a *Amounts) validate(p *structs.Problems, at string) {
 		}
 	}
 	r.Problems(at, p)
+	notBytes(r, p, at)
+}
+
+// notBytes refuses sizes that lack their unit.
+func notBytes(r structs.Resources, p *structs.Problems, at string) {
 	for _, size := range []struct {
 		path string
 		v    structs.Bytes

@@ -94,7 +94,8 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	for _, amount := range c.ReservedFor {
 		sum = sum.Add(*amount)
 	}
-	if have := n.Available(); !have.Fits(sum) {
+	// A device that is gone keeps no agent from starting.
+	if have := n.Available(); !have.Fits(structs.Resources{CPU: sum.CPU, Memory: sum.Memory, Disk: sum.Disk}) {
 		return nil, structs.Errorf(structs.Invalid, "client.reserve", "more is reserved for roles (%s) than work can have here (%s)", sum, have)
 	}
 	return n, nil

@@ -67,9 +67,13 @@ func TestThisMachine(t *testing.T) {
 
 func TestWrongConfiguration(t *testing.T) {
 	for name, c := range map[string]Config{
-		"ports":    {PortRange: structs.Range{First: 70000, Last: 70001}},
-		"reserved": {Reserved: structs.Resources{Memory: 1 << 50}},
-		"negative": {Resources: structs.Resources{CPU: -1}},
+		"ports":            {PortRange: structs.Range{First: 70000, Last: 70001}},
+		"reserved":         {Reserved: structs.Resources{Memory: 1 << 50}},
+		"negative":         {Resources: structs.Resources{CPU: -1}},
+		"for no role":      {ReservedFor: map[string]*structs.Resources{"a//b": {CPU: 1}}},
+		"ports for a role": {ReservedFor: map[string]*structs.Resources{"a": {Ports: 1}}},
+		"too much for roles": {Reserved: structs.Resources{CPU: 1}, Resources: structs.Resources{CPU: 1000},
+			ReservedFor: map[string]*structs.Resources{"a": {CPU: 500}, "b": {CPU: 500}}},
 	} {
 		c.DataDir, c.GPUs = t.TempDir(), &fixed{}
 		if _, err := Machine(t.Context(), c); structs.KindOf(err) != structs.Invalid {
@@ -78,6 +82,14 @@ func TestWrongConfiguration(t *testing.T) {
 	}
 	if _, err := Machine(t.Context(), Config{DataDir: "/no/such/folder"}); structs.KindOf(err) != structs.Unavailable {
 		t.Errorf("no folder: %v", err)
+	}
+}
+
+func TestReservedForRoles(t *testing.T) {
+	n, err := Machine(t.Context(), Config{DataDir: t.TempDir(), GPUs: &fixed{}, Resources: structs.Resources{CPU: 1000},
+		ReservedFor: map[string]*structs.Resources{"a": {CPU: 1000, Custom: map[string]structs.Milli{"gpus": 8000}}}})
+	if err != nil || n.ReservedFor["a"].CPU != 1000 {
+		t.Errorf("all of it, and devices that are gone: %v", err)
 	}
 }
 

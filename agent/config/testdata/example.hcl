@@ -31,6 +31,11 @@ client {
     memory = "512MiB"
   }
 
+  reserve "eng/web" {
+    cpu    = 8
+    memory = "32GiB"
+  }
+
   resources {
     custom {
       gpus = 2
