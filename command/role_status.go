@@ -54,6 +54,7 @@ func roleStatus(e *Environment) *command {
 			d.add("Guarantee", guarantee(&r.Role))
 			d.add("Limit", limit(&r.Role))
 			d.add("Used", r.Used)
+			d.add("Reserved", r.Reserved)
 			d.add("Jobs", r.Jobs)
 			d.write(b)
 			return nil

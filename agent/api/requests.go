@@ -139,8 +139,9 @@ type ReservedRoom struct {
 // RoleStatus is a role and what it uses.
 type RoleStatus struct {
 	structs.Role
-	Used structs.Resources `json:"used"` // by its allocations and those of roles below it
-	Jobs int               `json:"jobs"`
+	Used     structs.Resources `json:"used"`     // by its allocations and those of roles below it
+	Reserved structs.Resources `json:"reserved"` // on nodes, for it and roles below it; used or not
+	Jobs     int               `json:"jobs"`
 }
 
 // QuotaStatus is what a role may have and what it has, with the roles below it.

@@ -226,6 +226,17 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if seen, _, err = c.Node(ctx, "aa01", nil); err != nil || len(seen.Rooms) != 1 || seen.Rooms[0].Unused.CPU != 100 {
 		t.Errorf("%v, %+v", err, seen.Rooms)
 	}
+	refined, err := c.Reserve(ctx, &structs.Reservation{Node: "aa01", Role: "eng/web/a", Refines: "eng/web", Resources: structs.Resources{CPU: 50}}, false)
+	must(err)
+	for name, want := range map[string]structs.Milli{"eng/web": 100, "eng/web/a": 50} {
+		if role, _, err := c.Role(ctx, name, nil); err != nil || role.Reserved.CPU != want {
+			t.Errorf("%s: %v, reserved %+v", name, err, role.Reserved)
+		}
+	}
+	_, err = c.Unreserve(ctx, string(refined.ID))
+	must(err)
+	_, err = c.DeleteRole(ctx, "eng/web/a", false)
+	must(err)
 	_, err = c.Unreserve(ctx, string(reserved.ID))
 	must(err)
 	if _, _, err := c.Reservation(ctx, string(reserved.ID), nil); structs.KindOf(err) != structs.NotFound {

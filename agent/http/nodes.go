@@ -119,7 +119,7 @@ func pageOfRoles(c *call, snap *state.Snapshot) ([]*structs.Role, error) {
 }
 
 func roleList(c *call) (any, error) {
-	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	keys := []state.Key{state.OfTable(state.Roles), state.OfTable(state.Jobs), state.OfTable(state.Allocs), state.OfTable(state.Reservations)}
 	return c.read(keys, func(snap *state.Snapshot) (any, error) {
 		roles, err := pageOfRoles(c, snap)
 		if err != nil {
@@ -136,16 +136,25 @@ func roleList(c *call) (any, error) {
 
 // roleUse is what roles use, each with those below it.
 type roleUse struct {
-	used map[string]structs.Resources
-	jobs map[string]int
+	used     map[string]structs.Resources
+	reserved map[string]structs.Resources
+	jobs     map[string]int
 }
 
 func (u roleUse) of(r *structs.Role) *api.RoleStatus {
-	return &api.RoleStatus{Role: *r, Used: u.used[r.Name], Jobs: u.jobs[r.Name]}
+	return &api.RoleStatus{Role: *r, Used: u.used[r.Name], Reserved: u.reserved[r.Name], Jobs: u.jobs[r.Name]}
 }
 
 func usage(snap *state.Snapshot) roleUse {
-	u := roleUse{map[string]structs.Resources{}, map[string]int{}}
+	u := roleUse{map[string]structs.Resources{}, map[string]structs.Resources{}, map[string]int{}}
+	for r := range snap.AllReservations() {
+		for name := range upwards(r.Role) {
+			if r.Refines != "" && structs.RoleWithin(r.Refines, name) {
+				break // it is in what is reserved for that role
+			}
+			u.reserved[name] = u.reserved[name].Add(r.Resources)
+		}
+	}
 	for r := range snap.Roles() {
 		u.used[r.Name] = snap.RoleUse(r.Name).Resources
 	}
@@ -171,7 +180,7 @@ func roleGet(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys := []state.Key{state.OfRole(name), state.OfTable(state.Jobs), state.OfTable(state.Allocs)}
+	keys := []state.Key{state.OfRole(name), state.OfTable(state.Jobs), state.OfTable(state.Allocs), state.OfTable(state.Reservations)}
 	return c.read(keys, func(snap *state.Snapshot) (any, error) {
 		r := snap.Role(name)
 		if r == nil {
