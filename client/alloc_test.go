@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -301,6 +302,21 @@ func TestStartErrorsOfTheTaskCount(t *testing.T) {
 		w.expectTask("b", "main", structs.TaskError, "")
 		if s := w.task("b", "main"); s.Restarts != 0 {
 			t.Errorf("b was restarted %d times", s.Restarts)
+		}
+	})
+}
+
+// A program that does not exist ends a task at once, with the code that a shell would end with.
+func TestAMissingProgramHasTheCodeOfAShell(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.trouble = func(id string) error {
+			return &drivers.NoProgram{Code: 127, Err: structs.Errorf(structs.Invalid, "task "+id, "program %q not found", "x")}
+		}
+		w.run("a", w.batch("j", script{}, nil))
+		after(time.Second)
+		w.expect("a", structs.AllocFailed, `task "main": program "x" not found`)
+		if s := w.task("a", "main"); s.Status != structs.TaskError || s.ExitCode != 127 || s.Restarts != 0 || s.Why != `program "x" not found` {
+			t.Errorf("%+v", s)
 		}
 	})
 }

@@ -186,7 +186,7 @@ func exitHelp() string {
 		fmt.Fprintf(&b, "  %3d  %s\n", row.code, row.text)
 	}
 	b.WriteString("job run of a failed batch job, run, and alloc exec exit with the code of the task or command;\n" +
-		"it is 128 + n when signal n ended it.\n")
+		"it is 128 + n when signal n ended it, 127 when there is no such program, 126 when it cannot be executed.\n")
 	return b.String()
 }
 

@@ -24,7 +24,7 @@ func run(e *Environment) *command {
 	c := newCommand(e, "run", "[--] CMD [ARGS]", "Run a command on the cluster as if it ran here").remote()
 	c.about = `Run a command on the cluster: stdout and stderr come here as they are written, the exit code is the command's, and an
 interrupt stops it (a second one kills it). It is a batch job with one task, which is forgotten afterwards. The command has
-no input.`
+no input. When there is no such program the exit code is 127, and 126 when it cannot be executed.`
 	c.min, c.max = 1, -1
 	c.own = true
 	o := &runOptions{}
@@ -362,6 +362,9 @@ func (s *session) result(a *structs.Allocation) error {
 	case t != nil && t.ExitCode > 0:
 		if t.OOM {
 			fmt.Fprintln(s.env.Err, "Error: the command was killed: out of memory")
+		}
+		if t.Status == structs.TaskError { // it never ran
+			fmt.Fprintln(s.env.Err, "Error: "+clean(t.Why))
 		}
 		return exitCode(t.ExitCode)
 	}

@@ -137,6 +137,8 @@ func TestRun(t *testing.T) {
 		{name: "a signal", args: "run x", code: 139, c: &cluster{end: ended(structs.AllocFailed, &structs.TaskState{ExitCode: 139, Signal: 11})}},
 		{name: "out of memory", args: "run x", code: 137, errs: "out of memory", c: &cluster{end: ended(structs.AllocFailed, &structs.TaskState{ExitCode: 137, Signal: 9, OOM: true})}},
 		{name: "it cannot start", args: "run x", code: exitProffer, errs: "no such file", c: &cluster{end: ended(structs.AllocFailed, &structs.TaskState{ExitCode: -1, Why: "no such file"})}},
+		{name: "there is no such program", args: "run x", code: 127, errs: "Error: program \"x\" not found in the task's root (give another)\n",
+			c: &cluster{end: ended(structs.AllocFailed, &structs.TaskState{Status: structs.TaskError, ExitCode: 127, Why: `program "x" not found in the task's root (give another)`})}},
 		{name: "it is refused", args: "run x", code: exitProffer, errs: "Error: job", c: &cluster{submit: structs.Errorf(structs.Invalid, "job", "no")}},
 		{name: "its output is lost", args: "run x", errs: "may be missing", c: &cluster{logs: structs.Errorf(structs.NotFound, "task", "no output"), end: ended(structs.AllocComplete, &structs.TaskState{})}},
 		{name: "there is no room", args: "run -place-timeout 1ms x", code: exitNotPlaced, errs: "64 asked, 8 free on n1", c: &cluster{unplaced: true}},

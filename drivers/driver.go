@@ -77,6 +77,18 @@ type Exit struct {
 	Why    string // when Code alone does not say it
 }
 
+// NoProgram is the error of a start whose program cannot be run. Code is what a shell ends with then: 127 when there is no
+// such program, 126 when it is there and cannot be executed.
+type NoProgram struct {
+	Code int
+	Err  *structs.Error
+}
+
+func (n *NoProgram) Error() string { return n.Err.Error() }
+
+// Unwrap returns the error with its kind.
+func (n *NoProgram) Unwrap() error { return n.Err }
+
 // Command is a command to run inside a task.
 type Command struct {
 	Args   []string

@@ -112,7 +112,7 @@ func (s TaskStatus) Ended() bool {
 type TaskState struct {
 	Status   TaskStatus  `json:"status"`
 	Why      string      `json:"why,omitempty"`
-	ExitCode int         `json:"exit_code"`          // 128+signal when a signal ended it; -1 when it is not known
+	ExitCode int         `json:"exit_code"`          // 128+signal when a signal ended it; -1 when it is not known; 127, 126: no such program
 	Signal   int         `json:"signal,omitempty"`   //
 	OOM      bool        `json:"oom,omitempty"`      // the kernel killed it for its memory
 	Restarts int         `json:"restarts,omitempty"` //

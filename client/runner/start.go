@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/client/store"
@@ -241,8 +242,13 @@ func (t *task) startFailed(err error, short *int) (again bool, wait time.Duratio
 	t.rec.Running = false
 	switch classify(err) {
 	case permanent:
-		t.event("failed", err.Error())
-		t.done(structs.TaskError, err.Error())
+		why := strings.TrimPrefix(err.Error(), "task "+t.specID(t.rec.Start)+": ") // the reader knows which
+		var missing *drivers.NoProgram
+		if errors.As(err, &missing) {
+			t.rec.State.ExitCode = missing.Code
+		}
+		t.event("failed", why)
+		t.done(structs.TaskError, why)
 		return false, 0
 	case shortage:
 		wait = nodeBackOff(*short)

@@ -351,6 +351,9 @@ func failure(resp *response, err error) error {
 	if err != nil {
 		return err
 	}
+	if resp.Err != nil && resp.Exit != nil {
+		return &drivers.NoProgram{Code: resp.Exit.Code, Err: resp.Err}
+	}
 	if resp.Err != nil {
 		return resp.Err
 	}

@@ -102,13 +102,13 @@ func (h *host) launch(l *exec.Launch, program string, args []string, stdio [3]*o
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: l.UID, Gid: l.GID, Groups: l.Groups}
 	}
 	if err := cmd.Start(); err != nil {
-		e := structs.Errorf(structs.Invalid, "task "+l.ID, "program %q cannot be started: %w", program, err)
+		missing := &drivers.NoProgram{Code: 126, Err: structs.Errorf(structs.Invalid, "task "+l.ID, "program %q cannot be started: %w", program, err)}
 		if errors.Is(err, os.ErrNotExist) {
-			e = structs.Errorf(structs.Invalid, "task "+l.ID, "program %q not found on this host", program)
+			missing.Code, missing.Err = 127, structs.Errorf(structs.Invalid, "task "+l.ID, "program %q not found on this host", program)
 		} else if errors.Is(err, os.ErrPermission) {
-			e = structs.Errorf(structs.Invalid, "task "+l.ID, "program %q may not be executed by uid %d", program, l.UID)
+			missing.Err = structs.Errorf(structs.Invalid, "task "+l.ID, "program %q may not be executed by uid %d", program, l.UID)
 		}
-		return nil, e
+		return nil, missing
 	}
 	p := &process{pid: cmd.Process.Pid, cmd: cmd, done: make(chan struct{})}
 	h.s.work.Go(p.reap)
@@ -181,17 +181,7 @@ func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files 
 		defer slave.Close()
 		stdio = [3]*os.File{slave, slave, slave}
 	}
-	p, err := h.launch(t.rec.Launch, args[0], args[1:], stdio, tty)
-	if err == nil {
-		return p, nil
-	}
-	code := 126
-	if path := lookPath(args[0], t.rec.Launch.Env); filepath.Base(args[0]) == args[0] && unix.Access(path, unix.F_OK) != nil {
-		code = 127
-	} else if filepath.Base(args[0]) != args[0] && unix.Access(args[0], unix.F_OK) != nil {
-		code = 127
-	}
-	return nil, &notFound{code, structs.AsError(err)}
+	return h.launch(t.rec.Launch, args[0], args[1:], stdio, tty)
 }
 
 // openTerminal sends the master of a new terminal over a socket and waits for the byte that says that it has its size.

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/exec/cgroup"
 	"github.com/proffer/proffer/drivers/exec/stage"
@@ -159,7 +160,14 @@ func (h *host) clear(object string, rec *record, err error) error {
 	}
 	e := structs.Errorf(kind, object, "%s", why)
 	e.Err, e.Do = f, do
-	return e
+	if f.Step != "exec" && f.Step != "interpreter" {
+		return e
+	}
+	code := 126
+	if f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR {
+		code = 127
+	}
+	return &drivers.NoProgram{Code: code, Err: e}
 }
 
 // enter runs a command in a task.
@@ -186,17 +194,8 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 		started, err = h.run(t.rec.Launch.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Enter(ctx, plan) })
 		return err
 	})
-	if err == nil {
-		return h.process(started, &record{Launch: t.rec.Launch}), nil
+	if err != nil {
+		return nil, h.clear("exec", t.rec, err)
 	}
-	err = h.clear("exec", t.rec, err)
-	var f *stage.Failure
-	if errors.As(err, &f) && (f.Step == "exec" || f.Step == "interpreter") {
-		code := 126
-		if f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR {
-			code = 127
-		}
-		return nil, &notFound{code, structs.AsError(err)}
-	}
-	return nil, err
+	return h.process(started, &record{Launch: t.rec.Launch}), nil
 }

@@ -118,6 +118,10 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 		return nil
 	case opStart:
 		status, err := s.start(ctx, req.Launch)
+		var missing *drivers.NoProgram
+		if errors.As(err, &missing) {
+			resp.Exit = &drivers.Exit{Code: missing.Code}
+		}
 		if err == nil {
 			resp.Tasks = []*exec.Status{status}
 		}
@@ -181,7 +185,9 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 			return structs.Errorf(structs.Conflict, "task "+req.Task, "it has ended")
 		}
 		exit, err := s.enter(ctx, t, req, files)
-		resp.Exit = &exit
+		if err == nil {
+			resp.Exit = &exit
+		}
 		return err
 	}
 	return structs.Errorf(structs.Invalid, "supervisor", "it does not know the operation %q", req.Op)
@@ -196,9 +202,9 @@ func (s *server) enter(ctx context.Context, t *task, req *request, files []*os.F
 		files[i].Close()
 	}
 	if err != nil {
-		var missing *notFound
+		var missing *drivers.NoProgram
 		if errors.As(err, &missing) {
-			return drivers.Exit{Code: missing.code, Why: missing.Error()}, nil
+			return drivers.Exit{Code: missing.Code, Why: missing.Error()}, nil
 		}
 		return drivers.Exit{}, err
 	}
@@ -211,15 +217,6 @@ func (s *server) enter(ctx context.Context, t *task, req *request, files []*os.F
 	}
 	return o.exit(), nil
 }
-
-// notFound is a program that cannot be run: code 127 when it is not there, 126 otherwise, as shells have it.
-type notFound struct {
-	code int
-	err  *structs.Error
-}
-
-func (n *notFound) Error() string { return n.err.Error() }
-func (n *notFound) Unwrap() error { return n.err }
 
 // fileReader reads a connection and keeps the descriptors that come with the bytes, in their order.
 type fileReader struct {

@@ -307,15 +307,20 @@ func TestADaemonThatForkedTwiceDiesWithItsTask(t *testing.T) {
 
 func TestAMissingProgramIsNamed(t *testing.T) {
 	n := newNode(t)
-	for command, want := range map[string]string{
-		"/no/such/program": `program "/no/such/program" not found`,
-		"nosuchprogram":    `program "nosuchprogram" not found`,
-		"/etc/passwd":      `program "/etc/passwd" may not be executed`,
+	for command, want := range map[string]drivers.NoProgram{
+		"/no/such/program": {Code: 127, Err: &structs.Error{Why: `program "/no/such/program" not found`}},
+		"nosuchprogram":    {Code: 127, Err: &structs.Error{Why: `program "nosuchprogram" not found`}},
+		"/etc/passwd":      {Code: 126, Err: &structs.Error{Why: `program "/etc/passwd" may not be executed`}},
 	} {
 		_, err := n.driver.Start(n.ctx, n.spec("", none, config("command", command)))
-		if err == nil || !strings.Contains(err.Error(), want) || structs.KindOf(err) != structs.Invalid {
-			t.Errorf("%s: %v (%s), want %q", command, err, structs.KindOf(err), want)
+		var missing *drivers.NoProgram
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), want.Error()) || missing.Code != want.Code || structs.KindOf(err) != structs.Invalid {
+			t.Errorf("%s: %v (%s), want %d and %q", command, err, structs.KindOf(err), want.Code, want.Error())
 		}
+	}
+	_, err := n.driver.Start(n.ctx, n.spec("", none, func(s *drivers.Spec) { s.Fence = &drivers.Fence{} }))
+	if missing := (*drivers.NoProgram)(nil); err == nil || errors.As(err, &missing) {
+		t.Errorf("another failure is that of a program: %v", err)
 	}
 	if tasks, err := n.client.List(n.ctx); err != nil || len(tasks) != 0 {
 		t.Errorf("the failed starts left %v, %v", tasks, err)

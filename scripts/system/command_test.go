@@ -78,7 +78,8 @@ func TestRunsACommand(t *testing.T) {
 		t.Errorf("run with much output: exit code %d, %d bytes, stderr %q", o.code, len(o.out), o.errout)
 	}
 	a.proffer("run", "--", "sh", "-c", "kill -SEGV $$").has(t, "a signal", 128+11, "", "")
-	a.proffer("run", "--", "no-such-program").has(t, "a missing program", 125, "", `program "no-such-program" not found`)
+	a.proffer("run", "--", "no-such-program").has(t, "a missing program", 127, "", `Error: program "no-such-program" not found`)
+	a.proffer("run", "--", "/etc/passwd").has(t, "no program", 126, "", `program "/etc/passwd" may not be executed`)
 	a.proffer("run", "-memory", "500TiB", "-place-timeout", "1s", "--", "true").has(t, "no room", 120, "", "memory")
 	a.proffer("run", "-memory", "20MiB", "--", "tail", "/dev/zero").has(t, "too much memory", 137, "", "out of memory")
 
@@ -305,7 +306,7 @@ func TestBadInput(t *testing.T) {
 	missing := strings.Replace(service("missing", 1, "true"), "/bin/sh", "/opt/no/such/program", 1)
 	missing = strings.Replace(missing, "group", "type = \"batch\"\n  group", 1)
 	o = a.proffer("job", "run", r.file("missing.hcl", missing))
-	if o.code == 0 || !strings.Contains(o.out+o.errout, "/opt/no/such/program") {
+	if o.code != 127 || !strings.Contains(o.out+o.errout, "/opt/no/such/program") {
 		t.Errorf("a missing program: %s", o)
 	}
 	a.proffer("job", "run", r.file("typo.hcl", strings.Replace(service("typo", 1, "true"), "count", "cuont", 1))).
