@@ -53,17 +53,20 @@ func (h *host) close()                   {}
 
 // process is a child and its process group.
 type process struct {
-	pid      int
-	cmd      *osexec.Cmd
-	out, err *os.File
-	done     chan struct{}
-	result   outcome
+	pid    int
+	cmd    *osexec.Cmd
+	pipes  [2]*os.File // reading ends of stdout and stderr
+	done   chan struct{}
+	result outcome
 }
+
+// open is for tasks that are taken over, which there are not.
+func (p *process) open(int) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func (p *process) birth() uint64 { return 0 }
 
 func (p *process) close() {
-	for _, f := range []*os.File{p.out, p.err} {
+	for _, f := range p.pipes {
 		if f != nil {
 			f.Close()
 		}
@@ -139,33 +142,34 @@ func cutPrefix(s, prefix string) (string, bool) {
 	return s[len(prefix):], true
 }
 
-func (h *host) start(_ context.Context, rec *record) (p *process, out, errs *os.File, err error) {
+func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 	if rec.Launch.Full {
-		return nil, nil, nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
+		return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
 	}
 	var stdio [3]*os.File
+	var pipes [2]*os.File
 	defer func() {
 		for _, f := range stdio {
 			if f != nil {
 				f.Close()
 			}
 		}
-		if err != nil {
-			for _, f := range []*os.File{out, errs} {
-				if f != nil {
-					f.Close()
-				}
+		for _, f := range pipes {
+			if err != nil && f != nil {
+				f.Close()
 			}
 		}
 	}()
-	if out, stdio[1], err = os.Pipe(); err != nil {
-		return nil, nil, nil, err
+	for i := range pipes {
+		if pipes[i], stdio[1+i], err = os.Pipe(); err != nil {
+			return nil, err
+		}
 	}
-	if errs, stdio[2], err = os.Pipe(); err != nil {
-		return nil, out, nil, err
+	if p, err = h.launch(rec.Launch, rec.Launch.Program, rec.Launch.Args, stdio, false); err != nil {
+		return nil, err
 	}
-	p, err = h.launch(rec.Launch, rec.Launch.Program, rec.Launch.Args, stdio, false)
-	return p, out, errs, err
+	p.pipes = pipes
+	return p, nil
 }
 
 func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
@@ -216,8 +220,8 @@ func (h *host) signal(p *process, sig int) error {
 func (h *host) kill(t *task)           { unix.Kill(-t.proc.pid, unix.SIGKILL) }
 func (h *host) killCommand(p *process) { unix.Kill(-p.pid, unix.SIGKILL) }
 
-func (h *host) adopt(rec *record, _ *handover) (*process, *os.File, *os.File, drivers.Exit) {
-	return nil, nil, nil, drivers.Exit{Code: -1, Why: "its supervisor ended, and this system cannot take tasks over"}
+func (h *host) adopt(rec *record, _ *handover) (*process, drivers.Exit, error) {
+	return nil, drivers.Exit{Code: -1, Why: "its supervisor ended, and this system cannot take tasks over"}, nil
 }
 
 func (h *host) stats(rec *record) (*drivers.Stats, error) {

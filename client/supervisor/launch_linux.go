@@ -20,8 +20,8 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// start starts the program of a record. out and errs are the reading ends of its pipes.
-func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *os.File, err error) {
+// start starts the program of a record.
+func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	l := rec.Launch
 	object := "task " + l.ID
 	plan := h.plan(rec)
@@ -29,22 +29,21 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 	plan.Args = append([]string{l.Program}, l.Args...)
 	plan.Network = l.Network
 	var close []int
+	var pipes [2]*os.File // reading ends
 	defer func() {
 		for _, fd := range close {
 			unix.Close(fd)
 		}
-		if err != nil {
-			for _, f := range []*os.File{out, errs} {
-				if f != nil {
-					f.Close()
-				}
+		for _, f := range pipes {
+			if err != nil && f != nil {
+				f.Close()
 			}
 		}
 	}()
 	if rec.Cgroup != "" {
 		group, failed := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
 		if failed != nil {
-			return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
+			return nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
 		}
 		defer func() {
 			if err != nil {
@@ -55,7 +54,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 	}
 	entry, err := h.entry(rec)
 	if err != nil {
-		return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "%w", err)
+		return nil, structs.Errorf(structs.Unavailable, object, "%w", err)
 	}
 	defer entry.Close()
 	plan.Cgroup, plan.Joins = entry.Dir, entry.Tasks
@@ -67,20 +66,20 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 		} {
 			fd, err := unix.OpenTree(unix.AT_FDCWD, b.from, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 			if err != nil {
-				return nil, nil, nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", b.from, err)
+				return nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", b.from, err)
 			}
 			close = append(close, fd)
 			plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: b.to})
 		}
 	}
-	for i, to := range []**os.File{&out, &errs} {
+	for i := range pipes {
 		var pair [2]int
 		if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
-			return nil, nil, nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
+			return nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
 		}
 		close = append(close, pair[1])
 		unix.SetNonblock(pair[0], true)
-		*to = os.NewFile(uintptr(pair[0]), "output")
+		pipes[i] = os.NewFile(uintptr(pair[0]), "output")
 		if i == 0 {
 			plan.KeepOut, plan.Stdout = pair[0], pair[1]
 		} else {
@@ -89,9 +88,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, out, errs *o
 	}
 	started, err := h.run(l.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Start(ctx, plan) })
 	if err != nil {
-		return nil, nil, nil, h.clear(object, rec, err)
+		return nil, h.clear(object, rec, err)
 	}
-	return h.process(started, rec), out, errs, nil
+	p = h.process(started, rec)
+	p.pipes = pipes
+	return p, nil
 }
 
 // plan has what a task and a command in it have in common.

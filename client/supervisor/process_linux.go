@@ -21,11 +21,11 @@ import (
 
 // process is a stage that runs. Its methods may be called from any goroutine.
 type process struct {
-	h        *host
-	rec      *record
-	pid      int
-	pidfd    *os.File // in the poller
-	out, err *os.File // owned by the pumps until they end
+	h     *host
+	rec   *record
+	pid   int
+	pidfd *os.File    // in the poller
+	pipes [2]*os.File // reading ends of stdout and stderr, owned by the pumps until they end; nil: not open
 }
 
 func (h *host) process(p *stage.Process, rec *record) *process {
@@ -48,7 +48,7 @@ func (p *process) control(f func(fd int) error) error {
 // close frees the descriptors after the process ended.
 func (p *process) close() {
 	p.pidfd.Close()
-	for _, f := range []*os.File{p.out, p.err} {
+	for _, f := range p.pipes {
 		if f != nil {
 			f.Close()
 		}
@@ -181,8 +181,18 @@ func (h *host) kill(t *task) {
 	}
 }
 
-// adopt finds the process of a record, or says why there is none.
-func (h *host) adopt(rec *record, given *handover) (p *process, out, errs *os.File, exit drivers.Exit) {
+// open opens the reading end of stdout (0) or stderr (1) once more: the stage of a task keeps them for this.
+func (p *process) open(pipe int) (*os.File, error) {
+	path := fmt.Sprintf("/proc/%d/fd/%d", p.pid, [2]int{stage.KeptStdout, stage.KeptStderr}[pipe])
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "output"), nil
+}
+
+// adopt finds the process of a record, or says how it ended. An error: it could not look.
+func (h *host) adopt(rec *record, given *handover) (p *process, exit drivers.Exit, err error) {
 	slot := h.slots.Read(rec.Slot)
 	if slot.Seq != rec.Seq {
 		slot = stage.Slot{}
@@ -196,7 +206,9 @@ func (h *host) adopt(rec *record, given *handover) (p *process, out, errs *os.Fi
 		}
 	}
 	if g := given.task(rec.Seq); g != nil {
-		return h.process(&stage.Process{PID: rec.PID, PidFD: g.PidFD}, rec), handed(g.Out), handed(g.Err), exit
+		p = h.process(&stage.Process{PID: rec.PID, PidFD: g.PidFD}, rec)
+		p.pipes = [2]*os.File{handed(g.Out), handed(g.Err)}
+		return p, exit, nil
 	}
 	if rec.PID == 0 {
 		// It died between our intent and the answer. Nobody was told that the task runs, so it must not.
@@ -211,25 +223,20 @@ func (h *host) adopt(rec *record, given *handover) (p *process, out, errs *os.Fi
 		if rec.Cgroup != "" && h.cgroup != nil {
 			h.cgroup.Open(rec.Cgroup).Kill()
 		}
-		return nil, nil, nil, drivers.Exit{Code: -1, Why: "the supervisor ended while it started this task"}
+		return nil, drivers.Exit{Code: -1, Why: "the supervisor ended while it started this task"}, nil
 	}
 	fd, err := unix.PidfdOpen(rec.PID, unix.PIDFD_NONBLOCK)
+	if short(err) {
+		return nil, exit, err
+	}
 	if err != nil {
-		return nil, nil, nil, gone
+		return nil, gone, nil
 	}
 	if birthOf(rec.PID) != rec.Birth {
 		unix.Close(fd)
-		return nil, nil, nil, gone
+		return nil, gone, nil
 	}
-	for i, to := range []**os.File{&out, &errs} {
-		path := fmt.Sprintf("/proc/%d/fd/%d", rec.PID, []int{stage.KeptStdout, stage.KeptStderr}[i])
-		if n, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err == nil {
-			*to = os.NewFile(uintptr(n), "output")
-		} else if slot.State != stage.Ended {
-			h.s.log.Error("the output of a task cannot be taken over", "task", rec.Launch.ID, "err", err)
-		}
-	}
-	return h.process(&stage.Process{PID: rec.PID, PidFD: fd}, rec), out, errs, exit
+	return h.process(&stage.Process{PID: rec.PID, PidFD: fd}, rec), exit, nil
 }
 
 // handed makes a file of a descriptor that came through an exec.

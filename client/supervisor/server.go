@@ -43,6 +43,7 @@ type server struct {
 	lock     *os.File // held while we are the supervisor of dir
 	listener *net.UnixListener
 	changed  chan struct{} // has a value after conns, tasks or released changed
+	freed    chan struct{} // closed and replaced when there may be room for a descriptor again
 
 	work sync.WaitGroup // of waiters, pumps, connections
 }
@@ -95,7 +96,7 @@ func open(dir string, with settings, log *slog.Logger, given *handover) (*server
 	s := &server{
 		dir: dir, with: with, log: log, tasks: map[string]*task{}, conns: map[*net.UnixConn]bool{},
 		lanes: make(chan struct{}, 2*runtime.NumCPU()), changed: make(chan struct{}, 1),
-		seq: uint64(time.Now().UnixNano()),
+		freed: make(chan struct{}), seq: uint64(time.Now().UnixNano()),
 	}
 	boot, err := bootID()
 	if err != nil {
@@ -120,23 +121,30 @@ func open(dir string, with settings, log *slog.Logger, given *handover) (*server
 		}
 	}
 	for _, rec := range s.table.live {
-		s.adopt(rec, given)
+		if err := s.adopt(rec, given); err != nil {
+			s.host.close()
+			s.table.close()
+			return nil, err
+		}
 	}
 	s.host.sweep(s.table.live)
 	return s, nil
 }
 
-// adopt takes over a task of the table.
-func (s *server) adopt(rec *record, given *handover) {
+// adopt takes over a task of the table. After an error nobody knows whether it runs.
+func (s *server) adopt(rec *record, given *handover) error {
 	t := newTask(rec)
 	close(t.started)
 	s.tasks[rec.Launch.ID] = t
 	if rec.Exit != nil {
 		close(t.ended)
 		s.work.Go(func() { s.clean(t) }) // the last one may have died before it did
-		return
+		return nil
 	}
-	proc, out, err, exit := s.host.adopt(rec, given)
+	proc, exit, err := s.host.adopt(rec, given)
+	if err != nil {
+		return fmt.Errorf("task %s: %w", rec.Launch.ID, err)
+	}
 	if proc == nil {
 		s.log.Warn("a task ended while no supervisor ran", "task", rec.Launch.ID, "code", exit.Code, "why", exit.Why)
 		if exit.Code != 0 && exit.Why == "" {
@@ -144,10 +152,11 @@ func (s *server) adopt(rec *record, given *handover) {
 		}
 		s.finish(t, exit)
 		s.work.Go(func() { s.clean(t) })
-		return
+		return nil
 	}
 	t.proc = proc
-	s.hold(t, out, err)
+	s.hold(t)
+	return nil
 }
 
 // start starts a task. It returns once the program runs.
@@ -167,7 +176,7 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	if err != nil {
 		return nil, err
 	}
-	proc, out, errs, err := s.host.start(ctx, t.rec)
+	proc, err := s.host.start(ctx, t.rec)
 	s.mu.Lock()
 	if err != nil {
 		s.drop(t)
@@ -183,7 +192,7 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	status := t.rec.status()
 	close(t.started)
 	s.mu.Unlock()
-	s.hold(t, out, errs)
+	s.hold(t)
 	return status, nil
 }
 
@@ -225,29 +234,42 @@ func (s *server) drop(t *task) {
 	s.poke()
 }
 
-// hold watches a running task from now on: its output and its end.
-func (s *server) hold(t *task, out, err *os.File) {
+// hold watches a running task from now on: its output and its end. A pipe that did not come with the process is opened.
+func (s *server) hold(t *task) {
 	var pumps sync.WaitGroup
-	t.proc.out, t.proc.err = out, err
-	for _, p := range []struct {
-		from *os.File
-		to   *logs.Writer
-	}{{out, t.out}, {err, t.err}} {
-		if p.from != nil {
-			pumps.Add(1)
-			s.work.Go(func() {
-				defer pumps.Done()
-				s.pump(p.from, p.to)
-			})
-		}
+	over := make(chan struct{}) // closed when the process has ended
+	for i, to := range []*logs.Writer{t.out, t.err} {
+		pumps.Add(1)
+		s.work.Go(func() {
+			defer pumps.Done()
+			from := t.proc.pipes[i]
+			if from == nil {
+				if from = s.reopen(t.rec.Launch.ID, func() (*os.File, error) { return t.proc.open(i) }, over); from == nil {
+					return
+				}
+				s.mu.Lock()
+				t.proc.pipes[i] = from
+				s.mu.Unlock()
+				select {
+				case <-over:
+					from.SetReadDeadline(time.Now().Add(lastWords))
+				default:
+				}
+			}
+			s.pump(from, to)
+		})
 	}
 	s.work.Go(func() {
 		o := t.proc.wait()
+		close(over)
 		// What the task wrote is in the pipes, and nobody writes any more. A descriptor that it passed to somebody outside
 		// does not hold us: once a pipe is empty for a second, that is all.
-		for _, f := range []*os.File{out, err} {
+		s.mu.Lock()
+		pipes := t.proc.pipes
+		s.mu.Unlock()
+		for _, f := range pipes {
 			if f != nil {
-				f.SetReadDeadline(time.Now().Add(time.Second))
+				f.SetReadDeadline(time.Now().Add(lastWords))
 			}
 		}
 		pumps.Wait()
@@ -261,6 +283,9 @@ func (s *server) hold(t *task, out, err *os.File) {
 		s.clean(t)
 	})
 }
+
+// lastWords is how long a pipe is read after the end of its task when somebody else has it open.
+const lastWords = time.Second
 
 // explain adds what the status alone does not say.
 func (s *server) explain(t *task, o outcome, exit *drivers.Exit) {
@@ -299,6 +324,7 @@ func (s *server) clean(t *task) {
 	}
 	if t.proc != nil {
 		t.proc.close()
+		s.roomier()
 	}
 	close(t.cleaned)
 }
@@ -474,6 +500,7 @@ func (s *server) run(ctx context.Context, l *net.UnixListener) error {
 			over, _ = s.idle()
 		case now := <-sweep.C:
 			s.expireLogs(now)
+			s.roomier()
 		}
 	}
 	l.Close()
@@ -528,6 +555,7 @@ func (s *server) accept(ctx context.Context) {
 			s.mu.Lock()
 			delete(s.conns, c)
 			s.mu.Unlock()
+			s.roomier()
 			s.poke()
 		})
 	}

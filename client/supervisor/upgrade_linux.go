@@ -97,14 +97,14 @@ func (s *server) upgrade(command, settings []string) error {
 		if g.PidFD, err = give(t.proc.pidfd); err != nil {
 			return fail(err)
 		}
-		if t.proc.out != nil {
-			if g.Out, err = give(t.proc.out); err != nil {
-				g.Out = -1 // it ended already
+		for i, to := range []*int{&g.Out, &g.Err} {
+			if t.proc.pipes[i] == nil {
+				continue // the next one opens it
 			}
-		}
-		if t.proc.err != nil {
-			if g.Err, err = give(t.proc.err); err != nil {
-				g.Err = -1
+			if *to, err = give(t.proc.pipes[i]); short(err) {
+				return fail(err)
+			} else if err != nil {
+				*to = -1 // it ended already
 			}
 		}
 		out.Tasks = append(out.Tasks, g)
