@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -64,7 +65,7 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 	d.say("Owner", a.Owner)
 	d.add("Priority", a.Priority)
 	d.add("Wanted", joinNonEmpty(": ", string(a.Desired), a.DesiredWhy))
-	d.add("Status", joinNonEmpty(": ", string(a.Status), a.Why))
+	d.add("Status", joinNonEmpty(": ", string(a.Status), cmp.Or(a.Why, notStarted(&a.Allocation))))
 	d.add("Incarnation", a.Incarnation)
 	d.add("Resources", a.Resources)
 	var ports []string

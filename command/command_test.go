@@ -164,14 +164,20 @@ func region() canned {
 	diff := spec.Compare(nil, text)
 	rawDiff, _ := json.Marshal(diff)
 	return canned{
-		"/v1/jobs":                              []*api.JobSummary{&summary, {JobRecord: structs.JobRecord{Name: "a-much-longer-name", Type: "batch", Role: "default", Status: structs.JobDone}}},
-		"/v1/job/web":                           api.JobDetail{JobSummary: summary, Job: text},
-		"/v1/job/web/status":                    api.JobStatus{JobDetail: api.JobDetail{JobSummary: summary, Job: text}, Allocations: allocs},
+		"/v1/jobs":           []*api.JobSummary{&summary, {JobRecord: structs.JobRecord{Name: "a-much-longer-name", Type: "batch", Role: "default", Status: structs.JobDone}}},
+		"/v1/job/web":        api.JobDetail{JobSummary: summary, Job: text},
+		"/v1/job/web/status": api.JobStatus{JobDetail: api.JobDetail{JobSummary: summary, Job: text}, Allocations: allocs},
+		"/v1/job/slow/status": api.JobStatus{JobDetail: api.JobDetail{JobSummary: api.JobSummary{JobRecord: structs.JobRecord{Name: "slow", Type: "service", Version: 1, Status: structs.JobPending},
+			Groups: []*api.GroupCounts{{Group: "api", Wanted: 2, Pending: 2}}}}, Allocations: []*structs.Allocation{
+			{ID: structs.AllocID(id("5a")), Job: "slow", Version: 1, Group: "api", NodeName: "node-1", Desired: "run", Status: "pending", Created: ago(time.Minute),
+				Tasks: map[string]*structs.TaskState{"main": {Status: structs.TaskStarting, Why: "no space left on device"}}},
+			{ID: structs.AllocID(id("5b")), Job: "slow", Version: 1, Group: "api", Index: 1, NodeName: "node-2", Desired: "run", Status: "pending", Created: ago(time.Minute)}}},
 		"/v1/job/web/explain":                   explained,
 		"/v1/job/web/versions":                  []*structs.JobVersion{{Job: text, Version: 2, Time: ago(time.Hour), Actor: "local/ann"}, {Job: text, Version: 1, Time: ago(26 * time.Hour)}},
 		"/v1/job/wep/status":                    structs.Errorf(structs.NotFound, `job "wep"`, "there is none").Advise(`did you mean "web"?`),
 		"/v1/job/web/allocations":               allocs,
 		"DELETE /v1/job/web":                    api.Written{Index: 8},
+		"DELETE /v1/job/wep":                    structs.Errorf(structs.NotFound, `job "wep"`, "there is none").Advise(`did you mean "web"?`),
 		"POST /v1/job/web/restart":              api.Written{Index: 8},
 		"POST /v1/job/web/scale":                api.Written{Index: 8},
 		"POST /v1/job/web/revert":               api.JobSubmitted{Name: "web", Version: 3},
@@ -278,7 +284,7 @@ func TestCommands(t *testing.T) {
 	os.WriteFile("roles.hcl", []byte("role \"eng/web\" {\n  weight = 2\n}\n"), 0o644)
 	sh := newShell(t, region())
 	text := sh.script([]string{
-		"job status", "job status web", "job status -all web", "job status wep", "job status -t {{range.}}{{.name}}{{end}}", "job status -json -t x",
+		"job status", "job status web", "job status -all web", "job status wep", "job status slow", "job stop wep", "job status -t {{range.}}{{.name}}{{end}}", "job status -json -t x",
 		"job status -t {{.nme}} web", "job stauts", "jbo status", "job", "job status web extra", "job stop", "job stop -prge web",
 		"job validate web.hcl", "job validate bad.hcl", "job validate empty.hcl", "job validate none.hcl", "job plan -exit-code web.hcl",
 		"job explain web", "job history web", "job history -revert 1 web", "job inspect web", "job inspect -version 7 web",

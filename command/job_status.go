@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -53,14 +54,21 @@ func writeJobs(b *bytes.Buffer, jobs []*api.JobSummary, now time.Time) {
 		return
 	}
 	t := newTable("JOB", "TYPE", "ROLE", "PRIORITY", "STATUS", "RUNNING", "WAITING", "AGE")
+	short := ""
 	for _, j := range jobs {
 		running, wanted, waiting := 0, 0, 0
 		for _, g := range j.Groups {
 			running, wanted, waiting = running+g.Running, wanted+g.Wanted, waiting+g.Waiting
 		}
+		if waiting > 0 {
+			short = cmp.Or(short, j.Name)
+		}
 		t.row(j.Name, j.Type, j.Role, j.Priority, j.Status, fmt.Sprintf("%d/%d", running, wanted), waiting, age(now, j.Submitted))
 	}
 	t.write(b)
+	if short != "" {
+		fmt.Fprintf(b, "Why something waits: proffer job explain %s\n", cell(short))
+	}
 }
 
 func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation, every bool, now time.Time) {
@@ -74,7 +82,7 @@ func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation,
 	d.add("Priority", s.Priority)
 	d.add("Version", s.Version)
 	d.add("Status", s.Status)
-	d.say("Why", s.Why)
+	d.say("Why", joinNonEmpty("; ", s.Why, heldUp(s)))
 	d.add("Submitted", age(now, s.Submitted)+" ago")
 	if !s.Ended.IsZero() {
 		d.add("Ended", age(now, s.Ended)+" ago")
@@ -114,6 +122,56 @@ func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation,
 	}
 }
 
+// heldUp says in a phrase what of a job does not run yet.
+func heldUp(s *api.JobStatus) string {
+	waiting, starting := 0, 0
+	for _, g := range s.Groups {
+		waiting, starting = waiting+g.Waiting, starting+g.Pending
+	}
+	if waiting > 0 {
+		return fmt.Sprintf("%s to be placed: proffer job explain %s", counted(waiting, "allocation waits", "allocations wait"), s.Name)
+	}
+	if starting == 0 {
+		return ""
+	}
+	text := counted(starting, "allocation starts", "allocations start")
+	for _, a := range s.Allocations {
+		if why := notStarted(a); why != "" {
+			return text + ": " + why
+		}
+	}
+	return text
+}
+
+// whyOf says why an allocation is as it is.
+func whyOf(a *structs.Allocation) string {
+	if a.Why != "" || a.DesiredWhy != "" {
+		return cmp.Or(a.Why, a.DesiredWhy)
+	}
+	return notStarted(a)
+}
+
+// notStarted says what an allocation that is placed and does not run waits for, as far as its node has told.
+func notStarted(a *structs.Allocation) string {
+	if a.Status != structs.AllocPending || a.Desired != structs.DesiredRun {
+		return ""
+	}
+	if len(a.Tasks) == 0 {
+		return "its node has not begun it"
+	}
+	return cmp.Or(refusedStart(a), "its tasks are being started")
+}
+
+// refusedStart says which task could not be started last time, and why.
+func refusedStart(a *structs.Allocation) string {
+	for _, name := range sortedKeys(a.Tasks) {
+		if t := a.Tasks[name]; !t.Status.Ended() && t.Why != "" {
+			return fmt.Sprintf("task %q: %s", name, t.Why)
+		}
+	}
+	return ""
+}
+
 // writeAllocs prints a table of allocations.
 func writeAllocs(b *bytes.Buffer, allocs []*structs.Allocation, now time.Time) {
 	ids := make([]structs.AllocID, len(allocs))
@@ -123,11 +181,7 @@ func writeAllocs(b *bytes.Buffer, allocs []*structs.Allocation, now time.Time) {
 	short := shorten(ids)
 	t := newTable("ID", "JOB", "GROUP", "NODE", "VERSION", "WANTED", "STATUS", "AGE", "WHY")
 	for _, a := range allocs {
-		why := a.Why
-		if why == "" {
-			why = a.DesiredWhy
-		}
-		t.row(short(a.ID), a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), a.NodeName, a.Version, a.Desired, a.Status, age(now, a.Created), why)
+		t.row(short(a.ID), a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), a.NodeName, a.Version, a.Desired, a.Status, age(now, a.Created), whyOf(a))
 	}
 	t.write(b)
 }

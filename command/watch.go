@@ -308,11 +308,11 @@ type lines struct {
 	env   *Environment
 	drawn int               // lines that are rewritten next time
 	last  map[string]string // by group
-	nodes map[structs.AllocID]structs.AllocStatus
+	told  map[structs.AllocID]string
 }
 
 func newLines(e *Environment) *lines {
-	return &lines{env: e, last: map[string]string{}, nodes: map[structs.AllocID]structs.AllocStatus{}}
+	return &lines{env: e, last: map[string]string{}, told: map[structs.AllocID]string{}}
 }
 
 func (l *lines) show(s *api.JobStatus, version uint64) {
@@ -338,16 +338,27 @@ func (l *lines) show(s *api.JobStatus, version uint64) {
 	l.env.Out.Write(b.Bytes())
 }
 
-// events tells of allocations of this version that failed or were lost.
+// events tells of allocations of this version that failed or were lost, or could not be started yet.
 func (l *lines) events(write func([]byte) (int, error), s *api.JobStatus, version uint64) {
 	for _, a := range slices.Backward(s.Allocations) {
-		if a.Version != version || l.nodes[a.ID] == a.Status {
+		if a.Version != version {
 			continue
 		}
-		l.nodes[a.ID] = a.Status
-		if a.Status == structs.AllocFailed || a.Status == structs.AllocLost {
-			text := fmt.Sprintf("  %s[%d] %s on %s", a.Group, a.Index, a.Status, a.NodeName)
-			write([]byte(cell(joinNonEmpty(": ", text, a.Why)) + "\n"))
+		status, why := string(a.Status), a.Why
+		switch a.Status {
+		case structs.AllocFailed, structs.AllocLost:
+		case structs.AllocPending:
+			status, why = "not started yet", refusedStart(a)
+			if why == "" {
+				continue
+			}
+		default:
+			continue
+		}
+		text := joinNonEmpty(": ", fmt.Sprintf("  %s[%d] %s on %s", a.Group, a.Index, status, a.NodeName), why)
+		if l.told[a.ID] != text {
+			l.told[a.ID] = text
+			write([]byte(cell(text) + "\n"))
 		}
 	}
 }

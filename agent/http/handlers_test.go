@@ -280,6 +280,16 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(offers) != 1 {
 		t.Error(offers)
 	}
+	for what, do := range map[string]func() error{
+		"stop":    func() error { _, err := c.StopJob(ctx, "wep", false); return err },
+		"purge":   func() error { _, err := c.StopJob(ctx, "wep", true); return err },
+		"restart": func() error { _, err := c.RestartJob(ctx, "wep"); return err },
+		"scale":   func() error { _, err := c.ScaleJob(ctx, "wep", "web", 1); return err },
+	} {
+		if e := structs.AsError(do()); e == nil || e.Kind != structs.NotFound || e.Do != `did you mean "web"?` {
+			t.Errorf("%s of a mistyped name: %v", what, e)
+		}
+	}
 	_, err = c.StopJob(ctx, "web", true)
 	must(err)
 	if w.region.store.Snapshot().Job("web") != nil {
