@@ -200,9 +200,19 @@ func (a *Agent) startGossip(context.Context) error {
 		return err
 	}
 	a.gossip = pool
-	a.began(func(context.Context) { pool.Close() })
+	a.began(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
+		defer cancel()
+		if err := pool.Leave(ctx); err != nil {
+			a.log.Debug("perhaps not every member knows that this one was stopped", "err", err)
+		}
+		pool.Close()
+	})
 	return nil
 }
+
+// goodbyeTime bounds how long an agent that stops tells the others of it.
+const goodbyeTime = 2 * time.Second
 
 // fatal has the agent stop because of err. It does not block.
 func (a *Agent) fatal(err error) {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/config"
+	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -42,7 +44,7 @@ func newAgent(t *testing.T, dir string, change ...string) *Agent {
 	read := func() (*config.Config, *config.Sources, error) {
 		cfg, sources, err := bound.Config()
 		if err == nil {
-			cfg.HTTPPort, cfg.ClusterPort = 0, 0
+			cfg.HTTPPort, cfg.ClusterPort, cfg.Advertise = 0, 0, ""
 		}
 		return cfg, sources, err
 	}
@@ -141,7 +143,6 @@ func TestAStartThatFailsLeavesNothing(t *testing.T) {
 	quiet(t, before)
 }
 
-// What reads the configuration meets a reload.
 // An agent that still looks for others, and a server whose region is not made yet, stop when they are told to.
 func TestAnAgentThatFindsNobodyStops(t *testing.T) {
 	before := runtime.NumGoroutine()
@@ -153,6 +154,40 @@ func TestAnAgentThatFindsNobodyStops(t *testing.T) {
 	quiet(t, before)
 }
 
+// An agent that is stopped says goodbye: the others show it as left, not as failed.
+func TestAnAgentThatIsStoppedLeaves(t *testing.T) {
+	a := newAgent(t, t.TempDir())
+	if err := a.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	port, err := cluster.Listen(cluster.Config{Bind: "127.0.0.1:0", Region: a.config.Region, Keys: a.keys})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer port.Close()
+	other, err := gossip.Start(gossip.Config{Keys: a.keys, Transport: port.GossipTransport(), Local: gossip.Member{
+		Name: "other", ID: structs.NewID(), Role: gossip.RoleClient, Region: a.config.Region, Datacenter: a.config.Datacenter}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := other.Join(t.Context(), []string{a.port.Addr()}); err != nil {
+		t.Fatal(err)
+	}
+	events, cancel := other.Subscribe()
+	defer cancel()
+	a.stop(t.Context())
+	for e := range events {
+		if e.Member.Name == "one" && e.Member.Status != gossip.Alive {
+			if e.Member.Status != gossip.Left {
+				t.Errorf("it is %s", e.Member.Status)
+			}
+			return
+		}
+	}
+}
+
+// What reads the configuration meets a reload.
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	a := newAgent(t, dir)

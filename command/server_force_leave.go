@@ -6,7 +6,9 @@ import (
 )
 
 func serverForceLeave(e *Environment) *command {
-	c := newCommand(e, "server force-leave", "NAME", "Forget an agent that failed").remote()
+	c := newCommand(e, "server force-leave", "NAME", "Forget an agent that is gone for good").remote()
+	c.about = `Say that an agent that failed or was stopped does not come back. A server leaves the Raft group at once. When it is
+started all the same it is a member again.`
 	c.min, c.max = 1, 1
 	c.run = func(ctx context.Context, args []string) error {
 		client, err := e.client()

@@ -7,7 +7,8 @@ import (
 
 func serverMembers(e *Environment) *command {
 	c := newCommand(e, "server members", "", "List the agents of the pool").reads()
-	c.about = "List the agents that gossip with this one, as it sees them."
+	c.about = `List the agents that gossip with this one, as it sees them: alive, failed when it does not answer, left when it
+was stopped, and removed when an operator said that it does not come back.`
 	c.run = func(ctx context.Context, _ []string) error {
 		client, err := e.client()
 		if err != nil {

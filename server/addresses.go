@@ -21,7 +21,7 @@ type Addresses struct {
 func (a Addresses) ServerAddr(id raft.ServerID) (raft.ServerAddress, error) {
 	if string(id) != a.Self {
 		for _, m := range a.Gossip.Members() {
-			if m.ID == string(id) && m.Role == gossip.RoleServer && m.Region == a.Region && m.Status != gossip.Left {
+			if m.ID == string(id) && m.Role == gossip.RoleServer && m.Region == a.Region && m.Status != gossip.Removed {
 				return cluster.RaftAddress(m.ID, m.Addr), nil
 			}
 		}

@@ -22,9 +22,9 @@ func TestAddresses(t *testing.T) {
 	}
 	a := Addresses{Region: "eu", Self: "1", Gossip: members{server("1", "eu", gossip.RoleServer, gossip.Alive),
 		server("2", "eu", gossip.RoleServer, gossip.Alive), server("3", "eu", gossip.RoleServer, gossip.Failed),
-		server("4", "eu", gossip.RoleServer, gossip.Left), server("5", "eu", gossip.RoleClient, gossip.Alive),
+		server("4", "eu", gossip.RoleServer, gossip.Removed), server("8", "eu", gossip.RoleServer, gossip.Left), server("5", "eu", gossip.RoleClient, gossip.Alive),
 		server("6", "us", gossip.RoleServer, gossip.Alive)}}
-	for id, want := range map[string]string{"1": "", "2": "2@10.0.0.2:5052", "3": "3@10.0.0.3:5052", "4": "", "5": "", "6": "", "7": ""} {
+	for id, want := range map[string]string{"1": "", "2": "2@10.0.0.2:5052", "3": "3@10.0.0.3:5052", "4": "", "5": "", "6": "", "7": "", "8": "8@10.0.0.8:5052"} {
 		got, err := a.ServerAddr(raft.ServerID(id))
 		if string(got) != want || (err == nil) != (want != "") || err != nil && structs.KindOf(err) != structs.NotFound {
 			t.Errorf("%s: %q, %v", id, got, err)

@@ -21,10 +21,14 @@ func (s *Server) servers(in ...gossip.Status) (out []gossip.Member) {
 	return out
 }
 
-// raftMembers is what the clean-up of dead servers looks at.
+// raftMembers is what the clean-up of dead servers looks at. One that left counts as one that failed: it may be back soon.
 func (s *Server) raftMembers() (out []consensus.Member) {
-	for _, m := range s.servers(gossip.Alive, gossip.Failed, gossip.Left) {
-		out = append(out, consensus.Member{ID: m.ID, Name: m.Name, Address: m.Addr, Status: consensus.MemberStatus(m.Status)})
+	for _, m := range s.servers(gossip.Alive, gossip.Failed, gossip.Left, gossip.Removed) {
+		status := consensus.MemberFailed
+		if m.Status == gossip.Alive {
+			status = consensus.MemberAlive
+		}
+		out = append(out, consensus.Member{ID: m.ID, Name: m.Name, Address: m.Addr, Status: status})
 	}
 	return out
 }
@@ -126,7 +130,7 @@ func (s *Server) tryBootstrap() {
 }
 
 // reconcileMembers keeps the Raft group like the pool says, for one term: a living server is added, or gets its new
-// address; one that left is removed. Failed ones are for the clean-up of dead servers.
+// address; one that an operator declared gone is removed. Those that failed or left are for the clean-up of dead servers.
 func (s *Server) reconcileMembers(term context.Context) {
 	events, cancel := s.config.Gossip.Subscribe()
 	defer func() { cancel() }()
@@ -155,7 +159,7 @@ func (s *Server) reconcileOnce(term context.Context) {
 		known[p.ID] = p
 	}
 	s.raiseLevel(term, known)
-	for _, m := range s.servers(gossip.Alive, gossip.Left) {
+	for _, m := range s.servers(gossip.Alive, gossip.Removed) {
 		if term.Err() != nil {
 			return
 		}
@@ -177,12 +181,12 @@ func (s *Server) reconcileOnce(term context.Context) {
 				continue
 			}
 			s.log.Info("added a server to the Raft group", "server", m.Name, "address", m.Addr)
-		case m.Status == gossip.Left && is && m.ID != s.config.ID:
+		case m.Status == gossip.Removed && is && m.ID != s.config.ID:
 			if err := s.raft.RemovePeer(term, m.ID); err != nil && structs.KindOf(err) != structs.NotFound {
-				s.log.Warn("cannot remove a server that left", "server", m.Name, "err", err)
+				s.log.Warn("cannot remove a server that was declared gone", "server", m.Name, "err", err)
 				continue
 			}
-			s.log.Info("removed a server that left", "server", m.Name)
+			s.log.Info("removed a server that was declared gone", "server", m.Name)
 		}
 	}
 }

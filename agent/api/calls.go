@@ -273,7 +273,7 @@ func (c *Client) JoinServers(ctx context.Context, addresses ...string) (*Joined,
 	return write[Joined](ctx, c, "POST", "/v1/servers/join", nil, Join{addresses})
 }
 
-// ForceLeave forgets a member that failed.
+// ForceLeave says that a member that failed or left does not come back.
 func (c *Client) ForceLeave(ctx context.Context, name string) (*Done, error) {
 	return write[Done](ctx, c, "POST", "/v1/servers/force-leave", nil, ForceLeave{name})
 }

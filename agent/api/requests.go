@@ -183,7 +183,7 @@ type Join struct {
 	Addresses []string `json:"addresses"`
 }
 
-// ForceLeave asks to forget a member that failed.
+// ForceLeave says that a member that failed or left does not come back.
 type ForceLeave struct {
 	Name string `json:"name"`
 }

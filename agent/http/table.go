@@ -146,7 +146,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/servers/join", Name: "JoinServers", Flags: Local | Write, Body: api.Join{}, Result: api.Joined{}, Handle: memberJoin,
 			Summary: "Has this agent join others."},
 		{Method: "POST", Path: "/v1/servers/force-leave", Name: "ForceLeave", Flags: Local | Write, Body: api.ForceLeave{}, Result: api.Done{}, Handle: memberForceLeave,
-			Summary: "Forgets a member that failed."},
+			Summary: "Says that a member that failed or left does not come back."},
 
 		{Method: "GET", Path: "/v1/operator/raft/peers", Name: "RaftPeers", Result: []*api.RaftPeer{}, Handle: raftPeers,
 			Summary: "Lists the members of the Raft group."},

@@ -153,7 +153,7 @@ func (p *Pool) setGoneLocked(name string) {
 	event := Broken
 	r.set(Failed)
 	if note := p.notices[name]; note != nil && note.run == r.run() {
-		r.status, event = Left, Gone
+		r.status, event = note.status(), Gone
 	}
 	p.tellLocked(event, name, r)
 	p.saveLocked()

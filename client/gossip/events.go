@@ -5,7 +5,7 @@ type EventType string
 
 const (
 	Joined  EventType = "join"   // it is new, or came back
-	Gone    EventType = "left"   // it said goodbye, or was declared left
+	Gone    EventType = "left"   // it said goodbye, or an operator said that it does not come back
 	Broken  EventType = "failed" // it stopped answering
 	Changed EventType = "update" // it says something else of itself
 )

@@ -49,7 +49,7 @@ func (p *Pool) digestLocked(part int) uint64 {
 	if part == servers {
 		for _, n := range p.notices {
 			if time.Since(n.born) < noticeSpread {
-				sum += hashOf(n.name, binary.BigEndian.AppendUint32([]byte("left"), n.run))
+				sum += n.hash()
 			}
 		}
 	}
@@ -138,8 +138,8 @@ func (p *Pool) exchange() {
 	}
 }
 
-// reconnect tries to reach failed members again, so that a healed partition grows together: memberlist forgets the dead
-// after half a minute. Each member tries with the probability that makes it about one try for each failed member and tick
+// reconnect tries to reach members again that failed or left, so that a healed partition grows together: memberlist forgets
+// the dead after half a minute. Each member tries with the probability that makes it about one try for each of them and tick
 // in the whole pool. It also forgets members and notices that are long gone, and keeps to the segments.
 func (p *Pool) reconnect() {
 	tick := time.NewTicker(reconnectTick)
@@ -155,26 +155,26 @@ func (p *Pool) reconnect() {
 		case <-p.ctx.Done():
 			return
 		}
-		if addr := p.pickFailed(); addr != "" {
+		if addr := p.pickGone(); addr != "" {
 			if _, err := p.memberlist().Join([]string{addr}); err == nil {
-				p.log.Info("reached a failed member again", "addr", addr)
+				p.log.Info("reached a member again that was gone", "addr", addr)
 			}
 		}
 	}
 }
 
-func (p *Pool) pickFailed() string {
+func (p *Pool) pickGone() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	old := uint32(now.Add(-forgetAfter).Unix())
-	var failed []string
+	var gone []string
 	for name, r := range p.members {
 		switch {
 		case r.status != Alive && r.since < old:
 			delete(p.members, name)
-		case r.status == Failed:
-			failed = append(failed, r.addr.String())
+		case r.status == Failed || r.status == Left:
+			gone = append(gone, r.addr.String())
 		}
 	}
 	for name, n := range p.notices {
@@ -182,8 +182,8 @@ func (p *Pool) pickFailed() string {
 			delete(p.notices, name)
 		}
 	}
-	if len(failed) == 0 || p.leaving || rand.Float64()*float64(p.alive) > float64(len(failed)) {
+	if len(gone) == 0 || p.leaving || rand.Float64()*float64(p.alive) > float64(len(gone)) {
 		return ""
 	}
-	return failed[rand.IntN(len(failed))]
+	return gone[rand.IntN(len(gone))]
 }

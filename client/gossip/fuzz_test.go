@@ -38,13 +38,13 @@ func FuzzMeta(f *testing.F) {
 }
 
 func FuzzNotices(f *testing.F) {
-	n := notice{name: "node", run: 9}
+	n := notice{name: "node", run: 9, final: true}
 	f.Add(n.message())
 	f.Add(n.append(n.message()))
 	f.Add([]byte{noticeType, 255, 0})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		all := parseNotices(raw)
-		if len(all) > len(raw)/9 {
+		if len(all) > len(raw)/10 {
 			t.Fatalf("%d notices in %d bytes", len(all), len(raw))
 		}
 		at := 1
@@ -52,7 +52,7 @@ func FuzzNotices(f *testing.F) {
 			if at++; string(raw[at:at+len(n.name)]) != n.name || binary.BigEndian.Uint32(raw[at+len(n.name):]) != n.run {
 				t.Fatalf("%+v is not in %x", n, raw)
 			}
-			at += len(n.name) + 8
+			at += len(n.name) + 9
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 
 	"github.com/proffer/proffer/client/cluster"
 	"github.com/proffer/proffer/structs"
@@ -226,6 +229,22 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
+// One that left is where it was when it starts again, although it knows nobody any more: the others look for it.
+func TestOneThatLeftIsFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t)
+		v.grow(4)
+		v.until("4 alive", time.Minute, func(_ int, p *Pool) bool { return count(p, Alive) == 4 })
+		v.pools[2].Leave(t.Context())
+		v.stop(2)
+		v.until("m2 left", time.Minute, func(_ int, p *Pool) bool { return statusOf(p, "m2") == Left })
+		time.Sleep(time.Minute)
+		v.start(2)
+		took := v.until("4 alive again", 2*time.Minute, func(_ int, p *Pool) bool { return count(p, Alive) == 4 })
+		t.Logf("found in %v", took)
+	})
+}
+
 // TestForceLeaveReachesEveryone although most packets are lost.
 func TestForceLeaveReachesEveryone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -245,7 +264,7 @@ func TestForceLeaveReachesEveryone(t *testing.T) {
 		if err := v.pools[0].ForceLeave("m5"); err != nil {
 			t.Fatal(err)
 		}
-		took := v.until("m5 left", 2*time.Minute, func(_ int, p *Pool) bool { return statusOf(p, "m5") == Left })
+		took := v.until("m5 removed", 2*time.Minute, func(_ int, p *Pool) bool { return statusOf(p, "m5") == Removed })
 		t.Logf("known in %v", took)
 		v.mesh.DropPackets(nil)
 		if err := v.pools[3].ForceLeave("m5"); err != nil {
@@ -263,7 +282,7 @@ func TestOneWhoWasDeclaredLeftComesBack(t *testing.T) {
 		v.mesh.PowerOff(ip(5))
 		v.until("m5 failed", 2*time.Minute, func(i int, p *Pool) bool { return i == 5 || statusOf(p, "m5") == Failed })
 		v.pools[1].ForceLeave("m5")
-		v.until("m5 left", time.Minute, func(i int, p *Pool) bool { return i == 5 || statusOf(p, "m5") == Left })
+		v.until("m5 removed", time.Minute, func(i int, p *Pool) bool { return i == 5 || statusOf(p, "m5") == Removed })
 		time.Sleep(time.Minute)
 		v.mesh.Heal()
 		// The others do not look for it any more; it looks for them.
@@ -407,6 +426,40 @@ func TestStrangersAreRefused(t *testing.T) {
 	})
 }
 
+// A member that speaks another version of the pool is not taken in, whichever way it comes.
+func TestAnotherVersionIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newTown(t)
+		log := &logged{}
+		p := v.start(0, func(_ *cluster.Config, c *Config) { c.Logger = slog.New(log) })
+		m := member(1)
+		meta, err := m.meta(7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		node := &memberlist.Node{Name: m.Name, Addr: net.ParseIP(ip(1)), Port: 5052, Meta: meta, State: memberlist.StateAlive}
+		d := delegate{p, p.life}
+		for version, want := range map[byte]structs.Kind{metaVersion: "", metaVersion + 1: structs.Invalid, 0: structs.Invalid} {
+			meta[0] = version
+			if err := d.NotifyAlive(node); structs.KindOf(err) != want {
+				t.Errorf("version %d in passing: %v", version, err)
+			}
+			if err := d.NotifyMerge([]*memberlist.Node{node}); structs.KindOf(err) != want {
+				t.Errorf("version %d in a join: %v", version, err)
+			}
+			if d.setAlive(node); (statusOf(p, m.Name) == Alive) != (want == "") {
+				t.Errorf("version %d is known as %q", version, statusOf(p, m.Name))
+			}
+			p.mu.Lock()
+			delete(p.members, m.Name)
+			p.mu.Unlock()
+		}
+		if !log.has("m1 at 10.0.0.2:5052: does not speak version 1 of this pool") {
+			t.Errorf("the log does not say so: %v", log.lines)
+		}
+	})
+}
+
 func TestNobodyAnswersIsOneLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newTown(t)
@@ -439,6 +492,14 @@ func TestTheSnapshotRemembersPeers(t *testing.T) {
 		v.pools[2].Leave(t.Context())
 		v.stop(2)
 		v.until("m2 left", time.Minute, func(_ int, p *Pool) bool { return statusOf(p, "m2") == Left })
+		time.Sleep(2 * saveDebounce)
+		if got := readSnapshot(path, slog.New(slog.DiscardHandler)); len(got) != 3 {
+			t.Errorf("one that left is not remembered: %v", got)
+		}
+		if err := v.pools[3].ForceLeave("m2"); err != nil {
+			t.Error(err)
+		}
+		v.until("m2 removed", time.Minute, func(_ int, p *Pool) bool { return statusOf(p, "m2") == Removed })
 		v.stop(0)
 		for range 2 { // a start that finds nobody does not forget
 			v.mesh.PowerOff(ip(0))
@@ -541,9 +602,9 @@ func TestMetaIsBounded(t *testing.T) {
 }
 
 func TestNoticesThatCannotBeRead(t *testing.T) {
-	n := &notice{name: "m1", run: 5, born: time.Now()}
+	n := &notice{name: "m1", run: 5, final: true, born: time.Now()}
 	raw := n.append(n.message())
-	if got := parseNotices(raw); len(got) != 2 || got[1].name != "m1" || got[1].run != 5 {
+	if got := parseNotices(raw); len(got) != 2 || got[1].name != "m1" || got[1].run != 5 || !got[1].final {
 		t.Errorf("%+v", got)
 	}
 	for i := range raw {

@@ -32,9 +32,10 @@ func (r Role) String() string {
 type Status string
 
 const (
-	Alive  Status = "alive"
-	Failed Status = "failed" // it stopped answering
-	Left   Status = "left"   // it said goodbye, or an operator said it in its place
+	Alive   Status = "alive"
+	Failed  Status = "failed"  // it stopped answering
+	Left    Status = "left"    // it said goodbye, and may come back
+	Removed Status = "removed" // an operator said that it does not come back
 )
 
 // Member is what a member says of itself, and what the pool thinks of it.

@@ -9,16 +9,30 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// A notice says that a life of a member has ended on purpose: it said goodbye, or an operator declared it left. It is
-// spread in three ways, so that none of them has to be lucky: by gossip, with every exchange of the state, and since the
-// digest covers it, by an exchange with whoever did not get it.
+// A notice says that a life of a member has ended on purpose: it said goodbye, or an operator declared that it does not
+// come back, which outweighs a goodbye. It is spread in three ways, so that none of them has to be lucky: by gossip, with
+// every exchange of the state, and since the digest covers it, by an exchange with whoever did not get it.
 //
 // It travels with its age, so that all forget it at about the same time: what is passed on is younger than noticeSpread,
 // and what is kept younger than forgetAfter. So one who forgot cannot be told again by one who has not.
 type notice struct {
-	name string
-	run  uint32
-	born time.Time
+	name  string
+	run   uint32
+	final bool // by an operator
+	born  time.Time
+}
+
+// status is that of a member whose life ended so.
+func (n *notice) status() Status {
+	if n.final {
+		return Removed
+	}
+	return Left
+}
+
+// hash is its part of the digest.
+func (n *notice) hash() uint64 {
+	return hashOf(n.name, binary.BigEndian.AppendUint32([]byte(n.status()), n.run))
 }
 
 const (
@@ -27,14 +41,19 @@ const (
 	noticeType   = 'L'
 )
 
-// message is the form on the wire: type, then per notice the length of the name, the name, run (4), age in seconds (4).
+// message is the form on the wire: type, then per notice the length of the name, the name, run (4), age in seconds (4),
+// and 1 when it is final.
 func (n *notice) message() []byte { return n.append([]byte{noticeType}) }
 
 func (n *notice) append(to []byte) []byte {
 	to = append(to, byte(len(n.name)))
 	to = append(to, n.name...)
 	to = binary.BigEndian.AppendUint32(to, n.run)
-	return binary.BigEndian.AppendUint32(to, uint32(max(time.Since(n.born), 0)/time.Second))
+	to = binary.BigEndian.AppendUint32(to, uint32(max(time.Since(n.born), 0)/time.Second))
+	if n.final {
+		return append(to, 1)
+	}
+	return append(to, 0)
 }
 
 func parseNotices(raw []byte) []*notice {
@@ -44,13 +63,13 @@ func parseNotices(raw []byte) []*notice {
 	}
 	for raw = raw[1:]; len(raw) > 0; {
 		n := int(raw[0])
-		if len(raw) < 1+n+8 {
+		if len(raw) < 1+n+9 {
 			break
 		}
 		rest := raw[1+n:]
 		age := time.Duration(binary.BigEndian.Uint32(rest[4:])) * time.Second
-		all = append(all, &notice{name: string(raw[1 : 1+n]), run: binary.BigEndian.Uint32(rest), born: time.Now().Add(-age)})
-		raw = rest[8:]
+		all = append(all, &notice{name: string(raw[1 : 1+n]), run: binary.BigEndian.Uint32(rest), final: rest[8] == 1, born: time.Now().Add(-age)})
+		raw = rest[9:]
 	}
 	return all
 }
@@ -87,24 +106,24 @@ func (p *Pool) hear(n *notice) {
 		p.log.Warn("another member declared this one left: told the pool that it is alive")
 		return
 	}
-	p.noteLocked(n.name, n.run, age)
+	p.noteLocked(n.name, n.run, age, n.final)
 	p.mu.Unlock()
 }
 
 // noteLocked records that a life ended, and passes it on if that is news.
-func (p *Pool) noteLocked(name string, run uint32, age time.Duration) *notice {
-	if old := p.notices[name]; old != nil && old.run == run {
+func (p *Pool) noteLocked(name string, run uint32, age time.Duration, final bool) *notice {
+	if old := p.notices[name]; old != nil && old.run == run && (old.final || !final) {
 		return old
 	}
-	n := &notice{name: name, run: run, born: time.Now().Add(-age)}
+	n := &notice{name: name, run: run, final: final, born: time.Now().Add(-age)}
 	if len(p.notices) >= maxNotices {
 		p.forgetOldestLocked()
 	}
 	p.notices[name] = n
 	p.changed[servers] = time.Now()
 	p.queue.QueueBroadcast(broadcast{name, n.message()})
-	if r := p.members[name]; r != nil && r.run() == run && r.status == Failed {
-		r.set(Left)
+	if r := p.members[name]; r != nil && r.run() == run && r.status != Alive && r.status != n.status() {
+		r.set(n.status())
 		p.tellLocked(Gone, name, r)
 		p.saveLocked()
 	}

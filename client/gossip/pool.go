@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	forgetAfter   = 24 * time.Hour   // failed and left members are listed for so long
-	reconnectTick = 5 * time.Second  // between tries to reach a failed member again
+	forgetAfter   = 24 * time.Hour   // members that are gone are listed for so long
+	reconnectTick = 5 * time.Second  // between tries to reach a member again that is gone
 	pushPull      = 15 * time.Second // between exchanges of the whole state in a small pool; memberlist stretches it with size
 	joinAtOnce    = 8                // addresses that Join contacts at the same time
 )
@@ -272,7 +272,7 @@ func resolve(ctx context.Context, addr string) ([]string, error) {
 // Peers returns the addresses of the peers that the snapshot of the last run remembers, for Join.
 func (p *Pool) Peers() []string { return slices.Clone(p.peers) }
 
-// Members returns all members that are known, also failed and left ones, sorted by name. Servers know everybody; clients
+// Members returns all members that are known, also those that are gone, sorted by name. Servers know everybody; clients
 // of a large region know the servers and their own segment.
 func (p *Pool) Members() []Member {
 	p.mu.Lock()
@@ -343,8 +343,8 @@ func (p *Pool) announce() {
 	}
 }
 
-// ForceLeave declares a failed member left, on every member. NotFound when it is not known here, Conflict while it is
-// alive.
+// ForceLeave says on every member that one that failed or left does not come back. When it does all the same, it is alive
+// again. NotFound when it is not known here, Conflict while it is alive.
 func (p *Pool) ForceLeave(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -355,7 +355,7 @@ func (p *Pool) ForceLeave(name string) error {
 	case r.status == Alive:
 		return structs.Errorf(structs.Conflict, "member "+name, "is alive").Advise("stop its agent; it leaves by itself")
 	}
-	p.noteLocked(name, r.run(), 0)
+	p.noteLocked(name, r.run(), 0, true)
 	return nil
 }
 
@@ -363,7 +363,7 @@ func (p *Pool) ForceLeave(name string) error {
 func (p *Pool) Leave(ctx context.Context) error {
 	p.mu.Lock()
 	p.leaving = true
-	n := p.noteLocked(p.local.Name, p.run, 0)
+	n := p.noteLocked(p.local.Name, p.run, 0, false)
 	list := p.list // no move from now on
 	var told []*memberlist.Node
 	p.mu.Unlock()

@@ -46,7 +46,7 @@ func (p *Pool) saveLocked() {
 }
 
 // save writes the snapshot some time after changes. What failed stays in it: it may be the whole rest of the pool, which
-// we were cut off from. What left does not.
+// we were cut off from. What left does too, since it may come back; what was removed does not.
 func (p *Pool) save() {
 	if p.config.Snapshot == "" {
 		return
@@ -86,7 +86,7 @@ func (p *Pool) snapshot() []byte {
 	for name, r := range p.members {
 		seen[r.addr.String()] = true
 		switch {
-		case name == p.local.Name || r.status == Left:
+		case name == p.local.Name || r.status == Removed:
 		case r.role() == RoleServer:
 			servers = append(servers, r.addr.String())
 		default:

@@ -82,6 +82,23 @@ func TestServers(t *testing.T) {
 	}
 	r.peers(left...)
 
+	// One that is stopped says goodbye, stays a peer, and is back when it starts again.
+	fourth.stop()
+	await(t, "it shows as left", func() error {
+		list, err := other.api().Members(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if m.Name == fourth.name && m.Status != "left" {
+				return fmt.Errorf("it is %s", m.Status)
+			}
+		}
+		return nil
+	})
+	fourth.start()
+	r.peers(left...)
+
 	// Saved, changed, brought back.
 	file := filepath.Join(r.dir, "region.snap")
 	other.must("operator", "snapshot", "save", file)

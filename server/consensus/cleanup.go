@@ -76,8 +76,6 @@ func (d *delegate) KnownServers() map[raft.ServerID]*autopilot.Server {
 		switch {
 		case one.IsLeader || m.Status == MemberAlive:
 			delete(d.failedAt, s.ID)
-		case m.Status == MemberLeft:
-			one.NodeStatus = autopilot.NodeLeft
 		default:
 			since, seen := d.failedAt[s.ID]
 			if !seen {

@@ -52,8 +52,7 @@ type Config struct {
 
 	// Members, when set, turns on the clean-up of dead servers; it gives what gossip says of the servers, this one too.
 	Members func() []Member
-	// DeadAfter is how long a server has failed, as this leader saw it, before it is removed; default 1 min. One that left
-	// is removed at once. Never more than a minority goes at a time, and never below MinPeers.
+	// DeadAfter is how long a server does not answer, as this leader saw it, before it is removed; default 1 min. Never more than a minority goes at a time, and never below MinPeers.
 	DeadAfter time.Duration
 	MinPeers  int // default 3 when BootstrapExpect is 3 or more, 1 otherwise
 
@@ -118,7 +117,6 @@ type MemberStatus string
 const (
 	MemberAlive  MemberStatus = "alive"
 	MemberFailed MemberStatus = "failed"
-	MemberLeft   MemberStatus = "left"
 )
 
 // NotLeader is the cause in errors of calls that only the leader can serve. Address and ID are empty when no leader is
