@@ -140,10 +140,13 @@ func orderText(w *allocator.Waiting) string {
 	return ""
 }
 
-// Plan explains what would happen to job if it were submitted now.
+// Plan explains what would happen to job if it were submitted now. It fails as the submission would.
 func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanation, error) {
 	snap, err := s.Read(ctx, false)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.trySubmit(snap, job); err != nil {
 		return nil, err
 	}
 	record := snap.Job(job.Name)
@@ -167,6 +170,16 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 		g.Wait, g.Claims, g.Stops = in.wait, in.claims, in.stops
 	}
 	return groups, nil
+}
+
+// trySubmit says why a job would be refused, if it would.
+func (s *Server) trySubmit(snap *state.Snapshot, job *structs.Job) error {
+	old := snap.Current(job.Name)
+	keep := old != nil && job.Type == structs.BatchJob && !slices.ContainsFunc(job.Groups, func(g *structs.Group) bool {
+		return s.config.Replaces(old.Job, job, g.Name)
+	})
+	_, err := snap.Try(&state.SubmitJob{Job: job, KeepFinished: keep}, structs.At(time.Now()))
+	return err
 }
 
 // planLimit bounds how many placements of a group a plan tries.

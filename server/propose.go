@@ -59,13 +59,22 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 
 // bounded gives a command the limits of the leader's configuration. It travels with them, so that every server decides alike.
 func (s *Server) bounded(cmd state.Command) state.Command {
-	submit, ok := cmd.(*state.SubmitJob)
-	if !ok {
-		return cmd
+	most := int(s.maxJobs.Load())
+	switch c := cmd.(type) {
+	case *state.SubmitJob:
+		bounded := *c
+		bounded.MaxJobs = most
+		return &bounded
+	case *state.ScaleJob:
+		bounded := *c
+		bounded.MaxJobs = most
+		return &bounded
+	case *state.RestartJob:
+		bounded := *c
+		bounded.MaxJobs = most
+		return &bounded
 	}
-	c := *submit
-	c.MaxJobs = int(s.maxJobs.Load())
-	return &c
+	return cmd
 }
 
 type proposeReply struct {

@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,32 @@ func TestLimitOfARole(t *testing.T) {
 			t.Errorf("plan with room for one: %d placed, %d wait: %q", len(g.Held), g.Waiting, g.Wait)
 		}
 		r.eventually("all running", func() bool { return r.running("second") == 2 })
+	})
+}
+
+// A plan fails as the submission would, also for what may wait in a role, and leaves nothing behind.
+func TestAPlanIsRefusedLikeTheJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng", Weight: 1000, MaxPending: 2}})
+		in := func(j *structs.Job) { j.Role = "eng/web" }
+		s := r.leader().server
+		_, err := s.Plan(t.Context(), job("web", "service", 3, in))
+		if structs.KindOf(err) != structs.Exhausted || !strings.Contains(err.Error(), "0 allocations wait, with this 3 would, and max_pending is 2") {
+			t.Errorf("a plan of too much: %v", err)
+		}
+		groups, err := s.Plan(t.Context(), job("web", "service", 2, in))
+		if err != nil || groups[0].Count != 2 {
+			t.Errorf("a plan of what may wait: %v", err)
+		}
+		if snap := s.Store().Snapshot(); snap.Job("web") != nil || snap.Role("eng/web") != nil {
+			t.Error("a plan left something")
+		}
+		r.propose(&state.SubmitJob{Job: job("web", "service", 2, in)})
+		r.eventually("two running", func() bool { return r.running("web") == 2 })
+		if _, err := s.Plan(t.Context(), job("web", "service", 4, in)); err != nil {
+			t.Errorf("a plan of two more: %v", err)
+		}
 	})
 }
 

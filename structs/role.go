@@ -19,6 +19,7 @@ type Role struct {
 	MaxFrameworkShare Milli        `json:"max_framework_share,omitempty" doc:"The part of the role, measured as user_limit is, that jobs with framework_scheduler may hold together, so that they leave room for the work that they schedule. 0: no bound."`
 	PreemptionExempt  bool         `json:"preemption_exempt,omitempty" doc:"Its work, and that of roles below it, is never stopped to make room for others."`
 	Placement         string       `json:"placement,omitempty" doc:"pack or spread, for jobs of it and of the roles below that do not say. Without it, what the role above says; at the top, pack."`
+	Implicit          bool         `json:"implicit,omitempty" hcl:"-"` // made on first use, and forgotten when nothing uses it any more
 	CreateIndex       uint64       `json:"create_index,omitempty" hcl:"-"`
 	ModifyIndex       uint64       `json:"modify_index,omitempty" hcl:"-"`
 }

@@ -125,45 +125,32 @@ func roleList(c *call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		use := usage(snap)
+		reserved := reservedBelow(snap)
 		list := make([]*api.RoleStatus, len(roles))
 		for i, r := range roles {
-			list[i] = use.of(r)
+			list[i] = roleStatus(snap, r, reserved)
 		}
 		return list, nil
 	})
 }
 
-// roleUse is what roles use, each with those below it.
-type roleUse struct {
-	used     map[string]structs.Resources
-	reserved map[string]structs.Resources
-	jobs     map[string]int
-}
-
-func (u roleUse) of(r *structs.Role) *api.RoleStatus {
-	return &api.RoleStatus{Role: *r, Used: u.used[r.Name], Reserved: u.reserved[r.Name], Jobs: u.jobs[r.Name]}
-}
-
-func usage(snap *state.Snapshot) roleUse {
-	u := roleUse{map[string]structs.Resources{}, map[string]structs.Resources{}, map[string]int{}}
+// reservedBelow returns what is reserved for roles, each with those below it.
+func reservedBelow(snap *state.Snapshot) map[string]structs.Resources {
+	sum := map[string]structs.Resources{}
 	for r := range snap.AllReservations() {
 		for name := range upwards(r.Role) {
 			if r.Refines != "" && structs.RoleWithin(r.Refines, name) {
 				break // it is in what is reserved for that role
 			}
-			u.reserved[name] = u.reserved[name].Add(r.Resources)
+			sum[name] = sum[name].Add(r.Resources)
 		}
 	}
-	for r := range snap.Roles() {
-		u.used[r.Name] = snap.RoleUse(r.Name).Resources
-	}
-	for j := range snap.Jobs() {
-		for name := range upwards(j.Role) {
-			u.jobs[name]++
-		}
-	}
-	return u
+	return sum
+}
+
+func roleStatus(snap *state.Snapshot, r *structs.Role, reserved map[string]structs.Resources) *api.RoleStatus {
+	use := snap.RoleUse(r.Name)
+	return &api.RoleStatus{Role: *r, Used: use.Resources, Reserved: reserved[r.Name], Jobs: use.Jobs}
 }
 
 // upwards yields a role and those above it.
@@ -186,7 +173,7 @@ func roleGet(c *call) (any, error) {
 		if r == nil {
 			return nil, noRole(snap, name)
 		}
-		return usage(snap).of(r), nil
+		return roleStatus(snap, r, reservedBelow(snap)), nil
 	})
 }
 

@@ -90,7 +90,7 @@ func (t *trees) mayEverRun(j *structs.Job, g *structs.Group, role string) error 
 // makeRole makes a role on first use.
 func (tx *Tx) makeRole(name string) {
 	if get(tx.roles, name) == nil {
-		tx.put(Roles, nil, &structs.Role{Name: name, CreateIndex: tx.Index, ModifyIndex: tx.Index})
+		tx.put(Roles, nil, &structs.Role{Name: name, Implicit: true, CreateIndex: tx.Index, ModifyIndex: tx.Index})
 	}
 }
 

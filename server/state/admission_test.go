@@ -97,6 +97,15 @@ func TestMaxPending(t *testing.T) {
 	r.must(&PutRole{Role: &structs.Role{Name: "eng", MaxPending: 1}})
 	r.must(&ScaleJob{Name: "a", Group: "a", Count: 2}) // fewer than before may wait, and that is fine
 	r.must(&StopJob{Name: "b"})
+	// What is done and runs once more waits again.
+	nightly := in("eng", job("nightly", "batch", 2, "a"))
+	r.must(&PutRole{Role: &structs.Role{Name: "eng", MaxPending: 3}})
+	r.must(&SubmitJob{Job: nightly})
+	for i := range 2 {
+		r.observe(r.place("nightly", "a", i, id), structs.AllocComplete, structs.TaskFinished)
+	}
+	r.must(&PutRole{Role: &structs.Role{Name: "eng", MaxPending: 2}})
+	r.says(structs.Exhausted, `1 allocations wait, with this 3 would, and max_pending is 2`, &RestartJob{Name: "nightly"})
 	if u := r.store.Snapshot().RoleUse("eng"); u.Pending != 1 || u.Wanted != 2 || u.Placed != 1 {
 		t.Errorf("%+v", u)
 	}

@@ -125,7 +125,8 @@ type SetDrain struct {
 type RemoveNode struct{ Node structs.NodeID }
 
 // SubmitJob stores a job: a first version, the next one when its text changed, or the same one, which is started again
-// when it was stopped. The job is normalised and validated. A role that does not exist is made. Answer: *Receipt.
+// when it was stopped. The job is normalised and validated. A role that does not exist is made, and forgotten when nothing
+// uses it any more, see Collect. Answer: *Receipt.
 type SubmitJob struct {
 	Job *structs.Job
 	// ExpectVersion, when set, is the version that the submitter saw; 0: there must be no such job.
@@ -148,10 +149,15 @@ type ScaleJob struct {
 	Name  string
 	Group string
 	Count int // at most structs' bound; negative: back to the count in the job's text
+
+	MaxJobs int // see SubmitJob: a job that has ended begins again
 }
 
 // RestartJob has every allocation that exists now replaced; the work of a batch job runs again. Answer: *Receipt.
-type RestartJob struct{ Name string }
+type RestartJob struct {
+	Name    string
+	MaxJobs int // see SubmitJob: a job that has ended begins again
+}
 
 // SetJobStatus records what a job looks like. Answer: *Receipt.
 type SetJobStatus struct {
@@ -287,7 +293,8 @@ type PutFramework struct{ Framework *structs.Framework }
 type RemoveFramework struct{ ID structs.FrameworkID }
 
 // Collect removes ended allocations that nothing needs any more, and ended jobs without allocations: the oldest first,
-// those that ended before Before, and those beyond MaxFinished. What one entry removes is bounded. Answer: *Collected.
+// those that ended before Before, and those beyond MaxFinished; and roles that were made on first use and that no job, held
+// allocation, reservation or framework uses any more. What one entry removes is bounded. Answer: *Collected.
 type Collect struct {
 	Before      structs.Time
 	MaxFinished int // allocations kept, and jobs kept; 0: DefaultMaxFinished; negative: none
@@ -305,5 +312,6 @@ type Collected struct {
 	Allocs int
 	Jobs   int
 	Nodes  int
+	Roles  int
 	More   bool // the bound of one entry was met: ask again
 }

@@ -57,6 +57,10 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 		tx.removeJob(r)
 	}
 	out.Jobs = len(jobs)
+	for _, r := range tx.unusedRoles(collectMost) {
+		tx.put(Roles, r, nil)
+		out.Roles++
+	}
 	for _, id := range c.Nodes {
 		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
 			tx.forgetNode(n)

@@ -22,7 +22,7 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if err := c.expected(old); err != nil {
 		return nil, err
 	}
-	if err := c.room(tx, old); err != nil {
+	if err := tx.room(j.Name, old, c.MaxJobs); err != nil {
 		return nil, err
 	}
 	role, priority, err := tx.admits(j)
@@ -80,13 +80,13 @@ func (c *SubmitJob) expected(old *structs.JobRecord) error {
 	return nil
 }
 
-// room refuses a job that would be one too many. One that has not ended takes no more room than before.
-func (c *SubmitJob) room(tx *Tx, old *structs.JobRecord) error {
+// room refuses a job that would be one more than most, if that is set. One that has not ended takes no more room than before.
+func (tx *Tx) room(name string, old *structs.JobRecord, most int) error {
 	have := tx.jobs.Len() - tx.endedJobs.Len()
-	if c.MaxJobs == 0 || have < c.MaxJobs || old != nil && old.Ended == 0 {
+	if most == 0 || have < most || old != nil && old.Ended == 0 {
 		return nil
 	}
-	return structs.Errorf(structs.Exhausted, jobText(c.Job.Name), "the region has %d jobs that have not ended and takes %d", have, c.MaxJobs).
+	return structs.Errorf(structs.Exhausted, jobText(name), "the region has %d jobs that have not ended and takes %d", have, most).
 		Advise("stop some, wait until some are done, or raise server.max_jobs")
 }
 
@@ -193,6 +193,9 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	if v := tx.version(c.Name, old.Version); v == nil || v.Job.Group(c.Group) == nil {
 		return nil, structs.Errorf(structs.NotFound, jobText(c.Name), "it has no group %q", c.Group)
 	}
+	if err := tx.room(c.Name, old, c.MaxJobs); err != nil {
+		return nil, err
+	}
 	waited := tx.waiting(old.Role)
 	r := *old
 	r.Counts = maps.Clone(old.Counts)
@@ -223,6 +226,10 @@ func (c *RestartJob) Apply(tx *Tx) (any, error) {
 	if old.Stopped {
 		return nil, structs.Errorf(structs.Conflict, jobText(c.Name), "it is stopped").Advise("submit it again")
 	}
+	if err := tx.room(c.Name, old, c.MaxJobs); err != nil {
+		return nil, err
+	}
+	waited := tx.waiting(old.Role)
 	r := *old
 	r.Restart, r.Finished, r.FailedFor = tx.Index, nil, nil
 	if r.Ended != 0 {
@@ -230,7 +237,7 @@ func (c *RestartJob) Apply(tx *Tx) (any, error) {
 	}
 	tx.putJob(old, r)
 	tx.settle(c.Name)
-	return &Receipt{Index: tx.Index, Version: r.Version}, nil
+	return &Receipt{Index: tx.Index, Version: r.Version}, tx.mayWait(old.Role, waited)
 }
 
 // Apply records a status.

@@ -659,8 +659,12 @@ func TestMaxJobs(t *testing.T) {
 	if err := r.fails(structs.Exhausted, submit("three", 1)); !strings.Contains(err.Why, "2 jobs") || err.Do == "" {
 		t.Errorf("it says %v", err)
 	}
-	r.must(submit("two", 3))                              // no new one
-	r.fails(structs.Exhausted, submit("nothing", 1))      // begins again
+	r.must(submit("two", 3))                         // no new one
+	r.fails(structs.Exhausted, submit("nothing", 1)) // begins again
+	r.fails(structs.Exhausted, &ScaleJob{Name: "nothing", Group: "a", Count: 1, MaxJobs: 2})
+	r.fails(structs.Exhausted, &RestartJob{Name: "nothing", MaxJobs: 2})
+	r.must(&ScaleJob{Name: "two", Group: "a", Count: 4, MaxJobs: 2}) // it has not ended
+	r.must(&RestartJob{Name: "two", MaxJobs: 2})
 	r.must(&SubmitJob{Job: job("more", "batch", 1, "a")}) // without a bound
 	r.must(&StopJob{Name: "one"})
 	r.must(&StopJob{Name: "more"})

@@ -36,7 +36,7 @@ func (tx *Tx) putRoles(roles []*structs.Role, force bool) (any, error) {
 	var changed, old []*structs.Role
 	for _, role := range roles {
 		r, was := *role, get(tx.roles, role.Name)
-		r.CreateIndex, r.ModifyIndex = tx.Index, tx.Index
+		r.Implicit, r.CreateIndex, r.ModifyIndex = false, tx.Index, tx.Index
 		if was != nil {
 			r.CreateIndex = was.CreateIndex
 			tx.put(Roles, was, &r)
@@ -190,6 +190,7 @@ func (t *trees) useBelow(role string) (sum RoleUse) {
 func (u *RoleUse) add(o *RoleUse) {
 	u.Allocs += o.Allocs
 	u.Resources = u.Resources.Add(o.Resources)
+	u.Jobs += o.Jobs
 	u.Placed += o.Placed
 	u.Wanted += o.Wanted
 	u.Pending += max(0, o.Wanted-o.Placed)
@@ -205,11 +206,45 @@ func (t *trees) useRole(role string, change func(*RoleUse)) {
 		u = *old
 	}
 	change(&u)
-	if u.Allocs == 0 && u.Placed == 0 && u.Wanted == 0 {
+	if u.Allocs == 0 && u.Jobs == 0 && u.Placed == 0 && u.Wanted == 0 {
 		t.roleUse.Delete(role)
 	} else {
 		t.roleUse.Set(role, &u)
 	}
+}
+
+// unusedRoles returns up to most of the roles that were made on first use and that nothing uses any more.
+func (tx *Tx) unusedRoles(most int) (list []*structs.Role) {
+	var named map[string]bool // by frameworks and reservations; made when there is a role to look for
+	for r := range from(tx.roles, "") {
+		if !r.Implicit || get(tx.roleUse, r.Name) != nil {
+			continue
+		}
+		if named == nil {
+			named = tx.namedRoles()
+		}
+		if named[r.Name] {
+			continue
+		}
+		if list = append(list, r); len(list) == most {
+			break
+		}
+	}
+	return list
+}
+
+// namedRoles returns the roles that frameworks and reservations are for.
+func (tx *Tx) namedRoles() map[string]bool {
+	named := map[string]bool{}
+	for f := range from(tx.frameworks, "") {
+		for _, role := range f.Roles {
+			named[role] = true
+		}
+	}
+	for r := range from(tx.reservations, "") {
+		named[r.Role] = true
+	}
+	return named
 }
 
 func (u *Usage) hold(a *structs.Allocation, sign int) {

@@ -93,6 +93,49 @@ func TestALimitBelowUseNeedsForce(t *testing.T) {
 	}
 }
 
+// A role that was made on first use goes when nothing uses it any more, at the next collection; one that somebody stored
+// stays.
+func TestRolesOfFirstUseAreForgotten(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 8000)
+	after := func(what string, keep int, want ...string) {
+		t.Helper()
+		done := r.must(&Collect{MaxFinished: keep}).(*Collected)
+		var have []string
+		for role := range r.store.Snapshot().Roles() {
+			have = append(have, role.Name)
+		}
+		if strings.Join(have, " ") != strings.Join(want, " ") {
+			t.Errorf("after %s (%d forgotten): %v, want %v", what, done.Roles, have, want)
+		}
+	}
+	r.must(&PutRole{Role: &structs.Role{Name: "stored", Implicit: true}}) // whatever it says of itself
+	r.must(&SubmitJob{Job: in("eng/web", job("web", "service", 1, "a"))})
+	r.must(&SubmitJob{Job: in("stored", job("other", "service", 0, "a"))})
+	r.must(&PutFramework{Framework: &structs.Framework{ID: "f1", Name: "f", Roles: []string{"data", "eng/api"}}})
+	after("the first use", -1, "data", "eng/api", "eng/web", "stored")
+	a := r.place("web", "a", 0, id)
+	r.must(&SubmitJob{Job: in("ops", job("other", "service", 0, "a"))})
+	r.must(&StopJob{Name: "web"})
+	after("a stop", 5, "data", "eng/api", "eng/web", "ops", "stored")
+	r.must(&StopJob{Name: "web", Purge: true})
+	after("a purge, while the work is being stopped", -1, "data", "eng/api", "eng/web", "ops", "stored")
+	r.observe(a, structs.AllocComplete, structs.TaskKilled)
+	after("its end", -1, "data", "eng/api", "ops", "stored")
+	r.must(&SubmitJob{Job: in("stored", job("other", "service", 0, "a"))})
+	after("a move", -1, "data", "eng/api", "stored")
+	r.must(&PutRole{Role: &structs.Role{Name: "data", Weight: 2000}})
+	r.must(&RemoveFramework{ID: "f1"})
+	after("the end of the framework", -1, "data", "stored")
+	r.must(&PutReservation{Reservation: &structs.Reservation{ID: "r1", Role: "room", Node: id, Resources: structs.Resources{CPU: 1000}}})
+	after("a reservation", -1, "data", "room", "stored")
+	r.must(&DeleteReservations{IDs: []structs.ReservationID{"r1"}})
+	after("its end", -1, "data", "stored")
+	if got := r.store.Snapshot().RoleUse("stored").Jobs; got != 1 {
+		t.Errorf("%d jobs use a role, not 1", got)
+	}
+}
+
 // Whatever roles are stored and removed, the guarantees that are accepted add up, as a naive look at the tree says.
 func TestAcceptedGuaranteesAddUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -52,6 +52,7 @@ type trees struct {
 // RoleUse is what a role holds and wants.
 type RoleUse struct {
 	Usage
+	Jobs    int // ended ones too
 	Placed  int // allocations of jobs that are to run and did not end
 	Wanted  int // what its jobs want, see JobRecord
 	Pending int // what is wanted and not placed

@@ -347,12 +347,13 @@ func (r *region) check() {
 		}
 		for role := range upwards(j.Role) {
 			use := inRole[role]
+			use.Jobs++
 			use.Wanted += n
 			inRole[role] = use
 		}
 	}
 	for name, want := range inRole {
-		if got := s.RoleUse(name); got.Allocs != want.Allocs || got.Placed != want.Placed || got.Wanted != want.Wanted || got.Resources.String() != want.Resources.String() {
+		if got := s.RoleUse(name); got.Allocs != want.Allocs || got.Jobs != want.Jobs || got.Placed != want.Placed || got.Wanted != want.Wanted || got.Resources.String() != want.Resources.String() {
 			r.t.Fatalf("use of role %s: got %+v, want %+v", name, got, want)
 		}
 	}
@@ -512,6 +513,7 @@ func TestAgainstTwin(t *testing.T) {
 				}
 				j := job(name, kind, count.Draw(t, "count"), groups...)
 				j.Groups[0].OnLost = rapid.SampledFrom([]string{"", "fence", "wait(5m)"}).Draw(t, "on_lost")
+				j.Role = rapid.SampledFrom([]string{"default", "eng", "eng/web"}).Draw(t, "role")
 				c := &SubmitJob{Job: j, KeepFinished: rapid.Bool().Draw(t, "keep")}
 				if rapid.IntRange(0, 3).Draw(t, "cas") == 0 {
 					v := uint64(rapid.IntRange(0, 3).Draw(t, "version"))
@@ -603,6 +605,11 @@ func TestAgainstTwin(t *testing.T) {
 				}
 			}
 			s := r.store.Snapshot()
+			for j := range s.Jobs() {
+				if s.Role(j.Role) == nil {
+					t.Fatalf("role %s of job %s is forgotten", j.Role, j.Name)
+				}
+			}
 			r.kept = append(r.kept, kept{s, dump(s)})
 		}
 		for _, k := range r.kept {

@@ -126,15 +126,18 @@ func (t *trees) indexJob(old, new any) (d dirty) {
 		t.endedJobs.Set(endedJobKey{r.ModifyIndex, r.Name})
 		d = dirtyEndedJobs
 	}
-	if r, ok := old.(*structs.JobRecord); ok && r.Wanted != 0 {
-		t.useRole(r.Role, func(u *RoleUse) { u.Wanted -= r.Wanted })
-		d |= dirtyUsage
+	was, _ := old.(*structs.JobRecord)
+	is, _ := new.(*structs.JobRecord)
+	if was != nil && is != nil && was.Role == is.Role && was.Wanted == is.Wanted {
+		return d
 	}
-	if r, ok := new.(*structs.JobRecord); ok && r.Wanted != 0 {
-		t.useRole(r.Role, func(u *RoleUse) { u.Wanted += r.Wanted })
-		d |= dirtyUsage
+	if is != nil { // first, so that what both use does not vanish in between
+		t.useRole(is.Role, func(u *RoleUse) { u.Jobs++; u.Wanted += is.Wanted })
 	}
-	return d
+	if was != nil {
+		t.useRole(was.Role, func(u *RoleUse) { u.Jobs--; u.Wanted -= was.Wanted })
+	}
+	return d | dirtyUsage
 }
 
 func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
