@@ -30,6 +30,18 @@ const (
 type offerLoop struct {
 	mu      sync.Mutex
 	current *loop
+	between func(commit func() (*state.Placed, error)) (*state.Placed, error) // the loop and the log; nil: nothing, but in tests
+}
+
+// commit calls f, or lets a test do it.
+func (o *offerLoop) commit(f func() (*state.Placed, error)) (*state.Placed, error) {
+	o.mu.Lock()
+	between := o.between
+	o.mu.Unlock()
+	if between != nil {
+		return between(f)
+	}
+	return f()
 }
 
 func (o *offerLoop) set(l *loop) {
@@ -410,7 +422,7 @@ func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
 	l.inFlight++
 	helpers.Go(func() {
 		p := placed{cmd: cmd}
-		p.answer, p.err = l.propose(term, cmd)
+		p.answer, p.err = l.server.loop.commit(func() (*state.Placed, error) { return l.propose(term, cmd) })
 		select {
 		case l.answers <- p:
 		case <-term.Done():

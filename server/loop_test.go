@@ -2,8 +2,10 @@ package server_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -69,4 +71,38 @@ func TestPurgedAndSubmittedAgain(t *testing.T) {
 		}
 		r.eventually("nothing left", func() bool { return r.witness.count() == 0 })
 	})
+}
+
+// When the outcome of a command is not known, the loop begins anew from the state: what the command did is not done twice,
+// and what it did not do is done.
+func TestTheLoopAfterAnUnknownOutcome(t *testing.T) {
+	unknown := structs.Errorf(structs.Unknown, "propose", "it may have happened")
+	for name, happens := range map[string]bool{"it happened": true, "it did not happen": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRegion(t, 1, 2)
+				var lost atomic.Int32
+				r.leader().server.Between(func(commit func() (*state.Placed, error)) (*state.Placed, error) {
+					if lost.Add(1) > 2 {
+						return commit()
+					}
+					if happens {
+						commit()
+					}
+					return nil, unknown
+				})
+				r.propose(&state.SubmitJob{Job: job("web", "service", 6)})
+				r.eventually("six running", func() bool { return r.running("web") == 6 })
+				r.propose(&state.ScaleJob{Name: "web", Group: "g", Count: 8})
+				r.eventually("eight running", func() bool { return r.running("web") == 8 })
+				time.Sleep(time.Minute)
+				if n := lost.Load(); n < 3 {
+					t.Errorf("%d commands", n)
+				}
+				if n := len(r.witness.starts()); n != 8 || r.witness.count() != 8 {
+					t.Errorf("%d starts and %d run, not 8", n, r.witness.count())
+				}
+			})
+		})
+	}
 }

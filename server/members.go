@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -201,10 +202,13 @@ func (s *Server) answers(ctx context.Context, m gossip.Member) error {
 	return s.config.Pool.Call(ctx, m.Addr, "Server.Census", &struct{}{}, new(census))
 }
 
-// raiseLevel raises the region's feature level to what every server of the Raft group knows. A server that is not alive
-// may be an older one, so it keeps the level where it is until it is back or removed.
+// raiseLevel raises the region's feature level to what every server of the Raft group, this one too, says that it knows. A
+// server that is not alive may be an older one, so it keeps the level where it is until it is back or removed.
 func (s *Server) raiseLevel(term context.Context, peers map[string]consensus.Peer) {
-	level := state.FeatureLevel
+	if len(peers) == 0 {
+		return
+	}
+	level := math.MaxInt
 	alive := s.servers(gossip.Alive)
 	for id := range peers {
 		i := slices.IndexFunc(alive, func(m gossip.Member) bool { return m.ID == id })

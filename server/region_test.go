@@ -52,12 +52,13 @@ type host struct {
 	snaps  *raft.InmemSnapshotStore
 	writes gate
 	id     string
-	port   *cluster.Port
+	level  int           // the newest feature level that it knows
+	port   *cluster.Port // nil: down
 	rpc    *rpc.Server
 	pool   *rpc.Pool
 	gossip *gossip.Pool
 	net    *raft.NetworkTransport
-	server *server.Server // nil: down
+	server *server.Server // nil: down, or there is none
 }
 
 // gate holds up whoever passes while it is closed.
@@ -105,17 +106,23 @@ func newRegion(t *testing.T, servers, nodes int, change ...func(*region)) *regio
 	for _, f := range change {
 		f(r)
 	}
-	for i := range servers {
-		h := &host{region: r, ip: fmt.Sprintf("10.0.0.%d", i+1), disk: raft.NewInmemStore(),
-			snaps: raft.NewInmemSnapshotStore(), id: fmt.Sprintf("%032d", i+1)}
-		r.servers = append(r.servers, h)
-		h.start(servers)
+	for range servers {
+		r.machine().start(servers)
 	}
 	for range nodes {
 		r.addNode("")
 	}
 	t.Cleanup(r.stop)
 	return r
+}
+
+// machine adds the machine of a server, which is not started.
+func (r *region) machine() *host {
+	i := len(r.servers)
+	h := &host{region: r, ip: fmt.Sprintf("10.0.0.%d", i+1), disk: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
+		id: fmt.Sprintf("%032d", i+1), level: state.FeatureLevel}
+	r.servers = append(r.servers, h)
+	return h
 }
 
 // addNode boots one more node, which asks only one server, or all when only is empty.
@@ -149,8 +156,8 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// start boots the server process on its disk.
-func (h *host) start(expect int) {
+// connect opens the network of a server process, and its gossip.
+func (h *host) connect(expect int) {
 	t, log := h.region.t, logger(h.ip)
 	var err error
 	h.port, err = cluster.Listen(cluster.Config{Network: h.region.mesh.Host(h.ip), Bind: h.ip + ":5052", Region: "global", Logger: log})
@@ -159,8 +166,15 @@ func (h *host) start(expect int) {
 	h.pool = rpc.NewPool(h.port.DialRPC, rpc.Options{Logger: log})
 	h.gossip, err = gossip.Start(gossip.Config{Transport: h.port.GossipTransport(), Logger: log, Local: gossip.Member{
 		Name: "server" + h.ip, ID: h.id, Role: gossip.RoleServer, Region: "global", Datacenter: "dc1", Addr: h.port.Addr(),
-		FeatureMin: 1, FeatureMax: 1, Expect: expect}})
+		FeatureMin: 0, FeatureMax: h.level, Expect: expect}})
 	check(t, err)
+}
+
+// start boots the server process on its disk.
+func (h *host) start(expect int) {
+	h.connect(expect)
+	t, log := h.region.t, logger(h.ip)
+	var err error
 	h.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: h.port.RaftLayer(), MaxPool: 3,
 		Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log)})
 	h.server, err = server.Start(server.Config{
@@ -177,12 +191,31 @@ func (h *host) start(expect int) {
 		},
 	})
 	check(t, err)
+	h.join()
+}
+
+// pretend boots a process that is a server for gossip and answers with its census as it is told, and does nothing else.
+func (h *host) pretend(expect int, answer func() *census) {
+	h.connect(expect)
+	rpc.Handle(h.rpc, "Server.Census", func(context.Context, *struct{}) (*census, error) { return answer(), nil })
+	h.join()
+}
+
+// census is what a server says that waits to be bootstrapped.
+type census struct {
+	Fresh  bool
+	Expect int
+	IDs    []string
+}
+
+// join takes calls, and meets the others.
+func (h *host) join() {
 	serving := h.rpc
 	listener := h.port.Listener(cluster.RPC)
 	go serving.Serve(listener)
 	var others []string
 	for _, o := range h.region.servers {
-		if o != h && o.server != nil {
+		if o != h && o.port != nil {
 			others = append(others, o.port.Addr())
 		}
 	}
@@ -193,21 +226,39 @@ func (h *host) start(expect int) {
 
 // crash ends the process as kill -9 would: nobody hears of it from the process itself.
 func (h *host) crash() {
-	if h.server == nil {
+	if h.port == nil {
 		return
 	}
 	h.region.mesh.Crash(h.ip)
 	h.down()
 }
 
+// leave ends the process in order, as SIGTERM does.
+func (h *host) leave() {
+	h.rpc.Close()
+	h.server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	h.gossip.Leave(ctx)
+	h.disconnect()
+}
+
 func (h *host) down() {
 	h.rpc.Close()
-	h.server.Kill()
+	if h.server != nil {
+		h.server.Kill()
+	}
+	h.disconnect()
+}
+
+func (h *host) disconnect() {
 	h.gossip.Close()
-	h.net.Close()
+	if h.net != nil {
+		h.net.Close()
+	}
 	h.pool.Close()
 	h.port.Close()
-	h.server = nil
+	h.port, h.server = nil, nil
 }
 
 // stop ends everything, inside of the bubble.
@@ -216,7 +267,7 @@ func (r *region) stop() {
 		n.powerOff()
 	}
 	for _, h := range r.servers {
-		if h.server != nil {
+		if h.port != nil {
 			h.down()
 		}
 	}

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
-	"time"
 )
 
 // Mesh is a network in memory for tests: hosts, and what is cut between them. It works inside testing/synctest bubbles
@@ -101,6 +98,23 @@ func (m *Mesh) Heal() {
 	defer m.mu.Unlock()
 	clear(m.cuts)
 	clear(m.off)
+	m.healedLocked()
+}
+
+// Mend ends the cuts between two sets of hosts, in both directions, and no other.
+func (m *Mesh) Mend(a, b []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, x := range a {
+		for _, y := range b {
+			delete(m.cuts, [2]string{x, y})
+			delete(m.cuts, [2]string{y, x})
+		}
+	}
+	m.healedLocked()
+}
+
+func (m *Mesh) healedLocked() {
 	m.holdLocked()
 	close(m.changed)
 	m.changed = make(chan struct{})
@@ -291,345 +305,4 @@ func (h *host) Dial(ctx context.Context, addr string) (net.Conn, error) {
 		}
 		return &meshConn{in: in, out: out, local: near, remote: far}, nil
 	}
-}
-
-func (m *Mesh) laneLocked(from, to string) *lane {
-	l := &lane{mesh: m, from: from, to: to, held: m.cutLocked(from, to)}
-	l.cond.L = &l.mu
-	m.lanes[l] = struct{}{}
-	return l
-}
-
-type meshListener struct {
-	host  *host
-	port  int
-	queue chan *meshConn
-	once  sync.Once
-	done  chan struct{}
-}
-
-func (l *meshListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.queue:
-		return c, nil
-	case <-l.done:
-		return nil, opError("accept", net.ErrClosed)
-	}
-}
-
-func (l *meshListener) Close() error {
-	l.once.Do(func() {
-		m := l.host.mesh
-		m.mu.Lock()
-		delete(l.host.listeners, l.port) // nothing is queued after this
-		m.mu.Unlock()
-		close(l.done)
-		for {
-			select {
-			case c := <-l.queue:
-				c.Close()
-			default:
-				return
-			}
-		}
-	})
-	return nil
-}
-
-func (l *meshListener) Addr() net.Addr {
-	return &net.TCPAddr{IP: net.ParseIP(l.host.ip), Port: l.port}
-}
-
-// meshConn is one end of a connection: it reads from one lane and writes to the other.
-type meshConn struct {
-	in, out       *lane
-	local, remote net.Addr
-}
-
-func (c *meshConn) Read(b []byte) (int, error)  { return c.in.read(b) }
-func (c *meshConn) Write(b []byte) (int, error) { return c.out.write(b) }
-func (c *meshConn) LocalAddr() net.Addr         { return c.local }
-func (c *meshConn) RemoteAddr() net.Addr        { return c.remote }
-
-func (c *meshConn) Close() error {
-	c.out.closeWriter()
-	c.in.closeReader()
-	return nil
-}
-
-func (c *meshConn) SetDeadline(t time.Time) error {
-	c.in.reading.set(c.in, t)
-	c.out.writing.set(c.out, t)
-	return nil
-}
-
-func (c *meshConn) SetReadDeadline(t time.Time) error {
-	c.in.reading.set(c.in, t)
-	return nil
-}
-
-func (c *meshConn) SetWriteDeadline(t time.Time) error {
-	c.out.writing.set(c.out, t)
-	return nil
-}
-
-// lane is one direction of a connection.
-type lane struct {
-	mesh     *Mesh
-	from, to string // hosts
-
-	mu                         sync.Mutex
-	cond                       sync.Cond
-	buf                        []byte
-	held                       bool // nothing gets through
-	writerClosed, readerClosed bool
-	broken                     bool // the process of one end died
-	reading, writing           deadline
-}
-
-type deadline struct {
-	at    time.Time
-	timer *time.Timer
-}
-
-func (d *deadline) set(l *lane, t time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if d.timer != nil {
-		d.timer.Stop()
-		d.timer = nil
-	}
-	d.at = t
-	if left := time.Until(t); !t.IsZero() && left > 0 {
-		d.timer = time.AfterFunc(left, func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.cond.Broadcast()
-		})
-	}
-	l.cond.Broadcast()
-}
-
-func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
-
-func (l *lane) read(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for {
-		switch {
-		case l.readerClosed:
-			return 0, opError("read", net.ErrClosed)
-		case l.reading.passed():
-			return 0, opError("read", os.ErrDeadlineExceeded)
-		case l.held:
-		case l.broken:
-			return 0, opError("read", syscall.ECONNRESET)
-		case len(l.buf) > 0:
-			n := copy(b, l.buf)
-			if l.buf = l.buf[n:]; len(l.buf) == 0 {
-				l.buf = nil
-			}
-			l.cond.Broadcast()
-			return n, nil
-		case l.writerClosed:
-			return 0, io.EOF
-		}
-		if len(b) == 0 {
-			return 0, nil
-		}
-		l.cond.Wait()
-	}
-}
-
-func (l *lane) write(b []byte) (n int, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for {
-		switch {
-		case l.writerClosed:
-			return n, opError("write", net.ErrClosed)
-		case l.writing.passed():
-			return n, opError("write", os.ErrDeadlineExceeded)
-		case l.broken && !l.held:
-			return n, opError("write", syscall.ECONNRESET)
-		case l.readerClosed && !l.held:
-			return n, opError("write", syscall.EPIPE)
-		}
-		space := min(laneSize-len(l.buf), len(b))
-		if space > 0 {
-			l.buf = append(l.buf, b[:space]...)
-			b = b[space:]
-			n += space
-			l.cond.Broadcast()
-		}
-		if len(b) == 0 {
-			return n, nil
-		}
-		l.cond.Wait()
-	}
-}
-
-func (l *lane) hold(held bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.held = held
-	l.cond.Broadcast()
-}
-
-// crash closes the ends that a host has, the way the kernel does when their process ends.
-func (l *lane) crash(ip string) {
-	l.mu.Lock()
-	if l.from == ip {
-		l.writerClosed, l.broken = true, true
-	}
-	if l.to == ip {
-		l.readerClosed = true
-	}
-	l.finished()
-}
-
-func (l *lane) closeWriter() {
-	l.mu.Lock()
-	l.writerClosed = true
-	l.finished()
-}
-
-func (l *lane) closeReader() {
-	l.mu.Lock()
-	l.readerClosed = true
-	if !l.held {
-		l.buf = nil
-	}
-	l.finished()
-}
-
-// finished wakes who waits, unlocks, and forgets a lane that both ends have closed.
-func (l *lane) finished() {
-	both := l.writerClosed && l.readerClosed
-	for _, d := range []*deadline{&l.reading, &l.writing} {
-		if both && d.timer != nil {
-			d.timer.Stop()
-		}
-	}
-	l.cond.Broadcast()
-	l.mu.Unlock()
-	if both {
-		l.mesh.mu.Lock()
-		delete(l.mesh.lanes, l)
-		l.mesh.mu.Unlock()
-	}
-}
-
-// meshSocket is a UDP socket.
-type meshSocket struct {
-	host *host
-	port int
-
-	mu      sync.Mutex
-	cond    sync.Cond
-	queue   []meshPacket
-	closed  bool
-	reading time.Time
-	timer   *time.Timer
-}
-
-type meshPacket struct {
-	body []byte
-	from net.Addr
-}
-
-func (s *meshSocket) WriteTo(b []byte, to net.Addr) (int, error) {
-	ip, port, err := s.host.split(to.String())
-	if err != nil {
-		return 0, opError("write", err)
-	}
-	if len(b) > maxPacket {
-		return 0, opError("write", syscall.EMSGSIZE)
-	}
-	m := s.host.mesh
-	m.mu.Lock()
-	if s.host.sockets[s.port] != s {
-		m.mu.Unlock()
-		return 0, opError("write", net.ErrClosed)
-	}
-	var dest *meshSocket
-	if h := m.hosts[ip]; h != nil && !m.cutLocked(s.host.ip, ip) && (m.drop == nil || !m.drop(s.host.ip, ip, b)) {
-		dest = h.sockets[port]
-	}
-	m.mu.Unlock()
-	if dest != nil {
-		dest.put(meshPacket{slices.Clone(b), s.LocalAddr()})
-	}
-	return len(b), nil
-}
-
-func (s *meshSocket) put(p meshPacket) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closed && len(s.queue) < meshPackets {
-		s.queue = append(s.queue, p)
-		s.cond.Broadcast()
-	}
-}
-
-func (s *meshSocket) ReadFrom(b []byte) (int, net.Addr, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for {
-		switch {
-		case s.closed:
-			return 0, nil, opError("read", net.ErrClosed)
-		case !s.reading.IsZero() && !time.Now().Before(s.reading):
-			return 0, nil, opError("read", os.ErrDeadlineExceeded)
-		case len(s.queue) > 0:
-			p := s.queue[0]
-			s.queue[0] = meshPacket{}
-			s.queue = s.queue[1:]
-			return copy(b, p.body), p.from, nil
-		}
-		s.cond.Wait()
-	}
-}
-
-func (s *meshSocket) Close() error {
-	m := s.host.mesh
-	m.mu.Lock()
-	if s.host.sockets[s.port] == s {
-		delete(s.host.sockets, s.port)
-	}
-	m.mu.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed, s.queue = true, nil
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-	s.cond.Broadcast()
-	return nil
-}
-
-func (s *meshSocket) LocalAddr() net.Addr {
-	return &net.UDPAddr{IP: net.ParseIP(s.host.ip), Port: s.port}
-}
-
-func (s *meshSocket) SetDeadline(t time.Time) error    { return s.SetReadDeadline(t) }
-func (s *meshSocket) SetWriteDeadline(time.Time) error { return nil }
-
-func (s *meshSocket) SetReadDeadline(t time.Time) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.timer != nil {
-		s.timer.Stop()
-		s.timer = nil
-	}
-	s.reading = t
-	if left := time.Until(t); !t.IsZero() && left > 0 {
-		s.timer = time.AfterFunc(left, func() {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.cond.Broadcast()
-		})
-	}
-	s.cond.Broadcast()
-	return nil
 }
