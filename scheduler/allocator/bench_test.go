@@ -62,6 +62,35 @@ func benchOneShape(b *testing.B, spread bool) {
 func BenchmarkOneShape(b *testing.B)         { benchOneShape(b, false) }
 func BenchmarkOneShapeSpread50(b *testing.B) { benchOneShape(b, true) }
 
+// 10,000 empty nodes, on half of which room is reserved for a role, and 1,200 allocations of the role in one shape.
+func benchReserved(b *testing.B, spread bool) {
+	const nodes, count = 10_000, 1_200
+	for b.Loop() {
+		b.StopTimer()
+		a := New(Options{})
+		for i := range nodes {
+			spec := benchNode(i)
+			if i%2 == 0 {
+				spec.ReservedFor = map[string]*structs.Resources{"eng": {CPU: 8000, Memory: 16 << 30}}
+			}
+			a.SetNode(spec)
+		}
+		a.Step(1, 0)
+		r := &Request{ID: "r", Framework: "batch", Role: "eng/web", Ask: benchAsk(b, "j", spread, 0), Slots: slotsOf(count)}
+		b.StartTimer()
+		if err := a.SetRequest(r); err != nil {
+			b.Fatal(err)
+		}
+		if got := len(a.Step(1, 0)); got != count {
+			b.Fatal(got)
+		}
+	}
+	b.ReportMetric(float64(count)*float64(b.N)/b.Elapsed().Seconds(), "placements/s")
+}
+
+func BenchmarkReserved(b *testing.B)         { benchReserved(b, false) }
+func BenchmarkReservedSpread50(b *testing.B) { benchReserved(b, true) }
+
 // Single-allocation jobs on one node, a Step and a Confirm each, as they come one by one.
 func BenchmarkSingles(b *testing.B) {
 	a := New(Options{})

@@ -46,6 +46,9 @@ func TestBadInput(t *testing.T) {
 		"role name":      {a.SetRole(&structs.Role{Name: "/"}), structs.Invalid},
 		"role weight":    {a.SetRole(&structs.Role{Name: "x", Weight: -1}), structs.Invalid},
 		"framework role": {a.SetFramework("spark", []string{""}), structs.Invalid},
+		"reserves not":   {a.SetReservation(&structs.Reservation{Node: "n", Role: "x"}), structs.Invalid},
+		"reserves where": {a.SetReservation(&structs.Reservation{ID: "v", Role: "x"}), structs.Invalid},
+		"reserves for":   {a.SetReservation(&structs.Reservation{ID: "v", Node: "n", Role: "x//y"}), structs.Invalid},
 		"confirm":        {a.Confirm(7, &structs.Allocation{}), structs.NotFound},
 		"refuse":         {a.Refuse(7), structs.NotFound},
 		"decline others": {a.Decline("storm", []structs.OfferID{id}, Filter{}, 2e9), structs.Forbidden},
@@ -122,6 +125,16 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	if err := a.SetFramework("spark", []string{"x/y"}); err != nil {
 		t.Fatal(err)
 	}
+	for i := range 20 {
+		amount := structs.Resources{CPU: 4000, Memory: 1 << 30}
+		r := &structs.Reservation{ID: structs.ReservationID(fmt.Sprint("v", i)), Node: benchNode(i % 15).ID, Role: fmt.Sprintf("r%d", i%5), Resources: amount}
+		if i >= 15 {
+			r.Role, r.Refines, r.From = r.Role+"/s", r.Role, structs.Time(5e9)
+		}
+		if err := a.SetReservation(r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var places []*Place
 	for i := range 50 {
 		ask := benchAsk(t, fmt.Sprint("job", i), i%2 == 0, 1)
@@ -154,10 +167,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	a.RemoveFramework("spark")
 	for i := range 20 {
 		a.RemoveNode(benchNode(i).ID)
+		a.RemoveReservation(structs.ReservationID(fmt.Sprint("v", i)))
 	}
 	a.Step(structs.Time(10e9), 0)
 	if len(a.nodes)+len(a.allocs)+len(a.decisions)+len(a.placing)+len(a.requests)+len(a.blocked)+len(a.peers)+len(a.peered)+
-		len(a.frameworks)+len(a.offering)+len(a.offers)+a.byExpiry.len()+a.byUntil.len()+len(a.root.roles) != 0 || len(a.freeOrds) != 20 {
+		len(a.reservations)+len(a.reservedIn)+len(a.views)+a.timed+len(a.frameworks)+len(a.offering)+len(a.offers)+a.byExpiry.len()+a.byUntil.len()+len(a.root.roles) != 0 || len(a.freeOrds) != 20 {
 		t.Fatalf("left: %s, peers %v, peered %v, roles %v, free %v", a.Describe(), a.peers, a.peered, a.root.roles, a.freeOrds)
 	}
 	for _, used := range a.root.used {

@@ -27,6 +27,7 @@ type node struct {
 
 	reservations []*structs.Reservation // by id, without static ones
 	room         *room                  // nil when nothing is reserved
+	views        []*view                // that n is in
 }
 
 // hold is one allocation or decision.
@@ -172,10 +173,8 @@ func overdrawn(free structs.Resources) bool {
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
 	a.pool.Changed(n.Node)
-	if n.room != nil {
-		for _, v := range a.views {
-			v.look(n)
-		}
+	for _, v := range n.views {
+		v.look(n)
 	}
 	if k := n.kept; k != nil {
 		k.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before

@@ -30,21 +30,29 @@ func newView(role string) *view {
 	return &view{role: role, nodes: map[*node]*placement.Node{}, pool: placement.NewPool()}
 }
 
-// look takes over what changed on a node.
+// join takes a node in when room on it is reserved for work of v, or lets it go when none is any more.
+func (v *view) join(n *node) {
+	reserved, mine := n.reservedFor(v), v.nodes[n]
+	switch {
+	case reserved && mine == nil:
+		v.nodes[n] = placement.NewNode(n.ID, nil)
+		n.views = append(n.views, v)
+	case !reserved && mine != nil:
+		v.look(n)
+		v.leave(n)
+	}
+}
+
+func (v *view) leave(n *node) {
+	delete(v.nodes, n)
+	n.views = slices.DeleteFunc(n.views, func(o *view) bool { return o == v })
+}
+
+// look takes over what changed on a node that is in v.
 func (v *view) look(n *node) {
 	mine := v.nodes[n]
-	if mine == nil {
-		if !n.reservedFor(v) {
-			return
-		}
-		mine = placement.NewNode(n.ID, nil)
-		v.nodes[n] = mine
-	}
 	mine.Mirror(n.Node, n.visible(v))
 	v.pool.Changed(mine)
-	if !n.reservedFor(v) {
-		delete(v.nodes, n)
-	}
 }
 
 // reservedFor reports whether room on n is reserved for work of a view.
@@ -255,7 +263,7 @@ func (a *Allocator) rebook(n *node) {
 		}
 	}
 	for _, v := range a.views {
-		v.look(n)
+		v.join(n)
 	}
 	a.settle(n)
 	a.ripen(n)
@@ -295,10 +303,15 @@ func (a *Allocator) reserveIn(role string, by int) {
 		v := newView(role)
 		a.views[role] = v
 		for _, n := range a.byOrd {
-			v.look(n)
+			if v.join(n); v.nodes[n] != nil {
+				v.look(n)
+			}
 		}
 	case was+by == 0:
 		delete(a.reservedIn, role)
+		for n := range a.views[role].nodes {
+			a.views[role].leave(n)
+		}
 		delete(a.views, role)
 	default:
 		return
