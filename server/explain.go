@@ -118,6 +118,23 @@ func orderText(w *allocator.Waiting) string {
 		}
 		return text
 	}
+	return joinText(becauseText(w, bounds), changesText(w.Changes))
+}
+
+func joinText(parts ...string) string {
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "; ")
+}
+
+// changesText says which constraints will relax or harden, or did.
+func changesText(changes []allocator.Change) string {
+	var parts []string
+	for _, c := range changes {
+		parts = append(parts, c.Text(structs.At(time.Now().Round(time.Second))))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) string) string {
 	switch w.Because {
 	case allocator.OfBound:
 		return "as much work as is allowed at a time is being stopped for others"
@@ -211,15 +228,15 @@ func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
 		return
 	}
 	n.Drop(a.Resources, a.Ports)
-	b.peers.Add(n, a.Group, -1)
+	b.peers.Put(n, b.asks[g.Group], -1)
 	b.score(g, n)
-	b.peers.Add(n, a.Group, 1)
+	b.peers.Put(n, b.asks[g.Group], 1)
 	n.Hold(a.Resources, a.Ports)
 }
 
 // fill places what waits of a group in the books, at most limit, as the loop would if nobody else asked.
 func (b *books) fill(g *GroupExplanation, limit int) {
-	ask := b.asks[g.Group]
+	ask := b.asks[g.Group].Among(b.peers.Work()) // what was placed of other groups may keep it away
 	index := b.pool.Index(ask, b.peers)
 	for ; limit > 0 && g.Waiting > 0 && len(g.Held) < planLimit; limit-- {
 		n := index.Best(nil)
@@ -232,7 +249,7 @@ func (b *books) fill(g *GroupExplanation, limit int) {
 		}
 		b.score(g, n)
 		n.Hold(ask.Resources, ports)
-		b.peers.Add(n, g.Group, 1)
+		b.peers.Put(n, ask, 1)
 		b.pool.Changed(n)
 		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: len(g.Held), Node: n.ID, NodeName: n.Name()})
 		g.Waiting--
@@ -249,7 +266,7 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 		}
 	}
 	b := &books{byID: map[structs.NodeID]*placement.Node{}, pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
-	b.nodes, b.peers = placement.Books(specs, allocs, job.Name)
+	b.nodes, b.peers = placement.Books(specs, allocs, job)
 	role := cmp.Or(job.Role, record.Role, structs.DefaultRole)
 	for _, n := range b.nodes {
 		holdReserved(snap, n, role)
@@ -266,6 +283,7 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 		if err != nil {
 			return nil, nil, err
 		}
+		ask = ask.Among(b.peers.Work())
 		b.asks[g.Name] = ask
 		e := &GroupExplanation{Group: g.Name, Ask: g.Ask(), Count: record.CountOf(g), Fit: placement.Explain(b.nodes, b.peers, ask),
 			Scores: map[structs.NodeID]placement.Parts{}}

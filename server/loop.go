@@ -383,7 +383,7 @@ func (l *loop) place(d *allocator.Place) {
 	alloc := &structs.Allocation{
 		ID: structs.AllocID(structs.NewID()), Framework: d.Framework, Role: d.Role, Priority: d.Priority,
 		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index, Owner: d.Owner, FrameworkScheduler: d.FrameworkScheduler,
-		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports,
+		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports, Marks: d.Marks,
 		Previous: slot.Previous, Failures: slot.Failures, MaxRunDuration: d.MaxRun,
 	}
 	l.placing[alloc.ID] = d.ID

@@ -17,6 +17,7 @@ type Allocation struct {
 	Resources   Resources      `json:"resources"`
 	Ports       []AssignedPort `json:"ports,omitempty"`
 	OnLost      string         `json:"on_lost,omitempty"`
+	Marks       *Marks         `json:"marks,omitempty"`
 	// MaxRunDuration is how long it may run after its start, as its group says; zero: for ever.
 	MaxRunDuration Duration `json:"max_run_duration,omitempty"`
 	Owner          string   `json:"owner,omitempty"` // of its job

@@ -86,6 +86,9 @@ func canonicalizeRules(constraints []*Constraint, affinities []*Affinity, spread
 	for _, c := range constraints {
 		if c != nil {
 			setDefault(&c.Operator, "=")
+			if c.RelaxAfter > 0 || c.HardenAfter > 0 {
+				setDefault(&c.Weight, 50)
+			}
 		}
 	}
 	for _, a := range affinities {

@@ -15,6 +15,7 @@ type Job struct {
 	Affinities         []*Affinity       `json:"affinity,omitempty" hcl:"block" change:"in_place" doc:"What a node should satisfy."`
 	Spreads            []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"What the allocations should be spread over."`
 	Update             *Update           `json:"update,omitempty" hcl:"block" change:"in_place" doc:"How a changed job replaces running work."`
+	Tags               []string          `json:"tags,omitempty" change:"replace" doc:"Names that rules of other jobs, and its own, find its allocations by: beside and not_beside."`
 	Meta               map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"Free names and values, given to tasks as PROFFER_META_name."`
 	Groups             []*Group          `json:"group,omitempty" hcl:"block" change:"replace" doc:"The groups."`
 }
@@ -31,17 +32,26 @@ const (
 	SpreadApart = "spread"
 )
 
-// Constraint is a condition on a node's attribute: Attribute Operator Value.
+// Constraint is a condition on a node's attribute, Attribute Operator Value, or on what runs there. It may be a wish, as an
+// affinity is, until or since an allocation waited for some time.
 type Constraint struct {
-	Attribute string `json:"attribute,omitempty" doc:"What is looked at, such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter}."`
-	Operator  string `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, version, semver, set_contains (the same as set_contains_all), set_contains_any, is_set, is_not_set, distinct_hosts or distinct_property. Default =."`
-	Value     string `json:"value,omitempty" doc:"What it is compared with."`
+	Attribute   string   `json:"attribute,omitempty" doc:"What is looked at, such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter}. With beside and not_beside: how far they reach; without it, the node."`
+	Operator    string   `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, version, semver, set_contains (the same as set_contains_all), set_contains_any, is_set, is_not_set, beside, not_beside, distinct_hosts or distinct_property. Default =."`
+	Value       string   `json:"value,omitempty" doc:"What it is compared with. With beside and not_beside: tag=NAME, job=NAME or job=NAME/GROUP."`
+	RelaxAfter  Duration `json:"relax_after,omitempty" doc:"When an allocation has waited so long, such nodes are preferred and no longer insisted on."`
+	HardenAfter Duration `json:"harden_after,omitempty" doc:"Until an allocation has waited so long, such nodes are preferred and not insisted on."`
+	Weight      int      `json:"weight,omitempty" doc:"How much such nodes are preferred as long as they are not insisted on, 1 to 100; 50 when it is not said. Only with relax_after or harden_after."`
+}
+
+// SoftAfter reports whether c is only a wish when an allocation has waited so long.
+func (c *Constraint) SoftAfter(waited Duration) bool {
+	return c.RelaxAfter > 0 && waited >= c.RelaxAfter || c.HardenAfter > 0 && waited < c.HardenAfter
 }
 
 // Affinity is a wish: nodes that satisfy it score Weight (-100 to 100) higher.
 type Affinity struct {
 	Attribute string `json:"attribute,omitempty" doc:"As in a constraint."`
-	Operator  string `json:"operator,omitempty" doc:"As in a constraint."`
+	Operator  string `json:"operator,omitempty" doc:"As in a constraint, without distinct_hosts and distinct_property."`
 	Value     string `json:"value,omitempty" doc:"As in a constraint."`
 	Weight    int    `json:"weight,omitempty" doc:"-100 to 100; a negative weight repels. Default 50."`
 }
@@ -79,6 +89,7 @@ type Group struct {
 	MaxRunDuration Duration          `json:"max_run_duration,omitempty" change:"replace" doc:"When an allocation is stopped at the latest after its start."`
 	Disk           Bytes             `json:"disk,omitempty" change:"replace" doc:"Space of the shared alloc folder."`
 	Network        *Network          `json:"network,omitempty" hcl:"block" change:"replace" doc:"Ports of the group on the host."`
+	Tags           []string          `json:"tags,omitempty" change:"replace" doc:"Tags beside those of the job."`
 	Meta           map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the job; wins over it."`
 	Tasks          []*Task           `json:"task,omitempty" hcl:"block" change:"replace" doc:"The tasks."`
 }

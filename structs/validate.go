@@ -56,6 +56,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		}
 	}
 	checkRules(&p, "", j.Constraints, j.Affinities, j.Spreads)
+	checkTags(&p, "tags", j.Tags)
 	if u := j.Update; u != nil {
 		checkRange(&p, "update.max_parallel", u.MaxParallel, 1, MaxCount)
 		checkDuration(&p, "update.min_healthy_time", u.MinHealthyTime, 0, day)
@@ -83,6 +84,12 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		g.problems(&p, "group."+g.Name, drivers)
 		if n := len(j.Constraints) + len(g.Constraints) + len(j.Affinities) + len(g.Affinities); n > MaxRules {
 			p.Add("group."+g.Name, "%d constraints and affinities, with those of the job, are more than %d", n, MaxRules)
+		}
+		if n := len(ChangesOf(j, g)); n > MaxChanges {
+			p.Add("group."+g.Name, "%d different times of relax_after and harden_after, with those of the job, are more than %d", n, MaxChanges)
+		}
+		if n := len(j.TagsOf(g)); n > MaxTags {
+			p.Add("group."+g.Name+".tags", "%d tags, with those of the job, are more than %d", n, MaxTags)
 		}
 		if g.Count != nil && *g.Count > 0 {
 			total += min(*g.Count, MaxCount+1)
@@ -112,6 +119,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		checkRange(p, at+".count", *g.Count, 0, MaxCount)
 	}
 	checkRules(p, at, g.Constraints, g.Affinities, g.Spreads)
+	checkTags(p, at+".tags", g.Tags)
 	if r := g.Restart; r != nil {
 		if r.Attempts != nil {
 			checkRange(p, at+".restart.attempts", *r.Attempts, 0, 100_000)
@@ -335,7 +343,7 @@ func checkPorts(p *Problems, at string, ports []*Port) {
 
 // Operators of constraints and affinities.
 var operators = []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_all", "set_contains_any",
-	"is_set", "is_not_set", "distinct_hosts", "distinct_property"}
+	"is_set", "is_not_set", "beside", "not_beside", "distinct_hosts", "distinct_property"}
 
 func checkRules(p *Problems, at string, constraints []*Constraint, affinities []*Affinity, spreads []*Spread) {
 	if at != "" {
@@ -349,6 +357,7 @@ func checkRules(p *Problems, at string, constraints []*Constraint, affinities []
 			p.Add(object, "a constraint is missing (null)")
 		} else {
 			checkCondition(p, object, c.Attribute, c.Operator, c.Value, true)
+			c.checkTimes(p, object)
 		}
 	}
 	for i, a := range affinities {
@@ -407,6 +416,14 @@ func checkCondition(p *Problems, at, attribute, operator, value string, constrai
 					Advise(`write a list such as ">= 1.2.0, < 2.0.0"`)
 			}
 		}
+	case "beside", "not_beside":
+		if _, err := ParseMark(value); err != nil {
+			p.Add(at+".value", "%s", err).Advise("it names the work that is looked for, such as tag=noisy")
+		}
+		if attribute != "" { // without one it is about the node
+			checkAttribute(p, at+".attribute", attribute)
+		}
+		return
 	case "is_set", "is_not_set":
 		needsValue = false
 		if value != "" {
@@ -440,6 +457,47 @@ func checkCondition(p *Problems, at, attribute, operator, value string, constrai
 	}
 	if needsValue && value == "" {
 		p.Add(at+".value", "operator %s needs a value", operator)
+	}
+}
+
+// checkTimes looks at when a constraint is only a wish.
+func (c *Constraint) checkTimes(p *Problems, at string) {
+	checkDuration(p, at+".relax_after", c.RelaxAfter, 0, 30*day)
+	checkDuration(p, at+".harden_after", c.HardenAfter, 0, 30*day)
+	changes := c.RelaxAfter != 0 || c.HardenAfter != 0
+	switch {
+	case c.RelaxAfter != 0 && c.HardenAfter != 0:
+		p.Add(at+".harden_after", "a constraint either relaxes or hardens").Advise("write relax_after or harden_after")
+	case changes && (c.Operator == "distinct_hosts" || c.Operator == "distinct_property"):
+		p.Add(at+".operator", "%s cannot relax or harden", c.Operator).Advise("use a spread")
+	case changes:
+		checkRange(p, at+".weight", c.Weight, 1, 100)
+	case c.Weight != 0:
+		p.Add(at+".weight", "a constraint has a weight only with relax_after or harden_after").Advise("use an affinity")
+	}
+}
+
+// MaxChanges bounds the different times at which constraints of a job and one of its groups relax or harden.
+const MaxChanges = 8
+
+// ChangesOf returns after what times constraints of a job and one of its groups relax or harden, ascending, each once.
+func ChangesOf(j *Job, g *Group) (times []Duration) {
+	for _, list := range [][]*Constraint{j.Constraints, g.Constraints} {
+		for _, c := range list {
+			if c != nil && max(c.RelaxAfter, c.HardenAfter) > 0 {
+				times = append(times, max(c.RelaxAfter, c.HardenAfter))
+			}
+		}
+	}
+	slices.Sort(times)
+	return slices.Compact(times)
+}
+
+func checkTags(p *Problems, at string, tags []string) {
+	for i, tag := range tags {
+		if !ValidName(tag) {
+			p.Add(index(at, i), "%q is not a tag", tag).Advise("up to 128 letters, digits, - _ and ., a letter or digit first")
+		}
 	}
 }
 

@@ -22,7 +22,16 @@ func TestValidate(t *testing.T) {
 	n := func(v int) *int { return &v }
 	rule := func(attribute, operator, value string) func(*Job) {
 		return func(j *Job) {
-			j.Constraints = []*Constraint{{attribute, operator, value}}
+			j.Constraints = []*Constraint{{Attribute: attribute, Operator: operator, Value: value}}
+		}
+	}
+	changing := func(operator string, c Constraint) func(*Job) {
+		return func(j *Job) {
+			c.Attribute, c.Operator = "${meta.rack}", operator
+			if operator == "=" {
+				c.Value = "r1"
+			}
+			j.Constraints = []*Constraint{&c}
 		}
 	}
 	const hour = Duration(time.Hour)
@@ -133,6 +142,28 @@ func TestValidate(t *testing.T) {
 		{"hosts of an attribute", rule("${attr.a}", "distinct_hosts", ""), `constraint[0].attribute: distinct_hosts takes no attribute`},
 		{"property", rule("${meta.rack}", "distinct_property", "2"), ""},
 		{"property count", rule("${meta.rack}", "distinct_property", "0"), `constraint[0].value: "0" is not how many allocations may share a value (1 or more; default 1)`},
+		{"beside", rule("${meta.rack}", "not_beside", "tag=noisy"), ""},
+		{"beside, on the node", rule("", "beside", "job=db/main"), ""},
+		{"beside what", rule("", "beside", "noisy"), `constraint[0].value: "noisy" is not tag=NAME, job=NAME or job=NAME/GROUP (it names the work that is looked for, such as tag=noisy)`},
+		{"beside within", rule("rack", "beside", "tag=a"), `constraint[0].attribute: "rack" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
+		{"affinity to work", func(j *Job) { g(j).Affinities = []*Affinity{{"", "beside", "tag=cache", -20}} }, ""},
+		{"tags", func(j *Job) { j.Tags, g(j).Tags = []string{"noisy"}, []string{"a b"} }, `group.g.tags[0]: "a b" is not a tag (up to 128 letters, digits, - _ and ., a letter or digit first)`},
+		{"many tags", func(j *Job) {
+			for i := range MaxTags + 1 {
+				j.Tags = append(j.Tags, fmt.Sprint("t", i))
+			}
+		}, `group.g.tags: 33 tags, with those of the job, are more than 32`},
+		{"relax", changing("=", Constraint{RelaxAfter: hour, Weight: 50}), ""},
+		{"relax and harden", changing("=", Constraint{RelaxAfter: hour, HardenAfter: hour, Weight: 50}), `constraint[0].harden_after: a constraint either relaxes or hardens (write relax_after or harden_after)`},
+		{"relax distinct", changing("distinct_property", Constraint{RelaxAfter: hour, Weight: 50}), `constraint[0].operator: distinct_property cannot relax or harden (use a spread)`},
+		{"relax, weight", changing("=", Constraint{HardenAfter: hour, Weight: -1}), `constraint[0].weight: -1 is out of range (1 to 100)`},
+		{"relax never", changing("=", Constraint{RelaxAfter: -1, Weight: 50}), `constraint[0].relax_after: -1ns is out of range (0s to 720h)`},
+		{"weight of a constraint", changing("=", Constraint{Weight: 50}), `constraint[0].weight: a constraint has a weight only with relax_after or harden_after (use an affinity)`},
+		{"many changes", func(j *Job) {
+			for i := range MaxChanges + 1 {
+				j.Constraints = append(j.Constraints, &Constraint{Attribute: "${meta.a}", Operator: "=", Value: "b", Weight: 1, RelaxAfter: hour + Duration(i)})
+			}
+		}, `group.g: 9 different times of relax_after and harden_after, with those of the job, are more than 8`},
 		{"unknown operator", rule("${attr.a}", "==", "x"), `constraint[0].operator: there is no operator "==" (did you mean "="?)`},
 		{"placement", func(j *Job) { j.Placement = "fill" }, `placement: "fill" is not pack or spread (use pack or spread)`},
 		{"nil constraint", func(j *Job) { j.Constraints = []*Constraint{nil} }, `constraint[0]: a constraint is missing (null)`},

@@ -217,6 +217,7 @@ func TestReference(t *testing.T) {
 group | on_lost | attribute | string | replace | in_place
 group | max_run_duration | attribute | duration |  | replace
 group | disk | attribute | size |  | replace
+group | tags | attribute | list of strings |  | replace
 group.task.resources | cpu | attribute | number | 0.1 | replace
 group.task.resources | cpu_limit | attribute | number |  | replace
 group.task.resources | memory | attribute | size | 128MiB | replace

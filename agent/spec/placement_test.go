@@ -14,9 +14,10 @@ import (
 // there is none.
 func TestValidMeansPlaceable(t *testing.T) {
 	pieces := []string{"", "${attr.kernel.name}", "${meta.rack}", "${node.datacenter}", "${node.class}", "${node.id}", "${node.version}", "${env.A}", "${", "}",
-		"attr.x", "linux", "1", "0", "-1", ">= 1.2", "~> 2", "< 3-rc.1", ">1,<2", ", ", "v1", "=> 1", "6.8.0-45-generic", "[", "(a|b)", "^x$", "true", "false", "a,b", " "}
+		"attr.x", "linux", "1", "0", "-1", ">= 1.2", "~> 2", "< 3-rc.1", ">1,<2", ", ", "v1", "=> 1", "6.8.0-45-generic", "[", "(a|b)", "^x$", "true", "false", "a,b", " ",
+		"tag=x", "job=x", "/y"}
 	operators := []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set", "is_not_set",
-		"distinct_hosts", "distinct_property", "==", "in", ""}
+		"distinct_hosts", "distinct_property", "beside", "not_beside", "==", "in", ""}
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {
 		text := func(name string) string {
@@ -27,7 +28,11 @@ func TestValidMeansPlaceable(t *testing.T) {
 		attribute, operator, value := text("attribute"), rapid.SampledFrom(operators).Draw(t, "operator"), text("value")
 		switch rapid.IntRange(0, 2).Draw(t, "what") {
 		case 0:
-			job.Constraints = []*structs.Constraint{{Attribute: attribute, Operator: operator, Value: value}}
+			c := &structs.Constraint{Attribute: attribute, Operator: operator, Value: value}
+			if rapid.IntRange(0, 3).Draw(t, "changes") == 0 {
+				c.RelaxAfter, c.HardenAfter = structs.Duration(rapid.IntRange(-1, 2).Draw(t, "relax")), structs.Duration(rapid.IntRange(0, 1).Draw(t, "harden"))
+			}
+			job.Constraints = []*structs.Constraint{c}
 		case 1:
 			g.Affinities = []*structs.Affinity{{Attribute: attribute, Operator: operator, Value: value, Weight: rapid.IntRange(-110, 110).Draw(t, "weight")}}
 		case 2:

@@ -88,11 +88,14 @@ type Allocator struct {
 	byLook      heap[*group]        // groups that wait, by when they may be due for room to be kept
 	lastServed  [bands]structs.Time // when something was served in a band
 
-	peers   map[string]*placement.Peers // by job
-	peered  map[string]int              // shapes of each job that look at its peers
-	tick    uint64
-	indexed int // indexes that were made, less those that evict dropped
-	evictAt int // evict looks at them when there are so many
+	work     *placement.Work
+	peered   map[string]int // shapes of each job that look at its peers
+	wants    map[string]int // shapes by the marks that they must be beside
+	starting []*request     // whose clocks the next Step starts
+	byChange heap[*request] // with a clock that runs, by when what they ask for changes
+	tick     uint64
+	indexed  int // indexes that were made, less those that evict dropped
+	evictAt  int // evict looks at them when there are so many
 
 	frameworks map[structs.FrameworkID]*framework
 	offering   []*client // those that want offers
@@ -129,11 +132,13 @@ func New(options Options) *Allocator {
 	a := &Allocator{options: options, sorters: sortersOf(options.Policies), pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
-		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, peers: map[string]*placement.Peers{}, peered: map[string]int{},
+		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, work: placement.NewWork(), peered: map[string]int{}, wants: map[string]int{},
 		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{},
 		reservations: map[structs.ReservationID]*structs.Reservation{}, reservedIn: map[string]int{}, views: map[string]*view{}}
 	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
+	a.byChange = heap[*request]{less: func(x, y *request) bool { return cmp.Or(cmp.Compare(x.change, y.change), cmp.Compare(x.ID, y.ID)) < 0 },
+		at: func(r *request) *int { return &r.changeAt }}
 	a.byCheck = heap[*hold]{less: func(x, y *hold) bool { return cmp.Or(cmp.Compare(x.check, y.check), cmp.Compare(x.seq, y.seq)) < 0 },
 		at: func(h *hold) *int { return &h.checkAt }}
 	a.byLook = heap[*group]{less: func(x, y *group) bool { return x.look < y.look }, at: func(g *group) *int { return &g.lookAt }}

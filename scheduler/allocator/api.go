@@ -48,6 +48,7 @@ type Place struct {
 	Ordered     structs.Band     // as served: batch when production or monitoring was beyond its guarantee
 	Job         string
 	Group       string
+	Marks       *structs.Marks // of the allocation
 	Slot        Slot
 	Node        structs.NodeID
 	NodeName    string

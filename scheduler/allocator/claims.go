@@ -63,19 +63,18 @@ func (a *Allocator) settleClaims() {
 }
 
 func (a *Allocator) settleClaim(h *hold) {
-	n, r := h.node, a.requests[h.request]
-	s := r.group.shape
+	n, r, ask := h.node, a.requests[h.request], h.ask.Among(a.work)
 	a.unclaim(h)
 	if h.client.account.inClosed() != nil {
 		a.again(h.request, h.slot)
 		return
 	}
-	fits := placement.Fits(n.seen(s.view, false, false), a.peersFor(s), s.ask, placement.First).OK
+	fits := placement.Fits(n.seen(r.group.shape.view, false, false), a.peersOfAsk(ask), ask, placement.First).OK
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
 		a.holdClaim(h)
 		return
 	}
-	if ports, ok := n.Assign(s.ask); fits && ok {
+	if ports, ok := n.Assign(ask); fits && ok {
 		h.ports = ports
 		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, h.ordered)})
 		return

@@ -272,7 +272,8 @@ func (a *Allocator) settleKept() {
 	a.keptChanged = false
 	for _, k := range slices.Clone(a.kept) {
 		g, n, s := k.group, k.node, k.group.shape
-		if !placement.Fits(n.seen(s.view, false, true), a.peersFor(s), s.ask, placement.First).OK {
+		ask := s.ask.Among(a.work)
+		if !placement.Fits(n.seen(s.view, false, true), a.peersOfAsk(ask), ask, placement.First).OK {
 			continue
 		}
 		if !a.mayHold(g) {

@@ -39,6 +39,8 @@ type hold struct {
 	job       string
 	group     string
 	tag       tag
+	marks     *structs.Marks
+	ask       *placement.Ask // of a claim: what it claims room for, see Allocator.phase
 	amount    []int64
 	resources structs.Resources
 	ports     []structs.AssignedPort
@@ -201,7 +203,7 @@ func (a *Allocator) take(h *hold) {
 	a.count(h, 1)
 	a.countParts(h, 1)
 	a.charge(h.client.account, h.amount, true, h.high(), 1)
-	a.touch(h.node, false)
+	a.touch(h.node, a.wanted(h))
 }
 
 // give releases what take took.
@@ -220,15 +222,14 @@ func (a *Allocator) give(h *hold) {
 	a.prune(h.client.account)
 }
 
-// count keeps the peers of the job.
+// count keeps where work is.
 func (a *Allocator) count(h *hold, by int) {
 	if h.job == "" {
 		return
 	}
-	p := a.peersOf(h.job)
-	p.Add(h.node.Node, h.group, by)
-	if by < 0 && p.Empty() && a.peered[h.job] == 0 {
-		delete(a.peers, h.job)
+	a.work.Add(h.node.Node, h.job, h.group, h.marks, by)
+	if by < 0 && a.peered[h.job] == 0 {
+		a.work.Trim(h.job)
 	}
 }
 
@@ -237,16 +238,7 @@ func (a *Allocator) peersFor(s *shape) *placement.Peers {
 	if !s.ask.Peered() {
 		return nil
 	}
-	return a.peersOf(s.ask.Job)
-}
-
-func (a *Allocator) peersOf(job string) *placement.Peers {
-	p := a.peers[job]
-	if p == nil {
-		p = &placement.Peers{}
-		a.peers[job] = p
-	}
-	return p
+	return a.work.Job(s.ask.Job)
 }
 
 // SetAllocation takes over the committed state of an allocation: its resources are held until it ended. Calling it again
@@ -265,7 +257,8 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	}
 	a.RemoveAllocation(alloc.ID)
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
-		group: alloc.Group, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources), resources: alloc.Resources, ports: alloc.Ports,
+		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
+		resources: alloc.Resources, ports: alloc.Ports,
 		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: endOf(alloc)}
 	a.allocs[alloc.ID] = h
 	a.take(h)
@@ -288,7 +281,7 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
-		h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} &&
+		h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 

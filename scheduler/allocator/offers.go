@@ -516,8 +516,8 @@ func (a *Allocator) expire(now structs.Time) {
 	a.checkClaims(now)
 }
 
-// WakeAt returns when Step must be called again although nothing changed, because an offer or a filter ends or a claim is
-// looked at; zero for never.
+// WakeAt returns when Step must be called again although nothing changed, because an offer or a filter ends, a claim is
+// looked at, or a constraint relaxes or hardens; zero for never.
 func (a *Allocator) WakeAt() (at structs.Time) {
 	if a.byExpiry.len() > 0 {
 		at = a.byExpiry.top().Expires
@@ -527,6 +527,9 @@ func (a *Allocator) WakeAt() (at structs.Time) {
 	}
 	if a.byCheck.len() > 0 && (at == 0 || a.byCheck.top().check < at) {
 		at = a.byCheck.top().check
+	}
+	if a.byChange.len() > 0 && (at == 0 || a.byChange.top().change < at) {
+		at = a.byChange.top().change
 	}
 	if a.byLook.len() > 0 && (at == 0 || a.byLook.top().look < at) {
 		at = a.byLook.top().look

@@ -67,6 +67,10 @@ type request struct {
 	group   *group
 	pending []Slot // by index
 	at      int    // position in its group, -1
+
+	since    structs.Time // when its clock began to run; 0: it does not, see inForce
+	change   structs.Time // when what it asks for changes next
+	changeAt int          // position in Allocator.byChange, -1
 }
 
 // shape is what is the same for all requests with an equal ask that see the nodes in one way.
@@ -301,11 +305,22 @@ func (a *Allocator) SetRequest(r *Request) error {
 		a.drop(old)
 	}
 	c := a.clientOf(r.Framework, r.Role, r.Owner)
-	g := a.group(c, r.Priority.Band, a.shape(r.Ask, c.view), tag{r.Owner, r.FrameworkScheduler})
-	g.members++
-	next := &request{Request: *r, group: g, pending: pending, at: -1}
+	next := &request{Request: *r, pending: pending, at: -1, changeAt: -1}
 	next.Slots = nil
+	if old != nil {
+		a.offClock(old)
+		if old.sameAs(r) && len(pending) > 0 {
+			next.since = old.since
+		}
+	}
+	g := a.group(c, r.Priority.Band, a.shape(a.inForce(next), c.view), tag{r.Owner, r.FrameworkScheduler})
+	g.members++
+	next.group = g
 	a.requests[r.ID] = next
+	if next.since != 0 {
+		a.setClock(next)
+	}
+	a.begin(next)
 	a.add(next)
 	if old != nil {
 		a.leaveGroup(old.group)
@@ -317,7 +332,7 @@ func (a *Allocator) SetRequest(r *Request) error {
 func (old *request) sameAs(r *Request) bool {
 	c := old.group.client
 	return c.framework == r.Framework && c.account.path == orDefault(r.Role) && old.group.band == r.Priority.Band &&
-		old.group.shape.ask.Key() == r.Ask.Key() && old.group.tag == tag{r.Owner, r.FrameworkScheduler}
+		old.Ask.Key() == r.Ask.Key() && old.group.tag == tag{r.Owner, r.FrameworkScheduler}
 }
 
 // RemoveRequest withdraws a request. What is in flight of it stays in flight.
@@ -327,6 +342,7 @@ func (a *Allocator) RemoveRequest(id string) {
 		return
 	}
 	a.drop(r)
+	a.offClock(r)
 	delete(a.requests, id)
 	a.withoutInFlight(id, nil)
 	a.dropClaims(id, false)
@@ -372,5 +388,6 @@ func (a *Allocator) again(id string, s Slot) {
 		return
 	}
 	r.pending = slices.Insert(r.pending, i, s)
+	a.begin(r)
 	a.add(r)
 }

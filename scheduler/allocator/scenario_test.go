@@ -78,7 +78,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
-	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE] [spread=ATTRIBUTE]
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B]
 		return "", p.request(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
@@ -135,6 +135,11 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 			return "", structs.Errorf(structs.NotFound, words[0], "is no request")
 		}
 		return w.String(), nil
+	case "wake": // how long nothing happens by itself
+		if at := p.a.WakeAt(); at != 0 {
+			return at.Sub(p.now).String(), nil
+		}
+		return "never", nil
 	case "state":
 		return p.a.Describe(), nil
 	default:
@@ -145,7 +150,8 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 
 func allocationOf(x *Place, id string) *structs.Allocation {
 	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
-		Owner: x.Owner, FrameworkScheduler: x.FrameworkScheduler, Node: x.Node, Resources: x.Resources, Ports: x.Ports, MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
+		Owner: x.Owner, FrameworkScheduler: x.FrameworkScheduler, Marks: x.Marks, Node: x.Node, Resources: x.Resources, Ports: x.Ports,
+		MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
 }
 
 func amountOf(text string) (r structs.Resources, err error) {
@@ -302,7 +308,17 @@ func (p *play) request(words []string, args map[string]string) error {
 	group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{CPU: amount.CPU, Memory: amount.Memory, Custom: amount.Custom}}}}
 	if c := args["if"]; c != "" {
 		part := append(strings.SplitN(c, ":", 3), "", "")
-		group.Constraints = []*structs.Constraint{{Attribute: part[0], Operator: part[1], Value: part[2]}}
+		c := &structs.Constraint{Attribute: part[0], Operator: part[1], Value: part[2]}
+		if c.RelaxAfter, err = structs.ParseDuration(cmp.Or(args["relax"], "0s")); err != nil {
+			return err
+		}
+		if c.HardenAfter, err = structs.ParseDuration(cmp.Or(args["harden"], "0s")); err != nil {
+			return err
+		}
+		group.Constraints = []*structs.Constraint{c}
+	}
+	if tags := args["tags"]; tags != "" {
+		job.Tags = strings.Split(tags, ",")
 	}
 	if group.MaxRunDuration, err = structs.ParseDuration(cmp.Or(args["max_run"], "0s")); err != nil {
 		return err

@@ -13,12 +13,16 @@ import (
 // must not go back.
 func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	a.now = now
+	a.startClocks()
+	a.changeAsks()
 	a.expire(now)
 	a.observe()
 	a.review()
 	for budget <= 0 || len(a.out) < budget {
 		a.settleClaims()
+		a.changeAsks()
 		a.settleKept()
+		a.changeAsks()
 		a.wake()
 		if a.totalChanged {
 			a.totalChanged = false
@@ -39,6 +43,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 			a.out = append(a.out, Decision{Place: p})
 		}
 	}
+	a.startClocks() // of slots that wait again
 	out := a.out
 	a.out = nil
 	a.pool.TakeNew()
@@ -125,6 +130,8 @@ func (a *Allocator) serve(g *group) *Place {
 // takeSlot makes a hold of the first slot of a request on a node, without ports.
 func (a *Allocator) takeSlot(r *request, n *node) *hold {
 	s, slot := r.group.shape, r.pending[0]
+	h := &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, marks: s.ask.Marks, ask: a.phase(r), tag: r.group.tag,
+		amount: s.amount, resources: s.ask.Resources, maxRun: s.ask.MaxRun, band: r.group.band, request: r.ID, slot: slot, wanted: true}
 	a.turns++
 	r.pending = r.pending[1:]
 	if len(r.pending) == 0 {
@@ -133,12 +140,16 @@ func (a *Allocator) takeSlot(r *request, n *node) *hold {
 	}
 	a.served(r.group)
 	a.tookTurn(r.group.client.account)
-	return &hold{node: n, client: r.group.client, job: r.Ask.Job, group: r.Ask.Group, tag: r.group.tag, amount: s.amount, resources: s.ask.Resources,
-		maxRun: s.ask.MaxRun, band: r.group.band, request: r.ID, slot: slot, wanted: true}
+	if r.pending == nil {
+		a.stopClock(r)
+	}
+	return h
 }
 
 // decide takes a hold as a decision in flight.
 func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.Band) *Place {
+	a.restartClock(h)
+	h.ask = nil
 	a.lastID++
 	h.decision = a.lastID
 	a.decisions[h.decision] = h
@@ -146,7 +157,7 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	a.inFlight(h)
 	a.take(h)
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
-		Ordered: ordered, Job: h.job, Group: h.group,
+		Ordered: ordered, Job: h.job, Group: h.group, Marks: h.marks,
 		Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
 		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun}
 	if spec := h.node.Spec(); spec != nil {
@@ -204,6 +215,7 @@ func (a *Allocator) shape(ask *placement.Ask, v *view) *shape {
 		a.shapes[s.key] = s
 		if ask.Peered() {
 			a.peered[ask.Job]++
+			a.want(s, 1)
 		}
 	}
 	return s
@@ -224,11 +236,10 @@ func (a *Allocator) forget(s *shape) {
 	if !s.ask.Peered() {
 		return
 	}
+	a.want(s, -1)
 	if a.peered[s.ask.Job]--; a.peered[s.ask.Job] == 0 {
 		delete(a.peered, s.ask.Job)
-		if a.peers[s.ask.Job].Empty() {
-			delete(a.peers, s.ask.Job)
-		}
+		a.work.Trim(s.ask.Job)
 	}
 }
 

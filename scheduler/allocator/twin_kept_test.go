@@ -35,7 +35,7 @@ type twinKept struct {
 }
 
 func (r *twinRequest) key() twinKey {
-	return twinKey{r.Framework, r.Role, r.Priority.Band, r.Ask.Key(), tag{r.Owner, r.FrameworkScheduler}}
+	return twinKey{r.Framework, r.Role, r.Priority.Band, r.now.Key(), tag{r.Owner, r.FrameworkScheduler}}
 }
 
 // firstOf returns the request of a group that is served first, or nil when none of them wants anything.
@@ -114,7 +114,7 @@ func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]s
 	for i := 0; ; i++ {
 		_, peers := w.books(r.Role, r.Ask.Job, nil)
 		nodes, _ := w.booksBut(r.Role, r.Ask.Job, gone, func(k *twinKept) bool { return k.key == r.key() })
-		if placement.Fits(nodes[id], peers, r.Ask, placement.First).OK {
+		if placement.Fits(nodes[id], peers, r.now, placement.First).OK {
 			return at, true
 		}
 		if i == len(order) {
@@ -217,7 +217,7 @@ func (w *twin) settleKept() {
 		r := w.firstOf(k.key)
 		nodes, peers := w.booksBut(r.Role, r.Ask.Job, nil, func(x *twinKept) bool { return x == k })
 		n := nodes[k.node]
-		if n == nil || !placement.Fits(n, peers, r.Ask, placement.First).OK {
+		if n == nil || !placement.Fits(n, peers, r.now.Among(peers.Work()), placement.First).OK {
 			continue
 		}
 		if !w.mayHold(r) {
@@ -250,7 +250,7 @@ func (w *twin) backfill(r *twinRequest) *placement.Node {
 func (w *twin) keep() (done bool) {
 	var due []twinKey
 	for k, x := range w.waits {
-		if x.since != 0 && max(x.since.Add(w.keepAfter), x.retry) <= w.now && w.firstOf(k) != nil && !w.firstOf(k).Ask.Elsewhere() &&
+		if x.since != 0 && max(x.since.Add(w.keepAfter), x.retry) <= w.now && w.firstOf(k) != nil && !w.firstOf(k).now.Elsewhere() &&
 			!slices.ContainsFunc(w.kept, func(o *twinKept) bool { return o.key == k }) {
 			due = append(due, k)
 		}

@@ -126,7 +126,7 @@ func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*
 			}
 		}
 		nodes, _ := w.booksBut(r.Role, r.Ask.Job, append(offers, without...), func(k *twinKept) bool { return k.node == id && k.band < band })
-		return placement.Fits(nodes[id], peers, r.Ask, placement.First).OK
+		return placement.Fits(nodes[id], peers, r.now, placement.First).OK
 	}
 	if len(w.keptBelow(id, band)) > 0 && fits(nil) {
 		return []*twinHold{}
@@ -198,15 +198,16 @@ func (w *twin) claim(c candidate) {
 	r := c.request
 	w.serving(c)
 	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
-		tag: tag{r.Owner, r.FrameworkScheduler}, band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+		tag: tag{r.Owner, r.FrameworkScheduler}, marks: r.now.Marks, ask: w.phase(r), band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
 	w.claimed++
 	h.seq, h.check = w.claimed, w.now.Add(ClaimCheck)
-	r.pending = r.pending[1:]
+	k := r.key()
 	for _, k := range w.keptBelow(c.node, c.band) {
 		w.unkeep(k)
 		w.ripe[c.node] = true
 	}
-	w.got(r.key())
+	w.got(k)
+	w.taken(r)
 	var ids []structs.AllocID
 	for _, v := range c.victims {
 		if !v.leaving {
@@ -232,7 +233,7 @@ func (w *twin) checkClaims(now structs.Time) {
 		}
 		r := w.requests[first.request]
 		nodes, peers := w.books(first.role, first.job, nil)
-		if w.best(nodes, peers, &twinRequest{Request: r.Request, pending: []Slot{first.slot}}) == nil {
+		if w.best(nodes, peers, &twinRequest{Request: r.Request, now: r.now, pending: []Slot{first.slot}}) == nil {
 			first.check = now.Add(ClaimCheck)
 			continue
 		}
@@ -258,7 +259,8 @@ func (w *twin) settleClaims() {
 			case w.closed(h.role):
 				r.pending = append(r.pending, h.slot)
 				slices.SortFunc(r.pending, compareSlots)
-			case n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK:
+			case n != nil && placement.Fits(n, peers, h.ask.Among(peers.Work()), placement.First).OK:
+				w.restartClock(r, id)
 				h.ports, _ = n.Assign(r.Ask)
 				w.lastID++
 				h.decision, h.claim = w.lastID, false

@@ -157,10 +157,10 @@ func (w *twin) borrow(r *twinRequest) *placement.Node {
 // bestOf is best without a preference for reserved room.
 func (w *twin) bestOf(nodes map[structs.NodeID]*placement.Node, peers *placement.Peers, r *twinRequest) *placement.Node {
 	slot := r.pending[0]
-	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
+	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.now, placement.First).OK {
 		return n
 	}
-	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.Ask, slot.Avoid)
+	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.now, slot.Avoid)
 }
 
 // reservedNodes are the nodes with unused room that is reserved for a role or one above.

@@ -46,6 +46,8 @@ type twin struct {
 
 type twinRequest struct {
 	Request
+	since   structs.Time   // since when its clock runs; 0: it does not
+	now     *placement.Ask // in force
 	pending []Slot
 }
 
@@ -58,6 +60,8 @@ type twinHold struct {
 	job       string
 	group     string
 	tag       tag
+	marks     *structs.Marks
+	ask       *placement.Ask // of a claim
 	band      structs.Band
 	leaving   bool
 	victim    bool
@@ -100,7 +104,7 @@ func (w *twin) books(role, job string, without []*twinHold) (map[structs.NodeID]
 
 // booksBut is books without some of what is kept.
 func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinKept) bool) (map[structs.NodeID]*placement.Node, *placement.Peers) {
-	nodes, peers := map[structs.NodeID]*placement.Node{}, &placement.Peers{}
+	nodes, work := map[structs.NodeID]*placement.Node{}, placement.NewWork()
 	for id, spec := range w.nodes {
 		nodes[id] = placement.NewNode(id, spec)
 	}
@@ -110,11 +114,11 @@ func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinK
 		}
 		n := nodes[h.node]
 		if n == nil {
-			continue
+			n = placement.NewNode(h.node, nil) // not known, and yet its work keeps others away when it comes
 		}
 		n.Hold(h.amount, h.ports)
-		if h.offer == "" && h.job == job {
-			peers.Add(n, h.group, 1)
+		if h.offer == "" && h.job != "" {
+			work.Add(n, h.job, h.group, h.marks, 1)
 		}
 	}
 	for _, k := range w.kept {
@@ -129,7 +133,7 @@ func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinK
 			}
 		}
 	}
-	return nodes, peers
+	return nodes, work.Look(job)
 }
 
 func under(role, top string) bool {
@@ -338,7 +342,7 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 
 func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.Peers, r *twinRequest) *placement.Node {
 	slot := r.pending[0]
-	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
+	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.now, placement.First).OK {
 		return n
 	}
 	mine := w.reservedNodes(r.Role)
@@ -350,7 +354,7 @@ func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.P
 					some = append(some, n)
 				}
 			}
-			if n := placement.Best(some, peers, r.Ask, nil); n != nil {
+			if n := placement.Best(some, peers, r.now, nil); n != nil {
 				return n
 			}
 		}
@@ -369,7 +373,7 @@ func (w *twin) inTheWay(r *twinRequest) []*twinHold {
 			}
 		}
 		nodes, peers := w.books(r.Role, r.Ask.Job, back)
-		if n := nodes[o.node]; n != nil && placement.Fits(n, peers, r.Ask, placement.First).OK {
+		if n := nodes[o.node]; n != nil && placement.Fits(n, peers, r.now, placement.First).OK {
 			return back
 		}
 	}
@@ -479,6 +483,9 @@ func (w *twin) rescind(o *twinHold) {
 
 // step returns the decisions as text.
 func (w *twin) step(now structs.Time) []string {
+	w.now = now
+	w.startClocks()
+	w.refresh()
 	for _, o := range slices.Clone(w.offers) {
 		if o.expires <= now {
 			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, o.amount, now.Add(DefaultRefuse)})
@@ -491,7 +498,9 @@ func (w *twin) step(now structs.Time) []string {
 	w.review()
 	for {
 		w.settleClaims()
+		w.refresh()
 		w.settleKept()
+		w.refresh()
 		all := w.candidates(now)
 		if len(all) == 0 {
 			if w.keep() {
@@ -537,6 +546,7 @@ func (w *twin) step(now structs.Time) []string {
 		ports, _ := n.Assign(r.Ask)
 		w.place(r, n.ID, ports, c.band)
 	}
+	w.startClocks()
 	out := w.out
 	w.out = nil
 	return out
@@ -547,9 +557,10 @@ func (w *twin) place(r *twinRequest, id structs.NodeID, ports []structs.Assigned
 	w.lastID++
 	w.serving(candidate{role: r.Role, framework: r.Framework, request: r})
 	h := &twinHold{node: id, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, ports: ports, job: r.Ask.Job,
-		group: r.Ask.Group, tag: tag{r.Owner, r.FrameworkScheduler}, band: r.Priority.Band, maxRun: r.Ask.MaxRun, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
-	r.pending = r.pending[1:]
+		group: r.Ask.Group, tag: tag{r.Owner, r.FrameworkScheduler}, marks: r.now.Marks, band: r.Priority.Band, maxRun: r.Ask.MaxRun, decision: w.lastID, request: r.ID, slot: r.pending[0], wanted: true}
 	w.got(r.key())
+	w.taken(r)
+	w.restartClock(r, id)
 	w.lastServed[ordered] = w.now
 	w.holds = append(w.holds, h)
 	w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, ordered, ports))
@@ -658,7 +669,10 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 		task.Resources.Custom = map[string]structs.Milli{"gpus": 500}
 	}
 	group.Tasks = []*structs.Task{task}
-	switch rapid.IntRange(0, 7).Draw(t, "rule") {
+	if rapid.IntRange(0, 2).Draw(t, "tagged") == 0 {
+		job.Tags = []string{"noisy"}
+	}
+	switch rapid.IntRange(0, 11).Draw(t, "rule") {
 	case 0:
 		group.Constraints = []*structs.Constraint{{Operator: "distinct_hosts"}}
 	case 1:
@@ -669,6 +683,10 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 		job.Constraints = []*structs.Constraint{{Attribute: "${meta.rack}", Value: "1"}}
 	case 4:
 		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80}}}
+	case 5, 6, 7:
+		drawNeighbour(t, group)
+	case 8:
+		drawChanging(t, group)
 	}
 	group.MaxRunDuration = drawMaxRun(t)
 	ask, err := placement.Compile(job, group)
@@ -748,7 +766,13 @@ func TestEqualsContract(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
 			}
+			if d := sameGroups(a, w); d != "" {
+				t.Fatal(d)
+			}
 			audit(t, a, w)
+			if again := w.step(now); len(again) != 0 { // it sees asks that changed after the first look at who waits
+				t.Fatalf("a second step of the contract decided %v", again)
+			}
 			if again := a.Step(now, 0); len(again) != 0 {
 				t.Fatalf("a second step decided %v", texts(again))
 			}
@@ -774,10 +798,10 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
-			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t)}
+			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -786,7 +810,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		}
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
-			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun,
+			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Marks: h.marks,
 			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
@@ -870,6 +894,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			}
 		}
 		w.drop(func(h *twinHold) bool { return h.claim && h.request == r.ID && !h.wanted })
+		w.replaced(x, w.requests[r.ID])
 		w.requests[r.ID] = x
 	case 9:
 		id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
@@ -897,7 +922,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			h.alloc = structs.AllocID(fmt.Sprintf("alloc%d", h.decision))
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
-				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler,
+				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Marks: h.marks,
 				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)

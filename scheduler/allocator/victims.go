@@ -71,8 +71,17 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	if len(n.allocs) == 0 && !low || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
 		return nil, false
 	}
-	if s.index != nil && !s.index.Suits(n.Node) {
-		return nil, false
+	mode := placement.First
+	if s.index != nil {
+		if !s.index.Suits(n.Node) {
+			return nil, false
+		}
+		if s.ask.Elsewhere() { // where other work is does not change when it is stopped: the index knows already
+			if !s.index.Open(n.Node) {
+				return nil, false
+			}
+			mode = placement.Alone
+		}
 	}
 	out = a.found[:0]
 	defer func() { a.found = out[:0] }()
@@ -86,7 +95,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	free := n.freeFor(s.view)
 	missing := lackOf(&s.ask.Resources, &free)
 	peers := a.peersFor(s)
-	fits := func() bool { return placement.Fits(n.seen(s.view, false, false), peers, s.ask, placement.First).OK }
+	fits := func() bool { return placement.Fits(n.seen(s.view, false, false), peers, s.ask, mode).OK }
 	ok = low && missing.none() && fits()
 	for _, w := range a.givingWay(n) {
 		if ok {

@@ -29,7 +29,9 @@ type Waiting struct {
 	Kept      *KeptRoom             `json:"kept,omitempty"`      // room that is kept for it
 	Behind    []KeptRoom            `json:"behind,omitempty"`    // where it would fit but for room that is kept for others
 	Reserved  []ReservedRoom        `json:"reserved,omitempty"`  // where it would fit but for room that is reserved for others; not all of it
+	Changes   []Change              `json:"changes,omitempty"`   // constraints that relax or harden with the time that it waits
 	Placement placement.Explanation `json:"placement"`
+	asOf      structs.Time          // of Changes
 }
 
 // Because is the class of why something waits.
@@ -105,7 +107,8 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	}
 	w.Kept, w.Behind = a.keptFor(r)
 	w.Reserved = a.reservedForOthers(s)
-	w.Placement = placement.Explain(nodes, a.peers[r.Ask.Job], r.Ask)
+	w.Placement = placement.Explain(nodes, a.work.Look(r.Ask.Job), a.inForce(r))
+	w.Changes, w.asOf = a.changesOf(r), a.now
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
 		if role.most > 0 && role.running >= role.most {
@@ -195,6 +198,9 @@ func (w Waiting) String() string {
 	w.claims(&b)
 	for _, line := range append(w.KeptText(), w.ReservedText()...) {
 		fmt.Fprintf(&b, "\n  %s", line)
+	}
+	for _, c := range w.Changes {
+		fmt.Fprintf(&b, "\n  %s", c.Text(w.asOf))
 	}
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
 	return b.String()

@@ -16,13 +16,16 @@ type Ask struct {
 	Resources structs.Resources
 	Drivers   []string         // sorted, each once
 	MaxRun    structs.Duration // after its start; 0: it may run for ever
+	Marks     *structs.Marks   // of its allocations
 
 	datacenters []string
 	constraints []condition
 	affinities  []affinity
 	spreads     []spread
-	properties  []property // distinct_property
-	hosts       scope      // distinct_hosts
+	properties  []property  // distinct_property
+	hosts       scope       // distinct_hosts
+	here        []neighbour // rules about other work on the node
+	wide        []neighbour // and on the nodes with the same value of an attribute
 	ports       []structs.Port
 	unnamed     int  // ports without a name
 	unique      bool // it looks at what differs from node to node
@@ -31,6 +34,10 @@ type Ask struct {
 	apart       bool // placement = "spread"
 	key         string
 	viewKey     string // of what does not depend on amounts
+	kept        string // of the keys: what running work adds, see Among
+	stated      string // of the view's key: what the user wrote
+	later       []phase
+	changes     []Change
 }
 
 // scope says which allocations a distinct rule counts.
@@ -67,12 +74,38 @@ const (
 	MaxRegexp     = 1 << 10
 )
 
-// Compile checks and compiles what an allocation of the group needs; a job without placement packs. The error is structs.Problems as one Invalid error
-// with every fault in it.
+// Compile checks and compiles what an allocation of the group needs when it begins to wait; At has what it needs later. A
+// job without placement packs. The error is structs.Problems as one Invalid error with every fault in it.
 func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
+	a, err := compile(job, group, 0)
+	if err != nil {
+		return nil, err
+	}
+	times := structs.ChangesOf(job, group)
+	if len(times) > structs.MaxChanges {
+		return nil, structs.Errorf(structs.Invalid, "group."+group.Name, "%d different times of relax_after and harden_after are more than %d",
+			len(times), structs.MaxChanges)
+	}
+	for _, after := range times {
+		ask, err := compile(job, group, after)
+		if err != nil {
+			return nil, err
+		}
+		a.later = append(a.later, phase{after, ask})
+	}
+	a.noteChanges(job.Constraints)
+	a.noteChanges(group.Constraints)
+	return a, nil
+}
+
+// compile compiles what is asked for after a time of waiting.
+func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*Ask, error) {
 	var problems structs.Problems
 	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), MaxRun: group.MaxRunDuration, datacenters: job.Datacenters,
 		apart: job.Placement == structs.SpreadApart}
+	if tags := job.TagsOf(group); len(tags) > 0 {
+		a.Marks = &structs.Marks{Tags: tags}
+	}
 	if job.Placement != "" && job.Placement != structs.Pack && !a.apart {
 		problems.Add("placement", "%q is not pack or spread", job.Placement)
 	}
@@ -99,8 +132,8 @@ func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 		problems.Add("group."+group.Name, "%d constraints and affinities are more than %d", n, MaxConditions)
 		return nil, problems.Err()
 	}
-	a.compileConstraints("constraint", job.Constraints, ofJob, &problems)
-	a.compileConstraints("group."+group.Name+".constraint", group.Constraints, ofGroup, &problems)
+	a.compileConstraints("constraint", job.Constraints, ofJob, waited, &problems)
+	a.compileConstraints("group."+group.Name+".constraint", group.Constraints, ofGroup, waited, &problems)
 	a.compileAffinities("affinity", job.Affinities, &problems)
 	a.compileAffinities("group."+group.Name+".affinity", group.Affinities, &problems)
 	a.compileSpreads("spread", job.Spreads, &problems)
@@ -108,7 +141,9 @@ func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
-	a.finish(job, group)
+	a.keepAway()
+	a.state(job, group, waited)
+	a.finish()
 	return a, nil
 }
 
@@ -118,7 +153,8 @@ const DefaultDriver = "exec"
 // Plain returns an ask for an amount under no condition, for operations on offers and for tests.
 func Plain(job, group string, amount structs.Resources) *Ask {
 	a := &Ask{Job: job, Group: group, Resources: amount, unnamed: amount.Ports}
-	a.finish(&structs.Job{}, &structs.Group{})
+	a.state(&structs.Job{}, &structs.Group{}, 0)
+	a.finish()
 	return a
 }
 
@@ -126,38 +162,70 @@ func Plain(job, group string, amount structs.Resources) *Ask {
 // job and group only where the other allocations of the job matter.
 func (a *Ask) Key() string { return a.key }
 
-// Peered reports whether the answer depends on where the other allocations of the job are.
-func (a *Ask) Peered() bool { return a.hosts != nothing || len(a.properties) > 0 || len(a.spreads) > 0 }
+// Peered reports whether the answer depends on where other allocations are.
+func (a *Ask) Peered() bool {
+	return a.hosts != nothing || len(a.properties)+len(a.spreads)+len(a.here)+len(a.wide) > 0
+}
 
-// finish computes what follows from the rest.
-func (a *Ask) finish(job *structs.Job, group *structs.Group) {
-	a.customs = len(customsOf(a.Resources))
-	a.special = a.customs > 0 || len(a.Resources.Ranges) > 0 || len(a.Resources.Sets) > 0
-	view := fmt.Sprintf("%q %q ", a.Drivers, a.datacenters)
+// keepAway notes whom allocations of a keep away.
+func (a *Ask) keepAway() {
+	for _, list := range [][]neighbour{a.here, a.wide} {
+		for i := range list {
+			if r := &list[i]; !r.near && r.weight == 0 {
+				if a.Marks == nil {
+					a.Marks = &structs.Marks{}
+				}
+				a.Marks.Away = append(a.Marks.Away, structs.Away{Attribute: r.attribute, Of: r.mark.String()})
+			}
+		}
+	}
+}
+
+// state notes what the user wrote, as far as it does not depend on amounts.
+func (a *Ask) state(job *structs.Job, group *structs.Group, waited structs.Duration) {
+	a.stated = fmt.Sprintf("%q %q ", a.Drivers, a.datacenters)
 	if len(job.Constraints)+len(group.Constraints)+len(job.Affinities)+len(group.Affinities)+len(job.Spreads)+
 		len(group.Spreads) > 0 {
 		// Only strings and numbers: it cannot fail.
 		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
-			group.Spreads})
-		view += string(raw)
+			group.Spreads, waited})
+		a.stated += string(raw)
 	}
-	a.viewKey = view
+}
+
+// finish computes what follows from the rest.
+func (a *Ask) finish() {
+	a.customs = len(customsOf(a.Resources))
+	a.special = a.customs > 0 || len(a.Resources.Ranges) > 0 || len(a.Resources.Sets) > 0
+	a.viewKey = a.stated + a.kept
+	a.key = ""
 	if a.Peered() {
 		a.key = fmt.Sprintf("%q %q ", a.Job, a.Group)
 	}
-	a.key += fmt.Sprintf("%s %v %d %v %d ", a.Resources, a.ports, a.unnamed, a.apart, a.MaxRun) + view
+	if a.Marks != nil {
+		a.key += fmt.Sprintf("%q ", a.Marks.Tags)
+	}
+	a.key += fmt.Sprintf("%s %v %d %v %d ", a.Resources, a.ports, a.unnamed, a.apart, a.MaxRun) + a.viewKey
 }
 
 // CheckConstraint reports what is wrong with a constraint, for validation without a job.
 func CheckConstraint(c *structs.Constraint) error {
 	var problems structs.Problems
-	new(Ask).compileConstraints("constraint", []*structs.Constraint{c}, ofGroup, &problems)
+	new(Ask).compileConstraints("constraint", []*structs.Constraint{c}, ofGroup, 0, &problems)
 	return problems.Err()
 }
 
-func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope scope, problems *structs.Problems) {
+func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope scope, waited structs.Duration, problems *structs.Problems) {
 	for i, c := range list {
 		object := fmt.Sprintf("%s[%d]", where, i)
+		if c.SoftAfter(waited) {
+			if c.Operator == "distinct_hosts" || c.Operator == "distinct_property" {
+				problems.Add(object, "%s cannot relax or harden", c.Operator)
+				continue
+			}
+			a.compileAffinity(object, &structs.Affinity{Attribute: c.Attribute, Operator: c.Operator, Value: c.Value, Weight: c.Weight}, problems)
+			continue
+		}
 		switch c.Operator {
 		case "distinct_hosts":
 			switch c.Value {
@@ -184,12 +252,17 @@ func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope
 			}
 			a.unique = a.unique || t.unique()
 			a.properties = append(a.properties, property{c.Attribute, t, limit, scope})
+		case "beside", "not_beside":
+			if err := a.addNeighbour(c.Attribute, c.Operator, c.Value, 0, timeNote(c)); err != nil {
+				problems.Add(object, "%s", err)
+			}
 		default:
 			cond, err := compileCondition(c.Attribute, c.Operator, c.Value)
 			if err != nil {
 				problems.Add(object, "%s", err)
 				continue
 			}
+			cond.text += timeNote(c)
 			a.unique = a.unique || cond.unique()
 			a.constraints = append(a.constraints, cond)
 		}
@@ -198,22 +271,32 @@ func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope
 
 func (a *Ask) compileAffinities(where string, list []*structs.Affinity, problems *structs.Problems) {
 	for i, f := range list {
-		object := fmt.Sprintf("%s[%d]", where, i)
-		cond, err := compileCondition(f.Attribute, f.Operator, f.Value)
-		weight := f.Weight
-		if weight == 0 {
-			weight = 50
-		}
-		switch {
-		case err != nil:
-			problems.Add(object, "%s", err)
-		case weight < -100 || weight > 100:
-			problems.Add(object+".weight", "%d is not from -100 to 100", weight)
-		default:
-			a.unique = a.unique || cond.unique()
-			a.affinities = append(a.affinities, affinity{cond, int64(weight)})
-		}
+		a.compileAffinity(fmt.Sprintf("%s[%d]", where, i), f, problems)
 	}
+}
+
+func (a *Ask) compileAffinity(object string, f *structs.Affinity, problems *structs.Problems) {
+	weight := f.Weight
+	if weight == 0 {
+		weight = 50
+	}
+	if weight < -100 || weight > 100 {
+		problems.Add(object+".weight", "%d is not from -100 to 100", weight)
+		return
+	}
+	if f.Operator == "beside" || f.Operator == "not_beside" {
+		if err := a.addNeighbour(f.Attribute, f.Operator, f.Value, int64(weight), ""); err != nil {
+			problems.Add(object, "%s", err)
+		}
+		return
+	}
+	cond, err := compileCondition(f.Attribute, f.Operator, f.Value)
+	if err != nil {
+		problems.Add(object, "%s", err)
+		return
+	}
+	a.unique = a.unique || cond.unique()
+	a.affinities = append(a.affinities, affinity{cond, int64(weight)})
 }
 
 func (a *Ask) compileSpreads(where string, list []*structs.Spread, problems *structs.Problems) {
@@ -249,5 +332,8 @@ func (a *Ask) compileSpreads(where string, list []*structs.Spread, problems *str
 	}
 }
 
-// Elsewhere reports whether room on one node can come from a change on another one (distinct_property).
-func (a *Ask) Elsewhere() bool { return len(a.properties) > 0 }
+// Elsewhere reports whether room on one node can come from a change on another one.
+func (a *Ask) Elsewhere() bool {
+	far := func(r neighbour) bool { return r.weight == 0 && (r.own || r.wide()) }
+	return len(a.properties) > 0 || slices.ContainsFunc(a.here, far) || slices.ContainsFunc(a.wide, far)
+}

@@ -136,12 +136,13 @@ func TestKeys(t *testing.T) {
 }
 
 // TestScenarios runs testdata/*.txt: node NAME cpu=… mem=… [ports=N] [KEY=VALUE of meta] [lost|drain|ineligible|no-exec|sick-exec];
-// used NODE AMOUNT [job]; port NODE N; ask cpu=… mem=… [static=N] [ports=N] [dc=D] [as=spread] [if=ATTRIBUTE:OPERATOR:VALUE]… shows the best
+// used NODE AMOUNT [job]; runs NODE JOB/GROUP [tag=T]… [away=MARK[:ATTRIBUTE]]…; port NODE N; ask cpu=… mem=… [static=N] [ports=N] [dc=D] [as=spread] [tag=T] [if=ATTRIBUTE:OPERATOR:VALUE]… [like=ATTRIBUTE:OPERATOR:VALUE]… shows the best
 // node, its ports and the explanation.
 func TestScenarios(t *testing.T) {
 	scenario.Run(t, "testdata/*.txt", func(t *testing.T) func(string) string {
 		var nodes []*Node
-		peers := &Peers{}
+		work := NewWork()
+		peers := work.Job("j")
 		return func(line string) string {
 			words := strings.Fields(line)
 			find := func(name string) *Node {
@@ -162,12 +163,24 @@ func TestScenarios(t *testing.T) {
 				r, _, _ := scenarioAmount(t, words[2:])
 				find(words[1]).Hold(r, nil)
 				peers.Add(find(words[1]), "g", 1)
+			case "runs": // what another job runs; away=MARK[:ATTRIBUTE]
+				marks := &structs.Marks{}
+				for _, w := range words[3:] {
+					if tag, ok := strings.CutPrefix(w, "tag="); ok {
+						marks.Tags = append(marks.Tags, tag)
+					} else if away, ok := strings.CutPrefix(w, "away="); ok {
+						of, attribute, _ := strings.Cut(away, ":")
+						marks.Away = append(marks.Away, structs.Away{Attribute: attribute, Of: of})
+					}
+				}
+				job, group, _ := strings.Cut(words[2], "/")
+				work.Add(find(words[1]), job, group, marks, 1)
 			case "port":
 				var port int
 				fmt.Sscan(words[2], &port)
 				find(words[1]).Hold(structs.Resources{Ports: 1}, []structs.AssignedPort{{Host: "10.0.0.1", Port: port}})
 			case "ask":
-				ask := scenarioAsk(t, words[1:])
+				ask := scenarioAsk(t, words[1:]).Among(work)
 				out := "best: none"
 				if best := Best(nodes, peers, ask, nil); best != nil {
 					ports, _ := best.Assign(ask)
@@ -199,7 +212,7 @@ func scenarioAmount(t *testing.T, words []string) (r structs.Resources, rest map
 			var n structs.Milli
 			n, err = structs.ParseMilli(v)
 			r.Custom = map[string]structs.Milli{"gpus": n}
-		case k == "if":
+		case k == "if" || k == "like":
 			flags = append(flags, w)
 		default:
 			rest[k] = v
@@ -258,7 +271,15 @@ func scenarioAsk(t *testing.T, words []string) *Ask {
 	for i := range len(rest["ports"]) { // one x a port
 		group.Network.Ports = append(group.Network.Ports, &structs.Port{Label: fmt.Sprint("p", i)})
 	}
+	if tag := rest["tag"]; tag != "" {
+		group.Tags = []string{tag}
+	}
 	for _, f := range flags {
+		if like, ok := strings.CutPrefix(f, "like="); ok {
+			part := append(strings.SplitN(like, ":", 3), "", "")
+			group.Affinities = append(group.Affinities, &structs.Affinity{Attribute: part[0], Operator: part[1], Value: part[2]})
+			continue
+		}
 		part := append(strings.SplitN(strings.TrimPrefix(f, "if="), ":", 3), "", "")
 		group.Constraints = append(group.Constraints, &structs.Constraint{Attribute: part[0], Operator: part[1], Value: part[2]})
 	}

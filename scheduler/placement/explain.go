@@ -46,31 +46,31 @@ func Explain(nodes []*Node, existing *Peers, ask *Ask) Explanation {
 		kind    ReasonKind
 		subject string
 	}
-	out := Explanation{}
+	out, memo := Explanation{}, newMemo()
 	refusals, alone := map[key]*found{}, map[key][]int64{}
 	for _, n := range nodes {
 		if n == nil || n.spec == nil {
 			continue
 		}
 		out.Nodes++
-		v := Fits(n, existing, ask, All)
-		if v.OK {
+		v := check{mode: All, memo: memo}
+		if v.run(n, existing, ask); !v.failed {
 			out.Fits++
 			continue
 		}
-		for _, r := range v.Reasons {
+		for _, r := range v.reasons {
 			k := key{r.Kind, r.Subject}
 			f := refusals[k]
 			if f == nil {
-				f = &found{Refusal: Refusal{Kind: r.Kind, Subject: r.Subject, Nearest: r, On: n.Name()}, reasons: len(v.Reasons)}
+				f = &found{Refusal: Refusal{Kind: r.Kind, Subject: r.Subject, Nearest: r, On: n.Name()}, reasons: len(v.reasons)}
 				refusals[k] = f
 			}
 			f.Nodes++
-			nearer := cmp.Or(cmp.Compare(r.Free, f.Nearest.Free), cmp.Compare(f.reasons, len(v.Reasons)), cmp.Compare(f.On, n.Name()))
+			nearer := cmp.Or(cmp.Compare(r.Free, f.Nearest.Free), cmp.Compare(f.reasons, len(v.reasons)), cmp.Compare(f.On, n.Name()))
 			if nearer > 0 {
-				f.Nearest, f.On, f.reasons = r, n.Name(), len(v.Reasons)
+				f.Nearest, f.On, f.reasons = r, n.Name(), len(v.reasons)
 			}
-			if len(v.Reasons) == 1 {
+			if len(v.reasons) == 1 {
 				alone[k] = append(alone[k], r.Free)
 			}
 		}
@@ -157,11 +157,12 @@ func (h Help) String() string {
 	return fmt.Sprintf("fits on %s but for: %s", nodes, Reason{Kind: h.Kind, Subject: h.Subject}.Title())
 }
 
-// Books builds the nodes and the peers of one job from records, for an explanation from a snapshot. Ended allocations
+// Books builds the nodes and the peers of one job, among all work that its rules may look at, from records, for an explanation from a snapshot. Ended allocations
 // hold nothing.
-func Books(specs []*structs.Node, allocs []*structs.Allocation, job string) ([]*Node, *Peers) {
+func Books(specs []*structs.Node, allocs []*structs.Allocation, job *structs.Job) ([]*Node, *Peers) {
 	byID := make(map[structs.NodeID]*Node, len(specs))
-	nodes, peers := make([]*Node, len(specs)), &Peers{}
+	nodes, work := make([]*Node, len(specs)), NewWork()
+	work.only = jobsOf(job)
 	for i, spec := range specs {
 		nodes[i] = NewNode(spec.ID, spec)
 		nodes[i].Ord = i
@@ -173,9 +174,7 @@ func Books(specs []*structs.Node, allocs []*structs.Allocation, job string) ([]*
 			continue
 		}
 		n.Hold(a.Resources, a.Ports)
-		if a.Job == job {
-			peers.Add(n, a.Group, 1)
-		}
+		work.Add(n, a.Job, a.Group, a.Marks, 1)
 	}
-	return nodes, peers
+	return nodes, work.Job(job.Name)
 }

@@ -32,6 +32,9 @@ const (
 	DistinctHosts    ReasonKind = "distinct_hosts"    // the job or group is on the node already
 	DistinctProperty ReasonKind = "distinct_property" // the value of the property is used up
 	ResourceShort    ReasonKind = "resource"          //
+	Beside           ReasonKind = "beside"            // work is there that must not be (not_beside)
+	NotBeside        ReasonKind = "not_beside"        // work is not there that must be (beside)
+	KeptAway         ReasonKind = "kept_away"         // work there must not be beside this one
 	PortTaken        ReasonKind = "port_taken"        // a static port
 	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
 )
@@ -85,6 +88,8 @@ func (r Reason) Title() string {
 		return "distinct_hosts"
 	case DistinctProperty:
 		return "distinct_property " + r.Subject
+	case KeptAway:
+		return "kept away as " + r.Subject
 	case PortTaken:
 		return "port " + r.Subject + " taken"
 	case ConstraintUnmet:
@@ -118,7 +123,8 @@ type Mode uint8
 const (
 	All   Mode = iota // every check, with reasons
 	First             // stops at the first failure, without reasons
-	// Alone is First without distinct_property, the one check that depends on other nodes. Index answers that one.
+	// Alone is First without what depends on other nodes: distinct_property, beside and not_beside within an attribute, and
+	// whether other work with a mark of its own is anywhere. Index answers that, see Index.Open.
 	Alone
 )
 
@@ -132,6 +138,7 @@ func Fits(node *Node, existing *Peers, ask *Ask, mode Mode) Verdict {
 
 type check struct {
 	mode    Mode
+	memo    *memo // of an explanation; nil: none
 	failed  bool
 	reasons []Reason
 }
@@ -153,23 +160,35 @@ func (c *check) run(n *Node, existing *Peers, a *Ask) {
 	if c.amounts(n, a) || c.static(n.spec, a) || c.assigned(n, a) {
 		return
 	}
+	c.others(n, existing, a)
+}
+
+// Suits reports whether a node would do for an ask if there were room on it, and new work might be placed.
+func Suits(node *Node, existing *Peers, ask *Ask) bool {
+	c := check{mode: First}
+	return node.spec != nil && !c.static(node.spec, ask) && !c.others(node, existing, ask)
+}
+
+// others checks what depends on where other work is.
+func (c *check) others(n *Node, existing *Peers, a *Ask) bool {
 	if a.hosts != nothing && existing.on(n.ID, a.hosts, a.Group) > 0 {
 		if c.refuse(Reason{Kind: DistinctHosts, Subject: "distinct_hosts"}) {
-			return
+			return true
 		}
 	}
-	if c.mode == Alone {
-		return
+	if c.neighbours(n, existing, a.here) || c.mode == Alone || c.neighbours(n, existing, a.wide) {
+		return c.failed && c.mode != All
 	}
 	for i := range a.properties {
 		p := &a.properties[i]
 		value, ok := p.value.resolve(n.spec)
-		if !ok || existing.with(p.value, value, p.scope, a.Group) >= p.limit {
+		if !ok || c.memo.with(existing, p.value, p.text, value, p.scope, a.Group) >= p.limit {
 			if c.refuse(Reason{Kind: DistinctProperty, Subject: p.text, Have: value}) {
-				return
+				return true
 			}
 		}
 	}
+	return false
 }
 
 // state checks whether new work may be placed at all.

@@ -14,23 +14,35 @@ type Index struct {
 	peers *Peers
 	pool  *Pool
 	view  *view
+	built int    // of the view
 	slots []slot // by number of the bucket
 	seen  int    // position in the log of the pool
 	sizes [8]sized
 
-	// Of an ask that looks at the other allocations of its job.
-	counts  []map[string]*int64 // one for each spread, then one for each property; key: value, prefixed when known
+	// Of an ask that looks at other allocations.
+	counts  []map[string]*int64 // one for each spread, property and wide rule; key: value, prefixed when known
 	totals  int64               // allocations of the group on nodes that are known
 	counted map[*Node]*counted
 	taken   []uint64 // set of Ords: distinct_hosts excludes them
+	around  []*Peers // for each rule about other work, here and then wide: where that is; nil: no rules
+	marked  []int64  // for each: allocations that it is about, on nodes that are known
+	lonely  []bool   // for each: it is met everywhere, since it is the ask's own mark and nothing has it
+	wishes  bool     // some of the rules about a node are wishes
 }
 
-// slot is what an index knows of a bucket: the best nodes of it that fit, in order. No other node comes before the last of
-// them; when all is set, no other fits at all. Without any and without all nothing is known.
+// slot is what an index knows of a bucket: of the nodes where no work is that a wish is about, and of the others, which lean
+// one way or the other.
 type slot struct {
-	top    []candidate
-	all    bool
-	counts []*int64
+	known
+	leaning known
+	counts  []*int64
+}
+
+// known is the best nodes that fit, in order. No other node comes before the last of them; when all is set, no other fits at
+// all. Without any and without all nothing is known.
+type known struct {
+	top []candidate
+	all bool
 }
 
 // candidate is a node that fits with its score, without liking and spread.
@@ -43,7 +55,7 @@ type candidate struct {
 const topMost = 16
 
 // put adds a node in its place, and forgets the last when there are more than most.
-func (s *slot) put(c candidate, most int) {
+func (s *known) put(c candidate, most int) {
 	i := len(s.top)
 	for i > 0 && before(c.score, c.node.ID, s.top[i-1].score, s.top[i-1].node.ID) {
 		i--
@@ -53,16 +65,13 @@ func (s *slot) put(c candidate, most int) {
 	}
 }
 
-// drop forgets a node.
-func (s *slot) drop(n *Node) {
-	s.top = slices.DeleteFunc(s.top, func(c candidate) bool { return c.node == n })
+func (s *known) has(n *Node) bool {
+	return slices.ContainsFunc(s.top, func(c candidate) bool { return c.node == n })
 }
 
-// counted is what is in the counts of the peers on one node.
-type counted struct {
-	spec       *structs.Node
-	group, job int
-	counts     []*int64
+// drop forgets a node.
+func (s *known) drop(n *Node) {
+	s.top = slices.DeleteFunc(s.top, func(c candidate) bool { return c.node == n })
 }
 
 // sized remembers weights.
@@ -74,8 +83,12 @@ type sized struct {
 // Index returns an index for an ask. It refers to peers.
 func (p *Pool) Index(ask *Ask, peers *Peers) *Index {
 	x := &Index{ask: ask, peers: peers, pool: p, view: p.view(ask), seen: -1}
-	if n := len(ask.spreads) + len(ask.properties); n > 0 {
+	if n := len(ask.spreads) + len(ask.properties) + len(ask.wide); n > 0 {
 		x.counts = make([]map[string]*int64, n)
+	}
+	if n := len(ask.here) + len(ask.wide); n > 0 {
+		x.around, x.marked, x.lonely = make([]*Peers, n), make([]int64, n), make([]bool, n)
+		x.wishes = slices.ContainsFunc(ask.here, func(r neighbour) bool { return r.weight != 0 })
 	}
 	return x
 }
@@ -85,7 +98,11 @@ func (x *Index) Ask() *Ask { return x.ask }
 
 // Size returns about how many bytes x occupies.
 func (x *Index) Size() int {
-	return 1024 + (64+8*len(x.counts))*len(x.slots) + len(x.taken)*8 + 128*len(x.counted)
+	size := 0
+	if x.ask.unique { // it is the only one that has such a view, as a rule
+		size = suitSize * len(x.view.suits)
+	}
+	return size + 1024 + (96+8*len(x.counts))*len(x.slots) + len(x.taken)*8 + (128+8*len(x.around))*len(x.counted)
 }
 
 // Best returns the best node for one more allocation, or nil. Nodes in avoid are taken only when no other fits.
@@ -116,6 +133,14 @@ func (x *Index) Suits(n *Node) bool {
 	return x.view.of(n) >= 0
 }
 
+// Open reports whether a node has, of what depends on where other work is, all that the ask wants: it may fit as soon as
+// there is room. With Alone, Fits checks the rest.
+func (x *Index) Open(n *Node) bool {
+	x.sync()
+	b := x.view.of(n)
+	return b >= 0 && x.nearby(n) && x.open(int(b))
+}
+
 func containsID(list []structs.NodeID, id structs.NodeID) bool {
 	for _, other := range list {
 		if other == id {
@@ -133,26 +158,26 @@ func (x *Index) best(avoid []structs.NodeID) *Node {
 		if !x.open(i) {
 			continue
 		}
-		for len(s.top) > 0 && x.view.of(s.top[0].node) != int32(i) {
-			s.top = slices.Delete(s.top, 0, 1) // it is of another bucket now
+		found, ok := x.first(&s.known, i, false, avoid)
+		if x.wishes {
+			c, leans := x.first(&s.leaning, i, true, avoid)
+			if leans && (!ok || before(c.score, c.node.ID, found.score, found.node.ID)) {
+				found, ok = c, true
+			}
 		}
-		if len(s.top) == 0 && !s.all {
-			x.search(s, i, nil)
-		}
-		found := s.top
-		if len(found) > 0 && containsID(avoid, found[0].node.ID) {
-			var other slot
-			x.search(&other, i, avoid)
-			found = other.top
-		}
-		if len(found) == 0 {
+		if !ok {
 			continue
 		}
-		n, score := found[0].node, found[0].score
+		n, score := found.node, found.score
 		b := x.view.buckets[i]
 		score += b.liking
 		for j := range x.ask.spreads {
 			score -= x.ask.spreads[j].cost(b.values[j].text, b.values[j].known, *s.counts[j], x.totals)
+		}
+		for j := range x.ask.wide {
+			if r := &x.ask.wide[j]; r.weight != 0 && x.met(i, j) {
+				score += r.weight * perAffinity
+			}
 		}
 		if best == nil || before(score, n.ID, bestScore, best.ID) {
 			best, bestScore = n, score
@@ -161,8 +186,33 @@ func (x *Index) best(avoid []structs.NodeID) *Node {
 	return best
 }
 
-// open reports whether no distinct_property of a bucket is used up.
+// first returns the best node of a bucket, of those that lean or of the others.
+func (x *Index) first(s *known, i int, leaning bool, avoid []structs.NodeID) (candidate, bool) {
+	for len(s.top) > 0 && x.view.of(s.top[0].node) != int32(i) {
+		s.top = slices.Delete(s.top, 0, 1) // it is of another bucket now
+	}
+	if len(s.top) == 0 && !s.all {
+		x.search(s, i, leaning, nil)
+	}
+	found := s.top
+	if len(found) > 0 && containsID(avoid, found[0].node.ID) {
+		var other known
+		x.search(&other, i, leaning, avoid)
+		found = other.top
+	}
+	if len(found) == 0 {
+		return candidate{}, false
+	}
+	return found[0], true
+}
+
+// open reports whether no distinct_property of a bucket is used up, and its nodes have the work around that must be.
 func (x *Index) open(i int) bool {
+	for j := range x.ask.wide {
+		if x.ask.wide[j].weight == 0 && !x.met(i, j) {
+			return false
+		}
+	}
 	for j := range x.ask.properties {
 		k := len(x.ask.spreads) + j
 		if !x.view.buckets[i].values[k].known || *x.slots[i].counts[k] >= int64(x.ask.properties[j].limit) {
@@ -170,6 +220,45 @@ func (x *Index) open(i int) bool {
 		}
 	}
 	return true
+}
+
+// met reports whether wide rule j is met on the nodes of bucket i.
+func (x *Index) met(i, j int) bool {
+	k := len(x.ask.spreads) + len(x.ask.properties) + j
+	known := x.view.buckets[i].values[k].known
+	if known && x.lonely[len(x.ask.here)+j] {
+		return true
+	}
+	return (known && *x.slots[i].counts[k] > 0) == x.ask.wide[j].near
+}
+
+// nearby reports whether a node has the work that must be on it, and not what must not.
+func (x *Index) nearby(n *Node) bool {
+	for i := range x.ask.here {
+		r := &x.ask.here[i]
+		if r.weight == 0 && !x.lonely[i] && (r.on(x.around[i], n.ID) > 0) != r.near {
+			return false
+		}
+	}
+	return true
+}
+
+// lean returns what the work on a node adds to its score, against one where nothing is that a wish is about; false when
+// there is no such work.
+func (x *Index) lean(n *Node) (sum int64, found bool) {
+	for i := range x.ask.here {
+		r := &x.ask.here[i]
+		if r.weight == 0 || r.on(x.around[i], n.ID) == 0 {
+			continue
+		}
+		found = true
+		if r.near {
+			sum += r.weight * perAffinity
+		} else {
+			sum -= r.weight * perAffinity
+		}
+	}
+	return sum, found
 }
 
 // replayMost is how many changes are cheaper to look at than a search of a bucket is, when nodes are of few sizes; with many
@@ -181,6 +270,9 @@ func (x *Index) sync() {
 	p := x.pool
 	p.flush()
 	x.view.sync(p)
+	if x.built != x.view.built {
+		x.startAnew()
+	}
 	for i := len(x.slots); i < len(x.view.buckets); i++ {
 		s := slot{}
 		if len(x.counts) > 0 {
@@ -192,27 +284,58 @@ func (x *Index) sync() {
 	if x.seen == end {
 		return
 	}
+	x.meet()
 	lost := x.seen < p.logAt
-	if lost && x.ask.Peered() {
-		x.recount()
-	}
 	search := lost || end-x.seen > max(replayMost*len(x.slots), len(p.sizes)/2)
-	if search {
-		for i := range x.slots {
-			x.slots[i].top, x.slots[i].all = x.slots[i].top[:0], false
-		}
-	}
-	if !lost && (!search || x.ask.Peered()) {
-		for _, n := range p.log[x.seen-p.logAt:] {
-			if x.ask.Peered() {
+	if x.ask.Peered() {
+		if lost {
+			x.recount()
+		} else {
+			for _, n := range p.log[x.seen-p.logAt:] {
 				x.count(n)
 			}
-			if !search {
-				x.look(n)
-			}
+		}
+		search = x.turn() || search
+	}
+	if search {
+		for i := range x.slots {
+			s := &x.slots[i]
+			s.top, s.all = s.top[:0], false
+			s.leaning.top, s.leaning.all = s.leaning.top[:0], false
+		}
+	} else {
+		for _, n := range p.log[x.seen-p.logAt:] {
+			x.look(n)
 		}
 	}
 	x.seen = end
+}
+
+// startAnew forgets all, since buckets have other numbers now.
+func (x *Index) startAnew() {
+	x.built, x.slots, x.seen, x.totals, x.counted = x.view.built, nil, -1, 0, nil
+	clear(x.counts)
+	clear(x.marked)
+}
+
+// turn notes which rules are met everywhere, and reports whether that changed for nodes that are remembered.
+func (x *Index) turn() (changed bool) {
+	for i, lonely := range x.lonely {
+		if now := x.ask.rule(i).own && x.marked[i] == 0; now != lonely {
+			x.lonely[i] = now
+			changed = changed || i < len(x.ask.here)
+		}
+	}
+	return changed
+}
+
+// leans reports whether there is work on a node that a wish is about.
+func (x *Index) leans(n *Node) bool {
+	if !x.wishes {
+		return false
+	}
+	_, found := x.lean(n)
+	return found
 }
 
 // look compares a node that changed with the best ones of its bucket.
@@ -221,13 +344,20 @@ func (x *Index) look(n *Node) {
 	if i < 0 {
 		return // when it is in a slot, best notices
 	}
-	s := &x.slots[i]
+	s := &x.slots[i].known
+	if x.wishes {
+		other := &x.slots[i].leaning
+		if x.leans(n) {
+			s, other = other, s
+		}
+		other.drop(n)
+	}
 	if len(s.top) == 0 && !s.all {
 		return
 	}
 	fits, c := x.fits(n), candidate{node: n}
 	if fits {
-		c.score = x.weigh(n.size).at(n.filled[0], n.filled[1])
+		c.score = x.scoreOf(n)
 	}
 	later := false
 	if !s.all { // the last node is the measure, also when it is n itself and became worse
@@ -247,6 +377,16 @@ func (x *Index) weigh(z *size) *weights {
 		*e = sized{z, x.ask.weigh(z.avail)}
 	}
 	return &e.weights
+}
+
+// scoreOf scores what depends on the node and not on its bucket.
+func (x *Index) scoreOf(n *Node) int64 {
+	score := x.weigh(n.size).at(n.filled[0], n.filled[1])
+	if x.wishes {
+		lean, _ := x.lean(n)
+		score += lean
+	}
+	return score
 }
 
 // fits checks what depends on the node and not on its bucket.
@@ -269,6 +409,9 @@ func (x *Index) admits(n *Node) bool {
 	if a.special && c.amounts(n, a) || c.assigned(n, a) {
 		return false
 	}
+	if x.around != nil && !x.nearby(n) {
+		return false
+	}
 	return a.hosts == nothing || n.Ord/64 >= len(x.taken) || x.taken[n.Ord/64]&(1<<(n.Ord%64)) == 0
 }
 
@@ -277,6 +420,7 @@ type search struct {
 	*Index
 	bucket      int32
 	all         bool // every node of the pool is of the bucket
+	leaning     bool // only nodes that lean are looked for; false: only those that do not
 	avoid       []structs.NodeID
 	cpu, memory int64 // that must be free
 	disk        int64
@@ -287,17 +431,30 @@ type search struct {
 	score       int64
 }
 
-// search fills a slot with the best nodes of a bucket. It looks into the trees for the best one; when few nodes are of the
-// bucket, or when it finds that the trees do not help, it looks at each node of the bucket.
-func (x *Index) search(s *slot, i int, avoid []structs.NodeID) {
+// search finds the best nodes of a bucket, of those that lean or of the others. It looks into the trees for the best one;
+// when few nodes are of the bucket, or when it finds that the trees do not help, it looks at each node of the bucket. Those
+// that lean, and those that have what must be on a node, are known.
+func (x *Index) search(s *known, i int, leaning bool, avoid []structs.NodeID) {
 	s.top, s.all = s.top[:0], true
 	b := x.view.buckets[i]
 	nodes := b.size(x.pool)
 	if nodes == 0 {
 		return
 	}
-	q := search{Index: x, bucket: int32(i), all: nodes == x.pool.nodes, avoid: avoid, cpu: asked(int64(x.ask.Resources.CPU)),
+	q := search{Index: x, bucket: int32(i), all: nodes == x.pool.nodes, leaning: leaning, avoid: avoid, cpu: asked(int64(x.ask.Resources.CPU)),
 		memory: asked(int64(x.ask.Resources.Memory)), disk: asked(int64(x.ask.Resources.Disk))}
+	if leaning {
+		q.leanNodes(s)
+		return
+	}
+	if must := x.mustBe(nodes); must != nil {
+		for _, on := range must.nodes {
+			if x.view.of(on.node) == q.bucket {
+				q.single(s, on.node)
+			}
+		}
+		return
+	}
 	if nodes > x.pool.few && nodes*nodes > 4*x.pool.nodes && len(x.pool.sizes) <= nodes/4 {
 		q.most = max(256, 2*nodes)
 		q.trees()
@@ -319,6 +476,37 @@ func (x *Index) search(s *slot, i int, avoid []structs.NodeID) {
 	}
 }
 
+// mustBe returns where work is that must be on a node, if that is on fewer nodes than a bucket has.
+func (x *Index) mustBe(nodes int) (fewest *Peers) {
+	for i := range x.ask.here {
+		if r := &x.ask.here[i]; !r.near || r.weight != 0 || x.lonely[i] {
+			continue
+		}
+		p := x.around[i]
+		if p == nil {
+			return &Peers{}
+		}
+		if len(p.nodes) < nodes {
+			fewest, nodes = p, len(p.nodes)
+		}
+	}
+	return fewest
+}
+
+// leanNodes looks at the nodes with work that a wish is about.
+func (q *search) leanNodes(s *known) {
+	for i, p := range q.around[:len(q.ask.here)] {
+		if q.ask.here[i].weight == 0 || p == nil {
+			continue
+		}
+		for _, on := range p.nodes {
+			if q.view.of(on.node) == q.bucket && !s.has(on.node) {
+				q.single(s, on.node)
+			}
+		}
+	}
+}
+
 // asked makes an amount such that what is free is less when, and only when, it does not suffice.
 func asked(amount int64) int64 {
 	if amount <= 0 {
@@ -328,11 +516,11 @@ func asked(amount int64) int64 {
 }
 
 // single looks at one node of the bucket.
-func (q *search) single(s *slot, n *Node) {
-	if n.kind == nil || !q.fits(n) || containsID(q.avoid, n.ID) {
+func (q *search) single(s *known, n *Node) {
+	if n.kind == nil || !q.fits(n) || containsID(q.avoid, n.ID) || q.leans(n) != q.leaning {
 		return
 	}
-	score := q.weigh(n.size).at(n.filled[0], n.filled[1])
+	score := q.scoreOf(n)
 	if last := len(s.top) - 1; last == topMost-1 && before(s.top[last].score, s.top[last].node.ID, score, n.ID) {
 		s.all = false
 		return
@@ -426,7 +614,7 @@ func (q *search) visit(b *block) {
 			if q.best != nil && !before(score, e.node.ID, q.score, q.best.ID) {
 				continue
 			}
-			if (q.all || q.view.of(e.node) == q.bucket) && q.admits(e.node) && !containsID(q.avoid, e.node.ID) {
+			if (q.all || q.view.of(e.node) == q.bucket) && q.admits(e.node) && !containsID(q.avoid, e.node.ID) && !q.leans(e.node) {
 				q.best, q.score = e.node, score
 			}
 		}

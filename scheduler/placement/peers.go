@@ -1,11 +1,17 @@
 package placement
 
-import "github.com/proffer/proffer/structs"
+import (
+	"maps"
+	"slices"
 
-// Peers is where the allocations of one job are: what distinct_hosts, distinct_property and spread look at. Nil is a
-// job without any.
+	"github.com/proffer/proffer/structs"
+)
+
+// Peers is where the allocations of one job are, by group, or those with a mark, by job: what distinct_hosts,
+// distinct_property, spread, beside and not_beside look at. Nil is nothing anywhere.
 type Peers struct {
 	nodes map[structs.NodeID]*peersOn
+	work  *Work // that it is a part of; nil: no other work is known
 }
 
 type peersOn struct {
@@ -25,13 +31,32 @@ func (p *Peers) Add(node *Node, group string, n int) {
 		p.nodes[node.ID] = on
 	}
 	on.total += n
-	on.groups[group] += n
+	if on.groups[group] += n; on.groups[group] == 0 {
+		delete(on.groups, group)
+	}
 	if on.total == 0 {
 		delete(p.nodes, node.ID)
 	}
 }
 
-// Empty reports whether the job has no allocation.
+// Put counts by more allocations of an ask on a node, with their marks when p is part of Work. It is of the job of the ask.
+func (p *Peers) Put(node *Node, ask *Ask, by int) {
+	if p.work == nil {
+		p.Add(node, ask.Group, by)
+		return
+	}
+	p.work.Add(node, ask.Job, ask.Group, ask.Marks, by)
+}
+
+// Work returns what p is a part of, or nil.
+func (p *Peers) Work() *Work {
+	if p == nil {
+		return nil
+	}
+	return p.work
+}
+
+// Empty reports whether there is no allocation.
 func (p *Peers) Empty() bool { return p == nil || len(p.nodes) == 0 }
 
 // on returns how many allocations in scope are on a node.
@@ -59,4 +84,34 @@ func (p *Peers) with(t template, value string, s scope, group string) (n int) {
 		}
 	}
 	return n
+}
+
+// known returns how many allocations in scope are on nodes that are known.
+func (p *Peers) known(s scope, group string) (n int) {
+	if p == nil {
+		return 0
+	}
+	for id, on := range p.nodes {
+		if on.node.spec != nil {
+			n += p.on(id, s, group)
+		}
+	}
+	return n
+}
+
+// first returns the first name by which allocations are counted on the nodes that match; empty for none.
+func (p *Peers) first(match func(*Node) bool) (name string) {
+	if p == nil {
+		return ""
+	}
+	for _, on := range p.nodes {
+		if match(on.node) {
+			for _, g := range slices.Sorted(maps.Keys(on.groups)) {
+				if name == "" || g < name {
+					name = g
+				}
+			}
+		}
+	}
+	return name
 }

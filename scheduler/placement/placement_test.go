@@ -79,6 +79,14 @@ func drawAsk(t *rapid.T, name string) *Ask {
 			}
 		}
 	}
+	if rapid.IntRange(0, 2).Draw(t, "neighbours") == 0 {
+		for range rapid.IntRange(1, 2).Draw(t, "rules") {
+			drawNeighbour(t, job, group)
+		}
+	}
+	if rapid.IntRange(0, 1).Draw(t, "tagged") == 0 {
+		group.Tags = []string{"noisy"}
+	}
 	if rapid.IntRange(0, 2).Draw(t, "affinity") == 0 {
 		job.Affinities = []*structs.Affinity{{Attribute: "${meta.rack}", Value: "r2", Weight: rapid.SampledFrom([]int{-80, 0, 30}).Draw(t, "weight")}}
 	}
@@ -105,6 +113,7 @@ type held struct {
 	n      *Node
 	job    string // empty for an offer
 	group  string
+	marks  *structs.Marks
 	amount structs.Resources
 	ports  []structs.AssignedPort
 }
@@ -113,7 +122,8 @@ type held struct {
 type life struct {
 	nodes   []*Node
 	pool    *Pool
-	peers   map[string]*Peers
+	work    *Work
+	asks    []*Ask
 	indexes []*Index
 	all     []held
 	ids     int
@@ -153,7 +163,7 @@ func (l *life) change(t *rapid.T) {
 			l.all = append(l.all[:i], l.all[i+1:]...)
 			h.n.Drop(h.amount, h.ports)
 			if h.job != "" {
-				l.peers[h.job].Add(h.n, h.group, -1)
+				l.work.Add(h.n, h.job, h.group, h.marks, -1)
 			}
 			l.pool.Changed(h.n)
 		}
@@ -169,10 +179,14 @@ func (l *life) change(t *rapid.T) {
 	}
 }
 
-// place asks one index, and holds what it chose.
-func (l *life) place(t *rapid.T, index *Index) {
-	ask := index.Ask()
-	peers := l.peers[ask.Job]
+// place asks one index, of what running work leaves of its ask, and holds what it chose.
+func (l *life) place(t *rapid.T, i int) {
+	ask := l.asks[i].Among(l.work)
+	peers := l.work.Job(ask.Job)
+	if l.indexes[i].Ask().Key() != ask.Key() {
+		l.indexes[i] = l.pool.Index(ask, peers)
+	}
+	index := l.indexes[i]
 	var avoid []structs.NodeID
 	for range rapid.IntRange(-3, 3).Draw(t, "avoid") {
 		avoid = append(avoid, l.node(t).ID)
@@ -210,8 +224,8 @@ func (l *life) place(t *rapid.T, index *Index) {
 		t.Fatalf("%s over-committed", want.ID)
 	}
 	want.Hold(ask.Resources, ports)
-	peers.Add(want, ask.Group, 1)
-	l.all = append(l.all, held{want, ask.Job, ask.Group, ask.Resources, ports})
+	peers.Put(want, ask, 1)
+	l.all = append(l.all, held{want, ask.Job, ask.Group, ask.Marks, ask.Resources, ports})
 	l.pool.Changed(want)
 }
 
@@ -219,7 +233,7 @@ func (l *life) place(t *rapid.T, index *Index) {
 // at each step, nodes are never over-committed, and ports are never given twice.
 func TestIndexEqualsBest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := &life{pool: NewPool(), peers: map[string]*Peers{"j": {}, "k": {}}}
+		l := &life{pool: NewPool(), work: NewWork()}
 		count, specs := rapid.IntRange(1, 8).Draw(t, "nodes"), 8
 		if rapid.IntRange(0, 3).Draw(t, "many") == 0 { // of few sizes and kinds, so that the trees have blocks
 			count, specs = rapid.IntRange(40, 200).Draw(t, "nodes"), rapid.IntRange(1, 3).Draw(t, "specs")
@@ -241,13 +255,13 @@ func TestIndexEqualsBest(t *testing.T) {
 		l.ids = 1009
 		for i := range rapid.IntRange(1, 4).Draw(t, "asks") {
 			ask := drawAsk(t, []string{"j", "k"}[i/2])
-			l.indexes = append(l.indexes, l.pool.Index(ask, l.peers[ask.Job]))
+			l.asks, l.indexes = append(l.asks, ask), append(l.indexes, l.pool.Index(ask, l.work.Job(ask.Job)))
 		}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			for range rapid.IntRange(0, 3).Draw(t, "changes") {
 				l.change(t)
 			}
-			l.place(t, l.indexes[rapid.IntRange(0, len(l.indexes)-1).Draw(t, "index")])
+			l.place(t, rapid.IntRange(0, len(l.indexes)-1).Draw(t, "index"))
 		}
 		l.audit(t)
 	})

@@ -22,9 +22,11 @@ type Pool struct {
 	logAt   int     // position of log[0]
 	slack   int     // changes that are kept beside two for each node
 	keep    int     // views
-	few     int     // so many nodes of a bucket are looked at one by one
-	views   map[string]*view
-	tick    uint64 // of the last use of a view
+	// keepSuits is of how many kinds and nodes the views may know something.
+	keepSuits int
+	few       int // so many nodes of a bucket are looked at one by one
+	views     map[string]*view
+	tick      uint64 // of the last use of a view
 }
 
 // kind is the nodes of one class.
@@ -47,7 +49,8 @@ type place struct {
 
 // NewPool returns an empty pool.
 func NewPool() *Pool {
-	return &Pool{bySize: map[sizeKey]*size{}, byClass: map[class]*kind{}, views: map[string]*view{}, slack: 64, few: 64, keep: maxViews}
+	return &Pool{bySize: map[sizeKey]*size{}, byClass: map[class]*kind{}, views: map[string]*view{}, slack: 64, few: 64, keep: maxViews,
+		keepSuits: maxSuits}
 }
 
 // Changed tells p that a node is new, or that its books, its spec or the peers on it changed, or that it is gone (its spec

@@ -180,7 +180,7 @@ func Score(n *Node, existing *Peers, ask *Ask) int64 { return PartsOf(n, existin
 
 // PartsOf returns what Score is made of.
 func PartsOf(n *Node, existing *Peers, ask *Ask) Parts {
-	p := Parts{Custom: -ask.strands(n.avail.Custom) * perStranded, Affinity: ask.liking(n.spec)}
+	p := Parts{Custom: -ask.strands(n.avail.Custom) * perStranded, Affinity: ask.liking(n.spec) + ask.wish(n, existing)}
 	p.Packing = ask.own(n) - p.Custom
 	for i := range ask.spreads {
 		s := &ask.spreads[i]

@@ -9,7 +9,7 @@ import (
 )
 
 // view is what an ask looks at that does not depend on amounts: datacenters, drivers, constraints, affinities, and the
-// values of spread and distinct_property. All asks of a pool for which these are the same share one view. It is looked
+// values of spread, distinct_property and of rules about work within an attribute. All asks of a pool for which these are the same share one view. It is looked
 // up once a class of nodes, or once a node when it depends on what differs from node to node.
 type view struct {
 	ask     *Ask // one of them
@@ -19,6 +19,8 @@ type view struct {
 	seen    int // position in Pool.news, or in Pool.log when the ask is unique
 	looked  bool
 	used    uint64
+	built   int // one more each time the buckets got new numbers: who kept numbers begins anew
+	most    int // with more buckets it is looked at how many have no nodes
 }
 
 // suit is the bucket that a kind, or a node when the ask is unique, belongs to.
@@ -51,17 +53,30 @@ type value struct {
 	known bool
 }
 
-// maxViews bounds the views of a pool; those that were not used for longest go first. An index that has one keeps it.
-const maxViews = 1024
+// The views of a pool are bounded in number and in what they know of kinds and nodes, 40 bytes each; those that were not used
+// for longest go first. An index that has one keeps it, see Index.Size.
+const (
+	maxViews = 1024
+	maxSuits = 1 << 21
+	suitSize = 40
+)
+
+// suits returns of how many kinds and nodes the views know something.
+func (p *Pool) suits() (n int) {
+	for _, v := range p.views {
+		n += len(v.suits)
+	}
+	return n
+}
 
 // view returns the view of an ask.
 func (p *Pool) view(a *Ask) *view {
 	v := p.views[a.viewKey]
 	if v == nil {
-		if len(p.views) >= p.keep {
+		for len(p.views) > 0 && (len(p.views) >= p.keep || p.suits() > p.keepSuits) {
 			p.dropViews()
 		}
-		v = &view{ask: a, byValue: map[string]int32{}}
+		v = &view{ask: a, byValue: map[string]int32{}, most: bucketsKept}
 		p.views[a.viewKey] = v
 	}
 	p.tick++
@@ -82,8 +97,30 @@ func (p *Pool) dropViews() {
 	}
 }
 
+// bucketsKept is how many buckets need no look at whether they have nodes.
+const bucketsKept = 64
+
+// shrink forgets the buckets when most have no nodes any more: values of nodes that are gone. It costs what was spent on
+// making them.
+func (v *view) shrink(p *Pool) {
+	live := 0
+	for _, b := range v.buckets {
+		if b.size(p) > 0 {
+			live++
+		}
+	}
+	if v.most = max(bucketsKept, 4*live); len(v.buckets) <= v.most {
+		return
+	}
+	clear(v.byValue)
+	v.suits, v.buckets, v.looked, v.built = nil, nil, false, v.built+1
+}
+
 // sync takes over what changed in the pool.
 func (v *view) sync(p *Pool) {
+	if len(v.buckets) > v.most {
+		v.shrink(p)
+	}
 	if v.ask.unique {
 		if end := p.end(); !v.looked || v.seen < p.logAt {
 			for i := range v.suits {

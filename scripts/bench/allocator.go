@@ -19,7 +19,8 @@ import (
 func measureAllocator(ctx context.Context, b *bench) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	b.endDev()
-	for _, part := range []func(*bench) error{placeOneShape, placeShapes, offerCycles, declinedCycle, manyRoles, registerAll, preemptFull, fillRegion, packing, largestRegion} {
+	for _, part := range []func(*bench) error{placeOneShape, placeBeside, placeShapes, offerCycles, declinedCycle, manyRoles, registerAll, preemptFull,
+		fillRegion, packing, largestRegion} {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -200,7 +200,7 @@ type GiveUp struct {
 }
 
 // Placement starts an allocation. Of Alloc the decider sets ID, Framework, Job, Version, Group, Index, Node, Resources,
-// Ports and Failures; Role, Priority and OnLost are taken from the job when they are not set, the rest is set by Apply.
+// Ports, Marks and Failures; Role, Priority and OnLost are taken from the job when they are not set, the rest is set by Apply.
 type Placement struct {
 	Alloc           *structs.Allocation
 	NodeIncarnation uint64 // that it relies on

@@ -161,6 +161,7 @@ func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
 	if string(a.Framework) == r.Type {
 		a.Framework = structs.FrameworkID(r.Type)
 	}
+	tx.shareMarks(a)
 	return "", ""
 }
 

@@ -343,6 +343,20 @@ func (t *trees) share(a *structs.Allocation) {
 	if s, ok := allocStatus(a.Status); ok {
 		a.Status = s
 	}
+	t.shareMarks(a)
+}
+
+// shareMarks lets a use the marks of another allocation of its group, when they are the same; of one, since they seldom differ.
+func (t *trees) shareMarks(a *structs.Allocation) {
+	if a.Marks == nil {
+		return
+	}
+	for o := range t.ofSlot(slotKey{job: a.Job, group: a.Group}, func(k slotKey) bool { return k.job == a.Job && k.group == a.Group }) {
+		if o.Marks.Equal(a.Marks) {
+			a.Marks = o.Marks
+		}
+		return
+	}
 }
 
 func restoreAnswer(d *decoder, into *answered, content []byte) error {
