@@ -205,7 +205,9 @@ func region() canned {
 		"POST /v1/node/" + id("aa01") + "/purge":       structs.Errorf(structs.Conflict, "node node-1", "it is ready").Advise("drain it and stop its agent first"),
 		"/v1/roles":                                    []*api.RoleStatus{{Role: structs.Role{Name: "default"}, Jobs: 1}, {Role: structs.Role{Name: "eng/web", Weight: 2500, MaxPriority: "production", Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guaranteed, Memory: &memory}}}, Used: structs.Resources{CPU: 500}, Jobs: 1}},
 		"/v1/role/eng/web":                             api.RoleStatus{Role: structs.Role{Name: "eng/web", Description: "the web team"}},
-		"/v1/quota/eng/web": api.QuotaStatus{Role: "eng/web", MaxRunning: 10, Running: 2, Pending: 1, MaxPending: 5,
+		"/v1/quota/eng/web": api.QuotaStatus{Role: "eng/web", MaxRunning: 10, Running: 2, Pending: 1, MaxPending: 5, Parts: []*api.QuotaPart{
+			{Owner: "ann", Running: 2, Used: structs.Resources{CPU: 500}, Limit: structs.Resources{CPU: 1000, Memory: 4 << 30}},
+			{FrameworkScheduler: true, Limit: structs.Resources{CPU: 200, Memory: 1 << 30}}},
 			Used: structs.Resources{CPU: 500}, Waiting: structs.Resources{CPU: 250, Memory: memory}, Limit: &structs.QuotaAmount{CPU: &guaranteed}},
 		"/v1/quotas": []*api.QuotaStatus{{Role: "default"}, {Role: "eng", Guarantee: &structs.QuotaAmount{CPU: &guaranteed, Memory: &memory},
 			Used: structs.Resources{CPU: 500, Custom: map[string]structs.Milli{"gpus": 1000}}, Running: 1}},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -164,6 +165,14 @@ func TestFrameworkSchedulersLeaveRoom(t *testing.T) {
 			t.Errorf("it waits: %q", g.Wait)
 		}
 	})
+}
+
+// A server does not start with a sorter that it does not have.
+func TestAnUnknownSorter(t *testing.T) {
+	_, err := server.Start(server.Config{Sorter: "drv", Exclude: []string{"gpus"}})
+	if structs.KindOf(err) != structs.Invalid || err.Error() != `server.sorter: there is no "drv" (this version has drf, fifo, random)` {
+		t.Errorf("got %v", err)
+	}
 }
 
 // backwards serves the role first that has most.

@@ -28,6 +28,15 @@ func (a *Allocator) clientOf(framework structs.FrameworkID, role, owner string) 
 	return f.client
 }
 
+// frameworks counts those that a leaf "." has, of an owner and of nobody.
+func (acc *account) frameworks() int {
+	n := len(acc.clients)
+	for _, owner := range acc.roles {
+		n += len(owner.own.clients)
+	}
+	return n
+}
+
 // inUse reports whether an account that nobody specified is of use.
 func (acc *account) inUse() bool {
 	if acc.own == nil { // the leaf "."

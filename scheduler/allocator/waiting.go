@@ -293,7 +293,7 @@ func (a *Allocator) Roles() (out []RoleUsage) {
 		if acc != a.root {
 			out = append(out, RoleUsage{Role: acc.path, Weight: acc.weight, Used: named(acc.used), Guaranteed: bounds(acc.guarantee),
 				Share: a.shareOf(acc).Milli(), Limit: bounds(acc.limit),
-				Frameworks: len(acc.own.clients), Waiting: waiting[acc.path]})
+				Frameworks: acc.own.frameworks(), Waiting: waiting[acc.path]})
 		}
 		for _, name := range slices.Sorted(maps.Keys(acc.roles)) {
 			walk(acc.roles[name])
