@@ -378,20 +378,10 @@ func (a *Allocator) reserved(s *shape, avoid []structs.NodeID) *placement.Node {
 	if s.view == nil {
 		return nil
 	}
-	if !s.ask.Peered() {
-		if s.mine == nil {
-			s.mine = s.view.pool.Index(s.ask, nil)
-		}
-		return s.mine.Best(avoid)
+	if s.mine == nil || !s.mine.IsBeside(s.index) {
+		s.mine = s.view.pool.Beside(s.index, func(ord int) *placement.Node { return s.view.nodes[a.byOrd[ord]] })
 	}
-	// The peers on all nodes count, and the index sees some.
-	var nodes []*placement.Node
-	for n, mine := range s.view.nodes {
-		if free := n.freeFor(s.view); mine.Spec() != nil && lackOf(&s.ask.Resources, &free).none() {
-			nodes = append(nodes, mine)
-		}
-	}
-	return placement.Best(nodes, a.peersFor(s), s.ask, avoid)
+	return s.mine.Best(avoid)
 }
 
 // lent returns the books of n with what is reserved for others from a time on at which s has ended, when it is placed now;

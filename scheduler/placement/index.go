@@ -18,6 +18,9 @@ type Index struct {
 	slots []slot // by number of the bucket
 	seen  int    // position in the log of the pool
 	sizes [8]sized
+	main  *Index              // see Beside; nil: it counts itself
+	mine  func(ord int) *Node // of main's nodes, the one of its own pool; nil when it has none
+	turns int                 // of turn, that changed something
 
 	// Of an ask that looks at other allocations.
 	counts  []map[string]*int64 // one for each spread, property and wide rule; key: value, prefixed when known
@@ -280,14 +283,15 @@ func (x *Index) sync() {
 		}
 		x.slots = append(x.slots, s)
 	}
+	turned := x.main != nil && x.follow()
 	end := p.end()
-	if x.seen == end {
+	if x.seen == end && !turned {
 		return
 	}
 	x.meet()
 	lost := x.seen < p.logAt
-	search := lost || end-x.seen > max(replayMost*len(x.slots), len(p.sizes)/2)
-	if x.ask.Peered() {
+	search := lost || turned || end-x.seen > max(replayMost*len(x.slots), len(p.sizes)/2)
+	if x.main == nil && x.ask.Peered() {
 		if lost {
 			x.recount()
 		} else {
@@ -313,7 +317,11 @@ func (x *Index) sync() {
 
 // startAnew forgets all, since buckets have other numbers now.
 func (x *Index) startAnew() {
-	x.built, x.slots, x.seen, x.totals, x.counted = x.view.built, nil, -1, 0, nil
+	x.built, x.slots, x.seen = x.view.built, nil, -1
+	if x.main != nil {
+		return // the counts are not its own
+	}
+	x.totals, x.counted = 0, nil
 	clear(x.counts)
 	clear(x.marked)
 }
@@ -325,6 +333,9 @@ func (x *Index) turn() (changed bool) {
 			x.lonely[i] = now
 			changed = changed || i < len(x.ask.here)
 		}
+	}
+	if changed {
+		x.turns++
 	}
 	return changed
 }
@@ -449,8 +460,8 @@ func (x *Index) search(s *known, i int, leaning bool, avoid []structs.NodeID) {
 	}
 	if must := x.mustBe(nodes); must != nil {
 		for _, on := range must.nodes {
-			if x.view.of(on.node) == q.bucket {
-				q.single(s, on.node)
+			if n := x.own(on.node); n != nil && x.view.of(n) == q.bucket {
+				q.single(s, n)
 			}
 		}
 		return
@@ -500,8 +511,8 @@ func (q *search) leanNodes(s *known) {
 			continue
 		}
 		for _, on := range p.nodes {
-			if q.view.of(on.node) == q.bucket && !s.has(on.node) {
-				q.single(s, on.node)
+			if n := q.own(on.node); n != nil && q.view.of(n) == q.bucket && !s.has(n) {
+				q.single(s, n)
 			}
 		}
 	}
