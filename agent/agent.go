@@ -24,6 +24,7 @@ import (
 	"github.com/proffer/proffer/client/remote"
 	"github.com/proffer/proffer/client/rpc"
 	"github.com/proffer/proffer/client/supervisor"
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/structs"
@@ -222,6 +223,21 @@ func (a *Agent) fatal(err error) {
 	}
 }
 
+// offerOptions has the settings of offers as the allocator takes them.
+func offerOptions(c *config.Offers) allocator.Options {
+	if c == nil {
+		return allocator.Options{}
+	}
+	o := allocator.Options{OfferTimeout: c.Timeout, Smallest: c.Smallest, MostOffers: c.Most, MostOffered: c.MostShare}
+	if c.Backoff != nil {
+		o.Backoff = *c.Backoff
+		if o.Backoff == 0 {
+			o.Backoff = -1
+		}
+	}
+	return o
+}
+
 // devElection is every time-out of Raft in -dev.
 const devElection = 50 * time.Millisecond
 
@@ -244,7 +260,7 @@ func (a *Agent) startServer(context.Context) error {
 		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
-		KeepRoomAfter: c.KeepRoomAfter.Std(), OrphanAge: c.OrphanAge.Std(),
+		KeepRoomAfter: c.KeepRoomAfter.Std(), OrphanAge: c.OrphanAge.Std(), Offers: offerOptions(c.Offers),
 		Sorter: c.Sorter, Exclude: c.FairShareExclude, Policies: policies,
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {

@@ -83,6 +83,9 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 		gauge("raft_applied_index", "Index of the state.", float64(st.AppliedIndex))
 		gauge("raft_last_contact_seconds", "Time since the leader was heard of.", st.LastContact.Seconds())
 		gauge("raft_queued", "Commands that wait to be committed.", float64(st.Queued))
+		for _, o := range a.server.OfferFigures() {
+			offerFigures(gauge, o)
+		}
 		snap := a.server.Store().Snapshot()
 		nodes := map[structs.NodeStatus]int{}
 		for n := range snap.Nodes() {
@@ -111,4 +114,23 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 			gauge("client_disk_free_bytes", "Free space of the data folder's disk.", float64(u.DiskFree))
 		}
 	}
+}
+
+// offerFigures has what became of the offers to one framework, on the leader.
+func offerFigures(gauge func(name, help string, v float64, labels ...string), o *structs.OfferStatus) {
+	of := func(name, help string, v float64, labels ...string) {
+		gauge(name, help, v, append([]string{"framework", string(o.Framework)}, labels...)...)
+	}
+	of("offers", "Outstanding offers.", float64(o.Outstanding))
+	of("offers_share", "Largest part of any resource of the region that outstanding offers hold.", float64(o.Share)/1000)
+	for outcome, n := range map[string]uint64{"used": o.Accepted, "declined": o.Declined, "expired": o.Expired, "rescinded": o.Rescinded} {
+		of("offers_ended", "Offers that ended since the framework connected.", float64(n), "outcome", outcome)
+	}
+	of("offers_unused_in_a_row", "Offers in a row of which the framework used nothing.", float64(o.Unused))
+	of("offers_ignored_in_a_row", "Offers in a row that the framework did not answer.", float64(o.Ignored))
+	hoarding := 0.0
+	if o.Hoarding {
+		hoarding = 1
+	}
+	of("offers_hoarding", "1 for a framework that lets offers end without an answer.", hoarding)
 }

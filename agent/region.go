@@ -43,6 +43,14 @@ func (r *region) Leadership() http.Leadership {
 
 func (r *region) Offers(ctx context.Context) ([]*structs.Offer, error) { return r.server.Offers(ctx) }
 
+func (r *region) OfferStatus(ctx context.Context, id structs.FrameworkID) (*structs.OfferStatus, error) {
+	return r.server.OfferStatus(ctx, id)
+}
+
+func (r *region) Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error) {
+	return r.server.Maintenance(ctx)
+}
+
 func (r *region) Explain(ctx context.Context, job, group string) (*api.Explanation, error) {
 	groups, err := r.server.Explain(ctx, job, group)
 	if err != nil {

@@ -21,10 +21,10 @@ var all = []func(*Environment) *command{
 	run,
 	jobRun, jobPlan, jobValidate, jobStatus, jobStop, jobRestart, jobScale, jobHistory, jobExplain, jobInspect, jobInit,
 	allocStatus, allocLogs, allocExec, allocStop, allocRestart, allocFS, allocStats,
-	nodeStatus, nodeDrain, nodeEligibility, nodePurge,
+	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
 	reservationCreate, reservationList, reservationDelete,
-	frameworkList, frameworkStatus, offerList,
+	frameworkList, frameworkStatus, offerList, offerExplain,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
 	snapshotSave, snapshotRestore, snapshotInspect, operatorKeyring,
@@ -33,7 +33,7 @@ var all = []func(*Environment) *command{
 
 // groups says what commands of two words are about.
 var groups = map[string]string{
-	"job": "Submit, watch and change jobs", "alloc": "Look into allocations", "node": "Look at nodes and empty them",
+	"job": "Submit, watch and change jobs", "alloc": "Look into allocations", "node": "Look at nodes and empty them", "node maintenance": "Plan when nodes will not be there",
 	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "framework": "Look at frameworks", "offer": "Look at offers",
 	"server": "Look at the pool of agents", "operator": "Care for the region", "operator raft": "Care for the Raft group",
 	"operator snapshot": "Save and restore the region",

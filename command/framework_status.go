@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 )
 
@@ -27,6 +28,9 @@ func frameworkStatus(e *Environment) *command {
 			d.add("Built in", yesNo(f.BuiltIn))
 			d.add("Connected", yesNo(f.Connected)+", since "+age(e.Now(), f.Since))
 			d.add("Failover timeout", f.FailoverTimeout)
+			if h := f.Hoarding; h != nil {
+				d.add("Hoarding", fmt.Sprintf("it let %d offers in a row end without an answer, since %s", h.Ignored, age(e.Now(), h.Since)))
+			}
 			d.write(b)
 			return nil
 		})

@@ -146,6 +146,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		}
 		d.add("Drain", deadline)
 	}
+	if m := n.Maintenance; m != nil {
+		d.add("Maintenance", windowText(m, now)+reasonText(m))
+	}
 	d.add("Drain index", n.DrainIndex)
 	d.add("Incarnation", n.Incarnation)
 	d.add("Resources", n.Resources)

@@ -60,21 +60,6 @@ func (o *offerLoop) get() (*loop, error) {
 	return o.current, nil
 }
 
-// offers returns the outstanding offers, oldest first.
-func (o *offerLoop) offers(context.Context) ([]*structs.Offer, error) {
-	l, err := o.get()
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := []*structs.Offer{}
-	for _, offer := range l.allocator.Offers() {
-		out = append(out, &offer)
-	}
-	return out, nil
-}
-
 // loop hosts the allocator and the built-in frameworks for one term: what commits goes in, decisions come out and are
 // committed, and what became of them goes in again. An outcome that is not known ends it, and it is built anew from the
 // state.
@@ -224,6 +209,9 @@ func (l *loop) load(snap *state.Snapshot) {
 	if err := feed(l.allocator, snap); err != nil {
 		l.log.Error("a stored role cannot be used", "err", err)
 	}
+	for f := range snap.Frameworks() {
+		l.takeFramework(nil, f)
+	}
 	for j := range snap.Jobs() {
 		l.dirty[j.Name] = struct{}{}
 	}
@@ -269,6 +257,10 @@ func (l *loop) take(batch *state.Batch) {
 			}
 		case state.Nodes:
 			l.takeNode(c)
+		case state.Frameworks:
+			old, _ := c.Old.(*structs.Framework)
+			now, _ := c.New.(*structs.Framework)
+			l.takeFramework(old, now)
 		case state.Roles:
 			l.takePlacement(c)
 			if r, _ := c.New.(*structs.Role); r != nil {
@@ -359,6 +351,8 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 				l.preempt(d.Preempt)
 			case d.Keep != nil:
 				l.keep(d.Keep)
+			case d.Hoard != nil:
+				l.hoard(term, helpers, d.Hoard)
 			}
 		}
 		if !l.send(term, helpers) && len(decisions) == 0 {

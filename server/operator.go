@@ -66,17 +66,6 @@ func (s *Server) RestoreSnapshot(ctx context.Context, r io.Reader) (archive cons
 	return archive, err
 }
 
-// Offers returns the outstanding offers, which only the leader knows.
-func (s *Server) Offers(ctx context.Context) (offers []*structs.Offer, err error) {
-	err = s.onLeader(ctx, repeatable, func(ctx context.Context) error {
-		offers, err = s.loop.offers(ctx)
-		return err
-	}, func(ctx context.Context, leader string) error {
-		return s.config.Pool.Call(ctx, leader, "Server.Offers", &struct{}{}, &offers)
-	})
-	return offers, err
-}
-
 func (s *Server) serveLeaderRPC() {
 	rpc.Handle(s.config.RPC, "Server.RemovePeer", func(ctx context.Context, id *string) (*struct{}, error) {
 		return &struct{}{}, asLeader(s.raft.RemovePeer(ctx, *id))
@@ -88,10 +77,15 @@ func (s *Server) serveLeaderRPC() {
 		offers, err := s.loop.offers(ctx)
 		return &offers, asLeader(err)
 	})
+	rpc.Handle(s.config.RPC, "Server.OfferStatus", func(_ context.Context, id *structs.FrameworkID) (*structs.OfferStatus, error) {
+		status, err := s.loop.offerStatus(*id)
+		return status, asLeader(err)
+	})
 	rpc.Handle(s.config.RPC, "Server.Orders", func(_ context.Context, job *string) (*map[string]string, error) {
 		orders, err := s.loop.orders(*job)
 		return &orders, asLeader(err)
 	})
+	s.serveMaintenance()
 	s.config.RPC.HandleStream("Server.Restore", func(ctx context.Context, st *rpc.Stream) error {
 		archive, err := s.raft.RestoreSnapshot(ctx, st)
 		if err != nil {

@@ -795,6 +795,91 @@ func TestDrainMovesWorkAway(t *testing.T) {
 	})
 }
 
+// A window empties its node in time, and gives it back when it has ended.
+func TestMaintenanceOfANode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 2)
+		r.propose(&state.SubmitJob{Job: job("web", "service", 4)})
+		r.eventually("four running", func() bool { return r.running("web") == 4 })
+		start := structs.At(time.Now().Add(10 * time.Minute))
+		id := r.nodes[0].id
+		node := func() *structs.Node { return r.leader().server.Store().Snapshot().Node(id) }
+		r.propose(&state.SetMaintenance{Node: id, Maintenance: &structs.Maintenance{
+			Window: structs.Window{Start: start, Duration: structs.Duration(5 * time.Minute)}, Drain: structs.Duration(2 * time.Minute)}})
+		r.propose(&state.SubmitJob{Job: job("later", "service", 3)})
+		r.eventually("later running", func() bool { return r.running("later") == 3 })
+		for a := range r.leader().server.Store().Snapshot().AllocsOfJob("later") {
+			if a.Node == id {
+				t.Error("work without an end is placed on a node that will not be there")
+			}
+		}
+		time.Sleep(7 * time.Minute)
+		if !node().Schedulable() {
+			t.Error("it takes no work long before its window")
+		}
+		for _, h := range r.servers {
+			list, err := h.server.Maintenance(context.Background())
+			check(t, err)
+			if len(list) != 1 || list[0].State != structs.MaintenanceScheduled {
+				t.Errorf("%s: %+v", h.ip, list)
+			}
+		}
+		time.Sleep(2*time.Minute + 55*time.Second)
+		for range r.leader().server.Store().Snapshot().HeldOnNode(id) {
+			t.Error("something is left on the node at the start of its window")
+		}
+		r.eventually("all running elsewhere", func() bool { return r.running("web") == 4 && r.running("later") == 3 })
+		list, err := r.servers[0].server.Maintenance(context.Background())
+		check(t, err)
+		if len(list) != 1 || list[0].State != structs.MaintenanceDown {
+			t.Errorf("in its window: %+v", list)
+		}
+		time.Sleep(4 * time.Minute)
+		if node().Schedulable() {
+			t.Error("it takes work in its window")
+		}
+		time.Sleep(2 * time.Minute)
+		if n := node(); !n.Schedulable() || n.Maintenance != nil {
+			t.Errorf("after its window: %+v", n)
+		}
+	})
+}
+
+// The leader offers resources to external frameworks that are connected, says how they stand on every server, and names
+// the one that does not answer.
+func TestFrameworksAreOfferedNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 6)
+		spark := structs.Framework{ID: "fe01", Name: "spark", Roles: []string{"eng"}, Connected: true,
+			Terms: map[string]*structs.OfferTerms{"eng": {Where: [][]*structs.Constraint{{{Attribute: "${node.name}", Operator: "!=", Value: r.nodes[0].name}}}}}}
+		framework := func() *structs.Framework { return r.leader().server.Store().Snapshot().Framework("fe01") }
+		ctx := context.Background()
+		r.propose(&state.PutFramework{Framework: &spark})
+		r.eventually("offers", func() bool {
+			offers, err := r.servers[0].server.Offers(ctx)
+			return err == nil && len(offers) == 5 && !slices.ContainsFunc(offers, func(o *structs.Offer) bool { return o.Node == r.nodes[0].id })
+		})
+		for _, h := range r.servers {
+			s, err := h.server.OfferStatus(ctx, "fe01")
+			check(t, err)
+			if s.Outstanding != 5 || len(s.Roles) != 1 || len(s.Roles[0].Hidden) == 0 {
+				t.Errorf("%s: %+v", h.ip, s)
+			}
+		}
+		if _, err := r.servers[0].server.OfferStatus(ctx, "service"); structs.KindOf(err) != structs.NotFound {
+			t.Errorf("offers of a built-in framework: %v", err)
+		}
+		r.eventually("it is named", func() bool { return framework().Hoarding != nil })
+		gone := spark
+		gone.Connected = false
+		r.propose(&state.PutFramework{Framework: &gone})
+		r.eventually("no offers", func() bool {
+			offers, err := r.servers[0].server.Offers(ctx)
+			return err == nil && len(offers) == 0
+		})
+	})
+}
+
 func TestReadsAndWritesThroughAnyServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 3, 0)

@@ -44,6 +44,7 @@ type Config struct {
 	NodeAge     time.Duration // how long nodes that are lost or left stay in state; 0: 72 h
 	MaxJobs     int           // jobs that have not ended, as long as this server leads; 0: no bound
 	Raft        func(*consensus.Config)
+	Offers      allocator.Options // how offers are made; nothing else in it is looked at
 
 	// OrphanAge is how long reservations stay whose framework was removed; 0: 24 h.
 	OrphanAge time.Duration

@@ -12,8 +12,10 @@ import (
 
 // sharing is how this server shares the region as long as it leads. The draws of one term differ from those of another.
 func (s *Server) sharing(term uint64) allocator.Options {
-	return allocator.Options{Term: term, Seed: term, Sorter: s.config.Sorter, Policies: s.config.Policies, Exclude: s.config.Exclude,
-		KeepAfter: structs.Duration(s.config.KeepRoomAfter)}
+	o := s.config.Offers
+	o.Term, o.Seed, o.Sorter, o.Policies, o.Exclude = term, term, s.config.Sorter, s.config.Policies, s.config.Exclude
+	o.KeepAfter = structs.Duration(s.config.KeepRoomAfter)
+	return o
 }
 
 // knowsSorters refuses roles that name a sorter which this server does not have. It is asked on the leader, whose it would be.

@@ -36,7 +36,7 @@ const (
 // affinity is, until or since an allocation waited for some time.
 type Constraint struct {
 	Attribute   string   `json:"attribute,omitempty" doc:"What is looked at, such as ${attr.kernel.name}, ${meta.rack} or ${node.datacenter}. With beside and not_beside: how far they reach; without it, the node."`
-	Operator    string   `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, version, semver, set_contains (the same as set_contains_all), set_contains_any, is_set, is_not_set, beside, not_beside, distinct_hosts or distinct_property. Default =."`
+	Operator    string   `json:"operator,omitempty" doc:"=, !=, >, >=, <, <=, regexp, not_regexp, version, semver, set_contains (the same as set_contains_all), set_contains_any, is_set, is_not_set, beside, not_beside, distinct_hosts or distinct_property. Default =."`
 	Value       string   `json:"value,omitempty" doc:"What it is compared with. With beside and not_beside: tag=NAME, job=NAME or job=NAME/GROUP."`
 	RelaxAfter  Duration `json:"relax_after,omitempty" doc:"When an allocation has waited so long, such nodes are preferred and no longer insisted on."`
 	HardenAfter Duration `json:"harden_after,omitempty" doc:"Until an allocation has waited so long, such nodes are preferred and not insisted on."`

@@ -28,6 +28,8 @@ type Node struct {
 	Reason      string     `json:"reason,omitempty"`
 	CreateIndex uint64     `json:"create_index"`
 	ModifyIndex uint64     `json:"modify_index"`
+
+	Maintenance *Maintenance `json:"maintenance,omitempty"` // a window in which it will not be there
 }
 
 // NodeStatus says whether the region hears from a node.

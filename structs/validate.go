@@ -342,7 +342,7 @@ func checkPorts(p *Problems, at string, ports []*Port) {
 }
 
 // Operators of constraints and affinities.
-var operators = []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_all", "set_contains_any",
+var operators = []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "not_regexp", "version", "semver", "set_contains", "set_contains_all", "set_contains_any",
 	"is_set", "is_not_set", "beside", "not_beside", "distinct_hosts", "distinct_property"}
 
 func checkRules(p *Problems, at string, constraints []*Constraint, affinities []*Affinity, spreads []*Spread) {
@@ -401,7 +401,7 @@ func checkCondition(p *Problems, at, attribute, operator, value string, constrai
 	needsValue := true
 	switch operator {
 	case "=", "!=", ">", ">=", "<", "<=", "set_contains", "set_contains_all", "set_contains_any":
-	case "regexp":
+	case "regexp", "not_regexp":
 		if len(value) > 1<<10 {
 			p.Add(at+".value", "the pattern is longer than 1024 bytes")
 		} else if strings.Contains(value, "${") {

@@ -167,6 +167,16 @@ func (c *Client) DrainNode(ctx context.Context, id string, drain NodeDrain) (*Wr
 	return write[Written](ctx, c, "POST", nodePath(id, "drain"), nil, drain)
 }
 
+// SetMaintenance gives a node a window of maintenance, or ends or cancels the one that it has.
+func (c *Client) SetMaintenance(ctx context.Context, id string, m NodeMaintenance) (*Written, error) {
+	return write[Written](ctx, c, "POST", nodePath(id, "maintenance"), nil, m)
+}
+
+// Maintenance lists the nodes with windows of maintenance by id, a page at a time.
+func (c *Client) Maintenance(ctx context.Context, q *Query) ([]*structs.NodeMaintenance, *Meta, error) {
+	return get[[]*structs.NodeMaintenance](ctx, c, q, "/v1/maintenance")
+}
+
 // PurgeNode forgets a node that is lost or left.
 func (c *Client) PurgeNode(ctx context.Context, id string) (*Written, error) {
 	return write[Written](ctx, c, "POST", nodePath(id, "purge"), nil, nil)
@@ -243,6 +253,12 @@ func (c *Client) Frameworks(ctx context.Context, q *Query) ([]*structs.Framework
 // Framework returns a framework by id, its beginning, or name.
 func (c *Client) Framework(ctx context.Context, id string, q *Query) (*structs.Framework, *Meta, error) {
 	return get[*structs.Framework](ctx, c, q, "/v1/framework/"+url.PathEscape(id))
+}
+
+// FrameworkOffers says how a framework stands with offers, and why it does not see nodes.
+func (c *Client) FrameworkOffers(ctx context.Context, id string) (*structs.OfferStatus, error) {
+	out, _, err := getWith[*structs.OfferStatus](ctx, c, nil, "/v1/framework/"+url.PathEscape(id)+"/offers")
+	return out, err
 }
 
 // Offers lists the outstanding offers by id, a page at a time.

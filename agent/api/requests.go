@@ -114,6 +114,16 @@ type NodeDrain struct {
 	Check *uint64 `json:"check,omitempty"`
 }
 
+// NodeMaintenance asks for a window of maintenance, or with Off ends or cancels the one that the node has.
+type NodeMaintenance struct {
+	Off      bool             `json:"off,omitempty"`
+	Start    structs.Time     `json:"start,omitempty"`    // default: In from now
+	In       structs.Duration `json:"in,omitempty"`       // instead of Start
+	Duration structs.Duration `json:"duration,omitempty"` // 0: until it is ended
+	Drain    structs.Duration `json:"drain,omitempty"`    // how long before the start work is moved away; what is left then is stopped
+	Reason   string           `json:"reason,omitempty"`
+}
+
 // NodeDetail is one node and what it holds.
 type NodeDetail struct {
 	structs.Node

@@ -139,6 +139,17 @@ func (s *Server) validate(p *structs.Problems) {
 				Advise("cpu, memory, disk, or the name of a custom resource, such as gpus")
 		}
 	}
+	if o := s.Offers; o != nil {
+		duration(p, "server.offers.timeout", o.Timeout, time.Second, 24*time.Hour)
+		structs.CheckSmallest(p, "server.offers.smallest", o.Smallest)
+		number(p, "server.offers.most", o.Most, 0, 1_000_000)
+		if o.MostShare < 0 || o.MostShare > 1000 {
+			p.Add("server.offers.most_share", "%s is out of range (0 to 1)", o.MostShare)
+		}
+		if o.Backoff != nil {
+			duration(p, "server.offers.backoff", *o.Backoff, 0, time.Hour)
+		}
+	}
 	r := s.Raft
 	if r == nil {
 		return

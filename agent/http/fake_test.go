@@ -64,6 +64,21 @@ func (r *fakeRegion) Leadership() Leadership {
 
 func (r *fakeRegion) Offers(context.Context) ([]*structs.Offer, error) { return r.offers, nil }
 
+func (r *fakeRegion) OfferStatus(_ context.Context, id structs.FrameworkID) (*structs.OfferStatus, error) {
+	return &structs.OfferStatus{Framework: id, Outstanding: len(r.offers), Roles: []*structs.RoleOffers{}}, nil
+}
+
+func (r *fakeRegion) Maintenance(context.Context) ([]*structs.NodeMaintenance, error) {
+	list := []*structs.NodeMaintenance{}
+	for n := range r.store.Snapshot().Nodes() {
+		if n.Maintenance != nil {
+			list = append(list, &structs.NodeMaintenance{Node: n.ID, NodeName: n.Name, Maintenance: *n.Maintenance,
+				State: n.Maintenance.State(0), Answers: []*structs.InverseOffer{}})
+		}
+	}
+	return list, nil
+}
+
 func (r *fakeRegion) Explain(_ context.Context, job, group string) (*api.Explanation, error) {
 	return &api.Explanation{Job: job, Groups: []*api.GroupExplanation{{Group: "web", Count: 2, Waiting: 1, Nodes: 3, Fit: 0,
 		Reasons: []*api.Reason{{What: "memory", Nodes: 3, Nearest: "1GiB asked, 512MiB free on a"}}}}}, nil

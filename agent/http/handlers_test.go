@@ -187,6 +187,20 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	}
 	_, err = c.SetEligibility(ctx, "aa01", false)
 	must(err)
+	_, err = c.SetMaintenance(ctx, "aa01", api.NodeMaintenance{In: structs.Duration(time.Hour), Duration: structs.Duration(time.Hour), Reason: "disk"})
+	must(err)
+	windows, _, err := c.Maintenance(ctx, nil)
+	must(err)
+	if len(windows) != 1 || windows[0].State != "scheduled" || windows[0].Maintenance.Reason != "disk" {
+		t.Errorf("%+v", windows)
+	}
+	for _, bad := range []api.NodeMaintenance{{In: 1, Start: 1}, {Duration: -1}, {Start: 1, Duration: 1}, {Drain: structs.Duration(1e18)}} {
+		if _, err := c.SetMaintenance(ctx, "aa01", bad); structs.KindOf(err) != structs.Invalid {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	_, err = c.SetMaintenance(ctx, "aa01", api.NodeMaintenance{Off: true})
+	must(err)
 	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Deadline: structs.Duration(time.Hour)})
 	must(err)
 	if got := w.region.store.Snapshot().Node(n.ID); got.Eligible || got.Drain == nil || got.Drain.Deadline.IsZero() {
@@ -274,6 +288,14 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	must(err)
 	if len(frameworks) == 0 || framework.Name != "spark" || byID.Name != "spark" {
 		t.Errorf("%v %v", frameworks, framework)
+	}
+	offered, err := c.FrameworkOffers(ctx, "spark")
+	must(err)
+	if offered.Framework != framework.ID || offered.Outstanding != 1 {
+		t.Errorf("%+v", offered)
+	}
+	if _, err := c.FrameworkOffers(ctx, "nobody"); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("offers of nobody: %v", err)
 	}
 	offers, _, err := c.Offers(ctx, nil)
 	must(err)

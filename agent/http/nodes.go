@@ -101,6 +101,39 @@ func nodeDrain(c *call) (any, error) {
 	})
 }
 
+func nodeMaintenance(c *call) (any, error) {
+	var body api.NodeMaintenance
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if body.Off {
+		return c.nodeWrite(func(n *structs.Node) state.Command { return &state.SetMaintenance{Node: n.ID} })
+	}
+	now := structs.At(time.Now().Truncate(time.Second))
+	m := &structs.Maintenance{Window: structs.Window{Start: body.Start, Duration: body.Duration}, Drain: body.Drain, Reason: body.Reason}
+	switch {
+	case m.Start == 0:
+		m.Start = now.Add(max(body.In, 0))
+	case body.In != 0:
+		return nil, structs.Errorf(structs.Invalid, "in", "start is set too").Advise("use one of them")
+	}
+	if err := m.Problems(now).Err(); err != nil {
+		return nil, err
+	}
+	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.SetMaintenance{Node: n.ID, Maintenance: m} })
+}
+
+func maintenanceList(c *call) (any, error) {
+	list, err := c.s.Region.Maintenance(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return page(c, func(m *structs.NodeMaintenance) string { return string(m.Node) }, func(from string) seq[*structs.NodeMaintenance] {
+		i, _ := slices.BinarySearchFunc(list, from, func(m *structs.NodeMaintenance, id string) int { return strings.Compare(string(m.Node), id) })
+		return slices.Values(list[i:])
+	})
+}
+
 func nodePurge(c *call) (any, error) {
 	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID} })
 }
@@ -263,28 +296,43 @@ func frameworkList(c *call) (any, error) {
 }
 
 func frameworkGet(c *call) (any, error) {
+	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) { return c.framework(snap) })
+}
+
+func frameworkOffers(c *call) (any, error) {
+	snap, err := c.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.framework(snap)
+	if err != nil {
+		return nil, err
+	}
+	return c.s.Region.OfferStatus(c.r.Context(), f.ID)
+}
+
+// framework returns the framework of the path, by id, its beginning, or name.
+func (c *call) framework(snap *state.Snapshot) (*structs.Framework, error) {
 	given := c.r.PathValue("id")
-	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) {
-		var names []string
-		for f := range snap.Frameworks() {
-			if string(f.ID) == given || f.Name == given {
-				return f, nil
-			}
-			names = append(names, f.Name)
+	var names []string
+	for f := range snap.Frameworks() {
+		if string(f.ID) == given || f.Name == given {
+			return f, nil
 		}
-		if len(given) >= 4 && strings.Trim(given, "0123456789abcdef") == "" {
-			return byPrefix("framework", given, func(f *structs.Framework) string { return string(f.ID) }, func(id string) seq[*structs.Framework] {
-				return func(yield func(*structs.Framework) bool) {
-					for f := range snap.Frameworks() {
-						if string(f.ID) >= id && !yield(f) {
-							return
-						}
+		names = append(names, f.Name)
+	}
+	if len(given) >= 4 && strings.Trim(given, "0123456789abcdef") == "" {
+		return byPrefix("framework", given, func(f *structs.Framework) string { return string(f.ID) }, func(id string) seq[*structs.Framework] {
+			return func(yield func(*structs.Framework) bool) {
+				for f := range snap.Frameworks() {
+					if string(f.ID) >= id && !yield(f) {
+						return
 					}
 				}
-			})
-		}
-		return nil, advise(structs.Errorf(structs.NotFound, "framework "+quoted(given), "there is none"), given, names)
-	})
+			}
+		})
+	}
+	return nil, advise(structs.Errorf(structs.NotFound, "framework "+quoted(given), "there is none"), given, names)
 }
 
 func offerList(c *call) (any, error) {

@@ -27,6 +27,10 @@ type Region interface {
 	Leadership() Leadership
 	// Offers returns the outstanding offers; the leader knows them.
 	Offers(ctx context.Context) ([]*structs.Offer, error)
+	// OfferStatus says how a framework stands with offers; NotFound when it gets none.
+	OfferStatus(ctx context.Context, id structs.FrameworkID) (*structs.OfferStatus, error)
+	// Maintenance returns the nodes with windows of maintenance, by id.
+	Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error)
 	// Explain says why the groups of a stored job are where they are, or why they wait; all groups when group is empty.
 	Explain(ctx context.Context, job, group string) (*api.Explanation, error)
 	// Plan says what would be placed where if job were submitted now, and changes nothing. The job is validated.

@@ -96,6 +96,10 @@ func Routes() []Route {
 			Summary: "Lets work be placed on a node, or not."},
 		{Method: "POST", Path: "/v1/node/{id}/drain", Name: "DrainNode", Flags: Write, Body: api.NodeDrain{}, Result: api.Written{}, Handle: nodeDrain,
 			Summary: "Has a node emptied, or ends that."},
+		{Method: "POST", Path: "/v1/node/{id}/maintenance", Name: "SetMaintenance", Flags: Write, Body: api.NodeMaintenance{}, Result: api.Written{}, Handle: nodeMaintenance,
+			Summary: "Gives a node a window of maintenance, or ends or cancels the one that it has."},
+		{Method: "GET", Path: "/v1/maintenance", Name: "Maintenance", Params: listParams, Result: []*structs.NodeMaintenance{}, Handle: maintenanceList,
+			Summary: "Lists the nodes with windows of maintenance by id, and what frameworks with work there say to them."},
 		{Method: "POST", Path: "/v1/node/{id}/purge", Name: "PurgeNode", Flags: Write, Result: api.Written{}, Handle: nodePurge,
 			Summary: "Forgets a node that is lost or left."},
 
@@ -127,6 +131,9 @@ func Routes() []Route {
 			Summary: "Lists frameworks by id."},
 		{Method: "GET", Path: "/v1/framework/{id}", Name: "Framework", Flags: Read, Result: structs.Framework{}, Handle: frameworkGet,
 			Summary: "Returns a framework by id, its beginning, or name."},
+		{Method: "GET", Path: "/v1/framework/{id}/offers", Name: "FrameworkOffers", Result: structs.OfferStatus{}, Handle: frameworkOffers,
+			Params:  []Param{{Name: "stale", Type: "boolean", Doc: "As in reads; for the name of the framework."}},
+			Summary: "Says how a framework stands with offers, and why it does not see nodes."},
 		{Method: "GET", Path: "/v1/offers", Name: "Offers", Params: listParams, Result: []*structs.Offer{}, Handle: offerList,
 			Summary: "Lists the outstanding offers by id."},
 

@@ -16,7 +16,7 @@ func TestValidMeansPlaceable(t *testing.T) {
 	pieces := []string{"", "${attr.kernel.name}", "${meta.rack}", "${node.datacenter}", "${node.class}", "${node.id}", "${node.version}", "${env.A}", "${", "}",
 		"attr.x", "linux", "1", "0", "-1", ">= 1.2", "~> 2", "< 3-rc.1", ">1,<2", ", ", "v1", "=> 1", "6.8.0-45-generic", "[", "(a|b)", "^x$", "true", "false", "a,b", " ",
 		"tag=x", "job=x", "/y"}
-	operators := []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "version", "semver", "set_contains", "set_contains_any", "is_set", "is_not_set",
+	operators := []string{"=", "!=", ">", ">=", "<", "<=", "regexp", "not_regexp", "version", "semver", "set_contains", "set_contains_any", "is_set", "is_not_set",
 		"distinct_hosts", "distinct_property", "beside", "not_beside", "==", "in", ""}
 	accepted := 0
 	rapid.Check(t, func(t *rapid.T) {

@@ -15,8 +15,12 @@ type Options struct {
 	Seed         uint64            // of the draws of SorterRandom
 	Term         uint64            // leadership term; part of offer ids, so that an id never comes twice
 	OfferTimeout structs.Duration  // how long an offer is held unanswered; default DefaultOfferTimeout
-	MinCPU       structs.Milli     // a node with less than both is not offered; default 0.01 cores
-	MinMemory    structs.Bytes     // default 32MiB
+	// Smallest bundles: an offer has all that one of them names, unless the terms of its framework say otherwise. Default:
+	// 0.01 cores, or 32MiB of memory.
+	Smallest    []*structs.QuotaAmount
+	MostOffers  int              // that a framework may have outstanding; 0: no bound
+	MostOffered structs.Milli    // part of any resource of the region that they may hold before it gets no more; 0: no bound
+	Backoff     structs.Duration // the longest, see FirstBackoff; default DefaultBackoff, negative for none
 	// IndexBytes bounds, roughly, what the indexes of shapes may occupy; the least recently used one goes first. Default 256MiB.
 	IndexBytes int
 	// MostPreempted bounds the victims that have not ended yet. Default: a tenth of all allocations, and at least ten.
@@ -30,6 +34,7 @@ type Options struct {
 const (
 	DefaultOfferTimeout = structs.Duration(30e9)
 	DefaultRefuse       = structs.Duration(5e9) // of a filter, for those who say none
+	DefaultBackoff      = structs.Duration(30e9)
 	// ClaimCheck is how often it is looked at whether there is free room elsewhere for what claims room: what is being
 	// stopped may never end.
 	ClaimCheck = structs.Duration(20e9)
@@ -99,10 +104,16 @@ type Allocator struct {
 
 	frameworks map[structs.FrameworkID]*framework
 	offering   []*client // those that want offers
+	smallest   []floor   // of the options
+	floors     []floor   // these, and those of the terms of all frameworks
 	offers     map[structs.OfferID]*offer
 	byExpiry   heap[*offer]
 	byUntil    heap[*filter]
 	lastOffer  uint64
+	windows    []*node                      // with maintenance
+	stale      []*node                      // whose inverse offers are to be looked at
+	inverse    map[structs.OfferID]*inverse // that were not answered
+	byAgain    heap[*inverse]               // that are asked again
 
 	reservations map[structs.ReservationID]*structs.Reservation
 	timed        int              // of them, those that are needed from a time on
@@ -117,11 +128,11 @@ func New(options Options) *Allocator {
 	if options.OfferTimeout <= 0 {
 		options.OfferTimeout = DefaultOfferTimeout
 	}
-	if options.MinCPU <= 0 {
-		options.MinCPU = 10
+	if len(options.Smallest) == 0 {
+		options.Smallest = smallest()
 	}
-	if options.MinMemory <= 0 {
-		options.MinMemory = 32 << 20
+	if options.Backoff == 0 {
+		options.Backoff = DefaultBackoff
 	}
 	if options.IndexBytes <= 0 {
 		options.IndexBytes = 256 << 20
@@ -134,7 +145,9 @@ func New(options Options) *Allocator {
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, work: placement.NewWork(), peered: map[string]int{}, wants: map[string]int{},
 		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{},
+		inverse:      map[structs.OfferID]*inverse{},
 		reservations: map[structs.ReservationID]*structs.Reservation{}, reservedIn: map[string]int{}, views: map[string]*view{}}
+	a.byAgain = heap[*inverse]{less: func(x, y *inverse) bool { return x.again < y.again }, at: func(x *inverse) *int { return &x.againAt }}
 	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
 	a.byChange = heap[*request]{less: func(x, y *request) bool { return cmp.Or(cmp.Compare(x.change, y.change), cmp.Compare(x.ID, y.ID)) < 0 },
@@ -148,6 +161,8 @@ func New(options Options) *Allocator {
 	for _, name := range options.Exclude {
 		a.excluded = append(a.excluded, a.kindOf(name))
 	}
+	a.smallest = floorsOf(options.Smallest)
+	a.floors = a.smallest
 	a.root = a.newRole("", "", nil)
 	return a
 }

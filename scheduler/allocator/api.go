@@ -35,6 +35,8 @@ type Decision struct {
 	Rescind *Rescind
 	Preempt *Preempt
 	Keep    *Keep
+	Hoard   *Hoard
+	Inverse *structs.InverseOffer
 }
 
 // Place puts one allocation on a node. Its resources are held from now on; the host commits it and answers with Confirm
@@ -93,4 +95,5 @@ type Rescind struct {
 	Offer     structs.OfferID
 	Framework structs.FrameworkID
 	Why       string
+	Inverse   bool // it was an inverse offer
 }

@@ -160,7 +160,7 @@ func BenchmarkOfferCycle(b *testing.B) {
 		a.SetNode(benchNode(i))
 	}
 	for i := range frameworks {
-		if err := a.SetFramework(structs.FrameworkID(fmt.Sprint("f", i)), []string{fmt.Sprint("role", i)}); err != nil {
+		if err := a.SetFramework(&structs.Framework{ID: structs.FrameworkID(fmt.Sprint("f", i)), Roles: []string{fmt.Sprint("role", i)}}); err != nil {
 			b.Fatal(err)
 		}
 	}

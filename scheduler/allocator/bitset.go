@@ -12,6 +12,8 @@ func (s *bitset) add(i int) {
 	(*s)[i/64] |= 1 << (i % 64)
 }
 
+func (s bitset) has(i int) bool { return i/64 < len(s) && s[i/64]&(1<<(i%64)) != 0 }
+
 func (s bitset) remove(i int) {
 	if i/64 < len(s) {
 		s[i/64] &^= 1 << (i % 64)

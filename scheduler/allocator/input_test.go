@@ -16,7 +16,7 @@ func small(job string) *placement.Ask {
 func TestBadInput(t *testing.T) {
 	a := New(Options{})
 	a.SetNode(benchNode(1))
-	if err := a.SetFramework("spark", []string{"x"}); err != nil {
+	if err := a.SetFramework(&structs.Framework{ID: "spark", Roles: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
 	offers := a.Step(1e9, 0)
@@ -45,7 +45,7 @@ func TestBadInput(t *testing.T) {
 		"negative index": {wrong(func(r *Request) { r.Slots = []Slot{{Index: -1}} }), structs.Invalid},
 		"role name":      {a.SetRole(&structs.Role{Name: "/"}), structs.Invalid},
 		"role weight":    {a.SetRole(&structs.Role{Name: "x", Weight: -1}), structs.Invalid},
-		"framework role": {a.SetFramework("spark", []string{""}), structs.Invalid},
+		"framework role": {a.SetFramework(&structs.Framework{ID: "spark", Roles: []string{""}}), structs.Invalid},
 		"reserves not":   {a.SetReservation(&structs.Reservation{Node: "n", Role: "x"}), structs.Invalid},
 		"reserves where": {a.SetReservation(&structs.Reservation{ID: "v", Role: "x"}), structs.Invalid},
 		"reserves for":   {a.SetReservation(&structs.Reservation{ID: "v", Node: "n", Role: "x//y"}), structs.Invalid},
@@ -122,7 +122,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	for i := range 20 {
 		a.SetNode(benchNode(i))
 	}
-	if err := a.SetFramework("spark", []string{"x/y"}); err != nil {
+	if err := a.SetFramework(&structs.Framework{ID: "spark", Roles: []string{"x/y"}}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 20 {

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/proffer/proffer/scheduler/placement"
@@ -21,9 +22,11 @@ type node struct {
 	giving  []givesWay        // see givingWay
 	given   bool              // giving is right, as long as the epoch is givenAt
 	givenAt uint64
-	claims  []*hold // room that waits for work to end, oldest first
-	ripe    bool    // in Allocator.ripe
-	kept    *kept   // room on it that is kept for a group
+	claims  []*hold                          // room that waits for work to end, oldest first
+	ripe    bool                             // in Allocator.ripe
+	kept    *kept                            // room on it that is kept for a group
+	inverse map[structs.FrameworkID]*inverse // made because of its window, by framework
+	stale   bool                             // in Allocator.stale
 
 	reservations []*structs.Reservation // by id, without static ones
 	room         *room                  // nil when nothing is reserved
@@ -69,12 +72,17 @@ func (a *Allocator) SetNode(spec *structs.Node) {
 		return
 	}
 	n.gone = false
+	old := n.window()
 	n.SetSpec(spec)
+	for _, c := range a.offering {
+		c.seen.remove(n.Ord)
+	}
 	if n.room != nil || len(spec.ReservedFor) > 0 {
 		a.rebook(n)
 	}
 	a.retotal(n)
 	a.settle(n)
+	a.rewindow(n, old)
 	a.ripen(n)
 	a.touch(n, true)
 }
@@ -86,6 +94,7 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	if n == nil {
 		return
 	}
+	old := n.window()
 	n.SetSpec(nil)
 	n.gone = true
 	if n.room != nil {
@@ -93,6 +102,10 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	}
 	a.retotal(n)
 	a.settle(n)
+	a.rewindow(n, old)
+	for _, id := range slices.Sorted(maps.Keys(n.inverse)) {
+		a.unask(n.inverse[id])
+	}
 	if n.kept != nil {
 		a.unkeep(n.kept)
 	}
@@ -185,11 +198,7 @@ func (a *Allocator) touch(n *node, grew bool) {
 		a.changed = append(a.changed, int32(n.Ord))
 		a.trimChanged()
 	}
-	if a.offerable(n) {
-		a.open.add(n.Ord)
-	} else {
-		a.open.remove(n.Ord)
-	}
+	a.reoffer(n)
 	if grew && !n.grew {
 		n.grew = true
 		a.grown = append(a.grown, n)

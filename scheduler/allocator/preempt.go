@@ -14,6 +14,7 @@ func (a *Allocator) commit(h *hold) {
 	h.node.allocs = append(h.node.allocs, h)
 	h.node.given = false
 	a.ofBand[h.band]++
+	a.restate(h.node)
 	if len(a.reclaims) > 0 || h.node.kept != nil {
 		a.touch(h.node, false)
 	}
@@ -32,6 +33,7 @@ func (a *Allocator) uncommit(h *hold) {
 	n.allocs = n.allocs[:len(n.allocs)-1]
 	n.given = false
 	a.ofBand[h.band]--
+	a.restate(n)
 	if !h.leaving {
 		return
 	}

@@ -22,6 +22,8 @@ type client struct {
 	queue      [bands]heap[*group] // groups that may be served now
 
 	// Of one that wants offers.
+	of         *framework
+	terms      terms
 	offering   *group // nil when it wants none in this role
 	suppressed bool
 	offers     list.List // of *offer, oldest first
@@ -29,6 +31,9 @@ type client struct {
 	todo       bitset    // nodes to look at, by Ord
 	cut        bitset    // nodes that a filter covers because a limit cut the bundle
 	filters    map[*node][]*filter
+	streaks    []uint8 // by Ord: offers of the node in a row that it left unused
+	seen       bitset  // nodes that were compared with the terms
+	suits      bitset  // of these, the ones that they let it see
 }
 
 type groupKey struct {

@@ -74,8 +74,31 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		p.a.RemoveNode(structs.NodeID(words[0]))
 	case "role": // role NAME [weight=N] [sorter=S] [user_limit=N] [framework_share=N] [by_owner=true] [exempt=true] [state=closed] [max_running=N] [limit.cpu=N] [guarantee.cpu=N] …
 		return "", p.role(words[0], args)
-	case "framework": // framework NAME ROLE…
-		return "", p.a.SetFramework(structs.FrameworkID(words[0]), words[1:])
+	case "options": // options [most=N] [most_share=N] [backoff=DURATION] [smallest=cpu:1,mem:1GiB|gpus:1]: of a new region
+		return "", p.options(args)
+	case "framework": // framework NAME ROLE… [without=NAME] [smallest=cpu:1,mem:1GiB|gpus:1] [where=ATTRIBUTE:OPERATOR:VALUE&…|…] [suppressed=ROLE]
+		return "", p.framework(words, args)
+	case "accept-leave", "decline-leave": // FRAMEWORK INVERSE-OFFER… [refuse=DURATION]
+		if name == "accept-leave" {
+			return "", p.a.AcceptInverse(structs.FrameworkID(words[0]), offerIDs(words[1:]), p.now)
+		}
+		refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
+		if err != nil {
+			return "", err
+		}
+		return "", p.a.DeclineInverse(structs.FrameworkID(words[0]), offerIDs(words[1:]), Filter{refuse}, p.now)
+	case "leaving": // what frameworks say to windows of nodes where they have work
+		return p.leaving(), nil
+	case "disconnect":
+		p.a.Disconnect(structs.FrameworkID(words[0]))
+	case "offers": // how a framework stands, and what it does not see
+		return p.offers(words[0])
+	case "demand": // demand FRAMEWORK cpu:1,mem:1GiB [node=NAME]
+		amount, err := amountOf(words[1])
+		if err != nil {
+			return "", err
+		}
+		return "", p.a.Demand(structs.FrameworkID(words[0]), []Want{{structs.NodeID(args["node"]), amount}})
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
 	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B]
@@ -126,9 +149,9 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 	case "unreserve":
 		p.a.RemoveReservation(structs.ReservationID(words[0]))
 	case "suppress":
-		p.a.Suppress(structs.FrameworkID(words[0]), words[1:]...)
+		return "", p.a.Suppress(structs.FrameworkID(words[0]), words[1:]...)
 	case "revive":
-		p.a.Revive(structs.FrameworkID(words[0]), words[1:]...)
+		return "", p.a.Revive(structs.FrameworkID(words[0]), words[1:]...)
 	case "explain":
 		w, ok := p.a.Explain(words[0])
 		if !ok {
@@ -196,6 +219,12 @@ func (p *play) node(words []string, args map[string]string) error {
 				return err
 			}
 			n.Resources = n.Resources.Add(r)
+		case "window": // of maintenance: in DURATION[+how long]
+			m, err := p.window(v)
+			if err != nil {
+				return err
+			}
+			n.Maintenance = m
 		default:
 			n.Meta[k] = v
 		}
@@ -356,6 +385,9 @@ func shortOffer(id structs.OfferID) string { return strings.TrimLeft(string(id),
 func (p *play) accept(words []string, args map[string]string) (string, error) {
 	var ops []Operation
 	for text := range strings.SplitSeq(args["use"], ";") {
+		if text == "" {
+			break
+		}
 		amount, err := amountOf(text)
 		if err != nil {
 			return "", err
@@ -371,7 +403,8 @@ func (p *play) accept(words []string, args map[string]string) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	for _, x := range places {
+	for _, x := range places { // they are called FRAMEWORK[DECISION]
+		p.places[fmt.Sprintf("%s[%d]", words[0], x.ID)] = x
 		fmt.Fprintf(&b, "runs %s on %s\n", x.Resources, x.NodeName)
 	}
 	return b.String(), nil
@@ -403,6 +436,10 @@ func (p *play) each() string {
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		case d.Keep != nil:
 			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
+		case d.Inverse != nil:
+			fmt.Fprintf(&b, "inverse offer %s: %s is asked to leave %s, where it has %s\n", shortOffer(d.Inverse.ID), d.Inverse.Framework, d.Inverse.NodeName, d.Inverse.Resources)
+		case d.Hoard != nil:
+			b.WriteString(hoardText(d.Hoard))
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}
@@ -449,6 +486,10 @@ func (p *play) step() string {
 			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
 		case d.Keep != nil:
 			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
+		case d.Inverse != nil:
+			fmt.Fprintf(&b, "inverse offer %s: %s is asked to leave %s, where it has %s\n", shortOffer(d.Inverse.ID), d.Inverse.Framework, d.Inverse.NodeName, d.Inverse.Resources)
+		case d.Hoard != nil:
+			b.WriteString(hoardText(d.Hoard))
 		default:
 			fmt.Fprintf(&b, "rescind %s of %s: %s\n", shortOffer(d.Rescind.Offer), d.Rescind.Framework, d.Rescind.Why)
 		}

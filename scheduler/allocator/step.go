@@ -183,13 +183,14 @@ func (a *Allocator) inFlight(h *hold) {
 func (a *Allocator) choose(s *shape, slot Slot) *node {
 	a.sync(s)
 	if slot.Prefer != "" {
-		if n := a.nodes[slot.Prefer]; n != nil && a.fitsOn(n, s) {
+		if n := a.nodes[slot.Prefer]; n != nil && !a.outlasts(s, n) && a.fitsOn(n, s) {
 			return n
 		}
 	}
-	best := a.reserved(s, slot.Avoid)
-	if best == nil || slices.Contains(slot.Avoid, best.ID) {
-		if other := s.index.Best(slot.Avoid); other != nil && (best == nil || !slices.Contains(slot.Avoid, other.ID)) {
+	avoid := a.avoid(s, slot)
+	best := a.reserved(s, avoid)
+	if best == nil || slices.Contains(avoid, best.ID) {
+		if other := s.index.Best(avoid); other != nil && (best == nil || !slices.Contains(avoid, other.ID)) {
 			best = other
 		}
 	}

@@ -3,7 +3,6 @@ package allocator
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -25,6 +24,8 @@ type twin struct {
 	frameworks map[structs.FrameworkID][]string
 	suppressed map[string]bool // framework and role
 	filters    []twinFilter
+	twinOffers
+	inverse    map[string]*twinInverse // by node and framework
 	lastID     uint64
 	lastOffer  uint64
 	out        []string
@@ -85,12 +86,14 @@ type twinFilter struct {
 	node    structs.NodeID
 	refused structs.Resources
 	until   structs.Time
+	firm    structs.Time
 }
 
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
-		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{}}
+		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{},
+		twinOffers: newTwinOffers(), inverse: map[string]*twinInverse{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
@@ -342,15 +345,15 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 
 func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.Peers, r *twinRequest) *placement.Node {
 	slot := r.pending[0]
-	if n := nodes[slot.Prefer]; n != nil && placement.Fits(n, peers, r.now, placement.First).OK {
+	if n := nodes[slot.Prefer]; n != nil && !w.outlasts(n, r.Ask) && placement.Fits(n, peers, r.now, placement.First).OK {
 		return n
 	}
-	mine := w.reservedNodes(r.Role)
+	mine, avoid := w.reservedNodes(r.Role), w.avoid(nodes, r.Ask, slot)
 	for _, avoided := range []bool{false, true} {
 		for _, reserved := range []bool{true, false} {
 			var some []*placement.Node
 			for id, n := range nodes {
-				if slices.Contains(slot.Avoid, id) == avoided && mine[id] == reserved {
+				if slices.Contains(avoid, id) == avoided && mine[id] == reserved {
 					some = append(some, n)
 				}
 			}
@@ -406,58 +409,6 @@ func (w *twin) lowestFirst(offers []*twinHold) (out []*twinHold) {
 	return out
 }
 
-func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (structs.NodeID, structs.Resources, bool) {
-	nodes, _ := w.books(role, "", nil)
-	ids := slices.SortedFunc(maps.Keys(nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
-	for _, id := range ids {
-		n := nodes[id]
-		bundle := n.Free()
-		worth := func() bool {
-			return bundle.CPU >= 0 && bundle.Memory >= 0 && (bundle.CPU >= 10 || bundle.Memory >= 32<<20)
-		}
-		if !n.Spec().Schedulable() || !worth() {
-			continue
-		}
-		bundle = positive(bundle)
-		for _, r := range ancestors(role) {
-			if w.shut(r) {
-				return "", bundle, false
-			}
-			spec := w.roles[r]
-			if spec == nil || spec.Quota == nil {
-				continue
-			}
-			used := w.used(func(h *twinHold) bool { return under(h.role, r) })
-			for k, limit := range named(spec.Quota.Limit) {
-				left := max(0, limit-used[k])
-				switch k {
-				case "cpu":
-					if left < 10 {
-						return "", bundle, false
-					}
-					bundle.CPU = min(bundle.CPU, structs.Milli(left))
-				case "memory":
-					if left < 32<<20 {
-						return "", bundle, false
-					}
-					bundle.Memory = min(bundle.Memory, structs.Bytes(left))
-				default:
-					if over := int64(bundle.Custom[k]) - left; over > 0 {
-						bundle = bundle.Sub(structs.Resources{Custom: map[string]structs.Milli{k: structs.Milli(over)}})
-					}
-				}
-			}
-		}
-		if !worth() || slices.ContainsFunc(w.filters, func(x twinFilter) bool {
-			return x.client == clientKey(f, role) && x.node == id && x.until > now && x.refused.Fits(bundle)
-		}) {
-			continue
-		}
-		return id, bundle, true
-	}
-	return "", structs.Resources{}, false
-}
-
 // first returns whose turn it is.
 func (w *twin) first(all []candidate) candidate {
 	top := slices.MaxFunc(all, func(x, y candidate) int { return cmp.Compare(x.band, y.band) }).band
@@ -488,12 +439,14 @@ func (w *twin) step(now structs.Time) []string {
 	w.refresh()
 	for _, o := range slices.Clone(w.offers) {
 		if o.expires <= now {
-			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, o.amount, now.Add(DefaultRefuse)})
+			w.unused(o, DefaultRefuse, now)
 			w.rescind(o)
+			w.ignore(o.framework)
 		}
 	}
 	w.now = now
 	w.checkClaims(now)
+	w.askToLeave(now)
 	w.observe()
 	w.review()
 	for {
@@ -629,6 +582,11 @@ func texts(decisions []Decision) (out []string) {
 		case d.Keep != nil:
 			k := d.Keep
 			out = append(out, fmt.Sprintf("keep %s for %s: %v %v", k.Node, k.Request, k.Known, k.Start))
+		case d.Inverse != nil:
+			i := d.Inverse
+			out = append(out, fmt.Sprintf("leave %s %s %s %v %s", i.ID, i.Framework, i.Node, i.Unavailable, i.Resources))
+		case d.Hoard != nil:
+			out = append(out, fmt.Sprintf("hoard %s %v %d %d", d.Hoard.Framework, d.Hoard.Over, d.Hoard.Ignored, d.Hoard.Held))
 		default:
 			out = append(out, "rescind "+string(d.Rescind.Offer))
 		}
@@ -657,6 +615,7 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	if rapid.IntRange(0, 5).Draw(t, "static") == 0 {
 		n.ReservedFor = map[string]*structs.Resources{rapid.SampledFrom(testRoles).Draw(t, "for"): drawReserved(t)}
 	}
+	n.Maintenance = drawMaintenance(t)
 	return n
 }
 
@@ -744,6 +703,7 @@ func TestEqualsContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newTwin()
 		w.options = drawOptions(t)
+		drawOffering(t, &w.options)
 		w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
 		w.options.MostPreempted = w.most
 		w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
@@ -824,16 +784,15 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	case 0, 1, 2:
 		id := drawID(t)
 		spec := drawSpec(t, id)
-		w.nodes[id] = spec
-		w.settle(id)
-		w.ripe[id] = true
+		w.setNode(spec)
 		a.SetNode(spec)
 	case 3:
 		id := drawID(t)
 		delete(w.nodes, id)
 		w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return k.node == id })
-		w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.node == id })
+		w.forgetNode(id)
 		w.settle(id)
+		w.unaskAll(id)
 		w.ripe[id] = true
 		a.RemoveNode(id)
 	case 4:
@@ -938,77 +897,12 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 				slices.SortFunc(r.pending, compareSlots)
 			}
 		}
-	case 11: // a framework comes, changes or goes
-		f := rapid.SampledFrom(offerers).Draw(t, "framework")
-		roles := rapid.SliceOfNDistinct(rapid.SampledFrom(testRoles), 0, 2, func(s string) string { return s }).Draw(t, "roles")
-		left := func(role string) {
-			w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.client == clientKey(f, role) })
-			delete(w.suppressed, clientKey(f, role))
-			for _, o := range slices.Backward(slices.Clone(w.offers)) {
-				if o.framework == f && o.role == role {
-					w.rescind(o)
-				}
-			}
-		}
-		for _, role := range w.frameworks[f] {
-			if !slices.Contains(roles, role) {
-				left(role)
-			}
-		}
-		w.frameworks[f] = roles
-		if err := a.SetFramework(f, roles); err != nil {
-			t.Fatal(err)
-		}
+	case 11:
+		w.changeFramework(t, a)
 	case 12:
-		f := rapid.SampledFrom(offerers).Draw(t, "framework")
-		suppress := rapid.Bool().Draw(t, "suppress")
-		for _, role := range w.frameworks[f] {
-			w.suppressed[clientKey(f, role)] = suppress
-			if !suppress {
-				w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.client == clientKey(f, role) })
-			}
-		}
-		if suppress {
-			a.Suppress(f)
-		} else {
-			a.Revive(f)
-		}
-	default: // an answer to an offer
-		live := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return o.expires <= now })
-		if len(live) == 0 {
-			return
-		}
-		o := rapid.SampledFrom(live).Draw(t, "offer")
-		refused := o.amount
-		accept := rapid.Bool().Draw(t, "accept")
-		if tooMuch := w.tooMuch(o.role, structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}); accept && tooMuch {
-			op := Operation{Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
-			if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now); err == nil {
-				t.Fatalf("%s: max_running or max_ask did not hold", o.role)
-			}
-			return
-		}
-		w.offers = slices.DeleteFunc(w.offers, func(p *twinHold) bool { return p == o })
-		if accept {
-			op := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}}
-			places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.lastID++
-			if places[0].ID != w.lastID {
-				t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
-			}
-			w.lastServed[structs.BatchBand] = w.now
-			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, job: "ext", group: "g", band: structs.BatchBand,
-				decision: w.lastID})
-			refused = o.amount.Sub(op.Resources)
-		} else if err := a.Decline(o.framework, []structs.OfferID{o.offer}, filter, now); err != nil {
-			t.Fatal(err)
-		}
-		if filter.Refuse > 0 && !refused.IsZero() {
-			w.filters = append(w.filters, twinFilter{clientKey(o.framework, o.role), o.node, refused, now.Add(filter.Refuse)})
-		}
+		w.suppressOrRevive(t, a)
+	default:
+		w.answerOffer(t, a, filter, now)
 	}
 }
 

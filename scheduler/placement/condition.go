@@ -17,7 +17,7 @@ type condition struct {
 	left     template
 	right    template
 	operator string
-	pattern  *regexp.Regexp // of regexp, when right is constant
+	pattern  *regexp.Regexp // of regexp and not_regexp
 	versions versionRange   // of version and semver, when right is constant
 }
 
@@ -54,7 +54,7 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 		if value != "" {
 			return c, fmt.Errorf("%s takes no value", c.operator)
 		}
-	case "regexp":
+	case "regexp", "not_regexp":
 		if len(value) > MaxRegexp {
 			return c, fmt.Errorf("a pattern of %d bytes is longer than %d", len(value), MaxRegexp)
 		}
@@ -70,13 +70,13 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 			err = fmt.Errorf("a version range cannot refer to attributes")
 		}
 	default:
-		err = fmt.Errorf("%q is not an operator (=, !=, >, >=, <, <=, regexp, version, semver, set_contains, "+
+		err = fmt.Errorf("%q is not an operator (=, !=, >, >=, <, <=, regexp, not_regexp, version, semver, set_contains, "+
 			"set_contains_all, set_contains_any, is_set, is_not_set, distinct_hosts, distinct_property)", operator)
 	}
 	return c, err
 }
 
-// met reports whether n satisfies c. An attribute that n lacks satisfies != and is_not_set only.
+// met reports whether n satisfies c. An attribute that n lacks satisfies !=, not_regexp and is_not_set only.
 func (c *condition) met(n *structs.Node) bool {
 	left, ok := c.left.resolve(n)
 	switch c.operator {
@@ -88,6 +88,9 @@ func (c *condition) met(n *structs.Node) bool {
 	right, okRight := c.right.resolve(n)
 	if c.operator == "!=" {
 		return ok != okRight || left != right
+	}
+	if c.operator == "not_regexp" {
+		return !ok || !c.pattern.MatchString(left)
 	}
 	if !ok || !okRight {
 		return false

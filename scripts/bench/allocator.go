@@ -155,7 +155,7 @@ func offering(nodes, frameworks int) (*allocator.Allocator, []*structs.Offer, er
 		a.SetNode(f.mixed(i))
 	}
 	for i := range frameworks {
-		if err := a.SetFramework(structs.FrameworkID(fmt.Sprintf("framework-%d", i)), []string{fmt.Sprintf("role-%d", i)}); err != nil {
+		if err := a.SetFramework(&structs.Framework{ID: structs.FrameworkID(fmt.Sprintf("framework-%d", i)), Roles: []string{fmt.Sprintf("role-%d", i)}}); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -255,7 +255,7 @@ func manyRoles(b *bench) error {
 		if err := a.SetRole(&structs.Role{Name: name, Quota: &structs.Quota{Limit: &structs.QuotaAmount{CPU: &cpu, Memory: &memory}}}); err != nil {
 			return err
 		}
-		if err := a.SetFramework(structs.FrameworkID("framework-"+name), []string{name}); err != nil {
+		if err := a.SetFramework(&structs.Framework{ID: structs.FrameworkID("framework-" + name), Roles: []string{name}}); err != nil {
 			return err
 		}
 	}

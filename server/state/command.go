@@ -121,6 +121,22 @@ type SetDrain struct {
 	ExpectIndex *uint64
 }
 
+// SetMaintenance gives a node a window of maintenance, or with Maintenance nil ends or cancels the one that it has: the node
+// then takes work again if it did before. One that began stays so when the window is changed. Answer: *Receipt.
+type SetMaintenance struct {
+	Node        structs.NodeID
+	Maintenance *structs.Maintenance // Began and Eligible are set by Apply
+	// ExpectStart, unless it is 0, must be the start of the window that the node has: a conflict otherwise.
+	ExpectStart structs.Time
+}
+
+// BeginMaintenance has a node emptied for its window, until the window starts. It is a conflict when the node has another
+// window. Answer: *Receipt.
+type BeginMaintenance struct {
+	Node  structs.NodeID
+	Start structs.Time
+}
+
 // RemoveNode forgets a node that is lost or left; what did not end on it is lost. Answer: *Receipt.
 type RemoveNode struct{ Node structs.NodeID }
 
@@ -288,6 +304,12 @@ type DeleteRole struct {
 
 // PutFramework stores a framework. Answer: *Receipt.
 type PutFramework struct{ Framework *structs.Framework }
+
+// SetHoarding records that a framework does not answer its offers, or with Hoarding nil that it does. Answer: *Receipt.
+type SetHoarding struct {
+	Framework structs.FrameworkID
+	Hoarding  *structs.Hoarding
+}
 
 // RemoveFramework removes a framework; what runs of it is stopped, and what it reserved is orphaned. Answer: *Receipt.
 type RemoveFramework struct{ ID structs.FrameworkID }

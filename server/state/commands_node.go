@@ -23,6 +23,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
 	n.Status, n.Eligible, n.Drain, n.DrainIndex = was.Status, was.Eligible, was.Drain, was.DrainIndex
+	n.Maintenance = was.Maintenance
 	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
 	if err := newestSession(&n, c.Session); err != nil {
 		return nil, err

@@ -67,7 +67,7 @@ func (c *PutFramework) Apply(tx *Tx) (any, error) {
 		}
 		tx.makeRole(role)
 	}
-	f.CreateIndex, f.ModifyIndex, f.Since = tx.Index, tx.Index, tx.Now
+	f.CreateIndex, f.ModifyIndex, f.Since, f.Hoarding = tx.Index, tx.Index, tx.Now, nil
 	if old == nil {
 		tx.put(Frameworks, nil, &f)
 		tx.orphan(f.ID, 0)
@@ -75,9 +75,23 @@ func (c *PutFramework) Apply(tx *Tx) (any, error) {
 	}
 	f.CreateIndex = old.CreateIndex
 	if f.Connected == old.Connected {
-		f.Since = old.Since
+		f.Since, f.Hoarding = old.Since, old.Hoarding
 	}
 	tx.put(Frameworks, old, &f)
+	return tx.receipt(), nil
+}
+
+// Apply records whether a framework hoards offers.
+func (c *SetHoarding) Apply(tx *Tx) (any, error) {
+	old := get(tx.frameworks, c.Framework)
+	if old == nil {
+		return nil, structs.Errorf(structs.NotFound, fmt.Sprintf("framework %q", c.Framework), "there is no such framework")
+	}
+	if c.Hoarding != nil || old.Hoarding != nil {
+		f := *old
+		f.Hoarding, f.ModifyIndex = c.Hoarding, tx.Index
+		tx.put(Frameworks, old, &f)
+	}
 	return tx.receipt(), nil
 }
 

@@ -593,6 +593,66 @@ func TestFrameworks(t *testing.T) {
 	r.fails(structs.NotFound, &RemoveFramework{ID: "f1"})
 }
 
+// The one who does not answer offers is in its record until it comes back anew.
+func TestHoarding(t *testing.T) {
+	r := newRegion(t)
+	f := structs.Framework{ID: "f1", Name: "spark", Roles: []string{"data"}, Connected: true}
+	hoarding := func() *structs.Hoarding { return r.store.Snapshot().Framework("f1").Hoarding }
+	r.fails(structs.NotFound, &SetHoarding{Framework: "f1"})
+	r.must(&PutFramework{Framework: &f})
+	r.must(&SetHoarding{Framework: "f1", Hoarding: &structs.Hoarding{Since: 1, Ignored: 10}})
+	r.must(&PutFramework{Framework: &f})
+	if h := hoarding(); h == nil || h.Ignored != 10 {
+		t.Errorf("it is %+v", h)
+	}
+	gone := f
+	gone.Connected = false
+	r.must(&PutFramework{Framework: &gone})
+	if h := hoarding(); h != nil {
+		t.Errorf("it is still %+v", h)
+	}
+}
+
+func TestMaintenance(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 8000)
+	node := func() *structs.Node { return r.store.Snapshot().Node(id) }
+	window := func(start structs.Time) *structs.Maintenance {
+		return &structs.Maintenance{Window: structs.Window{Start: start, Duration: 3600e9}, Reason: "disk"}
+	}
+	hour := structs.Duration(3600e9)
+	start := r.clock.Add(hour)
+	r.fails(structs.NotFound, &SetMaintenance{Node: id})
+	r.fails(structs.Invalid, &SetMaintenance{Node: id, Maintenance: &structs.Maintenance{}})
+	r.fails(structs.Invalid, &SetMaintenance{Node: id, Maintenance: window(start.Add(-3 * hour))})
+	r.must(&SetMaintenance{Node: id, Maintenance: window(start)})
+	if n := node(); n.Maintenance.Began || !n.Schedulable() {
+		t.Errorf("before it began: %+v", n)
+	}
+	r.fails(structs.Conflict, &BeginMaintenance{Node: id, Start: start + 1})
+	r.fails(structs.Conflict, &SetMaintenance{Node: id, ExpectStart: start + 1})
+	r.must(&BeginMaintenance{Node: id, Start: start})
+	r.must(&BeginMaintenance{Node: id, Start: start})
+	if n := node(); !n.Maintenance.Began || n.Schedulable() || n.Drain.Deadline != start {
+		t.Errorf("it began: %+v, drain %+v", n, n.Drain)
+	}
+	r.must(&SetMaintenance{Node: id, Maintenance: window(start.Add(hour))})
+	if n := node(); !n.Maintenance.Began || n.Drain.Deadline != start.Add(hour) {
+		t.Errorf("it was moved: %+v, drain %+v", n.Maintenance, n.Drain)
+	}
+	r.must(&SetMaintenance{Node: id})
+	if n := node(); n.Maintenance != nil || !n.Schedulable() {
+		t.Errorf("it ended: %+v", n)
+	}
+	r.must(&SetEligibility{Node: id, Eligible: false})
+	r.must(&SetMaintenance{Node: id, Maintenance: window(start)})
+	r.must(&BeginMaintenance{Node: id, Start: start})
+	r.must(&SetMaintenance{Node: id, ExpectStart: start})
+	if n := node(); n.Eligible {
+		t.Error("a node that took no work takes some after maintenance")
+	}
+}
+
 func TestRestartAlloc(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 8000)

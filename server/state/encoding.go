@@ -80,6 +80,8 @@ func init() {
 	register[LoseAllocs, Receipt]()
 	register[SetEligibility, Receipt]()
 	register[SetDrain, Receipt]()
+	register[SetMaintenance, Receipt]()
+	register[BeginMaintenance, Receipt]()
 	register[RemoveNode, Receipt]()
 	register[SubmitJob, Receipt]()
 	register[StopJob, Receipt]()
@@ -94,6 +96,7 @@ func init() {
 	register[PutRoles, Receipt]()
 	register[DeleteRole, Receipt]()
 	register[PutFramework, Receipt]()
+	register[SetHoarding, Receipt]()
 	register[RemoveFramework, Receipt]()
 	register[Collect, Collected]()
 }

@@ -1,0 +1,515 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+	"pgregory.net/rapid"
+)
+
+// twinOffers is what the contract remembers of offers.
+type twinOffers struct {
+	terms    map[string]*structs.OfferTerms // by framework and role
+	streaks  map[string]int                 // by framework, role and node
+	ignored  map[structs.FrameworkID]int
+	hoarding map[structs.FrameworkID]bool
+}
+
+func newTwinOffers() twinOffers {
+	return twinOffers{terms: map[string]*structs.OfferTerms{}, streaks: map[string]int{}, ignored: map[structs.FrameworkID]int{},
+		hoarding: map[structs.FrameworkID]bool{}}
+}
+
+func drawOffering(t *rapid.T, o *Options) {
+	if rapid.IntRange(0, 3).Draw(t, "budget") == 0 {
+		o.MostOffers = rapid.IntRange(1, 3).Draw(t, "most offers")
+	}
+	if rapid.IntRange(0, 3).Draw(t, "share budget") == 0 {
+		o.MostOffered = structs.Milli(rapid.IntRange(1, 9).Draw(t, "most offered") * 100)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "floor") == 0 {
+		o.Smallest = drawSmallest(t)
+	}
+	o.Backoff = structs.Duration(rapid.IntRange(-1, 8).Draw(t, "backoff")) * 4e9
+	if o.Backoff == 0 {
+		o.Backoff = DefaultBackoff
+	}
+}
+
+// drawSmallest draws bundles of which an offer must have one.
+func drawSmallest(t *rapid.T) (out []*structs.QuotaAmount) {
+	for range rapid.IntRange(1, 2).Draw(t, "bundles") {
+		cpu, memory := structs.Milli(500*rapid.IntRange(1, 4).Draw(t, "cpu")), structs.Bytes(rapid.IntRange(1, 4).Draw(t, "memory"))<<28
+		b := &structs.QuotaAmount{}
+		switch rapid.IntRange(0, 3).Draw(t, "bundle") {
+		case 0:
+			b.CPU = &cpu
+		case 1:
+			b.Memory = &memory
+		case 2:
+			b.CPU, b.Memory = &cpu, &memory
+		default:
+			b.Custom = map[string]structs.Milli{"gpus": 500}
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+func drawTerms(t *rapid.T) *structs.OfferTerms {
+	terms := &structs.OfferTerms{Suppressed: rapid.IntRange(0, 3).Draw(t, "suppressed") == 0}
+	if rapid.Bool().Draw(t, "own floor") {
+		terms.Smallest = drawSmallest(t)
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "groups") {
+		var group []*structs.Constraint
+		for range rapid.IntRange(1, 2).Draw(t, "constraints") {
+			group = append(group, &structs.Constraint{Attribute: "${meta.rack}",
+				Operator: rapid.SampledFrom([]string{"=", "!=", "regexp", "not_regexp"}).Draw(t, "operator"),
+				Value:    rapid.SampledFrom([]string{"1", "2", "12"}).Draw(t, "value")})
+		}
+		terms.Where = append(terms.Where, group)
+	}
+	if rapid.IntRange(0, 3).Draw(t, "without") == 0 {
+		terms.Without = []string{"gpus"}
+	}
+	return terms
+}
+
+// shows reports whether the terms let a node be offered.
+func (w *twin) shows(client string, spec *structs.Node) bool {
+	t := w.terms[client]
+	if t != nil && len(t.Without) > 0 && spec.Resources.Custom["gpus"] > 0 {
+		return false
+	}
+	if t == nil || len(t.Where) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.Where, func(group []*structs.Constraint) bool {
+		for _, c := range group {
+			rack := spec.Meta["rack"]
+			met := map[string]bool{"=": rack == c.Value, "!=": rack != c.Value, "regexp": regexp.MustCompile(c.Value).MatchString(rack),
+				"not_regexp": !regexp.MustCompile(c.Value).MatchString(rack)}[c.Operator]
+			if !met {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// enough reports whether a bundle is at least one of the smallest.
+func (w *twin) enough(client string, bundle structs.Resources) bool {
+	smallest := w.options.Smallest
+	if t := w.terms[client]; t != nil && len(t.Smallest) > 0 {
+		smallest = t.Smallest
+	}
+	if len(smallest) == 0 {
+		return bundle.CPU >= 10 || bundle.Memory >= 32<<20
+	}
+	return slices.ContainsFunc(smallest, func(b *structs.QuotaAmount) bool {
+		for k, v := range named(b) {
+			if kindsOf(bundle)[k] < v {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// spent reports whether a framework has as much outstanding as it may.
+func (w *twin) spent(f structs.FrameworkID) bool {
+	n := 0
+	for _, o := range w.offers {
+		if o.framework == f {
+			n++
+		}
+	}
+	if n == 0 {
+		return false
+	}
+	if most := w.options.MostOffers; most > 0 && n >= most {
+		return true
+	}
+	total := map[string]int64{}
+	for _, n := range w.nodes {
+		if n.Status == structs.NodeReady {
+			for k, v := range kindsOf(placement.Available(n)) {
+				total[k] += v
+			}
+		}
+	}
+	for k, v := range w.used(func(h *twinHold) bool { return h.offer != "" && h.framework == f }) {
+		if v > 0 && w.options.MostOffered > 0 && v*1000 >= total[k]*int64(w.options.MostOffered) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (structs.NodeID, structs.Resources, bool) {
+	client := clientKey(f, role)
+	if w.spent(f) {
+		return "", structs.Resources{}, false
+	}
+	nodes, _ := w.books(role, "", nil)
+	ids := slices.SortedFunc(maps.Keys(nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
+	for _, id := range ids {
+		n := nodes[id]
+		free := n.Free()
+		if !n.Spec().Schedulable() || free.CPU < 0 || free.Memory < 0 || !w.shows(client, n.Spec()) {
+			continue
+		}
+		free = positive(free)
+		if slices.ContainsFunc(w.offers, func(o *twinHold) bool { return o.node == id }) &&
+			!w.reservedNodes(role)[id] && (free.CPU < 10 || free.Memory < 32<<20 || n.Available().Ports > 0 && free.Ports == 0) {
+			continue // a crumb beside an offer
+		}
+		most, nothing := w.cut(role, free)
+		if nothing {
+			return "", structs.Resources{}, false
+		}
+		for _, bundle := range []structs.Resources{twinSlice(free, most), most} {
+			refused := slices.ContainsFunc(w.filters, func(x twinFilter) bool {
+				return x.client == client && x.node == id && x.until > now && x.refused.Fits(bundle)
+			})
+			if w.enough(client, bundle) && !refused {
+				return id, bundle, true
+			}
+		}
+	}
+	return "", structs.Resources{}, false
+}
+
+// cut gives what limits leave of a bundle, or that they leave nothing of any.
+func (w *twin) cut(role string, bundle structs.Resources) (structs.Resources, bool) {
+	for _, r := range ancestors(role) {
+		if w.shut(r) {
+			return bundle, true
+		}
+		spec := w.roles[r]
+		if spec == nil || spec.Quota == nil {
+			continue
+		}
+		used := w.used(func(h *twinHold) bool { return under(h.role, r) })
+		for k, limit := range named(spec.Quota.Limit) {
+			left := max(0, limit-used[k])
+			switch k {
+			case "cpu":
+				if left < 10 {
+					return bundle, true
+				}
+				bundle.CPU = min(bundle.CPU, structs.Milli(left))
+			case "memory":
+				if left < 32<<20 {
+					return bundle, true
+				}
+				bundle.Memory = min(bundle.Memory, structs.Bytes(left))
+			default:
+				if over := int64(bundle.Custom[k]) - left; over > 0 {
+					bundle = bundle.Sub(structs.Resources{Custom: map[string]structs.Milli{k: structs.Milli(over)}})
+				}
+			}
+		}
+	}
+	return bundle, false
+}
+
+// twinSlice cuts CPU, memory, disk and ports alike.
+func twinSlice(free, most structs.Resources) structs.Resources {
+	part := big.NewRat(1, 1)
+	for _, x := range [][2]int64{{int64(most.CPU), int64(free.CPU)}, {int64(most.Memory), int64(free.Memory)}, {int64(most.Disk), int64(free.Disk)}} {
+		if x[1] > 0 {
+			if r := big.NewRat(x[0], x[1]); r.Cmp(part) < 0 {
+				part = r
+			}
+		}
+	}
+	if part.Cmp(big.NewRat(1, 1)) == 0 {
+		return most
+	}
+	of := func(v int64) int64 {
+		return new(big.Int).Div(new(big.Int).Mul(big.NewInt(v), part.Num()), part.Denom()).Int64()
+	}
+	most.CPU, most.Ports = structs.Milli(of(int64(free.CPU))), int(of(int64(free.Ports)))
+	most.Memory, most.Disk = structs.Bytes(of(int64(free.Memory))>>20<<20), structs.Bytes(of(int64(free.Disk))>>20<<20)
+	return most
+}
+
+// unused is what follows when nothing of an offer was used.
+func (w *twin) unused(o *twinHold, asked structs.Duration, now structs.Time) {
+	key := clientKey(o.framework, o.role) + " " + string(o.node)
+	w.streaks[key]++
+	var wait structs.Duration
+	for range w.streaks[key] - PatientRefusals {
+		wait = max(0, min(max(2*wait, FirstBackoff), w.options.Backoff))
+	}
+	f := twinFilter{client: clientKey(o.framework, o.role), node: o.node, refused: o.amount, until: now.Add(max(asked, wait))}
+	if w.streaks[key] >= FirmRefusals && wait > 0 {
+		f.firm = now.Add(wait)
+	}
+	w.filters = append(w.filters, f)
+}
+
+// ignore is what follows when an offer was not answered; heard, when one was.
+func (w *twin) ignore(f structs.FrameworkID) {
+	w.ignored[f]++
+	if w.ignored[f] >= HoardAfter && !w.hoarding[f] {
+		w.hoarding[f] = true
+		held := 0
+		for _, o := range w.offers {
+			if o.framework == f {
+				held++
+			}
+		}
+		w.out = append(w.out, fmt.Sprintf("hoard %s false %d %d", f, w.ignored[f], held))
+	}
+}
+
+func (w *twin) heard(f structs.FrameworkID) {
+	w.ignored[f] = 0
+	if w.hoarding[f] {
+		w.hoarding[f] = false
+		w.out = append(w.out, fmt.Sprintf("hoard %s true 0 0", f))
+	}
+}
+
+func (w *twin) forgetNode(id structs.NodeID) {
+	w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.node == id })
+	maps.DeleteFunc(w.streaks, func(key string, _ int) bool { return strings.HasSuffix(key, " "+string(id)) })
+}
+
+// leave ends the offers of a framework in a role.
+func (w *twin) leave(f structs.FrameworkID, role string) {
+	client := clientKey(f, role)
+	w.filters = slices.DeleteFunc(w.filters, func(x twinFilter) bool { return x.client == client })
+	maps.DeleteFunc(w.streaks, func(key string, _ int) bool { return strings.HasPrefix(key, client+" ") })
+	delete(w.suppressed, client)
+	delete(w.terms, client)
+	for _, o := range slices.Backward(slices.Clone(w.offers)) {
+		if o.framework == f && o.role == role {
+			w.rescind(o)
+		}
+	}
+}
+
+// changeFramework has a framework come, change, or go.
+func (w *twin) changeFramework(t *rapid.T, a *Allocator) {
+	f := rapid.SampledFrom(offerers).Draw(t, "framework")
+	if rapid.IntRange(0, 4).Draw(t, "disconnect") == 0 {
+		for _, role := range w.frameworks[f] {
+			w.leave(f, role)
+		}
+		w.heard(f)
+		delete(w.frameworks, f)
+		a.Disconnect(f)
+		return
+	}
+	spec := &structs.Framework{ID: f, Terms: map[string]*structs.OfferTerms{},
+		Roles: rapid.SliceOfNDistinct(rapid.SampledFrom(testRoles), 0, 2, func(s string) string { return s }).Draw(t, "roles")}
+	old := w.frameworks[f]
+	for _, role := range spec.Roles {
+		client := clientKey(f, role)
+		delete(w.terms, client)
+		was := w.suppressed[client]
+		w.suppressed[client] = false
+		if rapid.Bool().Draw(t, "terms") {
+			spec.Terms[role] = drawTerms(t)
+			w.terms[client], w.suppressed[client] = spec.Terms[role], spec.Terms[role].Suppressed
+		}
+		if was && !w.suppressed[client] {
+			w.endFilters(func(x twinFilter) bool { return x.client == client })
+		}
+	}
+	for _, role := range old {
+		if !slices.Contains(spec.Roles, role) {
+			w.leave(f, role)
+		}
+	}
+	w.frameworks[f] = spec.Roles
+	if rapid.IntRange(0, 3).Draw(t, "resubscribe") > 0 {
+		if err := a.SetFramework(spec); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	w.offers = slices.DeleteFunc(w.offers, func(o *twinHold) bool { return o.framework == f })
+	for _, x := range w.inverse {
+		if x.framework == f {
+			x.asked = false
+		}
+	}
+	if err := a.Resubscribe(spec); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endFilters ends filters, but for what is firm of them.
+func (w *twin) endFilters(want func(twinFilter) bool) {
+	var rest []twinFilter
+	for _, x := range w.filters {
+		if want(x) {
+			if x.firm <= w.now {
+				continue
+			}
+			x.until = min(x.until, x.firm)
+		}
+		rest = append(rest, x)
+	}
+	w.filters = rest
+}
+
+// suppressOrRevive also has frameworks say what they want.
+func (w *twin) suppressOrRevive(t *rapid.T, a *Allocator) {
+	f := rapid.SampledFrom(offerers).Draw(t, "framework")
+	if w.frameworks[f] == nil {
+		return
+	}
+	of := func(x twinFilter) bool {
+		return slices.ContainsFunc(w.frameworks[f], func(role string) bool { return x.client == clientKey(f, role) })
+	}
+	if w.answerInverse(t, a, f) {
+		return
+	}
+	var err error
+	switch rapid.IntRange(0, 3).Draw(t, "which") {
+	case 0:
+		for _, role := range w.frameworks[f] {
+			w.suppressed[clientKey(f, role)] = true
+		}
+		err = a.Suppress(f)
+	case 1:
+		want := Want{Node: drawID(t), Resources: structs.Resources{CPU: 500}}
+		if rapid.Bool().Draw(t, "anywhere") {
+			want.Node = ""
+		}
+		w.endFilters(func(x twinFilter) bool {
+			nodes, _ := w.books(strings.TrimPrefix(x.client, string(f)+" "), "", nil)
+			return of(x) && (want.Node == "" || want.Node == x.node) && nodes[x.node].Free().CPU >= 500
+		})
+		err = a.Demand(f, []Want{want})
+	default:
+		for _, role := range w.frameworks[f] {
+			w.suppressed[clientKey(f, role)] = false
+		}
+		w.endFilters(of)
+		for _, x := range w.inverse {
+			if x.framework == f {
+				x.again = 0
+			}
+		}
+		err = a.Revive(f)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answerOffer answers one, or all of its framework on its node.
+func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.Time) {
+	live := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return o.expires <= now })
+	if len(live) == 0 {
+		return
+	}
+	o := rapid.SampledFrom(live).Draw(t, "offer")
+	half := structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}
+	op := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: half}
+	answer := rapid.IntRange(0, 3).Draw(t, "answer")
+	if answer < 2 && w.tooMuch(o.role, half) {
+		if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now); err == nil {
+			t.Fatalf("%s: max_running or max_ask did not hold", o.role)
+		}
+		return
+	}
+	gone := func(p *twinHold) bool { return p == o }
+	switch answer {
+	case 0, 1:
+		places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.lastID++
+		if places[0].ID != w.lastID {
+			t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
+		}
+		w.lastServed[structs.BatchBand] = w.now
+		w.offers = slices.DeleteFunc(w.offers, gone)
+		w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: half, job: "ext", group: "g", band: structs.BatchBand,
+			decision: w.lastID})
+		w.heard(o.framework)
+		delete(w.streaks, clientKey(o.framework, o.role)+" "+string(o.node))
+		if refused := o.amount.Sub(half); !refused.IsZero() {
+			w.filters = append(w.filters, twinFilter{client: clientKey(o.framework, o.role), node: o.node, refused: refused, until: now.Add(filter.Refuse)})
+		}
+		return
+	case 2:
+		if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, nil, filter, now); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		if err := a.Decline(o.framework, []structs.OfferID{o.offer}, filter, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.heard(o.framework)
+	w.unused(o, filter.Refuse, now)
+	w.offers = slices.DeleteFunc(w.offers, gone)
+}
+
+// TestOffersEqualContract lives lives in which frameworks decline, ignore and use offers most of the time, long enough for
+// back-off and hoarding.
+func TestOffersEqualContract(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newTwin()
+		drawOffering(t, &w.options)
+		w.keepAfter = 12e9
+		w.options.KeepAfter = w.keepAfter
+		a := New(w.options)
+		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
+		now := structs.Time(1e9)
+		for i := range 2 {
+			id := structs.NodeID(fmt.Sprintf("n%d", i))
+			spec := drawSpec(t, id)
+			w.setNode(spec)
+			a.SetNode(spec)
+		}
+		settle := func() {
+			w.forgetGroups()
+			w.comeAndGo()
+		}
+		settle()
+		w.changeFramework(t, a)
+		settle()
+		w.changeFramework(t, a)
+		settle()
+		for step := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			switch rapid.IntRange(0, 24).Draw(t, "rare") {
+			case 0:
+				w.changeFramework(t, a)
+			case 1, 2:
+				w.suppressOrRevive(t, a)
+			case 3:
+				input(t, a, w, uint64(step), now)
+			}
+			settle()
+			for range rapid.IntRange(0, 3).Draw(t, "answers") {
+				w.answerOffer(t, a, Filter{structs.Duration(rapid.IntRange(0, 1).Draw(t, "refuse")) * 4e9}, now)
+				settle()
+			}
+			now += structs.Time(rapid.SampledFrom([]int{0, 1, 4, 31}).Draw(t, "time")) * 1e9
+			got, want := texts(a.Step(now, 0)), w.step(now)
+			if !slices.Equal(got, want) {
+				t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
+			}
+			audit(t, a, w)
+		}
+	})
+}
