@@ -149,6 +149,9 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 		}
 		for _, share := range w.Shares {
 			text += fmt.Sprintf(", %s has %s of the region at weight %s", share.Name, share.Share, share.Weight)
+			if share.Sorter != "" {
+				text += fmt.Sprintf(" and takes turns by %s", share.Sorter)
+			}
 		}
 		return text
 	case allocator.OfNoNode:

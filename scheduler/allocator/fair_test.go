@@ -318,6 +318,10 @@ func TestByChance(t *testing.T) {
 	for _, d := range a.Step(1, 0) {
 		got[d.Place.Role]++
 	}
+	w, _ := a.Explain("a")
+	if len(w.Shares) != 2 || w.Shares[0].Sorter != SorterRandom || w.Shares[0].Weight != 500 {
+		t.Errorf("explained as %+v", w.Shares)
+	}
 	for role, weight := range weights {
 		if want := cores * int(weight) / 4000; got[role] < want*19/20 || got[role] > want*21/20 {
 			t.Errorf("%s was drawn %d times of %d, not about %d", role, got[role], cores, want)

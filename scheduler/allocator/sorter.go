@@ -11,6 +11,7 @@ import (
 
 // A sorter says how the children of a role take turns: its sub-roles and its own work, and the frameworks in that.
 type sorter struct {
+	name   string
 	order  order
 	policy Policy // by whose shares, with byShare; the others only show them
 }
@@ -43,12 +44,20 @@ func Sorters(policies map[string]Policy) []string {
 func sortersOf(policies map[string]Policy) map[string]*sorter {
 	all := map[string]*sorter{}
 	for name, p := range policies {
-		all[name] = &sorter{policy: p}
+		all[name] = &sorter{name: name, policy: p}
 	}
-	all[SorterDRF] = &sorter{policy: DRF{}}
-	all[SorterRandom] = &sorter{order: atRandom, policy: DRF{}}
-	all[SorterFIFO] = &sorter{order: byAge, policy: DRF{}}
+	all[SorterDRF] = &sorter{name: SorterDRF, policy: DRF{}}
+	all[SorterRandom] = &sorter{name: SorterRandom, order: atRandom, policy: DRF{}}
+	all[SorterFIFO] = &sorter{name: SorterFIFO, order: byAge, policy: DRF{}}
 	return all
+}
+
+// shown is its name, and empty for what everybody expects.
+func (s *sorter) shown() string {
+	if s.name == SorterDRF {
+		return ""
+	}
+	return s.name
 }
 
 // less orders children in a heap. By chance there is no order: draw looks at all of them.

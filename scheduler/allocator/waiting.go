@@ -71,6 +71,7 @@ type RoleShare struct {
 	Name   string        `json:"name"`
 	Share  structs.Milli `json:"share"` // of the region, before the weight
 	Weight structs.Milli `json:"weight"`
+	Sorter string        `json:"sorter,omitempty"` // by which it takes turns with its siblings, when that is not drf
 }
 
 // Explain says how a request stands; false when there is none of that id. It changes nothing, and costs a look at every
@@ -95,7 +96,7 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 		if x.client != nil {
 			name = "framework " + x.name
 		}
-		w.Shares = append(w.Shares, RoleShare{name, a.shareOf(x).Milli(), x.weight})
+		w.Shares = append(w.Shares, RoleShare{name, a.shareOf(x).Milli(), x.weight, x.parent.sorter.shown()})
 	}
 	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
 		w.Ordered = structs.BatchBand
