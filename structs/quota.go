@@ -92,3 +92,27 @@ func AmountsText(resource string, x, y int64) (string, string) {
 	}
 	return Milli(x).String(), Milli(y).String()
 }
+
+func (q *QuotaAmount) problems(p *Problems, at string) {
+	if q == nil {
+		return
+	}
+	if q.CPU != nil && (*q.CPU < 0 || *q.CPU > 1e12) {
+		p.Add(at+".cpu", "%s cores are out of range", *q.CPU)
+	}
+	for _, size := range []struct {
+		name string
+		v    *Bytes
+	}{{"memory", q.Memory}, {"disk", q.Disk}} {
+		if size.v != nil {
+			checkSize(p, at+"."+size.name, *size.v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.Custom)) {
+		if !ValidName(name) {
+			p.Add(at+".custom."+name, "%q is not a name for a resource", name)
+		} else if q.Custom[name] < 0 || q.Custom[name] > 1e15 {
+			p.Add(at+".custom."+name, "%s is out of range (0 to 1e12)", q.Custom[name])
+		}
+	}
+}

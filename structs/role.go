@@ -1,5 +1,10 @@
 package structs
 
+import (
+	"maps"
+	"slices"
+)
+
 // Role is a named share of the region, hierarchical by slashes ("eng/web").
 type Role struct {
 	Name              string       `json:"name" hcl:"label" doc:"The role, such as eng or eng/web."`
@@ -60,4 +65,71 @@ func ValidRole(s string) bool {
 		}
 	}
 	return parts <= 8 && len(s) <= 512
+}
+
+// Validate reports every problem of a canonical role.
+func (r *Role) Validate() error { return r.Problems().Err() }
+
+// Problems is Validate with each problem by itself.
+func (r *Role) Problems() Problems {
+	var p Problems
+	if !ValidRole(r.Name) {
+		p.Add("name", "%q is not a role", r.Name).Advise("one to eight names joined by slashes, such as eng/web")
+	}
+	if len(r.Description) > 4096 {
+		p.Add("description", "it is longer than 4096 bytes")
+	}
+	if r.Weight < 1 || r.Weight > 1e9 {
+		p.Add("weight", "%s is out of range (0.001 to 1000000)", r.Weight)
+	}
+	checkPlacement(&p, r.Placement)
+	if len(r.Owner) > 256 {
+		p.Add("owner", "it is longer than 256 bytes")
+	}
+	if r.State != RoleOpen && r.State != RoleDraining && r.State != RoleClosed {
+		p.Add("state", "%q is not one of open, draining, closed", r.State)
+	}
+	highest, err := ParsePriority(r.MaxPriority)
+	if err != nil {
+		p.Add("max_priority", "%s", err)
+	}
+	if usual, wrong := ParsePriority(r.DefaultPriority); wrong != nil {
+		p.Add("default_priority", "%s", wrong)
+	} else if err == nil && usual.Compare(highest) > 0 {
+		p.Add("default_priority", "%s is above max_priority (%s)", usual, highest)
+	}
+	for _, bound := range []struct {
+		name string
+		n    int
+	}{{"max_running", r.MaxRunning}, {"max_pending", r.MaxPending}} {
+		if bound.n < 0 || bound.n > 1e9 {
+			p.Add(bound.name, "%d is out of range (0 to 1000000000; 0: no bound)", bound.n)
+		}
+	}
+	r.MaxAsk.problems(&p, "max_ask")
+	r.sharingProblems(&p)
+	if r.Quota == nil {
+		return p
+	}
+	guarantee, limit := r.Quota.Guarantee, r.Quota.Limit
+	guarantee.problems(&p, "quota.guarantee")
+	limit.problems(&p, "quota.limit")
+	if guarantee == nil || limit == nil {
+		return p
+	}
+	if guarantee.CPU != nil && limit.CPU != nil && *limit.CPU < *guarantee.CPU {
+		p.Add("quota.limit.cpu", "%s is less than the guarantee (%s)", *limit.CPU, *guarantee.CPU)
+	}
+	if guarantee.Memory != nil && limit.Memory != nil && *limit.Memory < *guarantee.Memory {
+		p.Add("quota.limit.memory", "%s is less than the guarantee (%s)", *limit.Memory, *guarantee.Memory)
+	}
+	if guarantee.Disk != nil && limit.Disk != nil && *limit.Disk < *guarantee.Disk {
+		p.Add("quota.limit.disk", "%s is less than the guarantee (%s)", *limit.Disk, *guarantee.Disk)
+	}
+	for _, name := range slices.Sorted(maps.Keys(limit.Custom)) {
+		if limit.Custom[name] < guarantee.Custom[name] {
+			p.Add("quota.limit.custom."+name, "%s is less than the guarantee (%s)", limit.Custom[name], guarantee.Custom[name])
+		}
+	}
+	return p
 }
