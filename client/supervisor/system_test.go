@@ -666,7 +666,7 @@ func TestATaskSeesTheHostPathsThatWereConfigured(t *testing.T) {
 	}
 	n.client.Close()
 	n.opts.HostPaths = []string{"/usr", "/usr/bin", "/bin", "/bin/sh", "/lib", "/lib64", "/etc/group", "/etc/no/such", "/var"}
-	n.connect() // in place
+	n.connect()                                                             // in place
 	if out, want := shows(), "etc/group\nvar/tmp\ncontent\n"; out != want { // var/tmp is the task's own
 		t.Errorf("shown is %q, want %q", out, want)
 	}
