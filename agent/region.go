@@ -3,12 +3,12 @@ package agent
 import (
 	"context"
 	"io"
-	"strings"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/agent/http"
 	"github.com/proffer/proffer/client/remote"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -74,18 +74,16 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 	for _, g := range groups {
 		e := &api.GroupExplanation{Group: g.Group, Ask: g.Ask, Count: g.Count, Placed: len(g.Held), Waiting: g.Waiting,
 			Nodes: g.Fit.Nodes, Fit: g.Fit.Fits, Order: g.Wait}
-		for _, reason := range g.Fit.Reasons {
-			e.Reasons = append(e.Reasons, &api.Reason{What: reason.Nearest.Title(), Nodes: reason.Nodes,
-				Nearest: strings.TrimSpace(reason.Nearest.Miss() + " on " + reason.On)})
+		e.Reasons = reasons(g.Fit.Reasons)
+		e.Help, e.Advice = help(g.Fit.Help)
+		e.Expected, e.Role = g.Expected, g.Role
+		if w := g.Standing; w != nil {
+			e.Because, e.Turn = string(w.Because), w.Turn
+			e.Bounds = append(bounds("limit", w.Quota), bounds("guarantee", w.Guarantee)...)
 		}
-		var advice []string
-		for _, h := range g.Fit.Help {
-			advice = append(advice, h.String())
-		}
-		e.Advice = strings.Join(advice, "; ")
 		e.Preempting = g.Claims
 		for _, a := range g.Stops {
-			e.Stops = append(e.Stops, &api.Stopped{Alloc: a.ID, Job: a.Job, Role: a.Role, Priority: a.Priority, Node: a.Node, NodeName: a.NodeName})
+			e.Stops = append(e.Stops, stopped(a))
 		}
 		for _, a := range g.Held {
 			on := &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName}
@@ -100,6 +98,17 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 		out.Groups = append(out.Groups, e)
 	}
 	return out
+}
+
+func bounds(kind string, list []allocator.QuotaShort) (out []*api.Bound) {
+	for _, q := range list {
+		out = append(out, &api.Bound{Role: q.Role, Kind: kind, Part: q.Part, Resource: q.Resource, Bound: q.Bound, Used: q.Used, Asked: q.Asked})
+	}
+	return out
+}
+
+func (r *region) Shares(ctx context.Context) ([]*structs.RoleStanding, error) {
+	return r.server.Shares(ctx)
 }
 
 // Node reaches the node over its cluster port, from this server.

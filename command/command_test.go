@@ -160,8 +160,14 @@ func region() canned {
 	explained := &api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Count: 3, Placed: 2, Waiting: 1, Nodes: 3, Fit: 0,
 		Ask: structs.Resources{CPU: 4000, Memory: 1 << 30}, Order: "behind nothing in role eng/web", Advice: "ask for less cpu, or add a node",
 		Preempting: 1, Stops: []*api.Stopped{{Alloc: "c3ebd4a41234", Job: "sums", Role: "science", Priority: structs.DefaultPriority, NodeName: "node-1"}},
-		Reasons: []*api.Reason{{What: "cpu", Nodes: 2, Nearest: "4 asked, 3.5 free on node-1"}, {What: "status lost", Nodes: 1}},
-		Placing: []*api.PlacedOn{{Alloc: structs.AllocID(id("1a2b3c4d")), Index: 0, NodeName: "node-1", Score: 0.75, Parts: map[string]float64{"binpack": 0.5, "spread": 0.25}}}}}}
+		Because: "no_node", Turn: &structs.Turn{At: 18, Ahead: []*structs.Ahead{{Band: structs.Production, Role: "ops", Slots: 12, CPU: 24000, Memory: 48 << 30},
+			{Band: structs.BatchBand, Role: "science", Slots: 5, CPU: 5000, Memory: 1 << 30}},
+			Ranks: []*structs.Rank{{Name: "eng", Share: 310, Weight: 2000, At: 2, Of: 3, Behind: "science", BehindShare: 50, BehindWeight: 1000},
+				{Name: "framework service", Share: 200, Weight: 1000, At: 1, Of: 1}}},
+		Role:     &structs.RoleStanding{Role: "eng/web", Used: structs.Resources{CPU: 9000}, Limit: &structs.QuotaAmount{CPU: &guaranteed}, Waiting: 6},
+		Expected: &structs.Expected{At: structs.At(now.Add(2 * time.Hour)), NodeName: "node-1", Why: "what runs there has reached its max_run_duration by then; 17 come before it"},
+		Reasons:  []*api.Reason{{What: "cpu", Nodes: 2, Nearest: "4 asked, 3.5 free on node-1"}, {What: "status lost", Nodes: 1}},
+		Placing:  []*api.PlacedOn{{Alloc: structs.AllocID(id("1a2b3c4d")), Index: 0, NodeName: "node-1", Score: 0.75, Parts: map[string]float64{"binpack": 0.5, "spread": 0.25}}}}}}
 	diff := spec.Compare(nil, text)
 	rawDiff, _ := json.Marshal(diff)
 	return canned{
@@ -210,6 +216,12 @@ func region() canned {
 		"POST /v1/node/" + id("aa01") + "/purge": structs.Errorf(structs.Conflict, "node node-1", "it is ready").Advise("drain it and stop its agent first"),
 		"/v1/roles":                              []*api.RoleStatus{{Role: structs.Role{Name: "default"}, Jobs: 1}, {Role: structs.Role{Name: "eng/web", Weight: 2500, MaxPriority: "production", Quota: &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &guaranteed, Memory: &memory}}}, Used: structs.Resources{CPU: 500}, Jobs: 1}},
 		"/v1/role/eng/web":                       api.RoleStatus{Role: structs.Role{Name: "eng/web", Description: "the web team"}},
+		"/v1/shares": []*structs.RoleStanding{{Role: "default", Weight: 1000, Share: 120, Running: 3, Used: structs.Resources{CPU: 3000}},
+			{Role: "eng", Weight: 2000, Share: 310, Waiting: 6, Band: "production", Rank: &structs.Rank{Name: "eng", At: 1, Of: 2}, Used: structs.Resources{CPU: 9000}},
+			{Role: "eng/web", Weight: 2500, Share: 310, Waiting: 6, Blocked: "eng", Limit: &structs.QuotaAmount{CPU: &guaranteed}}},
+		"/v1/shares?role=eng%2Fweb": []*structs.RoleStanding{{Role: "eng/web", Weight: 2500, Share: 310, Running: 4, Waiting: 6, Band: "batch",
+			Used: structs.Resources{CPU: 9000, Memory: memory}, Rank: &structs.Rank{Name: "eng/web", Share: 310, Weight: 2500, At: 2, Of: 2, Behind: "eng/ops", BehindShare: 100, BehindWeight: 1000},
+			Frameworks: []*structs.FrameworkStanding{{Framework: "service", Share: 310, Running: 4, Waiting: 6, Used: structs.Resources{CPU: 9000, Memory: memory}}}}},
 		"/v1/quota/eng/web": api.QuotaStatus{Role: "eng/web", MaxRunning: 10, Running: 2, Pending: 1, MaxPending: 5, Parts: []*api.QuotaPart{
 			{Owner: "ann", Running: 2, Used: structs.Resources{CPU: 500}, Limit: structs.Resources{CPU: 1000, Memory: 4 << 30}},
 			{FrameworkScheduler: true, Limit: structs.Resources{CPU: 200, Memory: 1 << 30}}},
@@ -242,9 +254,14 @@ func region() canned {
 		"POST /v1/operator/keyring":        api.Keyring{Primary: "k2", Keys: map[string]int{"k1": 3, "k2": 3}, Members: 3},
 		"PUT /v1/operator/snapshot":        api.SnapshotInfo{Index: 77},
 		"/v1/operator/snapshot":            "snapshot bytes",
-		"/v1/agent/self":                   api.Self{Name: "a1", Version: "1.2.3", Region: "global", Datacenter: "dc1", Server: true, Client: true, Dev: true, Node: structs.NodeID(id("aa01")), Leader: "a1", Stats: map[string]string{"raft.commit_index": "77"}},
-		"/v1/agent/health":                 api.Health{Healthy: true},
-		"/v1/agent/monitor":                "level=INFO msg=hello\n",
+		"POST /v1/operator/simulate": api.Simulated{Index: 77, Time: ago(time.Minute), Nodes: 3, Asked: 120, Placed: 97, Waiting: 23, Preempted: 1,
+			Groups: []*api.SimulatedGroup{{Job: "sums", Group: "g", Role: "science", Priority: structs.DefaultPriority, Waiting: 23, Because: "no_node", Order: "no node has room for it",
+				Turn: &structs.Turn{At: 98}, Nodes: 3, Reasons: explained.Groups[0].Reasons, Advice: "fits on 1 node if cpu <= 3.5"},
+				{Job: "web", Group: "api", Role: "eng/web", Priority: structs.Priority{Band: structs.Production}, Placed: 97, On: map[string]int{"node-1": 40, "node-2": 20, "node-3": 20, "node-4": 10, "node-5": 7}}},
+			Stops: []*api.SimulatedStop{{Stopped: *explained.Groups[0].Stops[0], For: "web"}}},
+		"/v1/agent/self":    api.Self{Name: "a1", Version: "1.2.3", Region: "global", Datacenter: "dc1", Server: true, Client: true, Dev: true, Node: structs.NodeID(id("aa01")), Leader: "a1", Stats: map[string]string{"raft.commit_index": "77"}},
+		"/v1/agent/health":  api.Health{Healthy: true},
+		"/v1/agent/monitor": "level=INFO msg=hello\n",
 	}
 }
 
@@ -294,6 +311,7 @@ func TestCommands(t *testing.T) {
 	os.WriteFile("bad.hcl", []byte(strings.Replace(jobText, "driver", "drivr", 1)), 0o644)
 	os.WriteFile("empty.hcl", nil, 0o644)
 	os.WriteFile("roles.hcl", []byte("role \"eng/web\" {\n  weight = 2\n}\n"), 0o644)
+	os.WriteFile("day.trace", []byte("proffer trace 1\n0s node n count=2 cpu=4 memory=8GiB\n0s submit sums role=science count=10 cpu=1 memory=1GiB run=10m\n"), 0o644)
 	sh := newShell(t, region())
 	text := sh.script([]string{
 		"job status", "job status web", "job status -all web", "job status wep", "job status slow", "job stop wep", "job status -t {{range.}}{{.name}}{{end}}", "job status -json -t x",
@@ -309,7 +327,7 @@ func TestCommands(t *testing.T) {
 		"node drain -off node-1", "node drain -detach node-1", "node purge node-1",
 		"node maintenance schedule -in 2h -duration 1h node-1", "node maintenance schedule -start tomorrow node-1", "node maintenance schedule -in 2h -start 2026-11-28T22:00:00Z node-1",
 		"node maintenance status", "node maintenance end node-1", "node maintenance",
-		"role list", "role status eng/web", "role apply roles.hcl", "quota status", "quota status eng/web", "role delete eng/web",
+		"role list", "role status", "role status eng/web", "role apply roles.hcl", "quota status", "quota status eng/web", "role delete eng/web",
 		"reservation create node-1 eng/web -cpu 2 -memory 4GiB -custom gpus=1 -label team=a -refines eng -until 2h", "reservation create node-1 eng/web",
 		"reservation create node-1 eng/web -cpu 2x", "reservation create node-1 eng/web -cpu 2 -from tomorrow", "reservation create node-1 eng/web -cpu 2 -refines ops",
 		"reservation list", "reservation list -orphans", "reservation list -role ops", "reservation delete 5e5e",
@@ -317,6 +335,8 @@ func TestCommands(t *testing.T) {
 		"server members", "server join 10.0.0.1:5052 10.0.0.2:5052", "server force-leave c1",
 		"operator raft list-peers", "operator raft remove-peer p2", "operator raft transfer-leader",
 		"operator snapshot save s.snap", "operator snapshot save s.snap", "operator snapshot inspect s.snap", "operator snapshot restore s.snap",
+		"operator simulate", "operator simulate -add-nodes 2", "operator simulate -add-nodes 2 -like node-1 -job web.hcl -role roles.hcl", "operator simulate -snapshot s.snap",
+		"operator simulate -trace day.trace", "operator simulate -trace roles.hcl", "operator simulate -trace day.trace -job web.hcl",
 		"operator keyring", "operator keyring use k2", "operator keyring use", "operator keyring rotate",
 		"agent-info", "agent-info -health", "monitor", "version", "-version", "completion csh", "agent -x", "-dev", "supervisor a",
 	})

@@ -27,7 +27,7 @@ var all = []func(*Environment) *command{
 	frameworkList, frameworkStatus, offerList, offerExplain,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
-	snapshotSave, snapshotRestore, snapshotInspect, operatorKeyring,
+	snapshotSave, snapshotRestore, snapshotInspect, operatorSimulate, operatorKeyring,
 	agentInfo, monitor, completion,
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
@@ -12,8 +13,9 @@ import (
 
 func jobExplain(e *Environment) *command {
 	c := newCommand(e, "job explain", "JOB [GROUP]", "Say why a job is where it is, or why it waits").reads()
-	c.about = "Say for each group where its allocations are and why there; and when some wait, how many nodes each constraint and\n" +
-		"resource refused and which was the nearest miss."
+	c.about = "Say for each group where its allocations are and why there; and when some wait, what holds them back, their place in the\n" +
+		"order of service and who comes before them, when they are expected, how many nodes each constraint and resource\n" +
+		"refused, which was the nearest miss, and what would help."
 	c.min, c.max = 1, 2
 	c.predict = predictJobs(e)
 	c.run = func(ctx context.Context, args []string) error {
@@ -52,6 +54,9 @@ func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
 		if g.Order != "" {
 			fmt.Fprintf(b, "  %s\n", cell(g.Order))
 		}
+		if g.Waiting > 0 {
+			writeTurn(b, g)
+		}
 		if g.Waiting > 0 || len(g.Reasons) > 0 {
 			writeReasons(b, g)
 		}
@@ -61,6 +66,24 @@ func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
 		if len(g.Placing) > 0 {
 			writePlaces(b, g.Placing)
 		}
+	}
+}
+
+// writeTurn prints the place in the order of what waits, and when it is expected.
+func writeTurn(b *bytes.Buffer, g *api.GroupExplanation) {
+	if g.Turn != nil {
+		text := g.Turn.String()
+		fmt.Fprintf(b, "  %s\n", indent(clean(strings.ToUpper(text[:1])+text[1:]), "  ")[2:])
+		for _, r := range g.Turn.Ranks {
+			fmt.Fprintf(b, "  %s\n", cell(r.String()))
+		}
+	}
+	if s := g.Role; s != nil {
+		fmt.Fprintf(b, "  Role %s holds %s of limit %s, guarantee %s; %s of it wait\n", cell(s.Role), cell(s.Used.String()), cell(amount(s.Limit)),
+			cell(amount(s.Guarantee)), counted(s.Waiting, "allocation", "allocations"))
+	}
+	if g.Expected != nil {
+		fmt.Fprintf(b, "  Expected: %s\n", cell(g.Expected.String()))
 	}
 }
 

@@ -61,7 +61,7 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 	for _, g := range groups {
 		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed) {
 			in := out[g.Group]
-			in.wait = orderText(&w)
+			in.wait = OrderText(&w)
 			out[g.Group] = in
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/proffer/proffer/scheduler/allocator"
@@ -25,6 +26,9 @@ type GroupExplanation struct {
 	Fit      placement.Explanation // of one more
 	Wait     string                // what the group waits for when it is not room
 	Finished int                   // indexes of a batch group that are done
+	Standing *allocator.Waiting    // of its request on the leader's books; nil: it has none
+	Role     *structs.RoleStanding // of what waits
+	Expected *structs.Expected     // of what waits
 	Claims   int                   // of a plan: of those that wait, how many get room by preemption
 	Stops    []*structs.Allocation // what is stopped for them
 }
@@ -46,7 +50,7 @@ func (s *Server) Explain(ctx context.Context, name, group string) ([]*GroupExpla
 	if group != "" && version.Job.Group(group) == nil {
 		return nil, structs.Errorf(structs.NotFound, "job "+name, "it has no group %q", group)
 	}
-	groups, _, err := explainWith(snap, version.Job, record, group)
+	groups, books, err := explainWith(snap, version.Job, record, group)
 	if err != nil {
 		return nil, err
 	}
@@ -55,54 +59,25 @@ func (s *Server) Explain(ctx context.Context, name, group string) ([]*GroupExpla
 		if err != nil {
 			return nil, err
 		}
+		now := structs.At(time.Now())
+		ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending { return endings(snap, now) })
 		for _, g := range groups {
-			if text := orders[g.Group]; g.Waiting > 0 && text != "" {
-				g.Wait = text
+			if x := orders[g.Group]; g.Waiting > 0 && x != nil {
+				g.Standing, g.Role = x.Waiting, x.Role
+				text := x.Refused
+				if x.Waiting != nil {
+					text = OrderText(x.Waiting)
+				}
+				g.Wait = cmp.Or(text, g.Wait)
 			}
+			books.expect(g, ends, now)
 		}
 	}
 	return groups, nil
 }
 
-// orders asks the leader's loop how the requests of a job stand, by group, in words. A group without a request is not in
-// the answer.
-func (s *Server) orders(ctx context.Context, job string) (out map[string]string, err error) {
-	err = s.onLeader(ctx, repeatable, func(ctx context.Context) error {
-		out, err = s.loop.orders(job)
-		return err
-	}, func(ctx context.Context, leader string) error {
-		return s.config.Pool.Call(ctx, leader, "Server.Orders", &job, &out)
-	})
-	return out, err
-}
-
-// orders answers Server.orders on the leader.
-func (o *offerLoop) orders(job string) (map[string]string, error) {
-	l, err := o.get()
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := map[string]string{}
-	if j := l.jobs[job]; j != nil {
-		if wait := time.Until(j.quiet); j.refused != "" && wait > 0 {
-			for group := range j.asks {
-				out[group] = fmt.Sprintf("the last placement was refused: %s; it is tried again in %s", j.refused,
-					structs.Duration(wait.Round(time.Millisecond)))
-			}
-		}
-		for group := range j.wants {
-			if w, ok := l.allocator.Explain(job + "/" + group); ok {
-				out[group] = orderText(&w)
-			}
-		}
-	}
-	return out, nil
-}
-
-// orderText says what holds a request back beside the nodes, which the explanation has anyway.
-func orderText(w *allocator.Waiting) string {
+// OrderText says what holds a request back beside the nodes, which the explanation has anyway.
+func OrderText(w *allocator.Waiting) string {
 	bounds := func(list []allocator.QuotaShort) string {
 		var parts []string
 		for _, q := range list {
@@ -143,15 +118,9 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 	case allocator.OfQuota:
 		return "the limit is reached: " + bounds(w.Quota)
 	case allocator.ItsTurn:
-		text := "others come first"
+		text := "it may be placed when its turn comes"
 		if w.Ordered != w.Priority.Band {
-			text = fmt.Sprintf("it is served as %s and others come first; beyond the guarantee: %s", w.Ordered, bounds(w.Guarantee))
-		}
-		for _, share := range w.Shares {
-			text += fmt.Sprintf(", %s has %s of the region at weight %s", share.Name, share.Share, share.Weight)
-			if share.Sorter != "" {
-				text += fmt.Sprintf(" and takes turns by %s", share.Sorter)
-			}
+			text = fmt.Sprintf("it is served as %s: %s", w.Ordered, cmp.Or(bounds(w.Guarantee), "no guarantee covers it"))
 		}
 		return text
 	case allocator.OfNoNode:
@@ -181,6 +150,8 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	if err != nil {
 		return nil, err
 	}
+	now := structs.At(time.Now())
+	ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending { return endings(snap, now) })
 	for _, g := range groups {
 		in, limit := let[g.Group], g.Waiting
 		if in.wait != "" {
@@ -188,6 +159,9 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 		}
 		books.fill(g, limit)
 		g.Wait, g.Claims, g.Stops = in.wait, in.claims, in.stops
+		if in.wait == "" && in.claims == 0 {
+			books.expect(g, ends, now)
+		}
 	}
 	return groups, nil
 }

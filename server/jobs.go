@@ -1,6 +1,8 @@
 package server
 
 import (
+	"errors"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/scheduler"
@@ -25,6 +27,7 @@ type jobLoop struct {
 
 	refusals int    // commands in a row in which nothing of it was accepted
 	refused  string // why; empty: it is not held back
+	because  string // why it waits, as its record says
 }
 
 // slot returns what the job wants for an index of a group.
@@ -109,33 +112,19 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 	job := placedAs(snap, version.Job)
 	if j.index != version.Index || j.placement != job.Placement {
 		l.forget(name, j)
-		j.version, j.index, j.asks = record.Version, version.Index, map[string]*placement.Ask{}
+		j.version, j.index = record.Version, version.Index
 		j.placement, j.job = job.Placement, version.Job
-		for _, g := range version.Job.Groups {
-			ask, err := placement.Compile(job, g)
-			if err != nil {
-				l.log.Error("a stored job cannot be placed", "job", name, "group", g.Name, "err", err)
-				continue
-			}
-			j.asks[g.Name] = ask
+		var err error
+		if j.asks, err = asksOf(job); err != nil {
+			l.log.Error("a stored job cannot be placed", "job", name, "err", err)
 		}
 	}
 	var have []*structs.Allocation
 	for a := range snap.AllocsOfJob(name) {
 		have = append(have, a)
 	}
-	next := service.Next
-	if record.Type == structs.BatchJob {
-		next = batch.Next
-	}
 	start := time.Now()
-	steps := next(scheduler.Want{
-		Job: version.Job, Record: record, Node: snap.Node,
-		Replaces: func(group string, from, to uint64) bool {
-			a, b := snap.Version(name, from), snap.Version(name, to)
-			return a == nil || b == nil || l.server.config.Replaces(a.Job, b.Job, group)
-		},
-	}, have, structs.At(now))
+	steps := nextSteps(snap, record, version.Job, have, l.server.config.Replaces, structs.At(now))
 	// A job with very many allocations is looked at less often, so that it takes no more than some tenth of the time.
 	if took := time.Since(start); took > 500*time.Microsecond {
 		j.quiet = time.Now().Add(min(10*took, time.Second))
@@ -150,6 +139,46 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 	default:
 		l.wakes.drop(structs.NodeID(name))
 	}
+}
+
+// asksOf compiles what the groups of a job ask for; the error names those that are left out.
+func asksOf(job *structs.Job) (asks map[string]*placement.Ask, err error) {
+	asks = make(map[string]*placement.Ask, len(job.Groups))
+	for _, g := range job.Groups {
+		ask, fault := placement.Compile(job, g)
+		if fault != nil {
+			err = errors.Join(err, structs.Errorf(structs.KindOf(fault), "group "+g.Name, "%w", fault))
+			continue
+		}
+		asks[g.Name] = ask
+	}
+	return asks, err
+}
+
+// nextSteps returns what a job needs next, with have, of its allocations.
+func nextSteps(snap *state.Snapshot, record *structs.JobRecord, job *structs.Job, have []*structs.Allocation,
+	replaces func(old, new *structs.Job, group string) bool, now structs.Time) scheduler.Steps {
+	next := service.Next
+	if record.Type == structs.BatchJob {
+		next = batch.Next
+	}
+	return next(scheduler.Want{
+		Job: job, Record: record, Node: snap.Node,
+		Replaces: func(group string, from, to uint64) bool {
+			a, b := snap.Version(record.Name, from), snap.Version(record.Name, to)
+			return a == nil || b == nil || replaces(a.Job, b.Job, group)
+		},
+	}, have, now)
+}
+
+// requestOf returns the request for what a job wants of a group.
+func requestOf(record *structs.JobRecord, job *structs.Job, group string, ask *placement.Ask, places []scheduler.Placement) allocator.Request {
+	slots := make([]allocator.Slot, len(places))
+	for i, p := range places {
+		slots[i] = allocator.Slot{Index: p.Index, Previous: p.Previous, Avoid: p.Avoid}
+	}
+	return allocator.Request{ID: record.Name + "/" + group, Framework: structs.FrameworkID(record.Type), Role: record.Role,
+		Priority: record.Priority, Seq: record.CreateIndex, Ask: ask, Slots: slots, Owner: job.Owner, FrameworkScheduler: job.FrameworkScheduler}
 }
 
 // carryOut hands a job's steps to the allocator and to the next command.
@@ -170,15 +199,8 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 		if ask == nil {
 			continue
 		}
-		slots := make([]allocator.Slot, len(places))
-		for i, p := range places {
-			slots[i] = allocator.Slot{Index: p.Index, Previous: p.Previous, Avoid: p.Avoid}
-		}
-		err := l.allocator.SetRequest(&allocator.Request{
-			ID: name + "/" + group, Framework: structs.FrameworkID(record.Type), Role: record.Role, Priority: record.Priority,
-			Seq: record.CreateIndex, Ask: ask, Slots: slots, Owner: j.job.Owner, FrameworkScheduler: j.job.FrameworkScheduler,
-		})
-		if err != nil {
+		r := requestOf(record, j.job, group, ask, places)
+		if err := l.allocator.SetRequest(&r); err != nil {
 			l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)
 		}
 	}
@@ -196,7 +218,11 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 			}
 		}
 	}
-	if steps.Status != record.Status || steps.Why != record.Why {
-		l.out.status(&state.SetJobStatus{Name: name, Version: record.Version, Status: steps.Status, Why: steps.Why})
+	why := steps.Why
+	if j.because != "" && len(steps.Place) > 0 {
+		why = strings.TrimPrefix(why+"; "+j.because, "; ")
+	}
+	if steps.Status != record.Status || why != record.Why {
+		l.out.status(&state.SetJobStatus{Name: name, Version: record.Version, Status: steps.Status, Why: why})
 	}
 }

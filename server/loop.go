@@ -80,6 +80,10 @@ type loop struct {
 	out      outbox
 	answers  chan placed
 	inFlight int
+
+	changed   bool      // since tellAt was set
+	tellAt    time.Time // when it is looked at why jobs wait; zero: when something has changed
+	tellPause time.Duration
 }
 
 // placed is what became of one Place command.
@@ -193,8 +197,10 @@ func (l *loop) sleep() time.Duration {
 	l.mu.Lock()
 	at := l.allocator.WakeAt().Std()
 	l.mu.Unlock()
-	if t := l.wakes.next(); !t.IsZero() && (at.IsZero() || t.Before(at)) {
-		at = t
+	for _, t := range []time.Time{l.wakes.next(), l.tellAt} {
+		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
+			at = t
+		}
 	}
 	if at.IsZero() {
 		return time.Hour
@@ -240,6 +246,7 @@ func feed(a *allocator.Allocator, snap *state.Snapshot) (err error) {
 func (l *loop) take(batch *state.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.changed = true
 	for _, c := range batch.Changes {
 		switch c.Table {
 		case state.Allocs:
@@ -359,6 +366,7 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 			break
 		}
 	}
+	l.tell(now)
 	l.mu.Unlock()
 	return nil
 }

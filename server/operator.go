@@ -81,9 +81,13 @@ func (s *Server) serveLeaderRPC() {
 		status, err := s.loop.offerStatus(*id)
 		return status, asLeader(err)
 	})
-	rpc.Handle(s.config.RPC, "Server.Orders", func(_ context.Context, job *string) (*map[string]string, error) {
+	rpc.Handle(s.config.RPC, "Server.Orders", func(_ context.Context, job *string) (*map[string]*standing, error) {
 		orders, err := s.loop.orders(*job)
 		return &orders, asLeader(err)
+	})
+	rpc.Handle(s.config.RPC, "Server.Shares", func(context.Context, *struct{}) (*[]*structs.RoleStanding, error) {
+		shares, err := s.loop.shares()
+		return &shares, asLeader(err)
 	})
 	s.serveMaintenance()
 	s.config.RPC.HandleStream("Server.Restore", func(ctx context.Context, st *rpc.Stream) error {

@@ -42,8 +42,8 @@ func TestRefusedPlacementsBackOff(t *testing.T) {
 		}
 		offers := offerLoop{current: l}
 		said, err := offers.orders("web")
-		if want := "the last placement was refused: a port is taken; it is tried again in 4.99s"; err != nil || said["g"] != want {
-			t.Errorf("explained as %q, not %q (%v)", said["g"], want, err)
+		if want := "the last placement was refused: a port is taken; it is tried again in 4.99s"; err != nil || said["g"] == nil || said["g"].Refused != want {
+			t.Errorf("explained as %+v, not %q (%v)", said["g"], want, err)
 		}
 		answer(state.RefusedPorts, "")
 		if got := time.Until(j.quiet); got != refusedPause {
@@ -56,8 +56,8 @@ func TestRefusedPlacementsBackOff(t *testing.T) {
 		if !j.quiet.IsZero() {
 			t.Errorf("a new version is looked at in %v", time.Until(j.quiet))
 		}
-		if said, _ := offers.orders("web"); strings.Contains(said["g"], "refused") {
-			t.Errorf("explained as %q", said["g"])
+		if said, _ := offers.orders("web"); said["g"] != nil && strings.Contains(said["g"].Refused, "refused") {
+			t.Errorf("explained as %+v", said["g"])
 		}
 	})
 }

@@ -84,6 +84,8 @@ type Server struct {
 	maxJobs   atomic.Int64
 	loop      offerLoop // of this server's term, when it leads
 
+	simulating sync.Mutex // held by the simulation that runs
+
 	ctx  context.Context // ends with Close
 	stop context.CancelFunc
 	work sync.WaitGroup

@@ -192,6 +192,16 @@ func (c *Client) Role(ctx context.Context, name string, q *Query) (*RoleStatus, 
 	return get[*RoleStatus](ctx, c, q, rolePath(name))
 }
 
+// Shares says how roles stand, each followed by those below it; with role, only that one and those below it.
+func (c *Client) Shares(ctx context.Context, role string) ([]*structs.RoleStanding, error) {
+	v := url.Values{}
+	if role != "" {
+		v.Set("role", role)
+	}
+	out, _, err := getWith[[]*structs.RoleStanding](ctx, c, v, "/v1/shares")
+	return out, err
+}
+
 // Quotas lists what roles may have, have and wait for, by name, a page at a time.
 func (c *Client) Quotas(ctx context.Context, q *Query) ([]*QuotaStatus, *Meta, error) {
 	return get[[]*QuotaStatus](ctx, c, q, "/v1/quotas")

@@ -152,6 +152,8 @@ type RoleStatus struct {
 	Used     structs.Resources `json:"used"`     // by its allocations and those of roles below it
 	Reserved structs.Resources `json:"reserved"` // on nodes, for it and roles below it; used or not
 	Jobs     int               `json:"jobs"`
+	// Standing is how it stands on the leader's books. The API gives it by itself, at /v1/shares.
+	Standing *structs.RoleStanding `json:"standing,omitempty"`
 }
 
 // QuotaStatus is what a role may have and what it has, with the roles below it.

@@ -87,9 +87,17 @@ type GroupExplanation struct {
 	Nodes   int               `json:"nodes"`            // all that the region has
 	Fit     int               `json:"fit"`              // that would take one more now
 	Reasons []*Reason         `json:"reasons"`          // what refused, most nodes first
-	Order   string            `json:"order,omitempty"`  // its place in the order of service, in words
+	Order   string            `json:"order,omitempty"`  // what holds it back beside the nodes, in words
 	Placing []*PlacedOn       `json:"placed_on"`        // where its allocations are and why there
 	Advice  string            `json:"advice,omitempty"` // what would help
+
+	// Of what waits.
+	Because  string                `json:"because,omitempty"`  // turn, quota, closed, no_node or bound (enough is being stopped for others)
+	Bounds   []*Bound              `json:"bounds,omitempty"`   // limits in its way, and guarantees that are used up
+	Role     *structs.RoleStanding `json:"role,omitempty"`     // how its role stands
+	Turn     *structs.Turn         `json:"turn,omitempty"`     // its place in the order of service
+	Expected *structs.Expected     `json:"expected,omitempty"` // when it has room at the latest
+	Help     []*Help               `json:"help,omitempty"`     // Advice, one change each
 
 	// Of a plan: how many of those that wait get room because work of lower bands is stopped, and that work.
 	Preempting int        `json:"preempting,omitempty"`
@@ -106,11 +114,37 @@ type Stopped struct {
 	NodeName string           `json:"node_name"`
 }
 
-// Reason is one constraint or resource that refused nodes.
+// Reason is one constraint or resource that refused nodes. Numbers are in thousandths (CPU and custom resources), bytes or
+// pieces (ports).
 type Reason struct {
 	What    string `json:"what"`              // "memory", "constraint ${attr.kernel.name} = linux", "driver docker"
 	Nodes   int    `json:"nodes"`             // how many it refused
 	Nearest string `json:"nearest,omitempty"` // the nearest miss: "1GiB asked, 512MiB free on node a"
+	Kind    string `json:"kind"`              // resource, ports, port_taken, constraint, distinct_hosts, distinct_property, datacenter, driver_missing, …
+	Subject string `json:"subject,omitempty"` // the resource, the constraint as written, the driver, the port
+	Asked   int64  `json:"asked,omitempty"`   // of a resource
+	Free    int64  `json:"free,omitempty"`    // of a resource, at the nearest node
+	Have    string `json:"have,omitempty"`    // the nearest node's value, for constraints and the like
+	On      string `json:"on,omitempty"`      // name of the nearest node
+}
+
+// Help is one change that would make one more fit on nodes that refuse for this reason alone.
+type Help struct {
+	Kind    string `json:"kind"`
+	Subject string `json:"subject,omitempty"`
+	AtMost  int64  `json:"at_most,omitempty"` // of a resource, in the unit of Reason
+	Nodes   int    `json:"nodes"`
+}
+
+// Bound is a bound of a role that is in the way of one more allocation.
+type Bound struct {
+	Role     string `json:"role"`
+	Kind     string `json:"kind"`           // limit or guarantee
+	Part     string `json:"part,omitempty"` // of the role that is bounded; empty: all of it
+	Resource string `json:"resource"`       // or max_running
+	Bound    int64  `json:"bound"`
+	Used     int64  `json:"used"`
+	Asked    int64  `json:"asked"`
 }
 
 // PlacedOn says where an allocation is, and what the node would score for it as all else is now: of the nodes on which it

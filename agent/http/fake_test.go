@@ -79,6 +79,14 @@ func (r *fakeRegion) Maintenance(context.Context) ([]*structs.NodeMaintenance, e
 	return list, nil
 }
 
+func (r *fakeRegion) Shares(context.Context) ([]*structs.RoleStanding, error) {
+	return []*structs.RoleStanding{{Role: "eng"}, {Role: "eng/web", Share: 500}, {Role: "eng-x"}}, nil
+}
+
+func (r *fakeRegion) Simulate(_ context.Context, c *api.SimulateRequest) (*api.Simulated, error) {
+	return &api.Simulated{Nodes: c.AddNodes, Asked: len(c.Jobs), Groups: []*api.SimulatedGroup{}, Stops: []*api.SimulatedStop{}}, nil
+}
+
 func (r *fakeRegion) Explain(_ context.Context, job, group string) (*api.Explanation, error) {
 	return &api.Explanation{Job: job, Groups: []*api.GroupExplanation{{Group: "web", Count: 2, Waiting: 1, Nodes: 3, Fit: 0,
 		Reasons: []*api.Reason{{What: "memory", Nodes: 3, Nearest: "1GiB asked, 512MiB free on a"}}}}}, nil

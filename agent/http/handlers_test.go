@@ -263,6 +263,24 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(quotas) != len(roles) || quota.Used.String() != def.Used.String() || quota.Running == 0 {
 		t.Errorf("%d quotas, %+v", len(quotas), quota)
 	}
+	shares, err := c.Shares(ctx, "")
+	must(err)
+	below, err := c.Shares(ctx, "eng")
+	must(err)
+	if len(shares) != 3 || len(below) != 2 || below[1].Share != 500 {
+		t.Errorf("%d and %d shares", len(shares), len(below))
+	}
+	if _, err := c.Shares(ctx, "none"); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("shares of no role: %v", err)
+	}
+	simulated, err := c.Simulate(ctx, &api.SimulateRequest{AddNodes: 3, Like: "n1", Jobs: []*structs.Job{job("more", 2)}})
+	must(err)
+	if simulated.Nodes != 3 || simulated.Asked != 1 {
+		t.Errorf("%+v", simulated)
+	}
+	if _, err := c.Simulate(ctx, &api.SimulateRequest{Roles: []*structs.Role{nil}}); structs.KindOf(err) != structs.Invalid {
+		t.Errorf("a role that is null: %v", err)
+	}
 	cores := func(n structs.Milli) *structs.Quota {
 		return &structs.Quota{Guarantee: &structs.QuotaAmount{CPU: &n}}
 	}

@@ -288,6 +288,9 @@ func listed(x *api.Explanation) *api.Explanation {
 		if g.Placing == nil {
 			g.Placing = []*api.PlacedOn{}
 		}
+		if g.Role != nil && g.Role.Frameworks == nil {
+			g.Role.Frameworks = []*structs.FrameworkStanding{}
+		}
 	}
 	return x
 }

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -162,6 +164,39 @@ func result[T any](v *T, err error) (any, error) {
 		return nil, err
 	}
 	return v, nil
+}
+
+func simulate(c *call) (any, error) {
+	var body api.SimulateRequest
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	var err error
+	for i := range body.Jobs {
+		if body.Jobs[i], err = again(fmt.Sprintf("jobs[%d]", i), body.Jobs[i], func(name string, raw []byte) (*structs.Job, error) {
+			return spec.ReadJob(name, raw, spec.Vars{}, c.s.Drivers)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for i := range body.Roles {
+		if body.Roles[i], err = again(fmt.Sprintf("roles[%d]", i), body.Roles[i], spec.ParseRole); err != nil {
+			return nil, err
+		}
+	}
+	return result(c.s.Region.Simulate(c.r.Context(), &body))
+}
+
+// again reads a part of a body as strictly as if it had come alone, with its defaults and valid.
+func again[T any](name string, v *T, read func(name string, raw []byte) (*T, error)) (*T, error) {
+	if v == nil {
+		return nil, structs.Errorf(structs.Invalid, name, "it is null")
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return read(name, raw)
 }
 
 func keyringList(c *call) (any, error) {

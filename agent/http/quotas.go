@@ -1,6 +1,8 @@
 package http
 
 import (
+	"strings"
+
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -20,6 +22,26 @@ func quotaList(c *call) (any, error) {
 		}
 		return list, nil
 	})
+}
+
+func shareList(c *call) (any, error) {
+	all, err := c.s.Region.Shares(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	list, top := []*structs.RoleStanding{}, c.str("role")
+	for _, s := range all {
+		if top == "" || s.Role == top || strings.HasPrefix(s.Role, top+"/") {
+			if s.Frameworks == nil {
+				s.Frameworks = []*structs.FrameworkStanding{}
+			}
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 && top != "" {
+		return nil, noRole(c.s.Region.Store().Snapshot(), top)
+	}
+	return list, nil
 }
 
 func quotaGet(c *call) (any, error) {

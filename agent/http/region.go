@@ -31,10 +31,15 @@ type Region interface {
 	OfferStatus(ctx context.Context, id structs.FrameworkID) (*structs.OfferStatus, error)
 	// Maintenance returns the nodes with windows of maintenance, by id.
 	Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error)
+	// Shares says how the roles stand, each followed by those below it; the leader knows it.
+	Shares(ctx context.Context) ([]*structs.RoleStanding, error)
 	// Explain says why the groups of a stored job are where they are, or why they wait; all groups when group is empty.
 	Explain(ctx context.Context, job, group string) (*api.Explanation, error)
 	// Plan says what would be placed where if job were submitted now, and changes nothing. The job is validated.
 	Plan(ctx context.Context, job *structs.Job) (*api.Explanation, error)
+	// Simulate says what the allocator would do with this server's state after a change. Nothing is changed. Exhausted:
+	// another simulation runs. The jobs and roles are validated.
+	Simulate(ctx context.Context, change *api.SimulateRequest) (*api.Simulated, error)
 	// Node returns a way to a node; NotFound, or Unavailable when no server has a session with it.
 	Node(ctx context.Context, id structs.NodeID) (Node, error)
 }

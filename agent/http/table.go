@@ -11,6 +11,8 @@ const (
 	text        = "text/plain"
 	octets      = "application/octet-stream"
 	maxSnapshot = 64 << 30
+
+	maxSimulated = 8 << 20 // of a request, with its jobs and roles
 )
 
 var (
@@ -114,6 +116,9 @@ func Routes() []Route {
 		{Method: "DELETE", Path: "/v1/role/{name...}", Name: "DeleteRole", Flags: Write, Result: api.Written{}, Handle: roleDelete,
 			Params:  []Param{{Name: "force", Type: "boolean", Doc: "Also when jobs or frameworks use it; their work goes on."}},
 			Summary: "Removes a role that nothing uses."},
+		{Method: "GET", Path: "/v1/shares", Name: "Shares", Params: []Param{{Name: "role", Type: "string", Doc: "Only this role and those below it."}},
+			Result: []*structs.RoleStanding{}, Handle: shareList,
+			Summary: "Says how roles stand: share, what they may have, have and want, and their place among their siblings. Each is followed by those below it."},
 		{Method: "GET", Path: "/v1/quotas", Name: "Quotas", Flags: Read | List, Result: []*api.QuotaStatus{}, Handle: quotaList,
 			Summary: "Lists what roles may have, what they have and what waits."},
 		{Method: "GET", Path: "/v1/quota/{name...}", Name: "Quota", Flags: Read, Result: api.QuotaStatus{}, Handle: quotaGet,
@@ -167,6 +172,8 @@ func Routes() []Route {
 			Summary: "Replaces the state of the region with that of a snapshot."},
 		{Method: "POST", Path: "/v1/operator/snapshot/inspect", Name: "InspectSnapshot", Flags: Local | Stream, Takes: octets, MaxBody: maxSnapshot, Body: []byte{}, Result: api.SnapshotInfo{}, Handle: snapshotInspect,
 			Summary: "Says what is in a snapshot. Nothing is changed."},
+		{Method: "POST", Path: "/v1/operator/simulate", Name: "Simulate", MaxBody: maxSimulated, Body: api.SimulateRequest{}, Result: api.Simulated{}, Handle: simulate,
+			Summary: "Says what the allocator would do with this server's copy of the region after a change. Nothing is changed."},
 		{Method: "GET", Path: "/v1/operator/keyring", Name: "Keyring", Flags: Local, Result: api.Keyring{}, Handle: keyringList,
 			Summary: "Lists the gossip keys in use."},
 		{Method: "POST", Path: "/v1/operator/keyring", Name: "ChangeKeyring", Flags: Local | Write, Body: api.KeyringChange{}, Result: api.Keyring{}, Handle: keyringChange,

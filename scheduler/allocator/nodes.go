@@ -268,7 +268,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
 		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
 		resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: endOf(alloc)}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc)}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
@@ -294,8 +294,8 @@ func (h *hold) is(alloc *structs.Allocation) bool {
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 
-// endOf returns when an allocation has ended at the latest; zero when that is not known.
-func endOf(alloc *structs.Allocation) structs.Time {
+// EndOf returns when an allocation has ended at the latest; zero when that is not known.
+func EndOf(alloc *structs.Allocation) structs.Time {
 	if alloc.MaxRunDuration <= 0 {
 		return 0
 	}
@@ -313,7 +313,7 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 		return noDecision(decision)
 	}
 	a.settled(h)
-	h.created, h.ends = alloc.Created, endOf(alloc)
+	h.created, h.ends = alloc.Created, EndOf(alloc)
 	if !alloc.Holds() || !h.is(alloc) || a.allocs[alloc.ID] != nil {
 		a.give(h)
 		a.SetAllocation(alloc)

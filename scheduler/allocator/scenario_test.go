@@ -163,12 +163,39 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 			return at.Sub(p.now).String(), nil
 		}
 		return "never", nil
+	case "turn": // turn REQUEST: explained, with its place in the order
+		w, ok := p.a.Explain(words[0])
+		if !ok {
+			return "", structs.Errorf(structs.NotFound, words[0], "is no request")
+		}
+		w.Turn = p.a.Order().Turns(words[:1], 100)[words[0]]
+		return w.String(), nil
+	case "standing": // of roles among their siblings
+		return standings(p.a.Order().Roles()), nil
 	case "state":
 		return p.a.Describe(), nil
 	default:
 		return "", structs.Errorf(structs.Invalid, name, "is no command")
 	}
 	return "", nil
+}
+
+func standings(roles []*structs.RoleStanding) string {
+	var b strings.Builder
+	for _, s := range roles {
+		fmt.Fprintf(&b, "%s: %d waiting, %d running, uses %s", s.Role, s.Waiting, s.Running, s.Used)
+		switch {
+		case s.Rank != nil:
+			fmt.Fprintf(&b, "; in %s %s", s.Band, s.Rank)
+		case s.Blocked != "":
+			fmt.Fprintf(&b, "; waits for the bounds of %s", s.Blocked)
+		}
+		b.WriteString("\n")
+		for _, f := range s.Frameworks {
+			fmt.Fprintf(&b, "  %s: %d waiting, %d running, %d offers, share %s\n", f.Framework, f.Waiting, f.Running, f.Offers, f.Share)
+		}
+	}
+	return b.String()
 }
 
 func allocationOf(x *Place, id string) *structs.Allocation {

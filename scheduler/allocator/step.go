@@ -74,26 +74,8 @@ func (a *Allocator) next() *group {
 // comes later than its end, or reserved from a time that does; then room that offers hold; then that of running work of lower bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
-	if g.band >= structs.Production && g.demoted == nil {
-		if role := acc.beyondGuarantee(s.amount); role != nil {
-			a.dequeue(g)
-			g.demoted = role
-			role.demoted[g] = true
-			a.enqueue(g)
-			return nil
-		}
-	}
-	if role := a.overPart(g); role != nil {
-		a.dequeue(g)
-		g.parked = role
-		role.parked[g] = true
-		return nil
-	}
-	over := acc.overLimit(s.amount)
-	if over != nil && !a.fitsWithoutOffers(acc, s.amount) {
-		a.dequeue(g)
-		g.parked = over
-		over.parked[g] = true
+	over, ok := a.admit(g, s.amount)
+	if !ok {
 		return nil
 	}
 	r := g.requests.top()
@@ -125,6 +107,35 @@ func (a *Allocator) serve(g *group) *Place {
 	h := a.takeSlot(r, n)
 	h.ports = ports
 	return a.decide(h, r.Priority, band)
+}
+
+// admit checks guarantee and limits for an amount, or puts the group aside. over is a role whose limit holds only once offers
+// below it are taken back.
+func (a *Allocator) admit(g *group, amount []int64) (over *account, ok bool) {
+	acc := g.client.account
+	if g.band >= structs.Production && g.demoted == nil {
+		if role := acc.beyondGuarantee(amount); role != nil {
+			a.dequeue(g)
+			g.demoted = role
+			role.demoted[g] = true
+			a.enqueue(g)
+			return nil, false
+		}
+	}
+	if role := a.overPart(g); role != nil {
+		a.dequeue(g)
+		g.parked = role
+		role.parked[g] = true
+		return nil, false
+	}
+	over = acc.overLimit(amount)
+	if over != nil && !a.fitsWithoutOffers(acc, amount) {
+		a.dequeue(g)
+		g.parked = over
+		over.parked[g] = true
+		return nil, false
+	}
+	return over, true
 }
 
 // takeSlot makes a hold of the first slot of a request on a node, without ports.

@@ -31,6 +31,8 @@ type Waiting struct {
 	Reserved  []ReservedRoom        `json:"reserved,omitempty"`  // where it would fit but for room that is reserved for others; not all of it
 	Changes   []Change              `json:"changes,omitempty"`   // constraints that relax or harden with the time that it waits
 	Placement placement.Explanation `json:"placement"`
+	Turn      *structs.Turn         `json:"turn,omitempty"`     // see Order.Turns
+	Expected  *structs.Expected     `json:"expected,omitempty"` // when it has room
 	asOf      structs.Time          // of Changes
 }
 
@@ -77,6 +79,27 @@ type RoleShare struct {
 // Explain says how a request stands; false when there is none of that id. It changes nothing, and costs a look at every
 // node.
 func (a *Allocator) Explain(id string) (Waiting, bool) {
+	w, ok := a.Standing(id)
+	if !ok {
+		return w, false
+	}
+	r := a.requests[id]
+	nodes := make([]*placement.Node, 0, len(a.byOrd))
+	for _, n := range a.byOrd {
+		nodes = append(nodes, n.seen(r.group.shape.view, true, n.kept != nil && n.kept.group == r.group)) // offers give way
+	}
+	w.Placement = placement.Explain(nodes, a.work.Look(r.Ask.Job), a.inForce(r))
+	if w.Because == ItsTurn || w.Because == OfNoNode {
+		w.Because = OfNoNode
+		if w.Placement.Fits > 0 {
+			w.Because = ItsTurn
+		}
+	}
+	return w, true
+}
+
+// Standing is Explain without a look at the nodes: whether it fits is what the last Step found.
+func (a *Allocator) Standing(id string) (Waiting, bool) {
 	r := a.requests[id]
 	if r == nil {
 		return Waiting{}, false
@@ -86,29 +109,16 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 		Pending: len(r.pending), InFlight: len(a.placing[id]), Claims: a.claimsOf(id)}
 	w.InFlight -= len(w.Claims)
 	for _, x := range acc.line() {
-		if x.name == "." {
-			continue
+		if x.name != "." {
+			w.Shares = append(w.Shares, RoleShare{x.title(), a.shareOf(x).Milli(), x.weight, x.parent.sorter.shown()})
 		}
-		name := x.path
-		if x.parent.own == nil && x.client == nil {
-			name = "owner " + strings.TrimPrefix(x.name, "@")
-		}
-		if x.client != nil {
-			name = "framework " + x.name
-		}
-		w.Shares = append(w.Shares, RoleShare{name, a.shareOf(x).Milli(), x.weight, x.parent.sorter.shown()})
 	}
 	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
 		w.Ordered = structs.BatchBand
 		w.Guarantee = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.guarantee, x.high })
 	}
-	nodes := make([]*placement.Node, 0, len(a.byOrd))
-	for _, n := range a.byOrd {
-		nodes = append(nodes, n.seen(s.view, true, n.kept != nil && n.kept.group == r.group)) // offers give way
-	}
 	w.Kept, w.Behind = a.keptFor(r)
 	w.Reserved = a.reservedForOthers(s)
-	w.Placement = placement.Explain(nodes, a.work.Look(r.Ask.Job), a.inForce(r))
 	w.Changes, w.asOf = a.changesOf(r), a.now
 	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
@@ -120,20 +130,50 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 	if role := acc.inClosed(); role != nil {
 		w.Closed = role.path
 	}
-	switch {
-	case w.Pending == 0:
-	case w.Closed != "":
-		w.Because = OfClosed
-	case len(w.Quota) > 0:
-		w.Because = OfQuota
-	case a.throttled[s]:
-		w.Because = OfBound
-	case w.Placement.Fits == 0:
-		w.Because = OfNoNode
-	default:
-		w.Because = ItsTurn
-	}
+	w.Because, _ = a.because(r)
 	return w, true
+}
+
+// Because says why a request waits, as far as the last Step found, and the role whose bounds or state are the reason;
+// nothing when it does not wait. It costs next to nothing.
+func (a *Allocator) Because(id string) (because Because, role string) {
+	r := a.requests[id]
+	if r == nil {
+		return "", ""
+	}
+	because, acc := a.because(r)
+	if acc != nil {
+		role = acc.path
+	}
+	return because, role
+}
+
+func (a *Allocator) because(r *request) (Because, *account) {
+	g := r.group
+	acc, s := g.client.account, g.shape
+	if len(r.pending) == 0 {
+		return "", nil
+	}
+	if role := acc.inClosed(); role != nil {
+		return OfClosed, role
+	}
+	if role := a.overPart(g); role != nil {
+		return OfQuota, role
+	}
+	if role := acc.overLimit(s.amount); role != nil {
+		return OfQuota, role
+	}
+	band := g.band
+	if band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
+		band = structs.BatchBand
+	}
+	switch {
+	case a.throttled[s]:
+		return OfBound, nil
+	case s.blocked.has(band):
+		return OfNoNode, nil
+	}
+	return ItsTurn, nil
 }
 
 // claimsOf returns the claims of a request in order of index.
@@ -190,7 +230,9 @@ func (w Waiting) String() string {
 	}
 	switch w.Because {
 	case ItsTurn:
-		fmt.Fprintf(&b, "\n  others come first")
+		if w.Turn == nil {
+			fmt.Fprintf(&b, "\n  others come first")
+		}
 	case OfClosed:
 		fmt.Fprintf(&b, "\n  role %s is closed", w.Closed)
 	case OfBound:
@@ -202,6 +244,15 @@ func (w Waiting) String() string {
 	}
 	for _, c := range w.Changes {
 		fmt.Fprintf(&b, "\n  %s", c.Text(w.asOf))
+	}
+	if w.Turn != nil {
+		fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Turn.String(), "\n", "\n  "))
+		for _, r := range w.Turn.Ranks {
+			fmt.Fprintf(&b, "\n  %s", r)
+		}
+	}
+	if w.Expected != nil {
+		fmt.Fprintf(&b, "\n  expected %s", w.Expected)
 	}
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
 	return b.String()

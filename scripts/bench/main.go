@@ -60,6 +60,7 @@ func main() {
 	full := flag.Bool("full", false, "measure also what takes many minutes")
 	asJSON := flag.Bool("json", false, "print JSON")
 	list := flag.Bool("list", false, "list what can be measured")
+	trace := flag.Uint64("trace", 0, "measure nothing, and write the trace of a day that this `seed` makes, for operator simulate")
 	flag.StringVar(&b.program, "program", "", "measure this `FILE` and do not build the program")
 	flag.IntVar(&b.samples, "samples", 200, "`number` of samples of a latency")
 	flag.IntVar(&b.rounds, "rounds", 3, "`number` of rounds of batch and of jobs; the middle one counts")
@@ -67,6 +68,13 @@ func main() {
 	flag.IntVar(&b.finished, "finished", 1_000_000, "`number` of finished tasks")
 	flag.IntVar(&b.members, "members", 10_000, "`number` of gossiping agents")
 	flag.Parse()
+	if *trace != 0 {
+		if err := writeTrace(os.Stdout, *trace); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *list {
 		for _, m := range measurements {
 			fmt.Printf("%-10s %s%s\n", m.name, m.about, map[bool]string{true: " (with -full)"}[m.long])

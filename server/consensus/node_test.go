@@ -518,6 +518,9 @@ func TestSaveAndRestore(t *testing.T) {
 		if inspected, err := InspectSnapshot(bytes.NewReader(file.Bytes())); err != nil || fmt.Sprint(inspected) != fmt.Sprint(saved) {
 			t.Errorf("inspected %+v, %v; saved %+v", inspected, err, saved)
 		}
+		if snap, err := ReadSnapshot(bytes.NewReader(file.Bytes())); err != nil || snap.JobCount() != 10 || snap.Index() != saved.Index {
+			t.Errorf("read %v", err)
+		}
 		before := l.store.Snapshot().Meta().Generation
 		c.submit("later", "later")
 		_, feed := l.store.Subscribe(0)
@@ -527,6 +530,9 @@ func TestSaveAndRestore(t *testing.T) {
 		for what, raw := range map[string][]byte{"damaged": damaged, "cut off": file.Bytes()[:file.Len()-9], "empty": nil, "other": []byte("hello, I am no snapshot at all")} {
 			if _, err := l.node.RestoreSnapshot(t.Context(), bytes.NewReader(raw)); structs.KindOf(err) != structs.Invalid {
 				t.Errorf("%s archive: %v", what, err)
+			}
+			if _, err := ReadSnapshot(bytes.NewReader(raw)); structs.KindOf(err) != structs.Invalid {
+				t.Errorf("reading the %s archive: %v", what, err)
 			}
 		}
 		if _, err := l.node.RestoreSnapshot(t.Context(), bytes.NewReader(file.Bytes())); err != nil {

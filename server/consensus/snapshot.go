@@ -135,6 +135,29 @@ func archiveOf(s *state.Summary, sum []byte) Archive {
 // InspectSnapshot reads and verifies an archive.
 func InspectSnapshot(r io.Reader) (Archive, error) { return unpack(r, io.Discard) }
 
+// ReadSnapshot reads and verifies an archive, and returns the state in it.
+func ReadSnapshot(r io.Reader) (*state.Snapshot, error) {
+	store, restored := state.New(), make(chan error, 1)
+	pr, pw := io.Pipe()
+	go func() { // ends when the pipe does, before this function returns
+		err := store.Restore(pr)
+		if err == nil {
+			_, err = io.Copy(io.Discard, pr)
+		}
+		pr.CloseWithError(err)
+		restored <- err
+	}()
+	_, err := unpack(r, pw)
+	pw.CloseWithError(err)
+	if fault := <-restored; err == nil && fault != nil {
+		err = structs.Errorf(structs.Invalid, "snapshot", "%w", fault).Advise("use a file that operator snapshot save wrote")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return store.Snapshot(), nil
+}
+
 // unpack reads an archive, verifies it, and writes the persisted state in it to to.
 func unpack(from io.Reader, to io.Writer) (Archive, error) {
 	r := &Body{Reader: from}

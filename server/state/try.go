@@ -18,3 +18,16 @@ func (s *Snapshot) Try(c Command, now structs.Time) (answer any, err error) {
 	tx := &Tx{Index: s.index + 1, Now: max(now, s.now), trees: &copied}
 	return tx.run(c)
 }
+
+// Fork returns a store that begins with the state of a snapshot and goes its own way: nothing that is applied to it reaches
+// the store that the snapshot is of. Idempotency keys are not remembered. It costs nothing to speak of.
+func (s *Snapshot) Fork() *Store {
+	f := New()
+	trying.Lock()
+	f.work = s.trees.copied()
+	trying.Unlock()
+	copied := *s
+	copied.trees = f.work.copied()
+	f.current.Store(&copied)
+	return f
+}
