@@ -80,6 +80,7 @@ func TestBootstrapNeedsTheSameServers(t *testing.T) {
 		fourth.pretend(3, says.Load)
 		third.pretend(3, says.Load)
 		r.notMade("four where three are expected")
+		says.Store(&census{Expect: 3, IDs: all}) // before three are left
 		fourth.crash()
 		r.everybodySees(fourth, gossip.Failed)
 		for what, bad := range map[string]*census{
