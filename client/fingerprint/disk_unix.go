@@ -7,12 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Disk returns what is free for users without privileges, and the size, of the disk that a folder is on.
+// Disk returns what is free for users without privileges on the disk that a folder is on, and what is free and used together:
+// less than its size where some is kept for others. So df counts, too.
 func Disk(dir string) (free, total structs.Bytes, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
 		return 0, 0, err
 	}
 	unit := structs.Bytes(s.Bsize)
-	return structs.Bytes(s.Bavail) * unit, structs.Bytes(s.Blocks) * unit, nil
+	free = structs.Bytes(s.Bavail) * unit
+	return free, free + structs.Bytes(s.Blocks-s.Bfree)*unit, nil
 }
