@@ -12,8 +12,9 @@ import (
 
 // admitted is what the allocator makes of a group that is planned.
 type admitted struct {
-	count int    // that are placed, at most planLimit for all groups together
-	wait  string // the limit of a role that holds the others back; empty: none does
+	count  int                // that are placed, at most planLimit for all groups together
+	places []*allocator.Place // these, of a gang
+	wait   string             // the limit of a role that holds the others back; empty: none does
 
 	claims int                   // that get room when work of lower bands was stopped
 	stops  []*structs.Allocation // that work
@@ -31,15 +32,23 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 	if err != nil {
 		return nil, err
 	}
+	gang := allocator.Gang{ID: job.Name}
 	for _, g := range groups {
 		slots := make([]allocator.Slot, min(g.Waiting, planLimit))
 		for i := range slots {
 			slots[i].Index = i
 		}
-		err := a.SetRequest(&allocator.Request{ID: g.Group, Framework: structs.FrameworkID(cmp.Or(job.Type, structs.ServiceJob)),
+		r := &allocator.Request{ID: g.Group, Framework: structs.FrameworkID(cmp.Or(job.Type, structs.ServiceJob)),
 			Role: role, Priority: priority, Seq: 1, Ask: asks[g.Group], Slots: slots,
-			Owner: job.Owner, FrameworkScheduler: job.FrameworkScheduler})
-		if err != nil {
+			Owner: job.Owner, FrameworkScheduler: job.FrameworkScheduler}
+		if job.Gang != nil {
+			gang.Requests = append(gang.Requests, r)
+		} else if err := a.SetRequest(r); err != nil {
+			return nil, err
+		}
+	}
+	if len(gang.Requests) > 0 {
+		if err := a.SetGang(&gang); err != nil {
 			return nil, err
 		}
 	}
@@ -48,6 +57,9 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 		if d.Place != nil {
 			g := out[d.Place.Group]
 			g.count++
+			if job.Gang != nil {
+				g.places = append(g.places, d.Place)
+			}
 			out[d.Place.Group] = g
 		} else if p := d.Preempt; p != nil {
 			g := out[p.Request]
@@ -59,7 +71,7 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 		}
 	}
 	for _, g := range groups {
-		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed) {
+		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed || job.Gang != nil && w.Because == allocator.OfNoNode) {
 			in := out[g.Group]
 			in.wait = OrderText(&w)
 			out[g.Group] = in

@@ -86,7 +86,7 @@ func OrderText(w *allocator.Waiting) string {
 		return strings.Join(parts, "; ")
 	}
 	if len(w.Claims) > 0 {
-		c := w.Claims[0]
+		c := w.Claims[max(0, slices.IndexFunc(w.Claims, func(c allocator.Claim) bool { return len(c.Leaving) > 0 }))] // of a gang, some only keep room
 		text := fmt.Sprintf("index %d gets room on node %s when what is being stopped there has ended (%d allocations)", c.Index, c.Name, len(c.Leaving))
 		if more := len(w.Claims) - 1; more > 0 {
 			text += fmt.Sprintf("; %d more wait likewise", more)
@@ -123,8 +123,17 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 			text = fmt.Sprintf("it is served as %s: %s", w.Ordered, cmp.Or(bounds(w.Guarantee), "no guarantee covers it"))
 		}
 		return text
+	case allocator.OfGang:
+		return "others of its gang are being placed"
 	case allocator.OfNoNode:
-		return strings.Join(append(append([]string{"no node has room for it"}, w.KeptText()...), w.ReservedText()...), "; ")
+		text := "no node has room for it"
+		if w.Gang != nil {
+			text = w.Gang.String()
+			if len(w.Placement.Reasons) > 0 {
+				text += "; the next one: " + w.Placement.Reasons[0].String()
+			}
+		}
+		return strings.Join(append(append([]string{text}, w.KeptText()...), w.ReservedText()...), "; ")
 	}
 	return ""
 }
@@ -154,10 +163,15 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending { return endings(snap, now) })
 	for _, g := range groups {
 		in, limit := let[g.Group], g.Waiting
-		if in.wait != "" {
+		switch {
+		case job.Gang != nil:
+			books.seat(g, in.places)
+		case in.wait != "":
 			limit = in.count
+			fallthrough
+		default:
+			books.fill(g, limit)
 		}
-		books.fill(g, limit)
 		g.Wait, g.Claims, g.Stops = in.wait, in.claims, in.stops
 		if in.wait == "" && in.claims == 0 {
 			books.expect(g, ends, now)
@@ -229,6 +243,21 @@ func (b *books) fill(g *GroupExplanation, limit int) {
 		b.peers.Put(n, ask, 1)
 		b.pool.Changed(n)
 		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: len(g.Held), Node: n.ID, NodeName: n.Name()})
+		g.Waiting--
+	}
+	g.Fit, g.Wait = placement.Explain(b.nodes, b.peers, ask), ""
+}
+
+// seat places what waits of a group of a gang where the allocator placed it.
+func (b *books) seat(g *GroupExplanation, places []*allocator.Place) {
+	ask := b.asks[g.Group]
+	for _, p := range places {
+		n := b.byID[p.Node]
+		b.score(g, n)
+		n.Hold(ask.Resources, p.Ports)
+		b.peers.Add(n, g.Group, 1)
+		b.pool.Changed(n)
+		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: p.Slot.Index, Node: n.ID, NodeName: n.Name()})
 		g.Waiting--
 	}
 	g.Fit, g.Wait = placement.Explain(b.nodes, b.peers, ask), ""

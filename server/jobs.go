@@ -194,14 +194,22 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 	}
 	j.wants = wants
 	clear(j.indexes)
+	gang := allocator.Gang{ID: name}
 	for group, places := range wants {
 		ask := j.asks[group]
 		if ask == nil {
 			continue
 		}
 		r := requestOf(record, j.job, group, ask, places)
-		if err := l.allocator.SetRequest(&r); err != nil {
+		if j.job.Gang != nil {
+			gang.Requests = append(gang.Requests, &r)
+		} else if err := l.allocator.SetRequest(&r); err != nil {
 			l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)
+		}
+	}
+	if len(gang.Requests) > 0 {
+		if err := l.allocator.SetGang(&gang); err != nil {
+			l.log.Error("a gang cannot be served", "job", name, "err", err)
 		}
 	}
 	for _, s := range steps.Stop {

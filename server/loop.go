@@ -350,10 +350,12 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 		if len(l.out.next.Placements) == 0 { // otherwise an entry did not take all that was decided
 			decisions = l.allocator.Step(structs.At(now), placeChunk)
 		}
-		for _, d := range decisions {
-			switch {
+		for rest := decisions; len(rest) > 0; {
+			n := 1
+			switch d := rest[0]; {
 			case d.Place != nil:
-				l.place(d.Place)
+				n = together(rest)
+				l.place(rest[:n])
 			case d.Preempt != nil:
 				l.preempt(d.Preempt)
 			case d.Keep != nil:
@@ -361,6 +363,7 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 			case d.Hoard != nil:
 				l.hoard(term, helpers, d.Hoard)
 			}
+			rest = rest[n:]
 		}
 		if !l.send(term, helpers) && len(decisions) == 0 {
 			break
@@ -371,25 +374,44 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 	return nil
 }
 
-// place turns a decision into a placement of the next command.
-func (l *loop) place(d *allocator.Place) {
-	job := l.jobs[d.Job]
-	slot, ok := job.slot(d.Group, d.Slot.Index)
-	if !ok {
-		// The job does not want it any more; its request is on its way out.
-		if err := l.allocator.Refuse(d.ID); err != nil {
-			l.log.Error("a decision cannot be taken back", "job", d.Job, "err", err)
+// together returns how many placements, from the first on, are of one gang; 1 when it is of none.
+func together(decisions []allocator.Decision) int {
+	n, gang := 1, decisions[0].Place.Gang
+	for gang != "" && n < len(decisions) && decisions[n].Place != nil && decisions[n].Place.Gang == gang {
+		n++
+	}
+	return n
+}
+
+// place turns a decision, or those of a gang, into placements of the next command.
+func (l *loop) place(decisions []allocator.Decision) {
+	placements := make([]*state.Placement, 0, len(decisions))
+	for _, decision := range decisions {
+		d := decision.Place
+		job := l.jobs[d.Job]
+		slot, ok := job.slot(d.Group, d.Slot.Index)
+		if !ok {
+			// The job does not want it any more; its request is on its way out.
+			if err := l.allocator.Refuse(d.ID); err != nil {
+				l.log.Error("a decision cannot be taken back", "job", d.Job, "err", err)
+			}
+			return
 		}
-		return
+		alloc := &structs.Allocation{
+			ID: structs.AllocID(structs.NewID()), Framework: d.Framework, // role, priority and names are taken from job and node
+			Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index,
+			Node: d.Node, Resources: d.Resources, Ports: d.Ports, Failures: slot.Failures, MaxRunDuration: d.MaxRun, Marks: d.Marks,
+		}
+		p := &state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous}
+		if d.Gang != "" {
+			p.Gang = decisions[0].Place.ID
+		}
+		placements = append(placements, p)
 	}
-	alloc := &structs.Allocation{
-		ID: structs.AllocID(structs.NewID()), Framework: d.Framework, Role: d.Role, Priority: d.Priority,
-		Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index, Owner: d.Owner, FrameworkScheduler: d.FrameworkScheduler,
-		Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports, Marks: d.Marks,
-		Previous: slot.Previous, Failures: slot.Failures, MaxRunDuration: d.MaxRun,
+	for i, p := range placements {
+		l.placing[p.Alloc.ID] = decisions[i].Place.ID
+		l.out.place(p)
 	}
-	l.placing[alloc.ID] = d.ID
-	l.out.place(&state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous})
 }
 
 // preempt has the victims stopped, with the notice that their jobs give them. Their jobs ask for them again at once, and
@@ -472,11 +494,11 @@ func (l *loop) answered(p placed) error {
 			}
 			continue
 		}
-		l.log.Debug("placement refused", "job", alloc.Job, "group", alloc.Group, "index", alloc.Index, "node", alloc.NodeName,
+		l.log.Debug("placement refused", "job", alloc.Job, "group", alloc.Group, "index", alloc.Index, "node", alloc.Node,
 			"refused", r.Refused, "why", r.Why)
 		if decision, ok := l.placing[r.ID]; ok {
 			delete(l.placing, r.ID)
-			if err := l.allocator.Refuse(decision); err != nil {
+			if err := l.allocator.Refuse(decision); err != nil && p.cmd.Placements[i].Gang == 0 { // a gang's first one took all back
 				l.log.Error("a decision cannot be taken back", "job", alloc.Job, "err", err)
 			}
 		}

@@ -84,9 +84,7 @@ func (o *outbox) take(budget int) *state.Place {
 	cmd.GiveUps = part(&o.next.GiveUps, &budget, func(g *state.GiveUp) int {
 		return partBytes + len(g.Job) + len(g.Group) + len(g.Why)
 	})
-	cmd.Placements = part(&o.next.Placements, &budget, func(p *state.Placement) int {
-		return placementBytes + len(p.Alloc.Job) + len(p.Alloc.Group) + portBytes*len(p.Alloc.Ports) + 10*len(p.Alloc.Failures)
-	})
+	cmd.Placements = o.takePlacements(&budget, len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps) == 0)
 	cmd.Statuses = part(&o.next.Statuses, &budget, func(s *state.SetJobStatus) int { return partBytes + len(s.Name) + len(s.Why) })
 	if len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps)+len(cmd.Placements)+len(cmd.Statuses) == 0 {
 		return nil
@@ -97,6 +95,28 @@ func (o *outbox) take(budget int) *state.Place {
 		}
 	}
 	return cmd
+}
+
+// takePlacements removes from the front of the placements what budget pays for, as part does; a gang goes whole, and when it costs more
+// than that it goes first in a command.
+func (o *outbox) takePlacements(budget *int, first bool) []*state.Placement {
+	list, n := o.next.Placements, 0
+	for n < len(list) && *budget > 0 {
+		with, cost := state.Together(list[n:]), 0
+		for _, p := range list[n : n+with] {
+			cost += placementBytes + len(p.Alloc.Job) + len(p.Alloc.Group) + portBytes*len(p.Alloc.Ports) + 10*len(p.Alloc.Failures)
+		}
+		if cost > *budget && (n > 0 || with > 1 && !first) {
+			*budget = 0
+			break
+		}
+		*budget -= cost
+		n += with
+	}
+	if o.next.Placements = list[n:]; n == len(list) {
+		o.next.Placements = nil
+	}
+	return list[:n:n]
 }
 
 // part removes from the front of a list what budget pays for: the first one in any case, unless budget is used up.

@@ -590,7 +590,7 @@ func (n *node) begin(w *work) {
 	}
 	w.status = structs.AllocRunning
 	n.region.witness.start(w.key, n)
-	if w.alloc.Framework == structs.BatchJob {
+	if w.alloc.Framework == structs.BatchJob && !w.alloc.Gang {
 		w.status = structs.AllocComplete
 		n.region.witness.stop(w.key, n)
 	}

@@ -104,7 +104,7 @@ func TestSimulatesWhatTheLoopDoes(t *testing.T) {
 			}
 			for _, d := range decisions {
 				if d.Place != nil && rapid.IntRange(0, 3).Draw(t, "commit") > 0 {
-					l.place(d.Place)
+					l.place([]allocator.Decision{d})
 				}
 			}
 			for cmd := l.out.take(1 << 20); cmd != nil; cmd = l.out.take(1 << 20) {

@@ -74,7 +74,11 @@ func (l *loop) standings(job string, out map[string]*standing) (order *allocator
 	}
 	waits := false
 	for group := range j.wants {
-		if w, ok := l.allocator.Standing(job + "/" + group); ok {
+		look := l.allocator.Standing
+		if j.job != nil && j.job.Gang != nil {
+			look = l.allocator.Explain // how much of it would fit, the loop's books know
+		}
+		if w, ok := look(job + "/" + group); ok {
 			out[group] = &standing{Waiting: &w}
 			waits = waits || w.Pending > 0
 		}

@@ -23,6 +23,7 @@ type Allocation struct {
 	Owner          string   `json:"owner,omitempty"` // of its job
 	// FrameworkScheduler says that its job is the scheduler of a framework.
 	FrameworkScheduler bool `json:"framework_scheduler,omitempty"`
+	Gang               bool `json:"gang,omitempty"` // it goes with all other allocations of its job, or not at all
 
 	Desired     Desired `json:"desired"`
 	DesiredWhy  string  `json:"desired_why,omitempty"`

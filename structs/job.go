@@ -14,6 +14,7 @@ type Job struct {
 	Constraints        []*Constraint     `json:"constraint,omitempty" hcl:"block" change:"replace" doc:"What a node must satisfy."`
 	Affinities         []*Affinity       `json:"affinity,omitempty" hcl:"block" change:"in_place" doc:"What a node should satisfy."`
 	Spreads            []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"What the allocations should be spread over."`
+	Gang               *Gang             `json:"gang,omitempty" hcl:"block" change:"replace" doc:"Makes a gang of all allocations of a batch job: they are placed together or not at all, and when one of them ends otherwise than well, all are stopped and run again."`
 	Update             *Update           `json:"update,omitempty" hcl:"block" change:"in_place" doc:"How a changed job replaces running work."`
 	Tags               []string          `json:"tags,omitempty" change:"replace" doc:"Names that rules of other jobs, and its own, find its allocations by: beside and not_beside."`
 	Meta               map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"Free names and values, given to tasks as PROFFER_META_name."`

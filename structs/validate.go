@@ -93,6 +93,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 			total += min(*g.Count, MaxCount+1)
 		}
 	}
+	j.gangProblems(&p, total)
 	if total > MaxCount && len(j.Groups) > 1 {
 		p.Add("group", "the counts of all groups are more than %d together", MaxCount)
 	}

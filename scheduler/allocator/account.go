@@ -261,12 +261,18 @@ func (acc *account) deactivate(band structs.Band) {
 }
 
 // shut reports whether a role takes no more work, whatever amount: it is closed, or as much runs as may.
-func (role *account) shut() bool { return role.closed || role.most > 0 && role.running >= role.most }
+func (role *account) shut() bool { return role.full(1) }
 
-// overLimit returns the first role, from the leaf up, that is shut or whose limit an amount would exceed; nil for none.
-func (acc *account) overLimit(amount []int64) *account {
+// full reports whether a role takes no n allocations more, whatever amount.
+func (role *account) full(n int) bool {
+	return role.closed || role.most > 0 && role.running+n > role.most
+}
+
+// overLimit returns the first role, from the leaf up, that takes no n allocations more, or whose limit their amount would exceed; nil
+// for none.
+func (acc *account) overLimit(amount []int64, n int) *account {
 	for role := acc.roleOf(); role != nil; role = role.parent {
-		if role.shut() {
+		if role.full(n) {
 			return role
 		}
 		for kind, v := range amount {

@@ -68,6 +68,8 @@ type Allocator struct {
 	placing   map[string]map[int]*hold // decisions by request and index
 	lastID    uint64
 
+	kin          map[kinKey]*kin // gangs that have committed allocations
+	stirred      []*kin
 	ofBand       [bands]int   // committed allocations by the band that they asked for
 	blockedBands [bands]int   // blocked shapes by the highest band
 	reclaims     []*reclaim   // that are kept, oldest first
@@ -80,10 +82,14 @@ type Allocator struct {
 	now          structs.Time // of the last Step
 	fewer        bool         // victims ended: MostPreempted may leave room again
 	ripe         []*node      // with claims to look at
+	tries        uint64       // epochs that were given to tries, see markGoing
 	epoch        uint64       // of what is beyond a guarantee or exempt: what may be preempted changed everywhere
 	seenEpoch    uint64       // by those who wait
 
 	requests    map[string]*request
+	gangs       map[string]*gang
+	asleep      map[*gang]bool // gangs that did not fit
+	changes     uint64         // of nodes
 	shapes      map[string]*shape
 	blocked     map[*shape]bool
 	throttled   map[*shape]bool     // blocked because of MostPreempted
@@ -142,7 +148,8 @@ func New(options Options) *Allocator {
 	}
 	a := &Allocator{options: options, sorters: sortersOf(options.Policies), pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
-		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, shapes: map[string]*shape{},
+		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, gangs: map[string]*gang{},
+		kin: map[kinKey]*kin{}, asleep: map[*gang]bool{}, shapes: map[string]*shape{},
 		blocked: map[*shape]bool{}, throttled: map[*shape]bool{}, work: placement.NewWork(), peered: map[string]int{}, wants: map[string]int{},
 		frameworks: map[structs.FrameworkID]*framework{}, offers: map[structs.OfferID]*offer{},
 		inverse:      map[structs.OfferID]*inverse{},

@@ -51,6 +51,7 @@ type Place struct {
 	Job         string
 	Group       string
 	Marks       *structs.Marks // of the allocation
+	Gang        string         // when it is of one: its other placements come with it, and the host commits all or refuses one of them
 	Slot        Slot
 	Node        structs.NodeID
 	NodeName    string

@@ -18,25 +18,30 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 		a.unkeep(n.kept)
 	}
 	if overLimit {
-		a.makeLimitRoom(g.client.account, g.shape.amount)
+		a.makeLimitRoom(g.client.account, g.shape.amount, 1)
 	}
 	r, band := g.requests.top(), g.queued
 	h := a.takeSlot(r, n)
 	h.ordered = band
-	p := &Preempt{Request: r.ID, Job: h.job, Role: g.client.account.path, Priority: r.Priority, Slot: h.slot, Node: n.ID, NodeName: n.Name()}
-	for _, v := range fresh {
+	a.stopFor(h, r.Priority, fresh)
+	a.claimed++
+	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
+	a.holdClaim(h)
+	if took {
+		a.ripen(n) // that may have been all
+	}
+}
+
+// stopFor asks for victims to be stopped so that a claim has room.
+func (a *Allocator) stopFor(h *hold, priority structs.Priority, victims []*hold) {
+	p := &Preempt{Request: h.request, Job: h.job, Role: h.client.account.path, Priority: priority, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name()}
+	for _, v := range victims {
 		p.Victims = append(p.Victims, v.alloc)
 		v.victim = true
 		a.preempted++
 		a.leave(v)
 	}
-	a.claimed++
-	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
-	a.holdClaim(h)
 	a.out = append(a.out, Decision{Preempt: p})
-	if took {
-		a.ripen(n) // that may have been all
-	}
 }
 
 // ripen has the claims on a node looked at in the next Step.
@@ -55,7 +60,13 @@ func (a *Allocator) settleClaims() {
 		slices.SortFunc(ripe, func(x, y *node) int { return strings.Compare(string(x.ID), string(y.ID)) })
 		for _, n := range ripe {
 			for _, h := range slices.Clone(n.claims) {
-				a.settleClaim(h)
+				switch {
+				case !slices.Contains(n.claims, h): // it was given up with others of its gang
+				case h.with != nil:
+					a.settleGangClaim(h)
+				default:
+					a.settleClaim(h)
+				}
 			}
 			n.ripe = false
 		}
@@ -93,6 +104,10 @@ func (a *Allocator) holdClaim(h *hold) {
 func (a *Allocator) checkClaims(now structs.Time) {
 	for a.byCheck.len() > 0 && a.byCheck.top().check <= now {
 		h := a.byCheck.top()
+		if h.with != nil {
+			a.checkGang(h.with, now)
+			continue
+		}
 		if a.choose(a.requests[h.request].group.shape, h.slot) == nil {
 			h.check = now.Add(ClaimCheck)
 			a.byCheck.fix(h)

@@ -28,8 +28,16 @@ func (a *Allocator) phase(r *request) *placement.Ask {
 // askAnew puts a request among those that ask for the same now.
 func (a *Allocator) askAnew(r *request) {
 	old := r.group
-	s := a.shape(a.inForce(r), old.client.view)
+	view := old.client.view
+	if r.gang != nil {
+		view = nil
+	}
+	s := a.shape(a.inForce(r), view)
 	if s == old.shape {
+		return
+	}
+	if r.gang != nil {
+		a.reshape(r, s)
 		return
 	}
 	a.drop(r)
@@ -44,7 +52,7 @@ func (a *Allocator) askAnew(r *request) {
 
 // begin has the clock of a request started by the next Step, when it has one and it does not run.
 func (a *Allocator) begin(r *request) {
-	if r.Ask.Phased() && r.since == 0 && len(r.pending) > 0 {
+	if r.Ask.Phased() && r.gang == nil && r.since == 0 && len(r.pending) > 0 {
 		a.starting = append(a.starting, r)
 	}
 }

@@ -70,9 +70,9 @@ func (a *Allocator) observe() {
 	a.fresh = a.fresh[:0]
 }
 
-// seeWaiting has a group observed whose last slot went or whose first came.
+// seeWaiting has a group observed whose last slot went or whose first came. No room is kept for gangs.
 func (a *Allocator) seeWaiting(g *group) {
-	if !g.fresh {
+	if !g.fresh && g.shape.gang == nil {
 		g.fresh = true
 		a.fresh = append(a.fresh, g)
 	}
@@ -178,7 +178,7 @@ func (a *Allocator) overtaken(g *group) bool {
 // mayHold reports whether the roles let a group have one more allocation.
 func (a *Allocator) mayHold(g *group) bool {
 	acc, amount := g.client.account, g.shape.amount
-	return a.overPart(g) == nil && (acc.overLimit(amount) == nil || a.fitsWithoutOffers(acc, amount))
+	return a.overPart(g, amount) == nil && (acc.overLimit(amount, 1) == nil || a.fitsWithoutOffers(acc, amount, 1))
 }
 
 // earliest returns the node where the start of a group is expected first, and soon, or nil.
@@ -282,7 +282,7 @@ func (a *Allocator) settleKept() {
 		}
 		band, r := a.bandOf(g), g.requests.top()
 		ports, _ := n.Assign(s.ask)
-		a.makeLimitRoom(g.client.account, s.amount)
+		a.makeLimitRoom(g.client.account, s.amount, 1)
 		h := a.takeSlot(r, n)
 		h.ports = ports
 		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, band)})
@@ -377,7 +377,10 @@ func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) 
 	for _, h := range ordered[:gone] {
 		n.Hold(h.client.account, h.resources, h.ports)
 	}
-	return at, ok
+	if !ok {
+		return 0, false
+	}
+	return at, true
 }
 
 // backfill returns the node for a slot of work that has ended when what room is kept for is expected to start, or nil.

@@ -61,7 +61,11 @@ type hold struct {
 
 	request string // of a decision; empty for an operation on an offer
 	slot    Slot
-	wanted  bool // the slot waits again when it is refused
+	wanted  bool      // the slot waits again when it is refused
+	with    *together // of a gang's decision or claim
+	ready   bool      // of a gang's claim: it has its room
+	ganged  bool      // it is of a gang
+	kin     *kin      // of what is committed, when it is of a gang
 }
 
 // SetNode makes a node or takes over what changed on it. Offers of a node where nothing may be placed are rescinded. The
@@ -194,6 +198,7 @@ func (a *Allocator) touch(n *node, grew bool) {
 	if k := n.kept; k != nil {
 		k.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
 	}
+	a.changes++
 	if len(a.reclaims) > 0 {
 		a.changed = append(a.changed, int32(n.Ord))
 		a.trimChanged()
@@ -233,12 +238,16 @@ func (a *Allocator) give(h *hold) {
 
 // count keeps where work is.
 func (a *Allocator) count(h *hold, by int) {
-	if h.job == "" {
+	a.countPeer(h.node, h.job, h.group, h.marks, by)
+}
+
+func (a *Allocator) countPeer(n *node, job, group string, marks *structs.Marks, by int) {
+	if job == "" {
 		return
 	}
-	a.work.Add(h.node.Node, h.job, h.group, h.marks, by)
-	if by < 0 && a.peered[h.job] == 0 {
-		a.work.Trim(h.job)
+	a.work.Add(n.Node, job, group, marks, by)
+	if by < 0 && a.peered[job] == 0 {
+		a.work.Trim(job)
 	}
 }
 
@@ -268,7 +277,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
 		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
 		resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc)}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
@@ -290,7 +299,7 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
-		h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
+		h.ganged == alloc.Gang && h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
 		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 
@@ -319,7 +328,7 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 		a.SetAllocation(alloc)
 		return nil
 	}
-	h.decision, h.alloc, h.request = 0, alloc.ID, ""
+	h.decision, h.alloc, h.request, h.with = 0, alloc.ID, "", nil
 	a.allocs[alloc.ID] = h
 	a.commit(h)
 	if alloc.Desired == structs.DesiredStop {
@@ -328,11 +337,16 @@ func (a *Allocator) Confirm(decision uint64, alloc *structs.Allocation) error {
 	return nil
 }
 
-// Refuse says that a decision was not committed. Its resources are free again, and its slot waits again.
+// Refuse says that a decision was not committed. Its resources are free again, and its slot waits again. The decisions that were
+// made for a gang together with it are refused with it.
 func (a *Allocator) Refuse(decision uint64) error {
 	h := a.decisions[decision]
 	if h == nil {
 		return noDecision(decision)
+	}
+	if h.with != nil {
+		a.refuseAll(h.with)
+		return nil
 	}
 	a.settled(h)
 	a.give(h)
@@ -354,5 +368,8 @@ func (a *Allocator) settled(h *hold) {
 		if len(placing) == 0 {
 			delete(a.placing, h.request)
 		}
+	}
+	if r := a.requests[h.request]; r != nil && r.gang != nil {
+		a.ready(r.gang)
 	}
 }

@@ -89,7 +89,7 @@ func (acc *account) count(from *account) {
 func (o *Order) admit() {
 	for _, r := range o.books.requests {
 		for g := r.group; g.at >= 0; {
-			if _, ok := o.books.admit(g, g.shape.amount); ok {
+			if _, ok := o.books.admit(g, g.shape.amount, 1); ok {
 				break
 			}
 		}
@@ -114,7 +114,7 @@ func (o *Order) serve(most int, visit func(*request, structs.Band) bool) (served
 		if g == nil {
 			break
 		}
-		if _, ok := b.admit(g, g.shape.amount); !ok {
+		if _, ok := b.admit(g, g.shape.amount, 1); !ok {
 			continue
 		}
 		r := g.requests.top()

@@ -64,8 +64,9 @@ func (a *Allocator) shareByOwner(role *account, on bool) {
 			}
 		}
 	}
+	a.rehomeGangs(role)
 	for _, r := range a.requests {
-		if old := r.group; old.client.account.path == role.path {
+		if old := r.group; old.client.account.path == role.path && r.gang == nil {
 			a.drop(r)
 			next := a.group(a.clientOf(r.Framework, r.Role, r.Owner), old.band, old.shape, old.tag)
 			next.members++

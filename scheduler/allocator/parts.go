@@ -116,22 +116,22 @@ func (a *Allocator) partBound(role *account, share structs.Milli, kind int) int6
 	return structs.PartOf(usedOf(a.total, kind), share)
 }
 
-// overPart returns the first role, from the leaf up, of which a part would be over its bound with one more of a group; nil
+// overPart returns the first role, from the leaf up, of which a part would be over its bound with an amount more of a group; nil
 // for none.
-func (a *Allocator) overPart(g *group) *account {
+func (a *Allocator) overPart(g *group, amount []int64) *account {
 	for role := g.client.account.roleOf(); role != nil; role = role.parent {
-		if role.parts != nil && len(a.partsShort(role, g)) > 0 {
+		if role.parts != nil && len(a.partsShort(role, g, amount)) > 0 {
 			return role
 		}
 	}
 	return nil
 }
 
-// partsShort returns the bounds of parts of one role that one more of a group would be over.
-func (a *Allocator) partsShort(role *account, g *group) (out []QuotaShort) {
+// partsShort returns the bounds of parts of one role that an amount more of a group would be over.
+func (a *Allocator) partsShort(role *account, g *group, amount []int64) (out []QuotaShort) {
 	parts, shares, n := role.bounded(g.tag)
 	for i, p := range parts[:n] {
-		for kind, v := range g.shape.amount {
+		for kind, v := range amount {
 			if v == 0 {
 				continue
 			}

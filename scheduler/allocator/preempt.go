@@ -15,6 +15,12 @@ func (a *Allocator) commit(h *hold) {
 	h.node.given = false
 	a.ofBand[h.band]++
 	a.restate(h.node)
+	if h.ganged {
+		a.join(h)
+	}
+	if len(a.asleep) > 0 {
+		a.touch(h.node, true) // a gang that waits may preempt it
+	}
 	if len(a.reclaims) > 0 || h.node.kept != nil {
 		a.touch(h.node, false)
 	}
@@ -34,6 +40,9 @@ func (a *Allocator) uncommit(h *hold) {
 	n.given = false
 	a.ofBand[h.band]--
 	a.restate(n)
+	if h.kin != nil {
+		a.part(h)
+	}
 	if !h.leaving {
 		return
 	}
@@ -50,6 +59,10 @@ func (a *Allocator) leave(h *hold) {
 	if h.leaving {
 		return
 	}
+	if h.kin != nil {
+		h.kin.stays(h, -1)
+		a.stir(h.kin)
+	}
 	h.leaving = true
 	h.node.given = false
 	h.node.leaving++
@@ -65,7 +78,8 @@ func (a *Allocator) countLeaving(h *hold, sign int64) {
 }
 
 // reclaimedAs returns the band that h is protected by: its own, or batch for production and monitoring that no guarantee
-// covers, that is beyond one by more than a tenth and stays beyond or at it when h goes, or that is being stopped already.
+// covers, that is beyond one by more than a tenth and stays beyond or at it when h goes, with the rest of its gang, or that is being
+// stopped already.
 func (h *hold) reclaimedAs() structs.Band {
 	if !h.high() {
 		return h.band
@@ -75,7 +89,7 @@ func (h *hold) reclaimedAs() structs.Band {
 	}
 	covered := false
 	for role := h.client.account.roleOf(); role != nil; role = role.parent {
-		for kind, v := range h.amount {
+		for kind, v := range h.weight() {
 			g, named := role.guarantee.at(kind)
 			if !named || v == 0 {
 				continue
@@ -117,8 +131,8 @@ func (a *Allocator) preempt(g *group, overLimit bool) {
 			a.recost(x, n, s, band)
 			continue
 		}
-		fresh := slices.DeleteFunc(slices.Clone(victims), func(h *hold) bool { return h.leaving })
-		if len(fresh) > 0 && a.preempted+len(fresh) > a.mostPreempted() {
+		fresh := fresh(victims)
+		if len(fresh) > 0 && a.preempted+len(fresh) > a.mostPreempted() && (a.preempted > 0 || !oneGang(fresh)) {
 			a.throttled[s] = true
 			a.block(s, 1<<band)
 			return

@@ -71,6 +71,7 @@ type request struct {
 	Request
 	group   *group
 	pending []Slot // by index
+	gang    *gang  // that it is a part of
 	at      int    // position in its group, -1
 
 	since    structs.Time // when its clock began to run; 0: it does not, see inForce
@@ -89,6 +90,7 @@ type shape struct {
 	mine     *placement.Index // of the nodes with room that is reserved for the view; nil until it is needed
 	used     uint64           // tick of its last use
 	blocked  bandSet          // groups served in these bands fit nowhere, whatever they may claim
+	gang     *gang            // that the shape stands for; then it has no ask
 	reclaims [bands]*reclaim
 }
 
@@ -218,6 +220,10 @@ func (a *Allocator) unblock(s *shape) {
 // add puts a request with pending slots into its group.
 func (a *Allocator) add(r *request) {
 	g := r.group
+	if r.gang != nil {
+		a.ready(r.gang)
+		return
+	}
 	if r.at >= 0 || len(r.pending) == 0 {
 		return
 	}
@@ -282,25 +288,14 @@ func (a *Allocator) leaveGroup(g *group) {
 // SetRequest makes a request or replaces it. Slots that are in flight are not asked for again; when their placement is
 // refused they wait again if this call still listed them. The caller must not change r afterwards.
 func (a *Allocator) SetRequest(r *Request) error {
-	object := "request " + r.ID
-	switch {
-	case r.ID == "" || r.Ask == nil || r.Framework == "":
-		return structs.Errorf(structs.Invalid, object, "needs an id, a framework and an ask")
-	case !structs.ValidRole(orDefault(r.Role)):
-		return structs.Errorf(structs.Invalid, object, "role %q is not a valid name", r.Role)
-	case r.Priority.Band < 0 || int(r.Priority.Band) >= bands:
-		return structs.Errorf(structs.Invalid, object, "%s is not a band", r.Priority.Band)
-	}
-	pending := slices.Clone(r.Slots)
-	if !slices.IsSortedFunc(pending, compareSlots) {
-		slices.SortFunc(pending, compareSlots)
-	}
-	for i := range pending {
-		if pending[i].Index < 0 || i > 0 && pending[i].Index == pending[i-1].Index {
-			return structs.Errorf(structs.Invalid, object, "index %d is negative or listed twice", pending[i].Index)
-		}
+	pending, err := r.check()
+	if err != nil {
+		return err
 	}
 	old := a.requests[r.ID]
+	if old != nil && old.gang != nil {
+		return structs.Errorf(structs.Conflict, "request "+r.ID, "is one of gang %s", old.gang.id)
+	}
 	if old != nil && !old.sameAs(r) {
 		a.dropClaims(r.ID, false)
 	}
@@ -333,6 +328,29 @@ func (a *Allocator) SetRequest(r *Request) error {
 	return nil
 }
 
+// check returns the slots of a request by index.
+func (r *Request) check() ([]Slot, error) {
+	object := "request " + r.ID
+	switch {
+	case r.ID == "" || r.Ask == nil || r.Framework == "":
+		return nil, structs.Errorf(structs.Invalid, object, "needs an id, a framework and an ask")
+	case !structs.ValidRole(orDefault(r.Role)):
+		return nil, structs.Errorf(structs.Invalid, object, "role %q is not a valid name", r.Role)
+	case r.Priority.Band < 0 || int(r.Priority.Band) >= bands:
+		return nil, structs.Errorf(structs.Invalid, object, "%s is not a band", r.Priority.Band)
+	}
+	pending := slices.Clone(r.Slots)
+	if !slices.IsSortedFunc(pending, compareSlots) {
+		slices.SortFunc(pending, compareSlots)
+	}
+	for i := range pending {
+		if pending[i].Index < 0 || i > 0 && pending[i].Index == pending[i-1].Index {
+			return nil, structs.Errorf(structs.Invalid, object, "index %d is negative or listed twice", pending[i].Index)
+		}
+	}
+	return pending, nil
+}
+
 // sameAs reports whether r asks for the same in the same name, perhaps for other slots.
 func (old *request) sameAs(r *Request) bool {
 	c := old.group.client
@@ -344,6 +362,10 @@ func (old *request) sameAs(r *Request) bool {
 func (a *Allocator) RemoveRequest(id string) {
 	r := a.requests[id]
 	if r == nil {
+		return
+	}
+	if r.gang != nil {
+		a.RemoveGang(r.gang.id)
 		return
 	}
 	a.drop(r)

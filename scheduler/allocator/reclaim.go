@@ -38,17 +38,28 @@ func (c cost) less(o cost) bool {
 
 func costOf(victims []*hold) cost {
 	c := cost{band: -1}
-	for _, h := range victims {
-		if h.leaving {
-			continue
+	for i, h := range victims {
+		switch {
+		case h.leaving:
+		case h.kin == nil:
+			c.add(h)
+		case i == 0 || victims[i-1].kin != h.kin || victims[i-1].leaving: // the first of its gang
+			for _, o := range h.kin.holds {
+				if !o.leaving {
+					c.add(o)
+				}
+			}
 		}
-		if c.count == 0 || h.created < c.created {
-			c.created = h.created
-		}
-		c.band = max(c.band, h.reclaimedAs())
-		c.count++
 	}
 	return c
+}
+
+func (c *cost) add(h *hold) {
+	if c.count == 0 || h.created < c.created {
+		c.created = h.created
+	}
+	c.band = max(c.band, h.reclaimedAs())
+	c.count++
 }
 
 // reclaimOf returns what room costs for a shape served in a band, up to date.

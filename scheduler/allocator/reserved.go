@@ -350,6 +350,9 @@ func (a *Allocator) regroupBelow(acc *account) {
 func (a *Allocator) regroup(c *client) {
 	c.view = a.viewOf(c.account.path)
 	for k, g := range maps.Clone(c.groups) {
+		if g.shape.gang != nil {
+			continue // gangs see what is reserved for nobody
+		}
 		old, s := g.shape, a.shape(g.shape.ask, c.view)
 		if s == old {
 			continue

@@ -44,7 +44,7 @@ func (p *play) run(line string) string {
 	words := strings.Fields(line)
 	args, rest := map[string]string{}, []string{}
 	for _, w := range words[1:] {
-		if k, v, ok := strings.Cut(w, "="); ok && k != "" && !strings.Contains(k, ",") && !strings.HasPrefix(w, "cpu=") || strings.HasPrefix(w, "cpu=") && words[0] != "request" {
+		if k, v, ok := strings.Cut(w, "="); ok && k != "" && !strings.Contains(k, ",") && !strings.HasPrefix(w, "cpu=") || strings.HasPrefix(w, "cpu=") && words[0] != "request" && words[0] != "gang" {
 			args[k] = v
 		} else {
 			rest = append(rest, w)
@@ -103,8 +103,11 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
 	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B]
 		return "", p.request(words, args)
+	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] and what a request takes
+		return "", p.gang(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
+		p.a.RemoveGang(words[0])
 	case "run": // one Step: decisions summed up by request and node
 		return p.step(), nil
 	case "decisions": // one Step: every decision in order
@@ -201,7 +204,7 @@ func standings(roles []*structs.RoleStanding) string {
 func allocationOf(x *Place, id string) *structs.Allocation {
 	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
 		Owner: x.Owner, FrameworkScheduler: x.FrameworkScheduler, Marks: x.Marks, Node: x.Node, Resources: x.Resources, Ports: x.Ports,
-		MaxRunDuration: x.MaxRun, Status: structs.AllocPending}
+		MaxRunDuration: x.MaxRun, Status: structs.AllocPending, Gang: x.Gang != ""}
 }
 
 func amountOf(text string) (r structs.Resources, err error) {
@@ -399,6 +402,35 @@ func (p *play) request(words []string, args map[string]string) error {
 	return p.a.SetRequest(r)
 }
 
+func (p *play) gang(words []string, args map[string]string) error {
+	p.seq++
+	priority, err := structs.ParsePriority(args["priority"])
+	if err != nil {
+		return err
+	}
+	g := &Gang{ID: words[0]}
+	job := &structs.Job{Name: words[0], Gang: &structs.Gang{Within: args["within"]}}
+	for i := 1; i+2 < len(words); i += 4 { // N x AMOUNT [+]
+		count, err := strconv.Atoi(words[i])
+		if err != nil {
+			return err
+		}
+		amount, err := amountOf(words[i+2])
+		if err != nil {
+			return err
+		}
+		group := &structs.Group{Name: fmt.Sprint(len(g.Requests)), Tasks: []*structs.Task{{Name: "t",
+			Resources: &structs.TaskResources{CPU: amount.CPU, Memory: amount.Memory, Custom: amount.Custom}}}}
+		ask, err := placement.Compile(job, group)
+		if err != nil {
+			return err
+		}
+		g.Requests = append(g.Requests, &Request{ID: words[0] + "/" + group.Name, Framework: structs.FrameworkID(cmp.Or(args["fw"], "batch")),
+			Role: args["role"], Priority: priority, Seq: p.seq, Ask: ask, Slots: slotsOf(count)})
+	}
+	return p.a.SetGang(g)
+}
+
 func offerIDs(words []string) (out []structs.OfferID) {
 	for _, w := range words {
 		n, _ := strconv.Atoi(w)
@@ -532,7 +564,9 @@ func (p *play) step() string {
 	for _, id := range p.a.Pending() {
 		w, _ := p.a.Explain(id)
 		why := string(w.Because)
-		if len(w.Quota) > 0 {
+		if w.Gang != nil && w.Because == OfNoNode {
+			why = w.Gang.String()
+		} else if len(w.Quota) > 0 {
 			why = fmt.Sprintf("limit of %s: %s", w.Quota[0].Role, w.Quota[0])
 		} else if len(w.Placement.Reasons) > 0 && w.Because == OfNoNode {
 			why = w.Placement.Reasons[0].String()

@@ -18,6 +18,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	a.expire(now)
 	a.observe()
 	a.review()
+	roused := false
 	for budget <= 0 || len(a.out) < budget {
 		a.settleClaims()
 		a.changeAsks()
@@ -28,21 +29,32 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 			a.totalChanged = false
 			a.reshare(a.root)
 		}
-		g := a.next()
-		if g == nil {
-			if a.keep() {
-				continue
-			}
-			break
+		if !roused {
+			roused = true
+			a.rouse()
 		}
-		if g.shape == nil {
+		g := a.next()
+		switch {
+		case g == nil && (a.rouse() || a.keep()):
+		case g == nil:
+			return a.decided()
+		case g.shape == nil:
 			if o := a.serveOffer(g.client, now); o != nil {
 				a.out = append(a.out, Decision{Offer: o})
 			}
-		} else if p := a.serve(g); p != nil {
-			a.out = append(a.out, Decision{Place: p})
+		case g.shape.gang != nil:
+			a.serveGang(g)
+		default:
+			if p := a.serve(g); p != nil {
+				a.out = append(a.out, Decision{Place: p})
+			}
 		}
 	}
+	return a.decided()
+}
+
+// decided ends a Step.
+func (a *Allocator) decided() []Decision {
 	a.startClocks() // of slots that wait again
 	out := a.out
 	a.out = nil
@@ -74,7 +86,7 @@ func (a *Allocator) next() *group {
 // comes later than its end, or reserved from a time that does; then room that offers hold; then that of running work of lower bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
-	over, ok := a.admit(g, s.amount)
+	over, ok := a.admit(g, s.amount, 1)
 	if !ok {
 		return nil
 	}
@@ -101,7 +113,7 @@ func (a *Allocator) serve(g *group) *Place {
 		return nil
 	}
 	if over != nil {
-		a.makeLimitRoom(acc, s.amount)
+		a.makeLimitRoom(acc, s.amount, 1)
 	}
 	band := g.queued
 	h := a.takeSlot(r, n)
@@ -109,9 +121,9 @@ func (a *Allocator) serve(g *group) *Place {
 	return a.decide(h, r.Priority, band)
 }
 
-// admit checks guarantee and limits for an amount, or puts the group aside. over is a role whose limit holds only once offers
-// below it are taken back.
-func (a *Allocator) admit(g *group, amount []int64) (over *account, ok bool) {
+// admit checks guarantee and limits for n allocations of an amount in all, or puts the group aside. over is a role whose limit holds
+// only once offers below it are taken back.
+func (a *Allocator) admit(g *group, amount []int64, n int) (over *account, ok bool) {
 	acc := g.client.account
 	if g.band >= structs.Production && g.demoted == nil {
 		if role := acc.beyondGuarantee(amount); role != nil {
@@ -122,14 +134,14 @@ func (a *Allocator) admit(g *group, amount []int64) (over *account, ok bool) {
 			return nil, false
 		}
 	}
-	if role := a.overPart(g); role != nil {
+	if role := a.overPart(g, amount); role != nil {
 		a.dequeue(g)
 		g.parked = role
 		role.parked[g] = true
 		return nil, false
 	}
-	over = acc.overLimit(amount)
-	if over != nil && !a.fitsWithoutOffers(acc, amount) {
+	over = acc.overLimit(amount, n)
+	if over != nil && !a.fitsWithoutOffers(acc, amount, n) {
 		a.dequeue(g)
 		g.parked = over
 		over.parked[g] = true
@@ -235,6 +247,9 @@ func (a *Allocator) shape(ask *placement.Ask, v *view) *shape {
 
 // retire keeps the index of a shape that nobody asks for, for the next who does; of one job's shape it forgets all.
 func (a *Allocator) retire(s *shape) {
+	if s.gang != nil {
+		return
+	}
 	a.forgetReclaims(s)
 	if s.blocked != 0 || s.index == nil || s.ask.Peered() {
 		a.forget(s)
@@ -297,6 +312,7 @@ func (a *Allocator) evict() {
 
 // wake lets those try again for whom nodes changed.
 func (a *Allocator) wake() {
+	a.settleStirred()
 	a.wakePreempting()
 	if len(a.grown) == 0 {
 		return
@@ -306,6 +322,7 @@ func (a *Allocator) wake() {
 	for _, n := range grown {
 		n.grew = false
 	}
+	a.gain(grown)
 	const few = 16
 	var ords bitset
 	if len(grown) >= few && len(a.offering) > 0 {
@@ -443,13 +460,14 @@ func (acc *account) line() (out []*account) {
 	return out
 }
 
-// fitsWithoutOffers reports whether an amount would be within all limits if all offers below the roles were taken back.
-func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64) bool {
+// fitsWithoutOffers reports whether the amount of n allocations would be within all limits if all offers below the roles were taken
+// back.
+func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64, n int) bool {
 	if len(a.offers) == 0 {
 		return false
 	}
 	for role := acc.roleOf(); role != nil; role = role.parent {
-		if role.shut() {
+		if role.full(n) {
 			return false
 		}
 		if role.limit == nil {
@@ -472,9 +490,9 @@ func (a *Allocator) fitsWithoutOffers(acc *account, amount []int64) bool {
 
 // makeLimitRoom rescinds offers below roles that are at their limit, lowest in the order first, until the amount is within
 // all limits.
-func (a *Allocator) makeLimitRoom(acc *account, amount []int64) {
+func (a *Allocator) makeLimitRoom(acc *account, amount []int64, n int) {
 	for {
-		over := acc.overLimit(amount)
+		over := acc.overLimit(amount, n)
 		if over == nil {
 			return
 		}

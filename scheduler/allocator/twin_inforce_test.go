@@ -126,6 +126,9 @@ func drawMarks(t *rapid.T) *structs.Marks {
 func sameGroups(a *Allocator, w *twin) string {
 	for id, r := range a.requests {
 		g, other := r.group, w.requests[id]
+		if r.gang != nil {
+			continue // it waits by itself
+		}
 		wait := w.waits[other.key()]
 		if wait == nil {
 			wait = &twinWait{}

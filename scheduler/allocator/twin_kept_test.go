@@ -41,7 +41,7 @@ func (r *twinRequest) key() twinKey {
 // firstOf returns the request of a group that is served first, or nil when none of them wants anything.
 func (w *twin) firstOf(k twinKey) (first *twinRequest) {
 	for _, r := range w.requests {
-		if r.key() == k && len(r.pending) > 0 && (first == nil || cmp.Or(cmp.Compare(first.Priority.Level, r.Priority.Level),
+		if r.gang == nil && r.key() == k && len(r.pending) > 0 && (first == nil || cmp.Or(cmp.Compare(first.Priority.Level, r.Priority.Level),
 			cmp.Compare(r.Seq, first.Seq), cmp.Compare(r.ID, first.ID)) < 0) {
 			first = r
 		}
@@ -53,7 +53,7 @@ func (w *twin) firstOf(k twinKey) (first *twinRequest) {
 func (w *twin) forgetGroups() {
 	live := map[twinKey]bool{}
 	for _, r := range w.requests {
-		live[r.key()] = true
+		live[r.key()] = live[r.key()] || r.gang == nil
 	}
 	maps.DeleteFunc(w.waits, func(k twinKey, _ *twinWait) bool { return !live[k] })
 	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !live[k.key] })
@@ -69,7 +69,7 @@ func (w *twin) observe() {
 	}
 	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return w.firstOf(k.key) == nil })
 	for _, r := range w.requests {
-		if len(r.pending) > 0 && w.waits[r.key()] == nil {
+		if r.gang == nil && len(r.pending) > 0 && w.waits[r.key()] == nil {
 			w.waits[r.key()] = &twinWait{since: w.now}
 		}
 	}
@@ -226,7 +226,7 @@ func (w *twin) settleKept() {
 		}
 		band := w.bandOf(r)
 		ports, _ := n.Assign(r.Ask)
-		w.makeLimitRoom(r)
+		w.makeLimitRoom(r.Role, r.Ask.Resources, 1)
 		w.place(r, k.node, ports, band)
 	}
 }

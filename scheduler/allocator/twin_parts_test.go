@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// withinParts reports whether one more of a request stays within what its roles leave its owner, and framework schedulers.
-func (w *twin) withinParts(r *twinRequest) bool {
+// withinParts reports whether an amount more of a request stays within what its roles leave its owner, and framework schedulers.
+func (w *twin) withinParts(r *twinRequest, amount structs.Resources) bool {
 	total := map[string]int64{}
 	for _, n := range w.nodes {
 		if n.Status == structs.NodeReady {
@@ -23,7 +23,7 @@ func (w *twin) withinParts(r *twinRequest) bool {
 		}
 		within := func(share structs.Milli, in func(tag) bool) bool {
 			used := w.used(func(h *twinHold) bool { return h.offer == "" && under(h.role, name) && in(h.tag) })
-			for k, v := range kindsOf(r.Ask.Resources) {
+			for k, v := range kindsOf(amount) {
 				most := total[k]
 				for _, above := range ancestors(name) {
 					if w.roles[above] != nil {
@@ -50,7 +50,7 @@ func (w *twin) withinParts(r *twinRequest) bool {
 }
 
 func (w *twin) mayHold(r *twinRequest) bool {
-	return w.withinLimit(r.Role, r.Ask.Resources, false) && w.withinParts(r)
+	return w.withinLimit(r.Role, r.Ask.Resources, 1, false) && w.withinParts(r, r.Ask.Resources)
 }
 
 func drawTag(t *rapid.T) tag {

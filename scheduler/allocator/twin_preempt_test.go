@@ -63,7 +63,10 @@ func (w *twin) reclaimedAs(h *twinHold, gone []*twinHold) structs.Band {
 	if h.leaving {
 		return structs.BatchBand
 	}
-	covered := false
+	covered, amount := false, structs.Resources{}
+	for _, o := range w.goingWith(h) {
+		amount = amount.Add(o.amount)
+	}
 	for _, r := range ancestors(h.role) {
 		spec := w.roles[r]
 		if spec == nil || spec.Quota == nil {
@@ -71,7 +74,7 @@ func (w *twin) reclaimedAs(h *twinHold, gone []*twinHold) structs.Band {
 		}
 		stay := w.counts(r, func(o *twinHold) bool { return o.high() && !o.leaving && !slices.Contains(gone, o) })
 		for k, g := range named(spec.Quota.Guarantee) {
-			v := kindsOf(h.amount)[k]
+			v := kindsOf(amount)[k]
 			if v == 0 {
 				continue
 			}
@@ -107,7 +110,10 @@ func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*
 	}
 	var all []victim
 	for _, h := range w.holds {
-		if as := w.reclaimedAs(h, nil); h.node == id && h.alloc != "" && h.offer == "" && as < band && as <= structs.BatchBand && (h.leaving || !w.exempt(h)) {
+		if h.node != id || h.alloc == "" || h.offer != "" {
+			continue
+		}
+		if as := w.givesWayAs(h, nil); as < band && as <= structs.BatchBand && (h.leaving || !slices.ContainsFunc(w.goingWith(h), w.exempt)) {
 			all = append(all, victim{h, as})
 		}
 	}
@@ -131,50 +137,100 @@ func (w *twin) victims(id structs.NodeID, r *twinRequest, band structs.Band) []*
 	if len(w.keptBelow(id, band)) > 0 && fits(nil) {
 		return []*twinHold{}
 	}
-	var out []*twinHold
-	for _, v := range all {
-		if v.high() && !v.leaving && w.reclaimedAs(v.twinHold, out) > structs.BatchBand {
+	var units [][]*twinHold // what goes together, on this node
+	var gone []*twinHold    // everywhere
+	for i, v := range all {
+		if slices.Contains(gone, v.twinHold) {
 			continue
 		}
-		out = append(out, v.twinHold)
-		if !fits(out) {
+		if !v.leaving && w.givesWayAs(v.twinHold, gone) > structs.BatchBand {
 			continue
 		}
-		for i := len(out) - 2; i >= 0 && !out[i].leaving; i-- {
-			if without := slices.Delete(slices.Clone(out), i, i+1); fits(without) {
-				out = without
+		unit := []*twinHold{v.twinHold}
+		if !v.leaving {
+			with := w.goingWith(v.twinHold)
+			for _, o := range all[i+1:] {
+				if slices.Contains(with, o.twinHold) {
+					unit = append(unit, o.twinHold)
+				}
+			}
+			gone = append(gone, with...)
+		}
+		units = append(units, unit)
+		if !fits(slices.Concat(units...)) {
+			continue
+		}
+		for i := len(units) - 2; i >= 0 && !units[i][0].leaving; i-- {
+			if without := slices.Delete(slices.Clone(units), i, i+1); fits(slices.Concat(without...)) {
+				units = without
 			}
 		}
-		return out
+		return slices.Concat(units...)
 	}
 	return nil
 }
 
-// preemptFor is where room for a request costs least, and what has to end there.
-func (w *twin) preemptFor(r *twinRequest, band structs.Band) (best structs.NodeID, victims []*twinHold) {
+// goingWith is what goes when h does: the other allocations of its gang that are not being stopped.
+func (w *twin) goingWith(h *twinHold) (out []*twinHold) {
+	if h.gang == "" || h.alloc == "" || h.leaving {
+		return []*twinHold{h}
+	}
+	for _, o := range w.holds {
+		if o.gang != "" && o.alloc != "" && !o.leaving && o.job == h.job && o.framework == h.framework {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(x, y *twinHold) int {
+		return cmp.Or(cmp.Compare(y.created, x.created), cmp.Compare(y.alloc, x.alloc))
+	})
+	return out
+}
+
+// givesWayAs is the band by which what goes together is protected best.
+func (w *twin) givesWayAs(h *twinHold, gone []*twinHold) (as structs.Band) {
+	for _, o := range w.goingWith(h) {
+		as = max(as, w.reclaimedAs(o, gone))
+	}
+	return as
+}
+
+// fresh is all that has to be stopped for victims.
+func (w *twin) fresh(victims []*twinHold) (out []*twinHold) {
+	for _, v := range victims {
+		if !v.leaving && !slices.Contains(out, v) {
+			out = append(out, w.goingWith(v)...)
+		}
+	}
+	return out
+}
+
+// cheapest is where room for a request costs least, what has to end there, and how much of it does not yet.
+func (w *twin) cheapest(ids []structs.NodeID, r *twinRequest, band structs.Band) (best structs.NodeID, victims []*twinHold, count int) {
 	var least [3]int64
-	var count int
-	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+	for _, id := range ids {
 		v := w.victims(id, r, band)
 		if v == nil {
 			continue
 		}
 		price, n := [3]int64{-1, 0, 0}, 0
-		for _, h := range v {
-			if !h.leaving {
-				if n == 0 || int64(h.created) < -price[2] {
-					price[2] = -int64(h.created)
-				}
-				price[0] = max(price[0], int64(w.reclaimedAs(h, nil)))
-				n++
+		for _, h := range w.fresh(v) {
+			if n == 0 || int64(h.created) < -price[2] {
+				price[2] = -int64(h.created)
 			}
+			price[0] = max(price[0], int64(w.reclaimedAs(h, nil)))
+			n++
 		}
 		price[1] = int64(n)
 		if victims == nil || slices.Compare(price[:], least[:]) < 0 {
 			best, victims, least, count = id, v, price, n
 		}
 	}
-	going, committed := 0, 0
+	return best, victims, count
+}
+
+// mostPreempted is how many victims there may be, and how many there are.
+func (w *twin) mostPreempted() (most, going int) {
+	committed := 0
 	for _, h := range w.holds {
 		if h.alloc != "" {
 			committed++
@@ -183,11 +239,17 @@ func (w *twin) preemptFor(r *twinRequest, band structs.Band) (best structs.NodeI
 			going++
 		}
 	}
-	most := w.most
-	if most == 0 {
+	if most = w.most; most == 0 {
 		most = max(10, committed/10)
 	}
-	if count > 0 && going+count > most {
+	return most, going
+}
+
+// preemptFor is where room for a request costs least, and what has to end there.
+func (w *twin) preemptFor(r *twinRequest, band structs.Band) (structs.NodeID, []*twinHold) {
+	best, victims, count := w.cheapest(slices.Sorted(maps.Keys(w.nodes)), r, band)
+	most, going := w.mostPreempted()
+	if all := w.fresh(victims); count > 0 && going+count > most && (going > 0 || all[0].gang == "" || len(w.goingWith(all[0])) != count) {
 		return "", nil
 	}
 	return best, victims
@@ -209,11 +271,9 @@ func (w *twin) claim(c candidate) {
 	w.got(k)
 	w.taken(r)
 	var ids []structs.AllocID
-	for _, v := range c.victims {
-		if !v.leaving {
-			ids = append(ids, v.alloc)
-			v.leaving, v.victim = true, true
-		}
+	for _, v := range w.fresh(c.victims) {
+		ids = append(ids, v.alloc)
+		v.leaving, v.victim = true, true
 	}
 	w.holds = append(w.holds, h)
 	w.out = append(w.out, fmt.Sprintf("preempt %s[%d] on %s: %v", h.request, h.slot.Index, h.node, ids))
@@ -232,6 +292,10 @@ func (w *twin) checkClaims(now structs.Time) {
 			return
 		}
 		r := w.requests[first.request]
+		if first.with != 0 {
+			w.checkGang(first.with, now)
+			continue
+		}
 		nodes, peers := w.books(first.role, first.job, nil)
 		if w.best(nodes, peers, &twinRequest{Request: r.Request, now: r.now, pending: []Slot{first.slot}}) == nil {
 			first.check = now.Add(ClaimCheck)
@@ -245,35 +309,46 @@ func (w *twin) checkClaims(now structs.Time) {
 
 // settleClaims looks at the claims of nodes where something ended.
 func (w *twin) settleClaims() {
-	for _, id := range slices.Sorted(maps.Keys(w.ripe)) {
-		for _, h := range slices.Clone(w.holds) {
-			if !h.claim || h.node != id {
-				continue
-			}
-			r := w.requests[h.request]
-			w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
-			nodes, peers := w.books(h.role, h.job, nil)
-			n := nodes[id]
-			leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
-			switch {
-			case w.closed(h.role):
-				r.pending = append(r.pending, h.slot)
-				slices.SortFunc(r.pending, compareSlots)
-			case n != nil && placement.Fits(n, peers, h.ask.Among(peers.Work()), placement.First).OK:
-				w.restartClock(r, id)
-				h.ports, _ = n.Assign(r.Ask)
-				w.lastID++
-				h.decision, h.claim = w.lastID, false
-				w.lastServed[h.ordered] = w.now
-				w.holds = append(w.holds, h)
-				w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, id, h.ordered, h.ports))
-			case n != nil && n.Spec().Schedulable() && leaving:
-				w.holds = append(w.holds, h)
-			default:
-				r.pending = append(r.pending, h.slot)
-				slices.SortFunc(r.pending, compareSlots)
-			}
+	for len(w.ripe) > 0 {
+		ripe := slices.Sorted(maps.Keys(w.ripe))
+		clear(w.ripe)
+		for _, id := range ripe {
+			w.settleClaimsOn(id)
 		}
 	}
-	clear(w.ripe)
+}
+
+func (w *twin) settleClaimsOn(id structs.NodeID) {
+	for _, h := range slices.Clone(w.holds) {
+		if !h.claim || h.node != id || !slices.Contains(w.holds, h) {
+			continue
+		}
+		if h.with != 0 {
+			w.settleGangClaim(h)
+			continue
+		}
+		r := w.requests[h.request]
+		w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
+		nodes, peers := w.books(h.role, h.job, nil)
+		n := nodes[id]
+		leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
+		switch {
+		case w.closed(h.role):
+			r.pending = append(r.pending, h.slot)
+			slices.SortFunc(r.pending, compareSlots)
+		case n != nil && placement.Fits(n, peers, h.ask.Among(peers.Work()), placement.First).OK:
+			w.restartClock(r, id)
+			h.ports, _ = n.Assign(r.Ask)
+			w.lastID++
+			h.decision, h.claim = w.lastID, false
+			w.lastServed[h.ordered] = w.now
+			w.holds = append(w.holds, h)
+			w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, id, h.ordered, h.ports))
+		case n != nil && n.Spec().Schedulable() && leaving:
+			w.holds = append(w.holds, h)
+		default:
+			r.pending = append(r.pending, h.slot)
+			slices.SortFunc(r.pending, compareSlots)
+		}
+	}
 }

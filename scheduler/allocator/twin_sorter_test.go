@@ -44,6 +44,9 @@ func (w *twin) line(role, owner string, f structs.FrameworkID) []string {
 }
 
 func (w *twin) lineOf(c candidate) []string {
+	if c.gang != nil {
+		return w.line(c.role, c.gang.parts[0].Owner, c.framework)
+	}
 	if c.request == nil {
 		return w.line(c.role, "", c.framework)
 	}

@@ -19,6 +19,7 @@ type twin struct {
 	ord        func(structs.NodeID) int
 	roles      map[string]*structs.Role
 	requests   map[string]*twinRequest
+	gangs      map[string]*twinGang
 	holds      []*twinHold
 	offers     []*twinHold // oldest first
 	frameworks map[structs.FrameworkID][]string
@@ -50,6 +51,7 @@ type twinRequest struct {
 	since   structs.Time   // since when its clock runs; 0: it does not
 	now     *placement.Ask // in force
 	pending []Slot
+	gang    *twinGang
 }
 
 type twinHold struct {
@@ -76,6 +78,9 @@ type twinHold struct {
 	request   string
 	slot      Slot
 	wanted    bool
+	ready     bool   // of a gang's claim
+	gang      string // of a decision or an allocation of one
+	with      uint64 // of a gang's decision or claim: the same for all that were made with it
 	alloc     structs.AllocID
 	offer     structs.OfferID
 	expires   structs.Time
@@ -91,6 +96,7 @@ type twinFilter struct {
 
 func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
+		gangs:      map[string]*twinGang{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
 		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{},
 		twinOffers: newTwinOffers(), inverse: map[string]*twinInverse{}}
@@ -224,8 +230,11 @@ func named(q *structs.QuotaAmount) map[string]int64 {
 }
 
 // shut reports whether a role by itself takes no more work.
-func (w *twin) shut(role string) bool {
-	r, n := w.roles[role], 0
+func (w *twin) shut(role string) bool { return w.full(role, 1) }
+
+// full reports whether a role by itself takes no more allocations.
+func (w *twin) full(role string, more int) bool {
+	r, n := w.roles[role], more-1
 	for _, h := range w.holds {
 		if under(h.role, role) {
 			n++
@@ -240,9 +249,9 @@ func (w *twin) closed(role string) bool {
 	})
 }
 
-func (w *twin) withinLimit(role string, amount structs.Resources, offersToo bool) bool {
+func (w *twin) withinLimit(role string, amount structs.Resources, n int, offersToo bool) bool {
 	for _, r := range ancestors(role) {
-		if w.shut(r) {
+		if w.full(r, n) {
 			return false
 		}
 		spec := w.roles[r]
@@ -288,6 +297,7 @@ type candidate struct {
 	seq       uint64
 	id        string
 	request   *twinRequest // nil for an offer
+	gang      *twinGang
 	node      structs.NodeID
 	rescind   []*twinHold
 	victims   []*twinHold // what has to end, of it what leaves already
@@ -296,7 +306,7 @@ type candidate struct {
 
 func (w *twin) candidates(now structs.Time) (out []candidate) {
 	for _, r := range w.requests {
-		if len(r.pending) == 0 {
+		if len(r.pending) == 0 || r.gang != nil {
 			continue
 		}
 		c := candidate{band: r.Priority.Band, role: r.Role, framework: r.Framework, level: r.Priority.Level, seq: r.Seq, id: r.ID, request: r}
@@ -330,6 +340,7 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 			out = append(out, c)
 		}
 	}
+	out = append(out, w.gangsWaiting()...)
 	for f, roles := range w.frameworks {
 		for _, role := range roles {
 			if w.suppressed[clientKey(f, role)] {
@@ -449,6 +460,7 @@ func (w *twin) step(now structs.Time) []string {
 	w.askToLeave(now)
 	w.observe()
 	w.review()
+	w.rouse(true)
 	for {
 		w.settleClaims()
 		w.refresh()
@@ -456,12 +468,16 @@ func (w *twin) step(now structs.Time) []string {
 		w.refresh()
 		all := w.candidates(now)
 		if len(all) == 0 {
-			if w.keep() {
+			if w.rouse(false) || w.keep() {
 				continue
 			}
 			break
 		}
 		c := w.first(all)
+		if c.gang != nil {
+			w.serveGang(c)
+			continue
+		}
 		if c.request == nil {
 			w.lastOffer++
 			w.serving(c)
@@ -491,7 +507,7 @@ func (w *twin) step(now structs.Time) []string {
 		if n == nil && c.victims == nil {
 			n = w.borrow(r)
 		}
-		w.makeLimitRoom(r)
+		w.makeLimitRoom(r.Role, r.Ask.Resources, 1)
 		if c.victims != nil {
 			w.claim(c)
 			continue
@@ -519,12 +535,12 @@ func (w *twin) place(r *twinRequest, id structs.NodeID, ports []structs.Assigned
 	w.out = append(w.out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", h.decision, h.request, h.slot.Index, h.node, ordered, ports))
 }
 
-// makeLimitRoom rescinds offers until one more of a request is within all limits.
-func (w *twin) makeLimitRoom(r *twinRequest) {
-	for !w.withinLimit(r.Role, r.Ask.Resources, true) {
+// makeLimitRoom takes offers back until an amount is within all limits.
+func (w *twin) makeLimitRoom(from string, amount structs.Resources, n int) {
+	for !w.withinLimit(from, amount, n, true) {
 		// The first role from the leaf up that is over its limit gives the last offer below it.
-		for _, role := range ancestors(r.Role) {
-			if !w.withinOne(role, r.Ask.Resources) {
+		for _, role := range ancestors(from) {
+			if !w.withinOne(role, amount) {
 				below := slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return !under(o.role, role) })
 				w.rescind(w.lowestFirst(below)[0])
 				break
@@ -743,7 +759,7 @@ func TestEqualsContract(t *testing.T) {
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	filter := Filter{structs.Duration(rapid.IntRange(0, 3).Draw(t, "refuse")) * 4e9}
-	switch rapid.IntRange(0, 18).Draw(t, "input") {
+	switch rapid.IntRange(0, 20).Draw(t, "input") {
 	case 17:
 		reserve(t, a, w)
 	case 18:
@@ -754,14 +770,23 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			w.ripe[r.Node] = true
 		}
 		a.RemoveReservation(id)
+	case 19:
+		w.drawGang(t, a, seq)
+	case 20:
+		id := drawGangID(t)
+		a.RemoveGang(id)
+		w.removeGang(id)
 	case 15: // an allocation that somebody else committed, even beyond what the node has
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
 			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
+		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
+			h.gang = "x"
+		}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -771,7 +796,7 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
 			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Marks: h.marks,
-			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler}
+			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != ""}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
 		}
@@ -882,20 +907,16 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
 				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Marks: h.marks,
-				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending}
+				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending, Gang: h.gang != ""}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)
 			}
-			h.decision, h.request = 0, ""
+			h.decision, h.request, h.with = 0, "", 0
 		default:
 			if err := a.Refuse(h.decision); err != nil {
 				t.Fatal(err)
 			}
-			w.drop(func(o *twinHold) bool { return o == h })
-			if r := w.requests[h.request]; r != nil && h.wanted {
-				r.pending = append(r.pending, h.slot)
-				slices.SortFunc(r.pending, compareSlots)
-			}
+			w.refuse(h)
 		}
 	case 11:
 		w.changeFramework(t, a)

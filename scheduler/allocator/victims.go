@@ -23,7 +23,7 @@ func (a *Allocator) givingWay(n *node) []givesWay {
 	}
 	n.given, n.givenAt, n.giving = true, a.epoch, n.giving[:0]
 	for _, h := range n.allocs {
-		if as := h.reclaimedAs(); as <= structs.BatchBand && (h.leaving || !h.exempt()) {
+		if as := h.givesWayAs(); as <= structs.BatchBand && !h.spared() {
 			n.giving = append(n.giving, givesWay{h, as})
 		}
 	}
@@ -60,12 +60,29 @@ func (l lack) less(r *structs.Resources) lack {
 	return lack{l.cpu - int64(r.CPU), l.memory - int64(r.Memory), l.disk - int64(r.Disk)}
 }
 
+func (l lack) more(r *structs.Resources) lack {
+	return lack{l.cpu + int64(r.CPU), l.memory + int64(r.Memory), l.disk + int64(r.Disk)}
+}
+
+// unitFrom returns where what goes together and ends before end begins.
+func unitFrom(victims []*hold, end int) int {
+	if end == 0 {
+		return 0
+	}
+	start := end - 1
+	for h := victims[start]; h.kin != nil && !h.leaving && start > 0 && victims[start-1].kin == h.kin && !victims[start-1].leaving; {
+		start--
+	}
+	return start
+}
+
 func (l lack) none() bool { return l.cpu <= 0 && l.memory <= 0 && l.disk <= 0 }
 
 // victims returns what has to end on a node so that s, served in a band, fits: work of lower bands, never production or
 // monitoring within a guarantee; what leaves anyway first, then lower bands, then younger work, as much as is needed; what
-// turns out not to be needed is spared, the last first. Offers on the node are taken back before, and room that is kept for
-// a lower band. False when nothing helps. The slice is good until the next call.
+// turns out not to be needed is spared, the last first. What of a gang is on the node goes or stays together, and the rest of
+// it, which is not returned, with it. Offers on the node are taken back before, and room that is kept for a lower band. False
+// when nothing helps. The slice is good until the next call.
 func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, ok bool) {
 	low := n.keptBelow(band)
 	if len(n.allocs) == 0 && !low || !a.mayPreempt(band) || n.Spec() == nil || !n.Spec().Schedulable() {
@@ -85,7 +102,8 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	}
 	out = a.found[:0]
 	defer func() { a.found = out[:0] }()
-	dropped, counted := 0, 0 // of out: gone from the books; high ones that are counted as leaving
+	dropped := 0        // of out: gone from the books
+	var counted []*hold // high ones that are counted as leaving
 	n.liftOffers()
 	defer n.putOffers()
 	if low {
@@ -97,22 +115,30 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	peers := a.peersFor(s)
 	fits := func() bool { return placement.Fits(n.seen(s.view, false, false), peers, s.ask, mode).OK }
 	ok = low && missing.none() && fits()
-	for _, w := range a.givingWay(n) {
+	for i, w := range a.givingWay(n) {
 		if ok {
 			break
 		}
-		if w.as >= band {
+		if w.as >= band || w.kin != nil && !w.leaving && slices.Contains(out, w.hold) {
 			continue
 		}
-		if w.high() && !w.leaving {
-			if w.reclaimedAs() > structs.BatchBand { // not any more, after those before it
+		if !w.leaving && (w.high() || w.kin != nil) {
+			if w.givesWayAs() > structs.BatchBand { // not any more, after those before it
 				continue
 			}
-			a.shiftLeaving(w.hold, 1)
-			counted++
+			counted = a.countGone(w.hold, counted)
 		}
 		out = append(out, w.hold)
-		if missing = missing.less(&w.resources); !missing.none() {
+		missing = missing.less(&w.resources)
+		if w.kin != nil && !w.leaving {
+			for _, o := range n.giving[i+1:] {
+				if o.kin == w.kin && !o.leaving {
+					out = append(out, o.hold)
+					missing = missing.less(&o.resources)
+				}
+			}
+		}
+		if !missing.none() {
 			continue
 		}
 		for ; dropped < len(out); dropped++ {
@@ -120,12 +146,8 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		}
 		ok = fits()
 	}
-	if counted > 0 {
-		for _, h := range out {
-			if h.high() && !h.leaving {
-				a.shiftLeaving(h, -1)
-			}
-		}
+	for _, h := range counted {
+		a.shiftLeaving(h, -1)
 	}
 	if !ok {
 		for _, h := range out[:dropped] {
@@ -134,23 +156,44 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		return nil, false
 	}
 	// Whoever is spared is back in the books.
-	for i := len(out) - 2; i >= 0 && !out[i].leaving; i-- {
-		h := out[i]
-		with := lack{missing.cpu + int64(h.resources.CPU), missing.memory + int64(h.resources.Memory), missing.disk + int64(h.resources.Disk)}
-		if !with.none() {
-			continue
+	for end := unitFrom(out, len(out)); end > 0 && !out[end-1].leaving; {
+		start, with := unitFrom(out, end), missing
+		for _, h := range out[start:end] {
+			with = with.more(&h.resources)
 		}
-		n.Hold(h.client.account, h.resources, h.ports)
-		if fits() {
-			out, missing = slices.Delete(out, i, i+1), with
-			continue
+		if with.none() {
+			for _, h := range out[start:end] {
+				n.Hold(h.client.account, h.resources, h.ports)
+			}
+			if fits() {
+				out, missing = slices.Delete(out, start, end), with
+			} else {
+				for _, h := range out[start:end] {
+					n.Drop(h.client.account, h.resources, h.ports)
+				}
+			}
 		}
-		n.Drop(h.client.account, h.resources, h.ports)
+		end = start
 	}
 	for _, h := range out {
 		n.Hold(h.client.account, h.resources, h.ports)
 	}
 	return out, true
+}
+
+// countGone counts production and monitoring that goes with h as leaving for the time of a computation, and adds it to a list.
+func (a *Allocator) countGone(h *hold, list []*hold) []*hold {
+	if h.kin == nil {
+		a.shiftLeaving(h, 1)
+		return append(list, h)
+	}
+	for _, o := range h.kin.holds {
+		if o.high() && !o.leaving {
+			a.shiftLeaving(o, 1)
+			list = append(list, o)
+		}
+	}
+	return list
 }
 
 // shiftLeaving counts h as leaving for the time of a computation.

@@ -30,6 +30,7 @@ type Waiting struct {
 	Behind    []KeptRoom            `json:"behind,omitempty"`    // where it would fit but for room that is kept for others
 	Reserved  []ReservedRoom        `json:"reserved,omitempty"`  // where it would fit but for room that is reserved for others; not all of it
 	Changes   []Change              `json:"changes,omitempty"`   // constraints that relax or harden with the time that it waits
+	Gang      *GangWaiting          `json:"gang,omitempty"`      // of a request of a gang; then Placement is what the others of it leave
 	Placement placement.Explanation `json:"placement"`
 	Turn      *structs.Turn         `json:"turn,omitempty"`     // see Order.Turns
 	Expected  *structs.Expected     `json:"expected,omitempty"` // when it has room
@@ -45,6 +46,7 @@ const (
 	OfClosed Because = "closed"  // its role, or one above, is closed
 	OfNoNode Because = "no_node" // it fits on no node
 	OfBound  Because = "bound"   // too many others are being stopped to make room
+	OfGang   Because = "gang"    // others of its gang are being placed
 )
 
 // Claim is room on a node that a slot gets as soon as enough of what is there has ended.
@@ -84,6 +86,16 @@ func (a *Allocator) Explain(id string) (Waiting, bool) {
 		return w, false
 	}
 	r := a.requests[id]
+	if r.gang != nil {
+		w.Gang, w.Placement = a.explainGang(r)
+		if w.Because == ItsTurn || w.Because == OfNoNode {
+			w.Because = OfNoNode
+			if w.Gang.Fit == w.Gang.Slots {
+				w.Because = ItsTurn
+			}
+		}
+		return w, true
+	}
 	nodes := make([]*placement.Node, 0, len(a.byOrd))
 	for _, n := range a.byOrd {
 		nodes = append(nodes, n.seen(r.group.shape.view, true, n.kept != nil && n.kept.group == r.group)) // offers give way
@@ -105,6 +117,10 @@ func (a *Allocator) Standing(id string) (Waiting, bool) {
 		return Waiting{}, false
 	}
 	acc, s := r.group.client.account, r.group.shape
+	amount, n := s.amount, 1
+	if r.gang != nil {
+		amount, n = r.gang.whole()
+	}
 	w := Waiting{Request: id, Framework: r.Framework, Role: acc.path, Priority: r.Priority, Ordered: r.Priority.Band,
 		Pending: len(r.pending), InFlight: len(a.placing[id]), Claims: a.claimsOf(id)}
 	w.InFlight -= len(w.Claims)
@@ -113,19 +129,19 @@ func (a *Allocator) Standing(id string) (Waiting, bool) {
 			w.Shares = append(w.Shares, RoleShare{x.title(), a.shareOf(x).Milli(), x.weight, x.parent.sorter.shown()})
 		}
 	}
-	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
+	if r.Priority.Band >= structs.Production && acc.beyondGuarantee(amount) != nil {
 		w.Ordered = structs.BatchBand
-		w.Guarantee = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.guarantee, x.high })
+		w.Guarantee = a.short(acc, amount, func(x *account) (bound, []int64) { return x.guarantee, x.high })
 	}
 	w.Kept, w.Behind = a.keptFor(r)
 	w.Reserved = a.reservedForOthers(s)
 	w.Changes, w.asOf = a.changesOf(r), a.now
-	w.Quota = a.short(acc, s.amount, func(x *account) (bound, []int64) { return x.limit, x.used })
+	w.Quota = a.short(acc, amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
-		if role.most > 0 && role.running >= role.most {
-			w.Quota = append(w.Quota, QuotaShort{Role: role.path, Resource: runningKind, Bound: int64(role.most), Used: int64(role.running), Asked: 1})
+		if role.most > 0 && role.running+n > role.most {
+			w.Quota = append(w.Quota, QuotaShort{Role: role.path, Resource: runningKind, Bound: int64(role.most), Used: int64(role.running), Asked: int64(n)})
 		}
-		w.Quota = append(w.Quota, a.partsShort(role, r.group)...)
+		w.Quota = append(w.Quota, a.partsShort(role, r.group, amount)...)
 	}
 	if role := acc.inClosed(); role != nil {
 		w.Closed = role.path
@@ -151,23 +167,30 @@ func (a *Allocator) Because(id string) (because Because, role string) {
 func (a *Allocator) because(r *request) (Because, *account) {
 	g := r.group
 	acc, s := g.client.account, g.shape
+	amount, n := s.amount, 1
+	if r.gang != nil {
+		s = r.gang.lead.group.shape
+		amount, n = r.gang.whole()
+	}
 	if len(r.pending) == 0 {
 		return "", nil
 	}
 	if role := acc.inClosed(); role != nil {
 		return OfClosed, role
 	}
-	if role := a.overPart(g); role != nil {
+	if role := a.overPart(g, amount); role != nil {
 		return OfQuota, role
 	}
-	if role := acc.overLimit(s.amount); role != nil {
+	if role := acc.overLimit(amount, n); role != nil {
 		return OfQuota, role
 	}
 	band := g.band
-	if band >= structs.Production && acc.beyondGuarantee(s.amount) != nil {
+	if band >= structs.Production && acc.beyondGuarantee(amount) != nil {
 		band = structs.BatchBand
 	}
 	switch {
+	case r.gang != nil && a.inFlightOf(r.gang):
+		return OfGang, nil
 	case a.throttled[s]:
 		return OfBound, nil
 	case s.blocked.has(band):
@@ -235,6 +258,8 @@ func (w Waiting) String() string {
 		}
 	case OfClosed:
 		fmt.Fprintf(&b, "\n  role %s is closed", w.Closed)
+	case OfGang:
+		fmt.Fprintf(&b, "\n  others of its gang are being placed")
 	case OfBound:
 		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
@@ -254,6 +279,9 @@ func (w Waiting) String() string {
 	if w.Expected != nil {
 		fmt.Fprintf(&b, "\n  expected %s", w.Expected)
 	}
+	if w.Gang != nil {
+		fmt.Fprintf(&b, "\n  %s", w.Gang)
+	}
 	fmt.Fprintf(&b, "\n  %s", strings.ReplaceAll(w.Placement.String(), "\n", "\n  "))
 	return b.String()
 }
@@ -261,6 +289,10 @@ func (w Waiting) String() string {
 // claims tells for which room it waits.
 func (w Waiting) claims(b *strings.Builder) {
 	for _, c := range w.Claims {
+		if len(c.Leaving) == 0 {
+			fmt.Fprintf(b, "\n  index %d keeps room on %s until the others of its gang have theirs", c.Index, c.Name)
+			continue
+		}
 		fmt.Fprintf(b, "\n  index %d goes to %s as soon as this has ended there: %s", c.Index, c.Name, joinIDs(c.Leaving))
 	}
 }

@@ -18,8 +18,13 @@ import (
 func Next(want scheduler.Want, have []*structs.Allocation, now structs.Time) scheduler.Steps {
 	n := &next{want: want, now: now}
 	byGroup := scheduler.ByGroup(have)
+	if want.Job.Gang != nil && !want.Record.Stopped {
+		n.gang(byGroup)
+	}
 	for _, g := range want.Job.Groups {
-		n.group(g, byGroup[g.Name])
+		if want.Job.Gang == nil || want.Record.Stopped {
+			n.group(g, byGroup[g.Name])
+		}
 		delete(byGroup, g.Name)
 	}
 	for _, gone := range slices.Sorted(maps.Keys(byGroup)) {
@@ -68,17 +73,7 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 		n.stopAll(have, "the job was stopped")
 		return
 	}
-	count := n.want.Record.CountOf(g)
-	n.wanted += count
-	v := scheduler.Look(have, count)
-	for _, a := range v.Surplus {
-		if a.Index >= count {
-			n.stop(a, fmt.Sprintf("count is %d", count))
-		} else {
-			n.stop(a, "a newer allocation has its index")
-		}
-	}
-	n.stopping += v.Beyond
+	v := n.look(g, have)
 	outdated := scheduler.NewReplacing(n.want, g.Name)
 	finished, failedFor := cursor{ranges: n.want.Record.Finished[g.Name]}, cursor{ranges: n.want.Record.FailedFor[g.Name]}
 	var newDone, newFailed []structs.Range
@@ -114,6 +109,22 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 	note(&n.steps.FailedFor, g.Name, newFailed)
 }
 
+// look sorts the allocations of a group, and stops those that are too many.
+func (n *next) look(g *structs.Group, have []*structs.Allocation) scheduler.View {
+	count := n.want.Record.CountOf(g)
+	n.wanted += count
+	v := scheduler.Look(have, count)
+	for _, a := range v.Surplus {
+		if a.Index >= count {
+			n.stop(a, fmt.Sprintf("count is %d", count))
+		} else {
+			n.stop(a, "a newer allocation has its index")
+		}
+	}
+	n.stopping += v.Beyond
+	return v
+}
+
 func (n *next) count(failed bool) {
 	n.done++
 	if failed {
@@ -121,22 +132,32 @@ func (n *next) count(failed bool) {
 	}
 }
 
-// active decides about an allocation that has not ended. A drain lets it finish until the deadline.
+// active decides about an allocation that has not ended.
 func (n *next) active(a *structs.Allocation, outdated *scheduler.Replacing) {
+	if why := n.mustEnd(a, outdated); why != "" {
+		n.stop(a, why)
+		return
+	}
+	n.goesOn(a)
+}
+
+// mustEnd returns why an allocation that has not ended must be stopped; empty: it goes on. A drain lets it finish until the deadline.
+func (n *next) mustEnd(a *structs.Allocation, outdated *scheduler.Replacing) string {
 	drain := n.want.Draining(a)
 	switch {
 	case a.CreateIndex < n.want.Record.Restart:
-		n.stop(a, "the job was restarted")
-		return
+		return "the job was restarted"
 	case outdated.Outdated(a):
-		n.stop(a, fmt.Sprintf("replaced by version %d", n.want.Record.Version))
-		return
+		return fmt.Sprintf("replaced by version %d", n.want.Record.Version)
 	case drain != nil && (a.Status != structs.AllocRunning || drain.Deadline != 0 && drain.Deadline <= n.now):
-		n.stop(a, "its node drains")
-		return
+		return "its node drains"
 	case drain != nil && drain.Deadline != 0:
 		n.wake(drain.Deadline)
 	}
+	return ""
+}
+
+func (n *next) goesOn(a *structs.Allocation) {
 	if a.Version != n.want.Record.Version {
 		n.steps.Update = append(n.steps.Update, scheduler.Update{Alloc: a.ID, Version: n.want.Record.Version})
 	}

@@ -17,6 +17,7 @@ type Ask struct {
 	Drivers   []string         // sorted, each once
 	MaxRun    structs.Duration // after its start; 0: it may run for ever
 	Marks     *structs.Marks   // of its allocations
+	Within    string           // of a gang: the attribute of which all its allocations get nodes with one value; empty: anywhere
 
 	datacenters []string
 	constraints []condition
@@ -26,6 +27,7 @@ type Ask struct {
 	hosts       scope       // distinct_hosts
 	here        []neighbour // rules about other work on the node
 	wide        []neighbour // and on the nodes with the same value of an attribute
+	within      template    // of Within
 	ports       []structs.Port
 	unnamed     int  // ports without a name
 	unique      bool // it looks at what differs from node to node
@@ -136,6 +138,9 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*
 	a.compileConstraints("group."+group.Name+".constraint", group.Constraints, ofGroup, waited, &problems)
 	a.compileAffinities("affinity", job.Affinities, &problems)
 	a.compileAffinities("group."+group.Name+".affinity", group.Affinities, &problems)
+	if job.Gang != nil {
+		a.compileWithin(job.Gang.Within, &problems)
+	}
 	a.compileSpreads("spread", job.Spreads, &problems)
 	a.compileSpreads("group."+group.Name+".spread", group.Spreads, &problems)
 	if err := problems.Err(); err != nil {
@@ -190,6 +195,9 @@ func (a *Ask) state(job *structs.Job, group *structs.Group, waited structs.Durat
 		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
 			group.Spreads, waited})
 		a.stated += string(raw)
+	}
+	if a.Within != "" {
+		a.stated += fmt.Sprintf(" within %q", a.Within)
 	}
 }
 

@@ -112,11 +112,11 @@ func (x *Index) Size() int {
 func (x *Index) Best(avoid []structs.NodeID) *Node {
 	x.sync()
 	if len(avoid) > 0 {
-		if n := x.best(avoid); n != nil {
+		if n := x.best(avoid, nil); n != nil {
 			return n
 		}
 	}
-	return x.best(nil)
+	return x.best(nil, nil)
 }
 
 // Fits reports whether the ask fits on that node now.
@@ -153,12 +153,13 @@ func containsID(list []structs.NodeID, id structs.NodeID) bool {
 	return false
 }
 
-func (x *Index) best(avoid []structs.NodeID) *Node {
+// best looks at all buckets, or at those where Ask.Within has a value.
+func (x *Index) best(avoid []structs.NodeID, in *string) *Node {
 	var best *Node
 	var bestScore int64
 	for i := range x.slots {
 		s := &x.slots[i]
-		if !x.open(i) {
+		if !x.open(i) || in != nil && x.view.buckets[i].within != (value{*in, true}) {
 			continue
 		}
 		found, ok := x.first(&s.known, i, false, avoid)

@@ -43,6 +43,7 @@ type member struct {
 type bucket struct {
 	values  []value
 	liking  int64
+	within  value // of Ask.Within
 	members []member
 	counted int // Pool.moved for which nodes is right
 	nodes   int
@@ -234,12 +235,14 @@ func (b *bucket) size(p *Pool) int {
 
 func (v *view) bucketFor(spec *structs.Node) int32 {
 	b := &bucket{values: v.ask.valuesOf(spec), liking: v.ask.liking(spec), counted: -1}
+	b.within.text, b.within.known = v.ask.within.resolve(spec)
 	var key strings.Builder
 	for _, v := range b.values {
 		key.WriteString(countKey(v.text, v.known))
 		key.WriteByte(0)
 	}
 	key.WriteString(strconv.FormatInt(b.liking, 10))
+	key.WriteString(countKey(b.within.text, b.within.known))
 	if i, ok := v.byValue[key.String()]; ok {
 		return i
 	}

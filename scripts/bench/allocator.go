@@ -19,7 +19,7 @@ import (
 func measureAllocator(ctx context.Context, b *bench) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	b.endDev()
-	for _, part := range []func(*bench) error{placeOneShape, placeBeside, placeShapes, offerCycles, declinedCycle, manyRoles, registerAll, preemptFull,
+	for _, part := range []func(*bench) error{placeOneShape, placeBeside, placeShapes, placeGangs, offerCycles, declinedCycle, manyRoles, registerAll, preemptFull,
 		fillRegion, packing, largestRegion} {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -11,7 +11,7 @@ import (
 var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
 
 // Admits says in which role and with which priority a job would run, or why its role does not take it: the role is
-// draining or closed and the job would be new, the priority is too high, or an allocation of it could never run because it
+// draining or closed and the job would be new, the priority is too high, or an allocation of it, or it as a gang, could never run because it
 // asks for more than a limit or max_ask. What waits (max_pending) is not looked at.
 func (s *Snapshot) Admits(job *structs.Job) (role string, priority structs.Priority, err error) {
 	return s.admits(job)
@@ -47,6 +47,9 @@ func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 		if err := t.mayHoldPart(j, g, role); err != nil {
 			return "", priority, err
 		}
+	}
+	if err := t.mayEverRunWhole(j, role); err != nil {
+		return "", priority, err
 	}
 	return role, priority, nil
 }

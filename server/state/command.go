@@ -224,6 +224,8 @@ type Placement struct {
 	// It must have ended or be one that is being stopped, and with on_lost "fence" it must have ended.
 	Replaces      structs.AllocID
 	ReplacesIndex uint64
+	// Gang is the same for placements that follow each other and are done all or not at all; 0: each for itself.
+	Gang uint64
 }
 
 // Placed answers Place.

@@ -190,11 +190,16 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	if c.Count > most {
 		return nil, structs.Errorf(structs.Invalid, jobText(c.Name), "a count of %d is above %d", c.Count, most)
 	}
-	if v := tx.version(c.Name, old.Version); v == nil || v.Job.Group(c.Group) == nil {
+	v := tx.version(c.Name, old.Version)
+	if v == nil || v.Job.Group(c.Group) == nil {
 		return nil, structs.Errorf(structs.NotFound, jobText(c.Name), "it has no group %q", c.Group)
 	}
 	if err := tx.room(c.Name, old, c.MaxJobs); err != nil {
 		return nil, err
+	}
+	if v.Job.Gang != nil {
+		return nil, structs.Errorf(structs.Invalid, jobText(c.Name), "its allocations are a gang, which has all or none").
+			Advise("submit it with another count: the gang is placed anew")
 	}
 	waited := tx.waiting(old.Role)
 	r := *old

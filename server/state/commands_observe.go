@@ -136,7 +136,7 @@ func (tx *Tx) account(a *structs.Allocation, jobs *drafts) {
 	case a.Status == structs.AllocRunning && d.record.Status == structs.JobPending && !d.record.Stopped:
 		d.record.Status, d.record.Why, d.changed = structs.JobRunning, "", true
 	case a.Status == structs.AllocComplete && d.record.Type == structs.BatchJob && a.Version >= d.record.FinishedSince &&
-		(a.Desired == structs.DesiredRun || allFinished(a.Tasks)):
+		(a.Desired == structs.DesiredRun || allFinished(a.Tasks)) && (!a.Gang || a.Next == ""):
 		if !structs.HasIndex(d.record.Finished[a.Group], a.Index) {
 			d.add(&d.record.Finished, &d.ownFinished, a.Group, a.Index)
 			d.changed, d.settle = true, true

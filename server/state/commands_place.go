@@ -6,7 +6,7 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Apply carries decisions out, each for itself.
+// Apply carries decisions out, each for itself, and those of a gang together.
 func (c *Place) Apply(tx *Tx) (any, error) {
 	out := &Placed{Index: tx.Index}
 	var stopped map[structs.AllocID]uint64 // by this command, with the ModifyIndex before
@@ -30,13 +30,10 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 	if len(c.Placements) > 0 {
 		out.Placements = make([]PlaceResult, len(c.Placements))
 	}
-	for i, p := range c.Placements {
-		refused, why := tx.place(p, stopped)
-		id := structs.AllocID("")
-		if p != nil && p.Alloc != nil {
-			id = p.Alloc.ID
-		}
-		out.Placements[i] = PlaceResult{id, refused, why}
+	for i := 0; i < len(c.Placements); {
+		n := Together(c.Placements[i:])
+		tx.placeTogether(c.Placements[i:i+n], stopped, out.Placements[i:i+n])
+		i += n
 	}
 	for _, status := range c.Statuses {
 		status.Apply(tx) // a conflict changes nothing: the job moved on, and is looked at again
@@ -158,6 +155,7 @@ func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
 	// The job's own strings are kept, not those of the command: a million allocations share them.
 	a.Job, a.Group, a.Role, a.Priority, a.OnLost = r.Name, g.Name, r.Role, r.Priority, g.OnLost
 	a.Owner, a.FrameworkScheduler = v.Job.Owner, v.Job.FrameworkScheduler
+	a.Gang = v.Job.Gang != nil
 	if string(a.Framework) == r.Type {
 		a.Framework = structs.FrameworkID(r.Type)
 	}

@@ -98,6 +98,13 @@ func (r *Region) note(into *map[string][]structs.Range, group string, ranges []s
 	}
 }
 
+// Begin forgets what of a gang is finished when it is placed anew, as the state does.
+func (r *Region) Begin(s scheduler.Steps) {
+	if r.Want.Job.Gang != nil && len(s.Place) > 0 {
+		r.Want.Record.Finished = nil
+	}
+}
+
 // Place carries one placement out on a node.
 func (r *Region) Place(p scheduler.Placement, node structs.NodeID) *structs.Allocation {
 	key := fmt.Sprintf("%s%d", p.Group, p.Index)
@@ -151,6 +158,8 @@ func (r *Region) Run(line string) string {
 			case "count":
 				n := number(v)
 				group.Count = &n
+			case "gang":
+				r.Want.Job.Gang = &structs.Gang{}
 			case "on_lost":
 				group.OnLost = v
 			case "max_parallel":
@@ -297,6 +306,7 @@ func (r *Region) show() string {
 		fmt.Fprintf(&b, "update %s to version %d\n", u.Alloc, u.Version)
 	}
 	r.Stop(s)
+	r.Begin(s)
 	for _, p := range s.Place {
 		a := r.Place(p, r.PickNode(p))
 		fmt.Fprintf(&b, "place %s on %s", a.ID, a.Node)
