@@ -78,9 +78,11 @@ func (a *Allocator) SetGang(g *Gang) error {
 	if old := a.gangs[g.ID]; old != nil && a.asks(old, g, pending) {
 		return nil
 	}
-	a.RemoveGang(g.ID)
-	made := &gang{id: g.ID}
 	c, t := a.clientOf(first.Framework, first.Role, first.Owner), tag{first.Owner, first.FrameworkScheduler}
+	c.holds++ // a gang that is replaced keeps its account, and that its place
+	a.RemoveGang(g.ID)
+	c.holds--
+	made := &gang{id: g.ID}
 	alone := &shape{gang: made, key: "gang " + g.ID, groups: map[*group]bool{}}
 	made.lead = &request{Request: Request{ID: g.ID, Framework: first.Framework, Role: first.Role, Priority: first.Priority, Seq: first.Seq},
 		group: a.group(c, first.Priority.Band, alone, t), at: -1}
