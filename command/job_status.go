@@ -128,6 +128,9 @@ func heldUp(s *api.JobStatus) string {
 	for _, g := range s.Groups {
 		waiting, starting = waiting+g.Waiting, starting+g.Pending
 	}
+	if waiting > 0 && s.Why != "" { // which says how many
+		return "see proffer job explain " + s.Name
+	}
 	if waiting > 0 {
 		return fmt.Sprintf("%s to be placed: proffer job explain %s", counted(waiting, "allocation waits", "allocations wait"), s.Name)
 	}

@@ -43,6 +43,9 @@ func (l *loop) because(name string, j *jobLoop) string {
 	for _, group := range slices.Sorted(maps.Keys(j.wants)) {
 		switch because, role := l.allocator.Because(name + "/" + group); because {
 		case allocator.OfNoNode:
+			if j.job.Gang != nil {
+				return "the gang does not fit as a whole"
+			}
 			return "no node has room for group " + group
 		case allocator.OfQuota:
 			return "the limit of role " + role + " is reached"

@@ -394,16 +394,21 @@ func (a *Allocator) backfill(s *shape, slot Slot) *node {
 			nodes = append(nodes, k.node.seen(s.view, false, true))
 		}
 	}
-	if len(nodes) == 0 {
+	return a.bestOf(nodes, s, slot)
+}
+
+// bestOf returns the node for a slot among some books, which need not be those of the pool, or nil.
+func (a *Allocator) bestOf(books []*placement.Node, s *shape, slot Slot) *node {
+	if len(books) == 0 {
 		return nil
 	}
 	peers := a.peersFor(s)
-	for _, n := range nodes {
+	for _, n := range books {
 		if n.ID == slot.Prefer && placement.Fits(n, peers, s.ask, placement.First).OK {
 			return a.byOrd[n.Ord]
 		}
 	}
-	if best := placement.Best(nodes, peers, s.ask, slot.Avoid); best != nil {
+	if best := placement.Best(books, peers, s.ask, slot.Avoid); best != nil {
 		return a.byOrd[best.Ord]
 	}
 	return nil

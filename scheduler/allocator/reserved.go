@@ -415,16 +415,7 @@ func (a *Allocator) borrow(s *shape, slot Slot) *node {
 			nodes = append(nodes, books)
 		}
 	}
-	peers := a.peersFor(s)
-	for _, n := range nodes {
-		if n.ID == slot.Prefer && placement.Fits(n, peers, s.ask, placement.First).OK {
-			return a.byOrd[n.Ord]
-		}
-	}
-	if best := placement.Best(nodes, peers, s.ask, slot.Avoid); best != nil {
-		return a.byOrd[best.Ord]
-	}
-	return nil
+	return a.bestOf(nodes, s, slot)
 }
 
 // parts tells of a bundle that is about to be offered which reservations it is from: what is reserved for the deepest role
