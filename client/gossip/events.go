@@ -6,7 +6,7 @@ type EventType string
 const (
 	Joined  EventType = "join"   // it is new, or came back
 	Gone    EventType = "left"   // it said goodbye, or an operator said that it does not come back
-	Broken  EventType = "failed" // it stopped answering
+	Broken  EventType = "failed" // it stopped answering; or it left, and Gone follows when its notice was overtaken
 	Changed EventType = "update" // it says something else of itself
 )
 
