@@ -44,6 +44,7 @@ type Client struct {
 	routines sync.WaitGroup
 	collect  chan struct{}       // something ended; capacity 1
 	diskUse  func() (int, error) // percent
+	unread   bool                // a record of an allocation cannot be used; set by New
 
 	mu      sync.Mutex
 	memory  store.Node
@@ -156,12 +157,14 @@ func (c *Client) load(ctx context.Context) error {
 		c.node.Drivers[d.Name()] = d
 	}
 	allocs, problems := c.store.Allocs()
+	c.unread = len(problems) > 0
 	for _, p := range problems {
 		c.log.Error("a record of the node cannot be used; what runs of it is not touched", "err", p)
 	}
 	for _, known := range allocs {
 		run, err := runner.New(c.node, known)
 		if err != nil {
+			c.unread = true
 			c.log.Error("a record of the node cannot be used; what runs of it is not touched", "alloc", known.Alloc.ID, "err", err)
 			continue
 		}
@@ -236,6 +239,11 @@ func (c *Client) Start(ctx context.Context) error {
 	c.routines.Go(func() { c.renewFencers(c.watching) })
 	c.routines.Go(func() { c.lookAgain(c.watching) })
 	c.routines.Go(func() { c.collectGarbage(c.watching) })
+	for _, d := range c.config.Drivers {
+		if k, ok := d.(drivers.Keeper); ok {
+			c.routines.Go(func() { k.Keep(c.watching, c.knows) })
+		}
+	}
 	if c.uplink != nil {
 		c.routines.Go(func() { c.uplink.Run(c.watching) })
 	}
@@ -245,21 +253,27 @@ func (c *Client) Start(ctx context.Context) error {
 // sweep lets drivers forget ended tasks of allocations whose end is recorded.
 func (c *Client) sweep(ctx context.Context) {
 	for _, d := range c.config.Drivers {
-		s, ok := d.(Sweeper)
+		s, ok := d.(drivers.Sweeper)
 		if !ok {
 			continue
 		}
-		err := s.Sweep(ctx, func(id string) bool {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			alloc, _, _ := cutTask(id)
-			return c.held[alloc] != nil
-		})
+		err := s.Sweep(ctx, c.holds)
 		if err != nil {
 			c.log.Warn("what ended tasks left cannot be removed", "driver", d.Name(), "err", err)
 		}
 	}
 }
+
+// holds reports whether the allocation of a driver's id has not ended.
+func (c *Client) holds(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	alloc, _, _ := cutTask(id)
+	return c.held[alloc] != nil
+}
+
+// knows is holds for what may still run: while a record cannot be read, it may be that of any task.
+func (c *Client) knows(id string) bool { return c.unread || c.holds(id) }
 
 // Stop ends watching: tasks go on, and the next Start finds them. It returns when no goroutine is left, or with ctx's error.
 func (c *Client) Stop(ctx context.Context) error {

@@ -76,12 +76,6 @@ type Fencer interface {
 	Renew(ctx context.Context, until time.Duration) error
 }
 
-// Sweeper is a driver that can forget ended tasks whose allocations are not known any more: the agent was killed between
-// writing down their end and telling the driver. Its ids are those of drivers.Spec.
-type Sweeper interface {
-	Sweep(ctx context.Context, known func(id string) bool) error
-}
-
 func (c *Config) fill() error {
 	var problems structs.Problems
 	if c.DataDir == "" {

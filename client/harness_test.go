@@ -47,6 +47,9 @@ type world struct {
 	used  atomic.Int64 // percent of the disk
 
 	folderless bool // the driver makes no folders
+
+	prepare func(context.Context, *drivers.Spec) error // what comes before a start
+	keepers atomic.Int64                               // drivers that keep their things now
 }
 
 func newWorld(t *testing.T) *world {
@@ -163,6 +166,19 @@ func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, err
 		t = &gatedTask{t, g}
 	}
 	return t, err
+}
+
+func (g *gate) Prepare(ctx context.Context, spec *drivers.Spec) error {
+	if g.w.prepare == nil {
+		return nil
+	}
+	return g.w.prepare(ctx, spec)
+}
+
+func (g *gate) Keep(ctx context.Context, known func(id string) bool) {
+	g.w.keepers.Add(1)
+	<-ctx.Done()
+	g.w.keepers.Add(-1)
 }
 
 func (g *gate) Recover(ctx context.Context, spec *drivers.Spec, handle []byte) (drivers.Task, error) {

@@ -10,7 +10,9 @@ import (
 )
 
 // Driver starts tasks and finds them again. Its methods may be called from any goroutine. A call returns when its
-// context ends, at the latest; for Start and Stop the task may then be in either state, and Recover tells.
+// context ends, at the latest; for Start and Stop the task may then be in either state, and Recover tells. What a driver talks
+// to (an engine, a registry) may hang: it bounds each such call by itself, and a call that was given up is Unavailable, or
+// Unknown when it may have taken effect. Package conformance is the test of all this; see DESIGN.md.
 type Driver interface {
 	// Name is what jobs write in driver.
 	Name() string
@@ -20,11 +22,47 @@ type Driver interface {
 	Validate(object string, config map[string]any) error
 	// Start starts a task and returns once it runs. The handle is what Recover needs; it is stored before Start returns to
 	// its caller's caller, so a driver must be able to find, from Spec alone too, a task whose handle was never stored
-	// (RecoverSpec.Handle is nil then).
+	// (Recover gets nil then). Kinds of the error: Invalid, NotFound and Forbidden, the same start can never succeed (NoProgram
+	// says with which exit code); Unavailable and Exhausted, the node is short of something and it is tried again for free;
+	// Conflict, the ID was started before; Unknown, it may have been started; another, the task's own failure. Except after
+	// Conflict and Unknown, nothing of the task is left.
 	Start(ctx context.Context, spec *Spec) (Task, error)
 	// Recover finds a task that was started before the agent was restarted. NotFound: it was never started or nobody
 	// knows how it ended.
 	Recover(ctx context.Context, spec *Spec, handle []byte) (Task, error)
+}
+
+// Rooted is a driver whose tasks have a root of their own.
+type Rooted interface {
+	// View says what a task would see. The config may still have references.
+	View(ctx context.Context, t *structs.Task) (View, error)
+}
+
+// View is what a task sees of its node.
+type View struct {
+	Shared string // where AllocDir is for it; empty: at the same path
+	Task   string // likewise TaskDir: local, secrets and tmp are below it
+	Image  bool   // its root is that of an image: users are the image's, and so are PATH and HOME unless the task sets them
+}
+
+// Preparer is a driver that needs something which may take long before a start, such as an image.
+type Preparer interface {
+	// Prepare gets it. It runs before Start, without one of the node's places for starts, and may have been for nothing: the task is
+	// not started, or Start does the same again. Errors are those of Start.
+	Prepare(ctx context.Context, spec *Spec) error
+}
+
+// Sweeper is a driver that can forget ended tasks whose allocations are not known any more: the agent was killed between
+// writing down their end and telling the driver. Its ids are those of Spec.
+type Sweeper interface {
+	Sweep(ctx context.Context, known func(id string) bool) error
+}
+
+// Keeper is a driver with work of its own: connections to what runs its tasks, images, what was left behind.
+type Keeper interface {
+	// Keep does it until ctx ends, and returns when no goroutine of the driver is left; tasks run on. known reports whether the
+	// node knows the allocation of a Spec's ID: what belongs to no allocation is to be removed.
+	Keep(ctx context.Context, known func(id string) bool)
 }
 
 // Spec is all that a driver needs to start one task. The driver does not keep or change it.
@@ -42,8 +80,31 @@ type Spec struct {
 	CPULimit    structs.Milli // 0: none
 	Memory      structs.Bytes
 	MemoryMax   structs.Bytes // hard limit; at least Memory
-	User        string        // resolved; empty: the agent's user
+	User        string        // resolved; empty: the agent's user. As the job says it where View.Image is
 	Fence       *Fence        // nil: no lease
+	Ports       []structs.AssignedPort
+
+	// Event tells the task's user of progress, at most once a second and kind; a kind that follows itself replaces itself. It may
+	// be nil, does not block, and is called during Prepare and Start only.
+	Event func(kind, text string)
+	// Output opens one stream ("stdout" or "stderr") for a driver through which the output of its tasks goes. One Output of a
+	// stream may be open at a time. nil: output is dropped.
+	Output func(stream string) Output
+}
+
+// Output is one stream of a task in the node's rotated files, all starts of the task one after the other.
+type Output interface {
+	// Write always takes all: what the disk cannot take is lost, and the stream says so.
+	io.WriteCloser
+	// Offset is how many bytes the stream has had, with those of earlier starts and agents, or why that cannot be told.
+	Offset() (int64, error)
+}
+
+// Say calls Event where there is one.
+func (s *Spec) Say(kind, text string) {
+	if s.Event != nil {
+		s.Event(kind, text)
+	}
 }
 
 // Fence makes the supervisor kill the task by itself when the node's lease ends. The deadline moves with each renewal,
@@ -57,15 +118,17 @@ type Task interface {
 	// Wait returns when the task ended, or ctx did. It may be called several times and gives the same answer.
 	Wait(ctx context.Context) (Exit, error)
 	// Stop sends signal, waits up to grace for the task to end, then kills everything of it. It returns when nothing of
-	// the task is left, or when ctx ends.
+	// the task is left, or when ctx ends. One that has ended is no error, a signal that does not exist is Invalid.
 	Stop(ctx context.Context, signal string, grace time.Duration) error
-	// Signal sends a signal to the task.
+	// Signal sends a signal to the task: "SIGHUP", "HUP" or "1". One that does not exist is Invalid.
 	Signal(ctx context.Context, signal string) error
-	// Exec runs a command inside the running task; it returns when the command ended.
+	// Exec runs a command inside the running task; it returns when the command ended. A program that is not there is exit code
+	// 127, with the reason on its stderr; a task that has ended is Conflict.
 	Exec(ctx context.Context, cmd Command) (Exit, error)
-	// Stats says what the task uses now.
+	// Stats says what the task uses now. A task that has ended is Conflict.
 	Stats(ctx context.Context) (*Stats, error)
-	// Destroy removes what is left of an ended task on the host (cgroups, namespaces, records). It may be repeated.
+	// Destroy removes what is left of an ended task on the host (cgroups, namespaces, records). It may be repeated. One that
+	// still runs is Conflict. Afterwards Recover says NotFound, and other calls may.
 	Destroy(ctx context.Context) error
 }
 

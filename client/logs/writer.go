@@ -130,6 +130,25 @@ func (w *Writer) fit(b []byte) int {
 	return int(room)
 }
 
+// Offset returns how many bytes the stream has had, those of earlier writers included.
+func (w *Writer) Offset() (int64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.f != nil {
+		return w.base + w.size, nil
+	}
+	files, err := list(w.dir, w.prefix)
+	if err != nil || len(files) == 0 {
+		return 0, err
+	}
+	last := files[len(files)-1]
+	info, err := os.Stat(last.path)
+	if err != nil {
+		return 0, err
+	}
+	return last.base + info.Size(), nil
+}
+
 // resume opens the newest file, or the first.
 func (w *Writer) resume() error {
 	files, err := list(w.dir, w.prefix)

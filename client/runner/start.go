@@ -13,13 +13,6 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Rooted is a driver whose tasks have a root of their own, and so see their folders at other paths than the host.
-type Rooted interface {
-	// Folders says where a task would see the shared folder and its own; empty: where the host has them. The config may still
-	// have references.
-	Folders(ctx context.Context, t *structs.Task) (shared, own string, err error)
-}
-
 // specID names one start on the node.
 func (t *task) specID(start uint64) string {
 	return fmt.Sprintf("%s/%s/%d", t.alloc.id, t.name, start)
@@ -31,17 +24,18 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	a.mu.Lock()
 	alloc, job, group, def := a.alloc, a.job, a.group, t.def
 	a.mu.Unlock()
-	owner, err := taskdir.OwnerOf(def.User)
-	if err != nil {
-		return nil, nil, err
-	}
-	var seen taskdir.Seen
-	if d, ok := driver.(Rooted); ok {
-		if seen.Shared, seen.Task, err = d.Folders(ctx, def); err != nil {
+	var view drivers.View
+	if d, ok := driver.(drivers.Rooted); ok {
+		var err error
+		if view, err = d.View(ctx, def); err != nil {
 			return nil, nil, err
 		}
 	}
-	scope, err := taskdir.NewScope(taskdir.Subject{Seen: seen, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
+	owner, err := ownerOf(def, view)
+	if err != nil {
+		return nil, nil, err
+	}
+	scope, err := taskdir.NewScope(taskdir.Subject{Seen: view, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
 		Group: group, Task: def, Dir: a.dir, Owner: owner})
 	if err != nil {
 		return nil, nil, err
@@ -54,7 +48,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	resolved.Config = config
 	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
-		LogDir: a.dir.Logs(), User: owner.Name}
+		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
 	if r := def.Resources; r != nil {
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
 	}
@@ -62,6 +56,26 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 		s.Fence = &drivers.Fence{}
 	}
 	return s, scope, nil
+}
+
+// ownerOf says whose a task's files are. The users of an image are not the node's: only numbers mean the same.
+func ownerOf(t *structs.Task, view drivers.View) (taskdir.Owner, error) {
+	if view.Image {
+		return taskdir.ImageOwner(t.User), nil
+	}
+	return taskdir.OwnerOf(t.User)
+}
+
+// progress notes how far a preparation is. A kind that follows itself replaces itself.
+func (t *task) progress(kind, text string) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if events := t.rec.State.Events; len(events) > 0 && events[len(events)-1].Type == kind {
+		t.rec.State.Events = events[: len(events)-1 : len(events)-1]
+	}
+	t.event(kind, text)
+	a.report()
 }
 
 func (t *task) driver() (drivers.Driver, error) {
@@ -89,7 +103,18 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	fenced := a.alloc.OnLost == "fence"
 	a.mu.Unlock()
 	if fenced {
-		if err := t.awaitLease(ctx); err != nil {
+		if err := t.unlessUnwanted(ctx, a.node.Lease); err != nil {
+			return nil, err
+		}
+	}
+	number := t.rec.Start + 1 // only run changes it
+	spec, scope, err := t.spec(ctx, driver, number)
+	if err != nil {
+		return nil, err
+	}
+	if d, ok := driver.(drivers.Preparer); ok {
+		err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return d.Prepare(ctx, spec) })
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -99,12 +124,7 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	number := t.rec.Start + 1 // only run changes it
-	spec, scope, err := t.spec(ctx, driver, number)
-	if err != nil {
-		return nil, err
-	}
-	if err := t.prepare(scope, spec); err != nil {
+	if err := t.render(scope, spec); err != nil {
 		return nil, err
 	}
 	starting, cancel := context.WithCancel(ctx)
@@ -160,8 +180,8 @@ func (t *task) look(ctx, starting context.Context, d drivers.Driver, spec *drive
 // errInterrupted is the error of a start that was given up, because something else is wanted now.
 var errInterrupted = errors.New("something else is wanted now")
 
-// awaitLease waits for the lease, or until something else is wanted.
-func (t *task) awaitLease(ctx context.Context) error {
+// unlessUnwanted does what comes before a start, and gives it up when something else is wanted.
+func (t *task) unlessUnwanted(ctx context.Context, do func(context.Context) error) error {
 	a := t.alloc
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -173,13 +193,11 @@ func (t *task) awaitLease(ctx context.Context) error {
 	t.cancel = cancel
 	a.mu.Unlock()
 	defer t.uncancel()
-	if err := a.node.Lease(waiting); err != nil {
-		if ctx.Err() == nil {
-			return errInterrupted
-		}
-		return err
+	err := do(waiting)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		return errInterrupted
 	}
-	return nil
+	return err
 }
 
 func (t *task) uncancel() {
@@ -188,16 +206,12 @@ func (t *task) uncancel() {
 	t.alloc.mu.Unlock()
 }
 
-// prepare writes the files that the start needs. Folders without files are made by a driver that uses them.
-func (t *task) prepare(scope *taskdir.Scope, spec *drivers.Spec) error {
+// render writes the files that the start needs. Folders without files are made by a driver that uses them.
+func (t *task) render(scope *taskdir.Scope, spec *drivers.Spec) error {
 	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 {
 		return err
 	}
-	owner, err := taskdir.OwnerOf(spec.Task.User)
-	if err != nil {
-		return err
-	}
-	if err := t.alloc.dir.Create(spec.Task.Name, owner); err != nil {
+	if err := t.alloc.dir.Create(spec.Task.Name, scope.Owner()); err != nil {
 		return err
 	}
 	return scope.Render()

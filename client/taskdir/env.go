@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -20,13 +21,7 @@ type Subject struct {
 	Task   *structs.Task
 	Dir    Dir
 	Owner  Owner
-	Seen   Seen
-}
-
-// Seen is where a task sees its folders, when that is not where the host has them.
-type Seen struct {
-	Shared string // what ROOT/ALLOC/alloc is for it; empty: the same
-	Task   string // what ROOT/ALLOC/TASK is: local, secrets and tmp are below it; empty: the same
+	Seen   drivers.View
 }
 
 // below joins without a double slash, for a task folder that is the root.
@@ -82,10 +77,12 @@ func (sc *Scope) builtIn() {
 	if own == "" {
 		own = s.Dir.Task(s.Task.Name)
 	}
-	e["PATH"] = DefaultPath
-	e["HOME"] = below(own, "local")
-	if s.Owner.Name != "" {
-		e["USER"] = s.Owner.Name
+	if !s.Seen.Image {
+		e["PATH"] = DefaultPath
+		e["HOME"] = below(own, "local")
+		if s.Owner.Name != "" {
+			e["USER"] = s.Owner.Name
+		}
 	}
 	e["PROFFER_ALLOC_ID"] = string(a.ID)
 	e["PROFFER_JOB"] = a.Job
@@ -142,6 +139,9 @@ func envName(s string) string {
 		return '_'
 	}, s)
 }
+
+// Owner returns whose the task's files are.
+func (sc *Scope) Owner() Owner { return sc.subject.Owner }
 
 // Env returns the environment as KEY=VALUE, sorted.
 func (sc *Scope) Env() []string {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/proffer/proffer/client/taskdir"
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -63,7 +64,7 @@ func TestEnvironment(t *testing.T) {
 // TestFoldersSeenElsewhere is what a task in a root of its own gets.
 func TestFoldersSeenElsewhere(t *testing.T) {
 	s := subject(t, nil)
-	s.Seen = taskdir.Seen{Shared: "/alloc", Task: "/"}
+	s.Seen = drivers.View{Shared: "/alloc", Task: "/"}
 	env := scope(t, s).Env()
 	for _, want := range []string{"PROFFER_ALLOC_DIR=/alloc", "PROFFER_TASK_DIR=/", "PROFFER_SECRETS_DIR=/secrets", "HOME=/local"} {
 		if !slices.Contains(env, want) {

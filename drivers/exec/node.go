@@ -3,19 +3,19 @@ package exec
 import (
 	"context"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
-// Folders says where a task sees the shared folder and its own: an isolated one has a root of its own. Empty paths mean
-// those of the host.
-func (d *Driver) Folders(ctx context.Context, t *structs.Task) (shared, own string, err error) {
+// View says where a task sees the shared folder and its own: an isolated one has a root of its own.
+func (d *Driver) View(ctx context.Context, t *structs.Task) (drivers.View, error) {
 	c := &config{}
 	c.isolation, _ = t.Config["isolation"].(string) // anything else is refused at the start
 	full, err := d.isolation(ctx, "task "+t.Name, c)
 	if err != nil || !full {
-		return "", "", err
+		return drivers.View{}, err
 	}
-	return "/alloc", "/", nil
+	return drivers.View{Shared: "/alloc", Task: "/"}, nil
 }
 
 // Sweep has the supervisor forget ended tasks that known does not know: the agent was killed between writing down their

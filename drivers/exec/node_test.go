@@ -39,9 +39,9 @@ func TestFoldersAreThoseOfTheTasksRoot(t *testing.T) {
 		if isolation != "" {
 			task.Config["isolation"] = isolation
 		}
-		shared, own, err := d.Folders(t.Context(), task)
-		if err != nil || [2]string{shared, own} != want {
-			t.Errorf("isolation %q: %q and %q, %v", isolation, shared, own, err)
+		view, err := d.View(t.Context(), task)
+		if err != nil || [2]string{view.Shared, view.Task} != want || view.Image {
+			t.Errorf("isolation %q: %+v, %v", isolation, view, err)
 		}
 	}
 }

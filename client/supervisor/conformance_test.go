@@ -1,0 +1,40 @@
+//go:build linux && system
+
+package supervisor_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/conformance"
+	"github.com/proffer/proffer/drivers/exec"
+)
+
+// TestConformance: the exec driver keeps the contract of drivers, with and without isolation.
+func TestConformance(t *testing.T) {
+	needRoot(t)
+	for _, isolation := range []string{"full", "none"} {
+		t.Run(isolation, func(t *testing.T) {
+			n := newNode(t)
+			conformance.Run(t, &conformance.Harness{
+				New: func(*testing.T) drivers.Driver { return exec.New(n.client, exec.Options{AllowNone: true}) },
+				Config: func(s conformance.Script) map[string]any {
+					return map[string]any{"command": "/bin/sh", "args": []any{"-c", s.Shell()}, "isolation": isolation}
+				},
+				Bad: []map[string]any{{}, {"command": 5}, {"command": "/bin/sh", "network": "bridge"}},
+				Folder: func(t *testing.T) string {
+					dir, err := os.MkdirTemp(n.dir, "tasks")
+					if err == nil {
+						err = os.Chmod(dir, 0o755)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					return dir
+				},
+				User: "nobody", Limits: true,
+			})
+		})
+	}
+}
