@@ -13,6 +13,11 @@ const bands = int(structs.Monitoring) + 1
 // account is a vertex of the tree that shares are compared in: a role, the own work of a role (the leaf "." beside its
 // sub-roles), or one framework in it.
 type account struct {
+	// What is looked at to order thousands of siblings comes first, together: it is one line of the cache.
+	share Share
+	last  uint64     // Allocator.turns when it was served, or made
+	at    [bands]int // position in active of the parent, -1
+
 	name   string // last element of the role, ".", or the framework
 	path   string // the role
 	parent *account
@@ -21,13 +26,10 @@ type account struct {
 	high   []int64 // what counts towards guarantees, see raise
 	// staying is high without what is being stopped.
 	staying []int64
-	share   Share
 	policy  Policy                // that makes its share: of the sorter of its parent
 	sorter  *sorter               // of its children
 	hash    uint64                // see lotOf
-	last    uint64                // Allocator.turns when it was served, or made
 	active  [bands]heap[*account] // children with demand in the band
-	at      [bands]int            // position in active of the parent, -1
 
 	// Of a role.
 	spec      *structs.Role // nil when it was made on first use

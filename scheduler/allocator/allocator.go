@@ -113,7 +113,7 @@ type Allocator struct {
 	smallest   []floor   // of the options
 	floors     []floor   // these, and those of the terms of all frameworks
 	offers     map[structs.OfferID]*offer
-	byExpiry   heap[*offer]
+	standing   offerLine // the same, oldest first
 	byUntil    heap[*filter]
 	lastOffer  uint64
 	windows    []*node                      // with maintenance
@@ -155,7 +155,6 @@ func New(options Options) *Allocator {
 		inverse:      map[structs.OfferID]*inverse{},
 		reservations: map[structs.ReservationID]*structs.Reservation{}, reservedIn: map[string]int{}, views: map[string]*view{}}
 	a.byAgain = heap[*inverse]{less: func(x, y *inverse) bool { return x.again < y.again }, at: func(x *inverse) *int { return &x.againAt }}
-	a.byExpiry = heap[*offer]{less: func(x, y *offer) bool { return x.expiresBefore(y) }, at: func(o *offer) *int { return &o.at }}
 	a.byUntil = heap[*filter]{less: func(x, y *filter) bool { return x.until < y.until }, at: func(f *filter) *int { return &f.at }}
 	a.byChange = heap[*request]{less: func(x, y *request) bool { return cmp.Or(cmp.Compare(x.change, y.change), cmp.Compare(x.ID, y.ID)) < 0 },
 		at: func(r *request) *int { return &r.changeAt }}

@@ -79,9 +79,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	c.of.accepted += uint64(len(all))
 	c.of.unused = 0
 	a.heard(c.of)
-	if n.Ord < len(c.streaks) {
-		c.streaks[n.Ord] = 0
-	}
+	c.streaks.end(n.Ord)
 	var out []*Place
 	for _, op := range ops {
 		h := &hold{node: n, client: c, job: op.Job, group: op.Group, amount: a.amount(op.Resources), resources: op.Resources,

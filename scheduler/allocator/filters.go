@@ -48,13 +48,10 @@ func (c *client) refused(n *node, bundle structs.Resources, now structs.Time) bo
 // unused notes that a framework used nothing of what it was offered of a node, and makes the filter: for as long as it
 // asked, and at least for its back-off.
 func (a *Allocator) unused(c *client, n *node, what structs.Resources, f Filter, now structs.Time) {
-	if len(c.streaks) <= n.Ord {
-		c.streaks = append(c.streaks, make([]uint8, len(a.byOrd)-len(c.streaks))...)
-	}
-	c.streaks[n.Ord] = min(c.streaks[n.Ord], 254) + 1
-	wait := a.backoff(int(c.streaks[n.Ord]))
+	streak := c.streaks.add(n.Ord)
+	wait := a.backoff(streak)
 	var firm structs.Time
-	if wait > 0 && c.streaks[n.Ord] >= FirmRefusals {
+	if wait > 0 && streak >= FirmRefusals {
 		firm = now.Add(wait)
 	}
 	a.refuse(c, n, what, max(min(f.Refuse, MaxRefuse), wait), firm, now)
@@ -122,9 +119,7 @@ func (a *Allocator) unfilter(c *client, n *node) {
 	for _, f := range slices.Clone(c.filters[n]) {
 		a.endFilter(f)
 	}
-	if n.Ord < len(c.streaks) {
-		c.streaks[n.Ord] = 0
-	}
+	c.streaks.end(n.Ord)
 }
 
 func (a *Allocator) unfilterAll(c *client) {

@@ -2,7 +2,8 @@ package allocator
 
 import (
 	"cmp"
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -130,7 +131,12 @@ func (a *Allocator) ask(n *node, now structs.Time) {
 
 // offerID returns the id of the newest offer.
 func (a *Allocator) offerID() structs.OfferID {
-	return structs.OfferID(fmt.Sprintf("%016x%016x", a.options.Term, a.lastOffer))
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[:], a.options.Term)
+	binary.BigEndian.PutUint64(raw[8:], a.lastOffer)
+	var text [32]byte
+	hex.Encode(text[:], raw[:])
+	return structs.OfferID(text[:])
 }
 
 // unask forgets an inverse offer, and takes it back when it was not answered.

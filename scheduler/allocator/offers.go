@@ -1,7 +1,6 @@
 package allocator
 
 import (
-	"cmp"
 	"container/list"
 	"slices"
 
@@ -15,12 +14,35 @@ type offer struct {
 	client *client
 	node   *node
 	amount []int64
-	at     int           // in byExpiry
 	listed *list.Element // in the offers of the client
+	older  *offer        // in Allocator.standing
+	newer  *offer
 }
 
-func (o *offer) expiresBefore(p *offer) bool {
-	return cmp.Or(cmp.Compare(o.Expires, p.Expires), cmp.Compare(o.seq, p.seq)) < 0
+// offerLine is offers by age. All are good for as long, so that is the order in which they expire.
+type offerLine struct{ oldest, newest *offer }
+
+func (l *offerLine) add(o *offer) {
+	o.older, l.newest = l.newest, o
+	if o.older == nil {
+		l.oldest = o
+	} else {
+		o.older.newer = o
+	}
+}
+
+func (l *offerLine) remove(o *offer) {
+	if o.older == nil {
+		l.oldest = o.newer
+	} else {
+		o.older.newer = o.newer
+	}
+	if o.newer == nil {
+		l.newest = o.older
+	} else {
+		o.newer.older = o.older
+	}
+	o.older, o.newer = nil, nil
 }
 
 // serveOffer offers one node to a framework whose turn it is; nil when there is none for it.
@@ -92,7 +114,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	a.lastOffer++
 	a.turns++
 	a.tookTurn(c.account)
-	o := &offer{seq: a.lastOffer, client: c, node: n, amount: a.amount(bundle), at: -1, Offer: structs.Offer{
+	o := &offer{seq: a.lastOffer, client: c, node: n, amount: a.amount(bundle), Offer: structs.Offer{
 		ID:        a.offerID(),
 		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle, Reserved: n.parts(c.view, bundle),
 		Made: now, Expires: now.Add(a.options.OfferTimeout)}}
@@ -100,7 +122,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 		o.Unavailable = &m.Window
 	}
 	a.offers[o.ID] = o
-	a.byExpiry.push(o)
+	a.standing.add(o)
 	o.listed = c.offers.PushBack(o)
 	c.of.made++
 	a.holdOffer(o, 1)
@@ -118,7 +140,7 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 func (a *Allocator) endOffer(o *offer) {
 	is := func(p *offer) bool { return p == o }
 	delete(a.offers, o.ID)
-	a.byExpiry.remove(o)
+	a.standing.remove(o)
 	o.client.offers.Remove(o.listed)
 	o.node.offers = slices.DeleteFunc(o.node.offers, is)
 	o.node.offered = o.node.offered.Sub(o.Resources)
@@ -143,8 +165,7 @@ func (a *Allocator) takeBack(o *offer, why string) {
 
 // expire ends offers and filters whose time has come.
 func (a *Allocator) expire(now structs.Time) {
-	for a.byExpiry.len() > 0 && a.byExpiry.top().Expires <= now {
-		o := a.byExpiry.top()
+	for o := a.standing.oldest; o != nil && o.Expires <= now; o = a.standing.oldest {
 		// Who does not answer would be the first to be offered the node again, and nobody else would ever see it.
 		a.unused(o.client, o.node, o.Resources, Filter{DefaultRefuse}, now)
 		a.takeBack(o, "expired")
@@ -163,8 +184,8 @@ func (a *Allocator) expire(now structs.Time) {
 // WakeAt returns when Step must be called again although nothing changed, because an offer or a filter ends, a claim is
 // looked at, or a constraint relaxes or hardens; zero for never.
 func (a *Allocator) WakeAt() (at structs.Time) {
-	if a.byExpiry.len() > 0 {
-		at = a.byExpiry.top().Expires
+	if o := a.standing.oldest; o != nil {
+		at = o.Expires
 	}
 	if a.byUntil.len() > 0 && (at == 0 || a.byUntil.top().until < at) {
 		at = a.byUntil.top().until
@@ -191,14 +212,9 @@ func (a *Allocator) WakeAt() (at structs.Time) {
 
 // Offers returns the outstanding offers, oldest first.
 func (a *Allocator) Offers() []structs.Offer {
-	all := make([]*offer, 0, len(a.offers))
-	for _, o := range a.offers {
-		all = append(all, o)
-	}
-	slices.SortFunc(all, func(x, y *offer) int { return cmp.Compare(x.seq, y.seq) })
-	out := make([]structs.Offer, len(all))
-	for i, o := range all {
-		out[i] = o.Offer
+	out := make([]structs.Offer, 0, len(a.offers))
+	for o := a.standing.oldest; o != nil; o = o.newer {
+		out = append(out, o.Offer)
 	}
 	return out
 }

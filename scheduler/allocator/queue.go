@@ -31,7 +31,7 @@ type client struct {
 	todo       bitset    // nodes to look at, by Ord
 	cut        bitset    // nodes that a filter covers because a limit cut the bundle
 	filters    map[*node][]*filter
-	streaks    []uint8 // by Ord: offers of the node in a row that it left unused
+	streaks    streaks // of offers that it left unused
 	seen       bitset  // nodes that were compared with the terms
 	suits      bitset  // of these, the ones that they let it see
 }
