@@ -1,0 +1,234 @@
+//go:build linux
+
+package images
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Removed is an image that Clean removed, and why.
+type Removed struct {
+	Image string
+	Names []string // that meant it
+	Why   string
+}
+
+// Usage is what the images of the node take.
+type Usage struct {
+	Images, Layers, Held int
+	Bytes                structs.Bytes // of unpacked layers
+}
+
+type kept struct {
+	id     string // hexadecimal
+	used   time.Time
+	layers []string
+	held   bool
+}
+
+// Clean removes images that no task uses, once they are older than MaxAge or take more than MaxBytes, layers that are of no
+// image, and parts that nobody went on with for a day. A failure leaves something for the next time.
+func (s *Store) Clean(now time.Time) ([]Removed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	images, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := s.sizes()
+	if err != nil {
+		return nil, err
+	}
+	names := s.names()
+	users := map[string]int{} // of layers
+	for _, im := range images {
+		for _, l := range im.layers {
+			users[l]++
+		}
+	}
+	free := structs.Bytes(0) // of layers that images of no task have
+	inUse := map[string]bool{}
+	for _, im := range images {
+		for _, l := range im.layers {
+			inUse[l] = inUse[l] || im.held
+		}
+	}
+	for l, size := range sizes {
+		if !inUse[l] && users[l] > 0 {
+			free += size
+		}
+	}
+	var out []Removed
+	for _, im := range images { // the least recently used first
+		why := ""
+		age := now.Sub(im.used)
+		switch {
+		case im.held:
+			continue
+		case age > s.opts.MaxAge:
+			why = "no task used it for " + structs.Duration(age.Round(time.Second)).String()
+		case free > s.opts.MaxBytes:
+			why = "images that no task uses take " + free.String() + ", more than " + s.opts.MaxBytes.String()
+		default:
+			continue
+		}
+		if err := s.remove(s.path("images", im.id)); err != nil {
+			return out, s.disk(err)
+		}
+		out = append(out, Removed{"sha256:" + im.id, names[im.id], why})
+		for _, l := range im.layers {
+			if users[l]--; users[l] == 0 {
+				free -= sizes[l]
+			}
+		}
+	}
+	for _, r := range s.refs() {
+		if h, err := hexOf(r.Image); err != nil || !slices.ContainsFunc(images, func(k kept) bool { return k.id == h }) ||
+			slices.ContainsFunc(out, func(o Removed) bool { return o.Image == r.Image }) {
+			if err := s.remove(s.path("refs", sumOf(r.Name))); err != nil {
+				return out, s.disk(err)
+			}
+		}
+	}
+	for l := range sizes {
+		if users[l] > 0 || s.pins[l] > 0 {
+			continue
+		}
+		if err := s.drop(l); err != nil {
+			return out, s.disk(err)
+		}
+	}
+	parts, err := os.ReadDir(s.path("parts"))
+	if err != nil {
+		return out, s.disk(err)
+	}
+	for _, p := range parts {
+		if info, err := p.Info(); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
+			if err := s.remove(s.path("parts", p.Name())); err != nil {
+				return out, s.disk(err)
+			}
+		}
+	}
+	return out, nil
+}
+
+// drop removes a layer: first its name, so that it is never there in part.
+func (s *Store) drop(layer string) error {
+	dead := s.path("tmp", "dead-"+layer)
+	if err := s.removeAll(dead, true); err != nil { // a try before this one
+		return err
+	}
+	if err := s.rename(s.path("layers", layer), dead); err != nil {
+		return err
+	}
+	return s.removeAll(dead, true)
+}
+
+// list returns the images, the least recently used first. One whose config cannot be read counts as never used.
+func (s *Store) list() ([]kept, error) {
+	entries, err := os.ReadDir(s.path("images"))
+	if err != nil {
+		return nil, s.disk(err)
+	}
+	holds, err := s.Holds()
+	if err != nil {
+		return nil, err
+	}
+	held := map[string]bool{}
+	for _, h := range holds {
+		held[strings.TrimPrefix(h.Image, "sha256:")] = true
+	}
+	var out []kept
+	for _, e := range entries {
+		k := kept{id: e.Name(), held: held[e.Name()]}
+		raw, err := os.ReadFile(s.path("images", e.Name()))
+		if err != nil {
+			return nil, s.disk(err)
+		}
+		if _, layers, err := parseConfig("sha256:"+e.Name(), raw); err == nil {
+			k.layers = layers
+			if info, err := e.Info(); err == nil {
+				k.used = info.ModTime()
+			}
+		}
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(a, b kept) int {
+		if c := a.used.Compare(b.used); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	return out, nil
+}
+
+// sizes returns what each unpacked layer takes.
+func (s *Store) sizes() (map[string]structs.Bytes, error) {
+	entries, err := os.ReadDir(s.path("layers"))
+	if err != nil {
+		return nil, s.disk(err)
+	}
+	out := map[string]structs.Bytes{}
+	for _, e := range entries {
+		raw, _ := os.ReadFile(s.path("layers", e.Name(), "size"))
+		n, _ := strconv.ParseInt(string(raw), 10, 64)
+		out[e.Name()] = structs.Bytes(n)
+	}
+	return out, nil
+}
+
+func (s *Store) refs() (out []record) {
+	files, _ := filepath.Glob(s.path("refs", "*"))
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		var r record
+		if err == nil && json.Unmarshal(raw, &r) == nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// names are the references of each image.
+func (s *Store) names() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range s.refs() {
+		if h, err := hexOf(r.Image); err == nil {
+			out[h] = append(out[h], r.Name)
+		}
+	}
+	return out
+}
+
+// Usage says what the images take now.
+func (s *Store) Usage() (u Usage, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	images, err := s.list()
+	if err != nil {
+		return u, err
+	}
+	sizes, err := s.sizes()
+	if err != nil {
+		return u, err
+	}
+	for _, im := range images {
+		u.Images++
+		if im.held {
+			u.Held++
+		}
+	}
+	for _, size := range sizes {
+		u.Layers++
+		u.Bytes += size
+	}
+	return u, nil
+}

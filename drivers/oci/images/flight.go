@@ -1,0 +1,75 @@
+package images
+
+import (
+	"context"
+	"sync"
+)
+
+// flights lets many callers share one piece of work. It ends early when the last of them has given up, and does not begin
+// anew before it has ended: there is never more than one of a key.
+type flights struct {
+	mu sync.Mutex
+	m  map[string]*flight
+}
+
+type flight struct {
+	done    chan struct{}
+	err     error // once done is closed
+	waiters int   // 0: given up
+	cancel  context.CancelFunc
+}
+
+// do runs f under key, or joins it when it runs already.
+func (fs *flights) do(ctx context.Context, key string, f func(context.Context) error) error {
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		fl, joined := fs.join(key, f)
+		if !joined {
+			<-fl.done // soon, as it was given up
+			continue
+		}
+		select {
+		case <-fl.done:
+			return fl.err
+		case <-ctx.Done():
+		}
+		fs.mu.Lock()
+		fl.waiters--
+		last := fl.waiters == 0
+		fs.mu.Unlock()
+		if last {
+			fl.cancel()
+			<-fl.done
+		}
+		return context.Cause(ctx)
+	}
+}
+
+func (fs *flights) join(key string, f func(context.Context) error) (fl *flight, joined bool) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fl := fs.m[key]; fl != nil {
+		if fl.waiters == 0 {
+			return fl, false
+		}
+		fl.waiters++
+		return fl, true
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	fl = &flight{done: make(chan struct{}), waiters: 1, cancel: cancel}
+	if fs.m == nil {
+		fs.m = map[string]*flight{}
+	}
+	fs.m[key] = fl
+	go func() {
+		fl.err = f(ctx)
+		cancel()
+		fs.mu.Lock()
+		delete(fs.m, key)
+		fs.mu.Unlock()
+		close(fl.done)
+	}()
+	return fl, true
+}
