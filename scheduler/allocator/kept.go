@@ -232,14 +232,22 @@ func (a *Allocator) unkeep(k *kept) {
 	}
 }
 
+// unkeepIdle gives up the room of groups that may have no more, perhaps since something else of their role was served, and
+// reports whether there was any. Nothing else can be served at the time.
+func (a *Allocator) unkeepIdle() (done bool) {
+	for _, k := range slices.Clone(a.kept) {
+		if !a.mayHold(k.group) {
+			a.unkeep(k)
+			done = true
+		}
+	}
+	return done
+}
+
 // review gives up the room that is of no use any more, and moves what is expected to start earlier elsewhere.
 func (a *Allocator) review() {
 	for _, k := range slices.Clone(a.kept) {
 		g, n := k.group, k.node
-		if !a.mayHold(g) {
-			a.unkeep(k)
-			continue
-		}
 		if n.undecided() {
 			continue // what was decided there is not committed: it cannot be judged now
 		}
@@ -273,11 +281,7 @@ func (a *Allocator) settleKept() {
 	for _, k := range slices.Clone(a.kept) {
 		g, n, s := k.group, k.node, k.group.shape
 		ask := s.ask.Among(a.work)
-		if !placement.Fits(n.seen(s.view, false, true), a.peersOfAsk(ask), ask, placement.First).OK {
-			continue
-		}
-		if !a.mayHold(g) {
-			a.unkeep(k)
+		if !placement.Fits(n.seen(s.view, false, true), a.peersOfAsk(ask), ask, placement.First).OK || !a.mayHold(g) {
 			continue
 		}
 		band, r := a.bandOf(g), g.requests.top()

@@ -35,7 +35,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 		}
 		g := a.next()
 		switch {
-		case g == nil && (a.rouse() || a.keep()):
+		case g == nil && (a.rouse() || a.unkeepIdle() || a.keep()):
 		case g == nil:
 			return a.decided()
 		case g.shape == nil:

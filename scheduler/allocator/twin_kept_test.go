@@ -170,14 +170,17 @@ func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
 	return best
 }
 
+// unkeepIdle gives up the room of those who may have no more.
+func (w *twin) unkeepIdle() bool {
+	before := len(w.kept)
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.mayHold(w.firstOf(k.key)) })
+	return len(w.kept) < before
+}
+
 // review gives up kept room that is of no use, or moves it.
 func (w *twin) review() {
 	for _, k := range slices.Clone(w.kept) {
 		r := w.firstOf(k.key)
-		if !w.mayHold(r) {
-			w.unkeep(k)
-			continue
-		}
 		if slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.node == k.node && h.decision != 0 }) {
 			continue
 		}
@@ -217,11 +220,7 @@ func (w *twin) settleKept() {
 		r := w.firstOf(k.key)
 		nodes, peers := w.booksBut(r.Role, r.Ask.Job, nil, func(x *twinKept) bool { return x == k })
 		n := nodes[k.node]
-		if n == nil || !placement.Fits(n, peers, r.now.Among(peers.Work()), placement.First).OK {
-			continue
-		}
-		if !w.mayHold(r) {
-			w.unkeep(k)
+		if n == nil || !placement.Fits(n, peers, r.now.Among(peers.Work()), placement.First).OK || !w.mayHold(r) {
 			continue
 		}
 		band := w.bandOf(r)

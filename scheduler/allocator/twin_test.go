@@ -468,7 +468,7 @@ func (w *twin) step(now structs.Time) []string {
 		w.refresh()
 		all := w.candidates(now)
 		if len(all) == 0 {
-			if w.rouse(false) || w.keep() {
+			if w.rouse(false) || w.unkeepIdle() || w.keep() {
 				continue
 			}
 			break
