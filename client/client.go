@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
@@ -152,7 +153,8 @@ func (c *Client) load(ctx context.Context) error {
 		c.lease.extend(session.Instant(c.memory.Lease))
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
-		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts)}
+		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
+		Checks: checks.NewPool()}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}
@@ -295,6 +297,7 @@ func (c *Client) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		return structs.Errorf(structs.Unavailable, "node", "it does not stop: %w", context.Cause(ctx))
 	}
+	c.node.Checks.Close()
 	return c.closeFolder()
 }
 

@@ -97,6 +97,18 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 			line += ", " + counted(t.Restarts, "restart", "restarts")
 		}
 		heading(b, cell(fmt.Sprintf("Task %q: %s", name, line)))
+		if len(t.Checks) > 0 {
+			checks := newTable("  CHECK", "ASKS WHETHER IT IS", "STATUS", "SINCE", "WHY")
+			for _, c := range t.Checks {
+				kind := "ready"
+				if c.Live {
+					kind = "alive"
+				}
+				checks.row("  "+c.Name, kind, string(c.Status), age(now, c.Since)+" ago", c.Why)
+			}
+			checks.write(b)
+			b.WriteByte('\n')
+		}
 		if len(t.Events) > 0 {
 			events := newTable("  TIME", "EVENT", "WHAT")
 			for _, ev := range t.Events {

@@ -338,7 +338,7 @@ func (l *lines) show(s *api.JobStatus, version uint64) {
 	l.env.Out.Write(b.Bytes())
 }
 
-// events tells of allocations of this version that failed or were lost, or could not be started yet.
+// events tells of allocations of this version that failed or were lost, could not be started yet, or run and are not ready.
 func (l *lines) events(write func([]byte) (int, error), s *api.JobStatus, version uint64) {
 	for _, a := range slices.Backward(s.Allocations) {
 		if a.Version != version {
@@ -352,10 +352,14 @@ func (l *lines) events(write func([]byte) (int, error), s *api.JobStatus, versio
 			if why == "" {
 				continue
 			}
+		case structs.AllocRunning:
+			if status = ""; !a.Started.IsZero() || a.Why == "" {
+				continue // it is ready
+			}
 		default:
 			continue
 		}
-		text := joinNonEmpty(": ", fmt.Sprintf("  %s[%d] %s on %s", a.Group, a.Index, status, a.NodeName), why)
+		text := joinNonEmpty(": ", strings.TrimRight(fmt.Sprintf("  %s[%d] %s", a.Group, a.Index, status), " ")+" on "+a.NodeName, why)
 		if l.told[a.ID] != text {
 			l.told[a.ID] = text
 			write([]byte(cell(text) + "\n"))

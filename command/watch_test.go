@@ -143,6 +143,9 @@ func TestJobRun(t *testing.T) {
 	failed := alloc("a", 2, "failed")
 	failed.Why, failed.NodeName = "task \"main\": exit code 3", "n1"
 	failed.Tasks = map[string]*structs.TaskState{"main": {ExitCode: 3}}
+	waits := alloc("b", 2, "running")
+	waits.Why, waits.NodeName, waits.Started = `task "main" is not ready: check "up": status 503: no database`, "n1", 0
+	unready := status("service", "running", api.GroupCounts{Wanted: 1, Running: 1}, waits)
 	batch := func(s structs.JobStatus, g api.GroupCounts, allocs ...*structs.Allocation) *api.JobStatus {
 		return status("batch", s, g, allocs...)
 	}
@@ -158,6 +161,7 @@ func TestJobRun(t *testing.T) {
 		{name: "a batch job that is done", all: append(progress, batch("complete", api.GroupCounts{Wanted: 2, Complete: 2}))},
 		{name: "a batch job that fails", all: append(progress, batch("failed", api.GroupCounts{Wanted: 2, Complete: 1, Failed: 1}, failed))},
 		{name: "a job without room", all: progress[:1], flags: "-place-timeout 1ns "},
+		{name: "a service that is not ready", flags: "-timeout 1ns ", all: []*api.JobStatus{unready}},
 		{name: "in a terminal", all: append(progress, batch("failed", api.GroupCounts{Wanted: 2, Complete: 1, Failed: 1}, failed)), term: true},
 	} {
 		sh := newShell(t, statuses(c.all...))

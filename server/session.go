@@ -401,6 +401,9 @@ func updateBytes(u *structs.AllocUpdate) int {
 		for _, e := range t.Events {
 			n += 32 + len(e.Type) + len(e.Text)
 		}
+		for _, c := range t.Checks {
+			n += 48 + len(c.Name) + len(c.Why)
+		}
 	}
 	return n
 }
@@ -417,6 +420,11 @@ func fitting(u *structs.AllocUpdate, budget int) *structs.AllocUpdate {
 		if t != nil {
 			short := *t
 			short.Events, short.Why = nil, t.Why[:min(len(t.Why), 256)]
+			short.Checks = slices.Clone(t.Checks[:min(len(t.Checks), structs.MaxChecks)])
+			for i := range short.Checks {
+				c := &short.Checks[i]
+				c.Name, c.Why = c.Name[:min(len(c.Name), 128)], c.Why[:min(len(c.Why), 256)]
+			}
 			t = &short
 		}
 		cut.Tasks[name] = t

@@ -33,7 +33,7 @@ type Allocation struct {
 	Status   AllocStatus           `json:"status"`
 	Why      string                `json:"why,omitempty"`
 	Tasks    map[string]*TaskState `json:"tasks,omitempty"`
-	Started  Time                  `json:"started,omitempty"` // since when all its main tasks run without a restart; zero: one is started again
+	Started  Time                  `json:"started,omitempty"` // since when all its tasks run and are ready, without a restart; zero: one is started again or is not ready
 	Previous AllocID               `json:"previous,omitempty"`
 	Next     AllocID               `json:"next,omitempty"`     // what replaced it
 	Failures []Time                `json:"failures,omitempty"` // of its predecessors, newest last; for reschedule
@@ -121,6 +121,8 @@ type TaskState struct {
 	Started  Time        `json:"started,omitempty"`  // last start
 	Ended    Time        `json:"ended,omitempty"`    //
 	Events   []TaskEvent `json:"events,omitempty"`   // the newest MaxTaskEvents, oldest first
+	// Checks has the ready and live checks of the task in the order of the job. It is not changed in place.
+	Checks []CheckState `json:"checks,omitempty"`
 }
 
 // MaxTaskEvents bounds TaskState.Events.

@@ -80,6 +80,13 @@ func (t *Task) canonicalize() {
 			setDefault(&f.Perms, "0644")
 		}
 	}
+	for _, list := range [][]*Check{t.Ready, t.Live} {
+		for _, c := range list {
+			if c != nil {
+				c.canonicalize()
+			}
+		}
+	}
 }
 
 func canonicalizeRules(constraints []*Constraint, affinities []*Affinity, spreads []*Spread) {

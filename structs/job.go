@@ -138,6 +138,8 @@ type Task struct {
 	Resources   *TaskResources    `json:"resources,omitempty" hcl:"block" change:"replace" doc:"What the task needs."`
 	Lifecycle   *Lifecycle        `json:"lifecycle,omitempty" hcl:"block" change:"replace" doc:"Makes it a helper of the main tasks."`
 	Templates   []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts."`
+	Ready       []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
+	Live        []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
 }
 
 // TaskResources is what one task needs.

@@ -147,6 +147,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		checkPorts(p, at+".network", g.Network.Ports)
 	}
 	checkMeta(p, at+".meta", g.Meta)
+	ports := g.portNames()
 
 	if len(g.Tasks) > MaxTasks {
 		p.Add(at+".task", "%d tasks are more than %d", len(g.Tasks), MaxTasks)
@@ -160,6 +161,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		seen.check(p, at+".task", "a task", i, t.Name)
 		main = main || t.Lifecycle == nil
 		t.problems(p, at+".task."+t.Name, drivers)
+		checkChecks(p, at+".task."+t.Name, t, ports)
 	}
 	switch {
 	case len(g.Tasks) == 0:
@@ -170,6 +172,17 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 	if len(*p) == before { // the sum of valid parts
 		g.Ask().Problems(at+".resources", p)
 	}
+}
+
+func (g *Group) portNames() (names []string) {
+	if g.Network != nil {
+		for _, port := range g.Network.Ports {
+			if port != nil {
+				names = append(names, port.Label)
+			}
+		}
+	}
+	return names
 }
 
 var (

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
@@ -33,6 +34,7 @@ type Node struct {
 	Holds func() bool // whether it does now
 	// Starts has room for as many starts as may happen at the same time.
 	Starts chan struct{}
+	Checks *checks.Pool
 }
 
 // poststopLimit is how long one poststop task may take.
@@ -153,7 +155,10 @@ func (a *Alloc) Full() *structs.AllocUpdate {
 
 // update returns what changed since the last one. The caller holds mu.
 func (a *Alloc) update() *structs.AllocUpdate {
-	u := &structs.AllocUpdate{ID: a.id, Incarnation: a.alloc.Incarnation, Status: a.status, Why: a.why, Time: structs.At(time.Now())}
+	u := &structs.AllocUpdate{ID: a.id, Incarnation: a.alloc.Incarnation, Status: a.status, Why: a.why, Time: now()}
+	if a.status == structs.AllocRunning && a.why == "" {
+		u.Why = a.notReady()
+	}
 	for _, t := range a.tasks {
 		if t.changed {
 			if u.Tasks == nil {
@@ -179,7 +184,7 @@ func (a *Alloc) Update(alloc *structs.Allocation, job *structs.JobVersion) {
 		a.job, a.group = job, group
 		for _, t := range a.tasks {
 			if def := group.Task(t.name); def != nil {
-				t.def = def
+				t.take(def)
 			}
 		}
 	}
@@ -395,7 +400,7 @@ func (a *Alloc) finish(ctx context.Context) bool {
 		}
 	}
 	record := &store.Ended{Job: a.alloc.Job, Group: a.alloc.Group, Index: a.alloc.Index, Folder: true}
-	a.ended = structs.At(time.Now())
+	a.ended = now()
 	for _, t := range a.tasks {
 		t.changed = true
 		record.Tasks = append(record.Tasks, t.name)

@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
@@ -63,8 +62,9 @@ func (t *task) recover(ctx context.Context, try int) bool {
 			t.rec.State.Status = structs.TaskRunning
 		}
 		if t.rec.State.Started == 0 {
-			t.rec.State.Started = structs.At(time.Now())
+			t.rec.State.Started = now()
 		}
+		t.beginChecks(found)
 		t.event("recovered", "the agent was restarted and found the task")
 		if a.status == structs.AllocPending && a.mainsUp() {
 			a.status = structs.AllocRunning

@@ -222,11 +222,12 @@ func (t *task) started(handle drivers.Task) {
 	a := t.alloc
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := structs.At(time.Now())
+	now := now()
 	t.handle = handle
 	t.rec.Handle = handle.Handle()
 	s := &t.rec.State
-	s.Status, s.Why, s.Started = structs.TaskRunning, "", now
+	s.Status, s.Why, s.Started, s.Checks = structs.TaskRunning, "", now, nil
+	t.beginChecks(handle)
 	t.event("started", fmt.Sprintf("start %d", t.rec.Start))
 	ops := []store.Op{store.PutTask(a.id, t.name, &t.rec)}
 	if a.status == structs.AllocPending && a.mainsUp() {

@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
@@ -28,6 +30,8 @@ type task struct {
 	up      chan struct{} // closed when it was started once, or will not be
 	isUp    bool
 	cancel  context.CancelFunc // of the present wait
+	checks  []*checks.Check    // of the present start
+	unwell  string             // which live check failed; empty: none
 }
 
 func (t *task) hook() string {
@@ -72,7 +76,7 @@ func (t *task) event(kind, text string) {
 	old = old[max(0, len(old)-structs.MaxTaskEvents+1):]
 	events := make([]structs.TaskEvent, len(old), len(old)+1)
 	copy(events, old)
-	t.rec.State.Events = append(events, structs.TaskEvent{Time: structs.At(time.Now()), Type: kind, Text: text})
+	t.rec.State.Events = append(events, structs.TaskEvent{Time: now(), Type: kind, Text: text})
 	t.changed = true
 }
 
@@ -84,6 +88,8 @@ func (t *task) markUp() {
 		close(t.up)
 	}
 }
+
+func now() structs.Time { return structs.At(time.Now()) }
 
 // good reports whether the end of the task is no reason for the allocation to fail.
 func (t *task) good() bool {
@@ -108,7 +114,7 @@ func (t *task) done(status structs.TaskStatus, why string) {
 	t.rec.Done, t.rec.Running = true, false
 	t.rec.State.Status, t.rec.State.Why = status, why
 	if t.rec.State.Ended == 0 || t.rec.State.Ended < t.rec.State.Started {
-		t.rec.State.Ended = structs.At(time.Now())
+		t.rec.State.Ended = now()
 	}
 	t.changed = true
 }
@@ -198,8 +204,9 @@ func (t *task) note(exit drivers.Exit) {
 	t.alloc.mu.Lock()
 	defer t.alloc.mu.Unlock()
 	s := &t.rec.State
-	s.ExitCode, s.Signal, s.OOM, s.Ended = exit.Code, exit.Signal, exit.OOM, structs.At(time.Now())
+	s.ExitCode, s.Signal, s.OOM, s.Ended = exit.Code, exit.Signal, exit.OOM, now()
 	t.rec.Running = false
+	t.endChecks()
 	t.event("ended", describe(exit))
 }
 
@@ -220,8 +227,8 @@ func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
 	a := t.alloc
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	asked := t.again
-	t.again = ""
+	asked, unwell := t.again, t.unwell
+	t.again, t.unwell = "", ""
 	if stop, _ := t.unwanted(); stop {
 		status := structs.TaskKilled
 		if exit.Code == 0 && exit.Signal == 0 {
@@ -237,6 +244,9 @@ func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
 		return true, 0
 	}
 	policy := PolicyOf(a.job.Job.Type, a.group.Restart)
+	if unwell != "" {
+		return t.apply(policy, unwell, structs.TaskFailed)
+	}
 	always := policy.Always && (t.hook() == "") || t.sidecar()
 	if exit.Code == 0 && exit.Signal == 0 && !exit.OOM && !always {
 		t.done(structs.TaskFinished, "")
@@ -251,7 +261,7 @@ func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
 
 // apply asks the restart policy. The caller holds mu.
 func (t *task) apply(policy Policy, what string, status structs.TaskStatus) (again bool, wait time.Duration) {
-	v := policy.Next(t.rec.Failures, structs.At(time.Now()))
+	v := policy.Next(t.rec.Failures, now())
 	t.rec.Failures = v.Failures
 	if !v.Restart {
 		t.done(status, what+"; "+v.Why)
@@ -362,7 +372,7 @@ func (t *task) wait(ctx context.Context, handle drivers.Task) (drivers.Exit, boo
 	for try := 0; ; {
 		a.mu.Lock()
 		stop, hard := t.unwanted()
-		again := t.again
+		again := cmp.Or(t.again, t.unwell)
 		waiting, cancel := context.WithCancel(ctx)
 		t.cancel = cancel
 		a.mu.Unlock()

@@ -27,6 +27,8 @@ type Config struct {
 	ExecExitCode   int           // exec_exit_code: of commands that are run in it
 	ExecStdout     string        // exec_stdout: what they write, after their standard input. Default: their arguments
 	ExecRunFor     time.Duration // exec_run_for: how long they run
+	ExecFailUntil  time.Duration // exec_fail_until: in a task younger than this they end with exit code 1
+	ExecFailAfter  time.Duration // exec_fail_after: and in one that is older than this
 }
 
 var fields = map[string]func(*Config, any) error{
@@ -44,6 +46,8 @@ var fields = map[string]func(*Config, any) error{
 	"exec_exit_code":   func(c *Config, v any) error { return integer(v, &c.ExecExitCode, 0, 255) },
 	"exec_stdout":      func(c *Config, v any) error { return text(v, &c.ExecStdout) },
 	"exec_run_for":     func(c *Config, v any) error { return duration(v, &c.ExecRunFor, false) },
+	"exec_fail_until":  func(c *Config, v any) error { return duration(v, &c.ExecFailUntil, false) },
+	"exec_fail_after":  func(c *Config, v any) error { return duration(v, &c.ExecFailAfter, false) },
 }
 
 // Parse reads a task's config; object names the place for messages. Every fault is reported, not the first one only.

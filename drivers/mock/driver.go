@@ -225,7 +225,7 @@ func (t *task) Stop(ctx context.Context, signal string, grace time.Duration) err
 
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
 	t.machine.mu.Lock()
-	over := t.ended(time.Now())
+	over, age := t.ended(time.Now()), time.Since(t.started)
 	t.machine.mu.Unlock()
 	if over {
 		return drivers.Exit{}, structs.Errorf(structs.Conflict, "task "+t.id, "it does not run")
@@ -248,6 +248,9 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 		if err := until(ctx, time.Now().Add(t.config.ExecRunFor), nil); err != nil {
 			return drivers.Exit{}, err
 		}
+	}
+	if age < t.config.ExecFailUntil || t.config.ExecFailAfter > 0 && age > t.config.ExecFailAfter {
+		return drivers.Exit{Code: 1}, nil
 	}
 	return drivers.Exit{Code: t.config.ExecExitCode}, nil
 }

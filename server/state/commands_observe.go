@@ -81,15 +81,15 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 	return true
 }
 
-// steadySince returns from when on all that a runs has run without a restart; 0: something of it is being started again.
-// A service that falls over and over again is not healthy, although it runs between two falls.
+// steadySince returns from when on all that a runs has run without a restart and was ready; 0: something of it is being
+// started again, or is not ready. A service that falls over and over again is not healthy, although it runs between two falls.
 func steadySince(a *structs.Allocation, tasks map[string]*structs.TaskState, now structs.Time) structs.Time {
 	since := a.Started
 	if since == 0 {
 		since = now
 	}
 	for name, t := range tasks {
-		if t.Status == structs.TaskStarting && t.Started != 0 {
+		if t.Status == structs.TaskStarting && t.Started != 0 || !t.Ready() {
 			return 0
 		}
 		if old := a.Tasks[name]; old != nil && old.Started != 0 && old.Restarts != t.Restarts {
@@ -292,7 +292,7 @@ func covers(news, old map[string]*structs.TaskState) bool {
 func sameTask(a, b *structs.TaskState) bool {
 	return a != nil && a.Status == b.Status && a.Why == bounded(b.Why) && a.ExitCode == b.ExitCode && a.Signal == b.Signal &&
 		a.OOM == b.OOM && a.Restarts == b.Restarts && a.Started == b.Started && a.Ended == b.Ended &&
-		slices.Equal(a.Events, b.Events)
+		slices.Equal(a.Events, b.Events) && slices.Equal(a.Checks, b.Checks)
 }
 
 // boundedTask cuts what a node may have sent too much of.
@@ -300,6 +300,10 @@ func boundedTask(t *structs.TaskState) *structs.TaskState {
 	long := len(t.Events) > structs.MaxTaskEvents || bounded(t.Why) != t.Why
 	for _, e := range t.Events {
 		long = long || bounded(e.Text) != e.Text || len(e.Type) > 64
+	}
+	long = long || len(t.Checks) > structs.MaxChecks
+	for _, c := range t.Checks {
+		long = long || bounded(c.Why) != c.Why || len(c.Name) > 128 || len(c.Status) > 16
 	}
 	if !long {
 		return t
@@ -312,6 +316,11 @@ func boundedTask(t *structs.TaskState) *structs.TaskState {
 		e.Text = bounded(e.Text)
 		e.Type = e.Type[:min(len(e.Type), 64)]
 	}
+	cut.Checks = slices.Clone(t.Checks[:min(len(t.Checks), structs.MaxChecks)])
+	for i := range cut.Checks {
+		c := &cut.Checks[i]
+		c.Name, c.Status, c.Why = c.Name[:min(len(c.Name), 128)], c.Status[:min(len(c.Status), 16)], bounded(c.Why)
+	}
 	return &cut
 }
 
@@ -319,9 +328,9 @@ func boundedTask(t *structs.TaskState) *structs.TaskState {
 func forgetEvents(tasks map[string]*structs.TaskState) map[string]*structs.TaskState {
 	short := make(map[string]*structs.TaskState, len(tasks))
 	for name, t := range tasks {
-		if t.Status == structs.TaskFinished && len(t.Events) > 0 {
+		if t.Status == structs.TaskFinished && len(t.Events)+len(t.Checks) > 0 {
 			end := *t
-			end.Events = nil
+			end.Events, end.Checks = nil, nil
 			t = &end
 		}
 		short[name] = t

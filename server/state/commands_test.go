@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -427,6 +428,38 @@ func TestStartedCountsFromTheLastRestart(t *testing.T) {
 	}
 }
 
+// What is not ready is not healthy, and counts from when it is ready again.
+func TestStartedCountsFromWhenItIsReady(t *testing.T) {
+	r := newRegion(t)
+	one := r.node("1", 8000)
+	r.must(&SubmitJob{Job: job("web", "service", 1, "a")})
+	a := r.place("web", "a", 0, one)
+	report := func(statuses ...structs.CheckStatus) structs.Time {
+		task := &structs.TaskState{Status: structs.TaskRunning, Started: 5}
+		for _, s := range statuses {
+			task.Checks = append(task.Checks, structs.CheckState{Name: "c", Status: s})
+		}
+		r.must(&Observe{Node: one, NodeIncarnation: 1, Updates: []*structs.AllocUpdate{{ID: a.ID, Incarnation: a.Incarnation, Status: "running",
+			Tasks: map[string]*structs.TaskState{"t": task}}}})
+		return r.store.Snapshot().Alloc(a.ID).Started
+	}
+	for _, not := range [][]structs.CheckStatus{{structs.CheckPending}, {structs.CheckPassing, structs.CheckPending}} {
+		if at := report(not...); at != 0 {
+			t.Errorf("%v: healthy since %d", not, at)
+		}
+	}
+	first := report(structs.CheckPassing, structs.CheckPassing)
+	if first == 0 {
+		t.Error("it is ready")
+	}
+	if at := report(structs.CheckPassing, structs.CheckFailing); at != 0 {
+		t.Errorf("one fails, and it is healthy since %d", at)
+	}
+	if again := report(structs.CheckPassing, structs.CheckPassing); again <= first {
+		t.Errorf("ready at %d, and again at %d", first, again)
+	}
+}
+
 func TestLongReportsAreCut(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 8000)
@@ -438,6 +471,7 @@ func TestLongReportsAreCut(t *testing.T) {
 		tasks[fmt.Sprint("task", i)] = &structs.TaskState{Why: long, Events: make([]structs.TaskEvent, 100)}
 	}
 	tasks["main"] = &structs.TaskState{Events: []structs.TaskEvent{{Type: long, Text: long}}}
+	tasks["checked"] = &structs.TaskState{Checks: slices.Repeat([]structs.CheckState{{Name: long, Status: structs.CheckStatus(long), Why: long}}, 100)}
 	r.must(&Observe{Node: id, NodeIncarnation: 1, Updates: []*structs.AllocUpdate{{ID: a.ID, Incarnation: a.Incarnation, Status: "failed", Why: long, Tasks: tasks}}})
 	got := r.store.Snapshot().Alloc(a.ID)
 	size := len(got.Why)

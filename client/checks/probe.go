@@ -1,0 +1,212 @@
+package checks
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Target is the task that a check asks.
+type Target struct {
+	Address string // host:port of the check's port; empty for exec
+	// Exec runs a command in the task; it is drivers.Task.Exec.
+	Exec func(context.Context, drivers.Command) (drivers.Exit, error)
+}
+
+// said is how many bytes of what a task answered are shown.
+const said = 200
+
+// ask makes a check once. It returns when ctx ends, at the latest.
+func ask(ctx context.Context, c *structs.Check, to Target) Answer {
+	var err error
+	switch c.Type {
+	case "tcp":
+		err = askTCP(ctx, to)
+	case "http", "https":
+		err = askHTTP(ctx, c, to)
+	case "grpc", "grpcs":
+		err = askGRPC(ctx, c, to)
+	case "exec":
+		err = askExec(ctx, c, to)
+	default:
+		err = fmt.Errorf("this node does not know the type %q", c.Type)
+	}
+	switch {
+	case err == nil:
+		return Answer{OK: true}
+	case ctx.Err() != nil:
+		return Answer{Why: fmt.Sprintf("no answer within %s", c.Timeout)}
+	}
+	return Answer{Why: short(err)}
+}
+
+// short leaves out what the reader knows: what was asked, and how.
+func short(err error) string {
+	var asked *url.Error
+	if errors.As(err, &asked) {
+		err = asked.Err
+	}
+	var dial *net.OpError
+	if errors.As(err, &dial) {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Sprintf("nothing listens on %s", dial.Addr)
+		}
+		err = dial
+	}
+	return clean([]byte(err.Error()))
+}
+
+// clean makes one short line of what came from a task.
+func clean(raw []byte) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(raw), "?")), " ")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 127 {
+			return -1
+		}
+		return r
+	}, text)
+	if len(text) > said {
+		text = strings.ToValidUTF8(text[:said], "") + "…"
+	}
+	return text
+}
+
+func askTCP(ctx context.Context, to Target) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.Address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// plain and multiplexed ask once and keep nothing: no proxy, no redirect, no connection for later, no name of the server that has
+// to be right: the address is the task's own.
+var (
+	plain       = client(false)
+	multiplexed = client(true)
+)
+
+func client(http2 bool) *http.Client {
+	t := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		Protocols: new(http.Protocols)}
+	t.Protocols.SetHTTP1(!http2)
+	t.Protocols.SetHTTP2(http2)
+	t.Protocols.SetUnencryptedHTTP2(http2)
+	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+func askHTTP(ctx context.Context, c *structs.Check, to Target) error {
+	at, err := url.Parse(c.Type + "://" + to.Address + c.Path)
+	if err != nil {
+		return err
+	}
+	r := &http.Request{Method: c.Method, URL: at, Header: http.Header{"User-Agent": {"proffer-check"}}}
+	for name, value := range c.Headers {
+		if strings.EqualFold(name, "Host") {
+			r.Host = value
+			continue
+		}
+		r.Header.Set(name, value)
+	}
+	answer, err := plain.Do(r.WithContext(ctx))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	code := answer.StatusCode
+	if slices.Contains(c.Statuses, code) || len(c.Statuses) == 0 && code >= 200 && code < 400 {
+		return nil
+	}
+	raw, _ := io.ReadAll(io.LimitReader(answer.Body, said))
+	return fmt.Errorf("status %d: %s", code, raw)
+}
+
+// askGRPC asks the health service: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. The request is one message
+// with the name of the service as field 1, the answer one with a number as field 1, of which 1 is SERVING.
+func askGRPC(ctx context.Context, c *structs.Check, to Target) error {
+	scheme := "http"
+	if c.Type == "grpcs" {
+		scheme = "https"
+	}
+	var message []byte
+	if c.Service != "" {
+		message = append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(c.Service))), c.Service...)
+	}
+	frame := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) // 0: not compressed
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+to.Address+"/grpc.health.v1.Health/Check", bytes.NewReader(frame))
+	if err != nil {
+		return err
+	}
+	r.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"proffer-check"}}
+	answer, err := multiplexed.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d of HTTP", answer.StatusCode)
+	}
+	raw, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10)) // to its end, for the trailer
+	if err != nil {
+		return err
+	}
+	status := answer.Trailer.Get("Grpc-Status")
+	if status == "" {
+		status = answer.Header.Get("Grpc-Status")
+	}
+	switch {
+	case status == "12":
+		return errors.New("the server has no gRPC health service")
+	case status == "5":
+		return fmt.Errorf("the health service does not know %q", c.Service)
+	case status != "0":
+		return fmt.Errorf("gRPC status %s: %s", status, answer.Trailer.Get("Grpc-Message"))
+	case len(raw) < 5 || raw[0] != 0:
+		return errors.New("the answer of the health service cannot be read")
+	}
+	serving, names := 0, []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"}
+	if body := raw[5:]; len(body) == 2 && body[0] == 1<<3 {
+		serving = int(body[1])
+	}
+	if serving == 1 {
+		return nil
+	}
+	return fmt.Errorf("the health service says %s", names[min(serving, 3)])
+}
+
+// head keeps the first bytes that are written to it.
+type head struct{ kept []byte }
+
+func (h *head) Write(p []byte) (int, error) {
+	h.kept = append(h.kept, p[:min(len(p), said-len(h.kept))]...)
+	return len(p), nil
+}
+
+func askExec(ctx context.Context, c *structs.Check, to Target) error {
+	var out, errs head // a driver may write both at the same time
+	exit, err := to.Exec(ctx, drivers.Command{Args: c.Command, Stdout: &out, Stderr: &errs})
+	if err != nil {
+		return err
+	}
+	if exit.Code == 0 && exit.Signal == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("exit code %d", exit.Code)
+	if all := append(errs.kept, out.kept...); len(all) > 0 {
+		text += ": " + string(all)
+	}
+	return errors.New(text)
+}

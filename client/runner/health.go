@@ -1,0 +1,114 @@
+package runner
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"github.com/proffer/proffer/client/checks"
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// beginChecks begins to check a task that was started, or found again. The caller holds mu.
+func (t *task) beginChecks(handle drivers.Task) {
+	t.endChecks()
+	known := t.rec.State.Checks
+	t.rec.State.Checks = nil
+	for i, c := range append(slices.Clone(t.def.Ready), t.def.Live...) {
+		s := structs.CheckState{Name: c.Name, Live: i >= len(t.def.Ready), Status: structs.CheckPending, Since: t.rec.State.Started}
+		if at := slices.IndexFunc(known, func(k structs.CheckState) bool { return k.Name == s.Name && k.Live == s.Live }); at >= 0 {
+			s = known[at]
+		}
+		t.rec.State.Checks = append(t.rec.State.Checks, s)
+		to := checks.Target{Address: t.alloc.address(c.Port), Exec: handle.Exec}
+		t.checks = append(t.checks, t.alloc.node.Checks.Add(c, to, t.rec.State.Started.Std(), s.Status, func(status structs.CheckStatus, a checks.Answer) {
+			t.checked(handle, i, status, a)
+		}))
+	}
+}
+
+// take takes a newer version of the task, with other checks perhaps. The caller holds mu.
+func (t *task) take(def *structs.Task) {
+	same := func(a, b *structs.Check) bool { return reflect.DeepEqual(a, b) }
+	other := !slices.EqualFunc(t.def.Ready, def.Ready, same) || !slices.EqualFunc(t.def.Live, def.Live, same)
+	t.def = def
+	if other && t.rec.Running && t.handle != nil {
+		t.beginChecks(t.handle)
+		t.changed = true
+		t.alloc.report()
+	}
+}
+
+// endChecks ends the checks of a task. The caller holds mu.
+func (t *task) endChecks() {
+	for _, c := range t.checks {
+		c.Stop()
+	}
+	t.checks = nil
+}
+
+// address returns where the tasks listen on a port of the group. The caller holds mu.
+func (a *Alloc) address(label string) string {
+	for _, p := range a.alloc.Ports {
+		if p.Label == label && label != "" {
+			return net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
+		}
+	}
+	return ""
+}
+
+// checked takes the news of a check: of the start that handle is of.
+func (t *task) checked(handle drivers.Task, i int, status structs.CheckStatus, answer checks.Answer) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t.handle != handle || i >= len(t.rec.State.Checks) || len(t.checks) == 0 {
+		return // it has ended
+	}
+	states := slices.Clone(t.rec.State.Checks)
+	s := &states[i]
+	before := s.Status
+	s.Why = answer.Why
+	if s.Status = status; status != before {
+		s.Since = now()
+	}
+	t.rec.State.Checks = states
+	t.changed = true
+	kind := "ready"
+	if s.Live {
+		kind = "live"
+	}
+	if status != before {
+		t.event(string(status), joined(fmt.Sprintf("%s check %q", kind, s.Name), s.Why))
+	}
+	if s.Live && status == structs.CheckFailing {
+		t.unwell = fmt.Sprintf("live check %q failed: %s", s.Name, s.Why)
+		t.interrupt()
+	}
+	a.node.Store.Enqueue(store.PutTask(a.id, t.name, &t.rec))
+	a.report()
+}
+
+// notReady says which task is not ready, and why; empty: all are. The caller holds mu.
+func (a *Alloc) notReady() string {
+	for _, t := range a.tasks {
+		for _, c := range t.rec.State.Checks {
+			if c.Status != structs.CheckPassing {
+				return joined(fmt.Sprintf("task %q is not ready: check %q", t.name, c.Name), cmp.Or(c.Why, "no answer yet"))
+			}
+		}
+	}
+	return ""
+}
+
+func joined(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
