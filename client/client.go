@@ -337,8 +337,12 @@ func (c *Client) Connected() (server string, ok bool) {
 	return c.server, c.server != ""
 }
 
+// imagesEvery is how often at most the servers are told of images alone: they come and go with the work.
+const imagesEvery = 5 * time.Minute
+
 // lookAgain watches drivers and devices and tells when they changed.
 func (c *Client) lookAgain(ctx context.Context) {
+	var told time.Time // of images
 	ticker := time.NewTicker(c.config.FingerprintEvery)
 	defer ticker.Stop()
 	for {
@@ -347,7 +351,15 @@ func (c *Client) lookAgain(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		c.refresh(func(n *structs.Node) *structs.Node { return fingerprint.Again(ctx, n, c.machine()) })
+		before := c.self.Load()
+		c.refresh(func(n *structs.Node) *structs.Node {
+			machine := c.machine()
+			machine.KeepImages = time.Since(told) < imagesEvery
+			return fingerprint.Again(ctx, n, machine)
+		})
+		if !fingerprint.SameImages(before, c.self.Load()) {
+			told = time.Now()
+		}
 		c.noteState()
 	}
 }

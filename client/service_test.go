@@ -157,6 +157,41 @@ func TestBadConfigurationIsExplained(t *testing.T) {
 	kindIs(t, "reserved", err, structs.Invalid)
 }
 
+// TestImagesAreToldRarely: images that come and go are told, at most every five minutes.
+func TestImagesAreToldRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.tune = func(c *Config) { c.FingerprintEvery = 10 * time.Second }
+		w.machine.Pull("old:1", 1<<20)
+		c := w.start()
+		has := func(when string, fingerprints int, names ...string) {
+			t.Helper()
+			w.up.mu.Lock()
+			defer w.up.mu.Unlock()
+			images := c.Node().Drivers["mock"].Images
+			if len(w.up.said) != fingerprints || len(images) != len(names) {
+				t.Errorf("%s: %d fingerprints, %v", when, len(w.up.said), images)
+			}
+			for _, name := range names {
+				if _, ok := images[structs.ImageName(name)]; !ok {
+					t.Errorf("%s: no %s among %v", when, name, images)
+				}
+			}
+		}
+		has("at the start", 0, "old:1")
+		w.machine.Pull("web:1", 1<<30)
+		after(11 * time.Second)
+		has("the first change", 1, "old:1", "web:1")
+		w.machine.Pull("web:2", 1<<30)
+		w.machine.Remove("old:1")
+		after(4 * time.Minute)
+		has("soon after it", 1, "old:1", "web:1")
+		after(2 * time.Minute)
+		has("five minutes later", 2, "web:1", "web:2")
+		w.stop()
+	})
+}
+
 // TestDriverHealthIsPushed changes what a driver says of itself while the node runs.
 func TestDriverHealthIsPushed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

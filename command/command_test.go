@@ -151,7 +151,8 @@ func region() canned {
 			Resources: structs.Resources{CPU: 8000, Memory: 16 << 30}, Reserved: structs.Resources{CPU: 500, Memory: 1 << 30},
 			Maintenance: &structs.Maintenance{Window: structs.Window{Start: structs.At(now.Add(2 * time.Hour)), Duration: structs.Duration(time.Hour)}, Reason: "new disks"},
 			Attributes:  map[string]string{"kernel.name": "linux"}, Meta: map[string]string{"rack": "r1"},
-			Drivers: map[string]*structs.Driver{"exec": {Healthy: true}, "docker": {Why: "it is not installed"}}},
+			Drivers: map[string]*structs.Driver{"exec": {Healthy: true}, "docker": {Why: "it is not installed"},
+				"oci": {Healthy: true, Images: map[string]structs.Bytes{"docker.io/library/nginx:1.27": 190 << 20, "ghcr.io/acme/web:v7": 2 << 30, "ghcr.io/acme/new:v1": 0}}}},
 		{ID: structs.NodeID(id("aa02")), Name: "node-2", Datacenter: "dc1", Status: structs.NodeReady, Eligible: true, Drain: &structs.Drain{}, Changed: ago(time.Minute)},
 		{ID: structs.NodeID(id("aa03")), Name: "node-3", Datacenter: "dc2", Status: structs.NodeLost, Reason: "no lease", Changed: ago(30 * time.Minute)},
 	}

@@ -2,8 +2,11 @@ package command
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +19,7 @@ func nodeStatus(e *Environment) *command {
 	c.about = "List nodes, or show one by its id, the beginning of it, or its name; self is the node of the agent that is asked."
 	c.max = 1
 	c.predict = predictNodes(e)
-	attributes := c.flags.Bool("attributes", false, "also show attributes and meta of the node")
+	attributes := c.flags.Bool("attributes", false, "also show attributes, meta and images of the node")
 	var filters listFlag
 	c.flags.Var(&filters, "filter", "only nodes for which `FIELD=VALUE` holds; also FIELD!=VALUE and FIELD~PART; may be repeated")
 	stale := c.flags.Bool("stale", false, "what the agent has will do, even when it has lost the leader")
@@ -130,6 +133,43 @@ func driverNames(n *structs.Node) string {
 	return orDash(strings.Join(names, ","))
 }
 
+// imagesText says how many images a driver has, and what they take as far as it is known: images share layers.
+func imagesText(images map[string]structs.Bytes) string {
+	var sum structs.Bytes
+	for _, size := range images {
+		sum += min(size, 1<<60-sum)
+	}
+	switch {
+	case len(images) == 0:
+		return "-"
+	case sum == 0:
+		return fmt.Sprint(len(images))
+	}
+	return fmt.Sprintf("%d (%s)", len(images), sum.Human())
+}
+
+// writeImages lists the images of all drivers, of each the largest first.
+func writeImages(b *bytes.Buffer, drivers map[string]*structs.Driver) {
+	t, some := newTable("DRIVER", "IMAGE", "SIZE"), false
+	for _, name := range sortedKeys(drivers) {
+		images := drivers[name].Images
+		for _, image := range slices.SortedFunc(maps.Keys(images), func(x, y string) int {
+			return cmp.Or(cmp.Compare(images[y], images[x]), strings.Compare(x, y))
+		}) {
+			size := "-"
+			if images[image] > 0 {
+				size = images[image].Human()
+			}
+			t.row(name, image, size)
+			some = true
+		}
+	}
+	if some {
+		heading(b, "Images")
+		t.write(b)
+	}
+}
+
 func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Time) {
 	var d details
 	d.add("ID", n.ID)
@@ -166,10 +206,10 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		t.write(b)
 	}
 	heading(b, "Drivers")
-	t := newTable("DRIVER", "HEALTHY", "WHY NOT")
+	t := newTable("DRIVER", "HEALTHY", "IMAGES", "WHY NOT")
 	for _, name := range sortedKeys(n.Drivers) {
 		if driver := n.Drivers[name]; driver != nil {
-			t.row(name, yesNo(driver.Healthy), orDash(driver.Why))
+			t.row(name, yesNo(driver.Healthy), imagesText(driver.Images), orDash(driver.Why))
 		}
 	}
 	t.write(b)
@@ -183,6 +223,7 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 			list.add("meta."+name, n.Meta[name])
 		}
 		list.write(b)
+		writeImages(b, n.Drivers)
 	}
 	heading(b, "Allocations")
 	if len(n.Allocations) == 0 {

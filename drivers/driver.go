@@ -16,7 +16,9 @@ import (
 type Driver interface {
 	// Name is what jobs write in driver.
 	Name() string
-	// Fingerprint says whether tasks can be started here, and with what attributes.
+	// Fingerprint says whether tasks can be started here, with what attributes, and for a driver whose tasks run from images
+	// which ones are here already, in any number: work goes where its image is. Such a driver takes the image of a task from
+	// structs.ImageKey of its config, and lists an image under each name by which a task may name it (tag and digest).
 	Fingerprint(ctx context.Context) *structs.Driver
 	// Validate checks a task's config without a node; it also runs at job validate. object names the place for messages.
 	Validate(object string, config map[string]any) error

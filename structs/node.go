@@ -61,4 +61,8 @@ type Driver struct {
 	Healthy    bool              `json:"healthy"`
 	Why        string            `json:"why,omitempty"` // why not
 	Attributes map[string]string `json:"attributes,omitempty"`
+
+	// Images that it has, by full name (ImageName), with what they take of the disk; 0: not known. A driver may say more and
+	// in any form: BoundImages makes it this.
+	Images map[string]Bytes `json:"images,omitempty"`
 }

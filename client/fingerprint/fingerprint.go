@@ -27,6 +27,7 @@ type Config struct {
 	Drivers     []drivers.Driver
 	ReservedFor map[string]*structs.Resources // by role: of what is not Reserved, at most all of it
 	GPUs        GPUs                          // nil: NVIDIA's tool, when it is installed
+	KeepImages  bool                          // Again: those that a driver said before count on
 	Held        structs.Resources             // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 }
 
@@ -117,6 +118,13 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 	}
 	devices(ctx, &n, c)
 	n.Drivers = Drivers(ctx, c.Drivers)
+	if c.KeepImages {
+		for name, d := range n.Drivers {
+			if before := old.Drivers[name]; before != nil {
+				d.Images = before.Images
+			}
+		}
+	}
 	Describe(&n)
 	maps.Copy(n.Attributes, c.Attributes)
 	if maps.Equal(n.Attributes, old.Attributes) && maps.Equal(n.Resources.Custom, old.Resources.Custom) &&
@@ -127,10 +135,16 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 }
 
 func equalDrivers(a, b *structs.Driver) bool {
-	return a.Healthy == b.Healthy && a.Why == b.Why && maps.Equal(a.Attributes, b.Attributes)
+	return a.Healthy == b.Healthy && a.Why == b.Why && maps.Equal(a.Attributes, b.Attributes) && maps.Equal(a.Images, b.Images)
 }
 
-// Drivers asks all drivers, side by side. One that does not answer within 10 s is not healthy.
+// SameImages reports whether the drivers of two nodes have the same images.
+func SameImages(a, b *structs.Node) bool {
+	return maps.EqualFunc(a.Drivers, b.Drivers, func(x, y *structs.Driver) bool { return maps.Equal(x.Images, y.Images) })
+}
+
+// Drivers asks all drivers, side by side. One that does not answer within 10 s is not healthy. Of their images the largest are
+// taken. The values are the caller's.
 func Drivers(ctx context.Context, all []drivers.Driver) map[string]*structs.Driver {
 	ctx, cancel := context.WithTimeout(ctx, driverLimit)
 	defer cancel()
@@ -146,9 +160,11 @@ func Drivers(ctx context.Context, all []drivers.Driver) map[string]*structs.Driv
 					said.Why = fmt.Sprintf("it did not answer within %s", driverLimit)
 				}
 			}
+			own := *said
+			own.Images = structs.BoundImages(said.Images)
 			mu.Lock()
 			defer mu.Unlock()
-			out[d.Name()] = said
+			out[d.Name()] = &own
 		})
 	}
 	wait.Wait()

@@ -19,11 +19,12 @@ type fixed struct {
 func (f *fixed) List(context.Context) ([]GPU, error) { return f.gpus, f.err }
 
 func TestThisMachine(t *testing.T) {
+	machine := mock.NewMachine(false)
 	gpus := &fixed{gpus: []GPU{{"GPU-1", "A100", 40 << 30}, {"GPU-2", "A100", 40 << 30}}}
 	c := Config{DataDir: t.TempDir(), Attributes: map[string]string{"zone": "z1", "os.name": "mine"}, Meta: map[string]string{"rack": "r1"},
 		Resources: structs.Resources{CPU: 7000, Custom: map[string]structs.Milli{"licenses": 2000},
 			Sets: map[string][]string{"disks": {"sda"}}, Ranges: map[string][]structs.Range{"vlans": {{First: 1, Last: 9}}}},
-		Reserved: structs.Resources{CPU: 500}, Drivers: []drivers.Driver{mock.New(nil)}, GPUs: gpus}
+		Reserved: structs.Resources{CPU: 500}, Drivers: []drivers.Driver{mock.New(machine)}, GPUs: gpus}
 	n, err := Machine(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -46,6 +47,20 @@ func TestThisMachine(t *testing.T) {
 	}
 	if Again(t.Context(), n, c) != n {
 		t.Error("it changed by looking")
+	}
+	machine.Pull("web:1", 7)
+	kept := c
+	kept.KeepImages = true
+	if Again(t.Context(), n, kept) != n {
+		t.Error("images alone count")
+	}
+	m := Again(t.Context(), n, c)
+	if m == n || SameImages(m, n) || m.Drivers["mock"].Images["docker.io/library/web:1"] != 7 {
+		t.Errorf("a new image: %+v", m.Drivers["mock"])
+	}
+	machine.Remove("web:1")
+	if again := Again(t.Context(), m, kept); again != m {
+		t.Errorf("an image that goes is forgotten at once: %+v", again.Drivers["mock"])
 	}
 	gpus.gpus = gpus.gpus[:1]
 	if m := Again(t.Context(), n, c); m == n || m.Resources.Custom["gpus"] != 1000 || m.Attributes["gpu.1.id"] != "" || n.Attributes["gpu.1.id"] == "" {

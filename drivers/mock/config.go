@@ -29,6 +29,9 @@ type Config struct {
 	ExecRunFor     time.Duration // exec_run_for: how long they run
 	ExecFailUntil  time.Duration // exec_fail_until: in a task younger than this they end with exit code 1
 	ExecFailAfter  time.Duration // exec_fail_after: and in one that is older than this
+	Image          string        // image: the machine has it from the first start on, and says so
+	ImageSize      structs.Bytes // image_size: what it then takes. Default: not known
+	PullDelay      time.Duration // pull_delay: how much longer a start takes on a machine that does not have it
 }
 
 var fields = map[string]func(*Config, any) error{
@@ -48,6 +51,9 @@ var fields = map[string]func(*Config, any) error{
 	"exec_run_for":     func(c *Config, v any) error { return duration(v, &c.ExecRunFor, false) },
 	"exec_fail_until":  func(c *Config, v any) error { return duration(v, &c.ExecFailUntil, false) },
 	"exec_fail_after":  func(c *Config, v any) error { return duration(v, &c.ExecFailAfter, false) },
+	"image":            func(c *Config, v any) error { return text(v, &c.Image) },
+	"image_size":       func(c *Config, v any) error { return size(v, &c.ImageSize) },
+	"pull_delay":       func(c *Config, v any) error { return duration(v, &c.PullDelay, false) },
 }
 
 // Parse reads a task's config; object names the place for messages. Every fault is reported, not the first one only.
@@ -111,6 +117,16 @@ func integer(v any, into *int, least, most int) error {
 	}
 	*into = int(n)
 	return nil
+}
+
+func size(v any, into *structs.Bytes) error {
+	s, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("%v is not a size such as \"512MiB\"", v)
+	}
+	b, err := structs.ParseBytes(s)
+	*into = b
+	return err
 }
 
 func boolean(v any, into *bool) error {

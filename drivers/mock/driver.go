@@ -33,8 +33,10 @@ func New(m *Machine) *Driver {
 // Name is "mock".
 func (*Driver) Name() string { return "mock" }
 
-// Fingerprint says that it always works.
-func (*Driver) Fingerprint(context.Context) *structs.Driver { return &structs.Driver{Healthy: true} }
+// Fingerprint says that it always works, and which images the machine has.
+func (d *Driver) Fingerprint(context.Context) *structs.Driver {
+	return &structs.Driver{Healthy: true, Images: d.machine.Images()}
+}
 
 // Validate checks a task's config. It works on a nil Driver.
 func (*Driver) Validate(object string, config map[string]any) error {
@@ -42,14 +44,18 @@ func (*Driver) Validate(object string, config map[string]any) error {
 	return err
 }
 
-// Start starts a task after its start_delay.
+// Start starts a task after its start_delay, and the pull_delay when the machine does not have its image.
 func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, error) {
 	c, err := Parse("task "+spec.ID, spec.Task.Config)
 	if err != nil {
 		return nil, err
 	}
-	if c.StartDelay > 0 {
-		timer := time.NewTimer(c.StartDelay)
+	wait := c.StartDelay
+	if c.Image != "" && !d.machine.has(c.Image) {
+		wait += c.PullDelay
+	}
+	if wait > 0 {
+		timer := time.NewTimer(wait)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -59,6 +65,9 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	}
 	if c.StartError != "" {
 		return nil, structs.Errorf(c.StartErrorKind, "task "+spec.ID, "%w", scripted(c.StartError))
+	}
+	if c.Image != "" {
+		d.machine.Pull(c.Image, c.ImageSize)
 	}
 	p, err := d.machine.start(spec.ID, spec.Alloc, spec.Task.Name, c, startNumber(spec.ID), time.Now())
 	if err != nil {

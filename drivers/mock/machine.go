@@ -2,6 +2,7 @@ package mock
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,11 +22,12 @@ type Machine struct {
 	seen       map[string]bool
 	violations []string
 	count      int
+	images     map[string]structs.Bytes // by full name
 }
 
 // NewMachine returns a machine without tasks. With witness it remembers every start, for tests.
 func NewMachine(witness bool) *Machine {
-	return &Machine{tasks: make(map[string]*process), keep: witness, seen: make(map[string]bool)}
+	return &Machine{tasks: make(map[string]*process), keep: witness, seen: make(map[string]bool), images: make(map[string]structs.Bytes)}
 }
 
 // process is one task on the machine. Only the owner of machine.mu changes it.
@@ -77,6 +79,36 @@ func (m *Machine) Known() (ids []string) {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// Images returns the images that the machine has, by full name, with their sizes; 0: not known.
+func (m *Machine) Images() map[string]structs.Bytes {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.images)
+}
+
+func (m *Machine) has(image string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, has := m.images[structs.ImageName(image)]
+	return has
+}
+
+// Pull gives the machine an image, as the first start from it does. It has as many as structs.MaxImages: beyond that none comes.
+func (m *Machine) Pull(image string, size structs.Bytes) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.images) < structs.MaxImages {
+		m.images[structs.ImageName(image)] = size
+	}
+}
+
+// Remove takes an image away.
+func (m *Machine) Remove(image string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.images, structs.ImageName(image))
 }
 
 // Violations returns what must never happen and did.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,32 @@ func wait(t *testing.T, task drivers.Task) drivers.Exit {
 		t.Fatal(err)
 	}
 	return exit
+}
+
+// The first start from an image takes longer, and from then on the machine says that it has it.
+func TestImages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := mock.New(nil)
+		if images := d.Fingerprint(t.Context()).Images; len(images) != 0 {
+			t.Errorf("at first: %v", images)
+		}
+		config := map[string]any{"image": "web:1", "image_size": "3GiB", "pull_delay": "1m", "start_delay": "2s"}
+		for i, want := range []time.Duration{62 * time.Second, 2 * time.Second} {
+			begin := time.Now()
+			wait(t, start(t, d, fmt.Sprintf("a/main/%d", i), config))
+			if took := time.Since(begin); took != want {
+				t.Errorf("start %d took %s, not %s", i, took, want)
+			}
+		}
+		if images := d.Fingerprint(t.Context()).Images; len(images) != 1 || images["docker.io/library/web:1"] != 3<<30 {
+			t.Errorf("then: %v", images)
+		}
+		for _, bad := range []any{3, "many", "-1GiB"} {
+			if err := d.Validate("task", map[string]any{"image": "web:1", "image_size": bad}); structs.KindOf(err) != structs.Invalid {
+				t.Errorf("%v: %v", bad, err)
+			}
+		}
+	})
 }
 
 func TestScripts(t *testing.T) {

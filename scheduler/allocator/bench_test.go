@@ -179,12 +179,20 @@ func BenchmarkOfferCycle(b *testing.B) {
 }
 
 // 200 shapes interleaved on 2,000 nodes.
-func BenchmarkManyShapes(b *testing.B) { benchManyShapes(b, 0) }
+func BenchmarkManyShapes(b *testing.B) { benchManyShapes(b, 0, nil) }
+
+// The same from images: of a hundred, each node has a fifth, or all but one.
+func BenchmarkManyImages(b *testing.B) {
+	benchManyShapes(b, 0, func(node, image int) bool { return (node*7+image)%5 == 0 })
+}
+func BenchmarkManyImagesEverywhere(b *testing.B) {
+	benchManyShapes(b, 0, func(node, image int) bool { return node%100 != image })
+}
 
 // The same when no two nodes have the same memory: there is a tree for each.
-func BenchmarkManySizes(b *testing.B) { benchManyShapes(b, 1<<20) }
+func BenchmarkManySizes(b *testing.B) { benchManyShapes(b, 1<<20, nil) }
 
-func benchManyShapes(b *testing.B, differ structs.Bytes) {
+func benchManyShapes(b *testing.B, differ structs.Bytes, has func(node, image int) bool) {
 	const nodes, shapes, each = 2_000, 200, 25
 	for b.Loop() {
 		b.StopTimer()
@@ -192,6 +200,15 @@ func benchManyShapes(b *testing.B, differ structs.Bytes) {
 		for i := range nodes {
 			n := benchNode(i)
 			n.Resources.Memory += structs.Bytes(i) * differ
+			if has != nil {
+				images := map[string]structs.Bytes{}
+				for k := range 100 {
+					if has(i, k) {
+						images[structs.ImageName(fmt.Sprint("image", k))] = structs.Bytes(k) << 24
+					}
+				}
+				n.Drivers["exec"].Images = images
+			}
 			a.SetNode(n)
 		}
 		a.Step(1, 0)
@@ -199,6 +216,9 @@ func benchManyShapes(b *testing.B, differ structs.Bytes) {
 		for i := range shapes {
 			job := &structs.Job{Name: fmt.Sprint("j", i)}
 			group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{CPU: structs.Milli(100 + i), Memory: 1 << 26}}}}
+			if has != nil {
+				group.Tasks[0].Config = map[string]any{structs.ImageKey: fmt.Sprint("image", i%100)}
+			}
 			ask, err := placement.Compile(job, group)
 			if err != nil {
 				b.Fatal(err)

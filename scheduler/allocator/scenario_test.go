@@ -68,7 +68,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		}
 		p.a = New(o)
 		return "", err
-	case "node": // node NAME cpu=N mem=N [gpus=N] [KEY=VALUE of meta] [lost|drain|ineligible]
+	case "node": // node NAME cpu=N mem=N [gpus=N] [images=NAME@SIZE,NAME] [KEY=VALUE of meta] [lost|drain|ineligible]
 		return "", p.node(words, args)
 	case "remove-node":
 		p.a.RemoveNode(structs.NodeID(words[0]))
@@ -101,7 +101,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.a.Demand(structs.FrameworkID(words[0]), []Want{{structs.NodeID(args["node"]), amount}})
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
-	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B]
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B] [image=NAME]
 		return "", p.request(words, args)
 	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] and what a request takes
 		return "", p.gang(words, args)
@@ -249,6 +249,17 @@ func (p *play) node(words []string, args map[string]string) error {
 				return err
 			}
 			n.Resources = n.Resources.Add(r)
+		case "images":
+			images := map[string]structs.Bytes{}
+			for text := range strings.SplitSeq(v, ",") {
+				name, amount, _ := strings.Cut(text, "@")
+				size, err := structs.ParseBytes(cmp.Or(amount, "0"))
+				if err != nil {
+					return err
+				}
+				images[name] = size
+			}
+			n.Drivers["exec"].Images = structs.BoundImages(images)
 		case "window": // of maintenance: in DURATION[+how long]
 			m, err := p.window(v)
 			if err != nil {
@@ -375,6 +386,9 @@ func (p *play) request(words []string, args map[string]string) error {
 			return err
 		}
 		group.Constraints = []*structs.Constraint{c}
+	}
+	if image := args["image"]; image != "" {
+		group.Tasks[0].Config = map[string]any{structs.ImageKey: image}
 	}
 	if tags := args["tags"]; tags != "" {
 		job.Tags = strings.Split(tags, ",")

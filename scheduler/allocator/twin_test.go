@@ -631,9 +631,14 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	if rapid.IntRange(0, 5).Draw(t, "static") == 0 {
 		n.ReservedFor = map[string]*structs.Resources{rapid.SampledFrom(testRoles).Draw(t, "for"): drawReserved(t)}
 	}
+	if rapid.IntRange(0, 2).Draw(t, "image") == 0 {
+		n.Drivers["exec"].Images = map[string]structs.Bytes{structs.ImageName(testImage): structs.Bytes(rapid.IntRange(0, 2).Draw(t, "size")) << 29}
+	}
 	n.Maintenance = drawMaintenance(t)
 	return n
 }
+
+const testImage = "web:1"
 
 func drawRequest(t *rapid.T, seq uint64) *Request {
 	id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
@@ -644,6 +649,9 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 		task.Resources.Custom = map[string]structs.Milli{"gpus": 500}
 	}
 	group.Tasks = []*structs.Task{task}
+	if rapid.IntRange(0, 3).Draw(t, "image") == 0 {
+		task.Config = map[string]any{structs.ImageKey: testImage}
+	}
 	if rapid.IntRange(0, 2).Draw(t, "tagged") == 0 {
 		job.Tags = []string{"noisy"}
 	}

@@ -19,6 +19,7 @@ type Ask struct {
 	Marks     *structs.Marks   // of its allocations
 	Within    string           // of a gang: the attribute of which all its allocations get nodes with one value; empty: anywhere
 
+	images      []image // that its tasks run from, sorted, each once
 	datacenters []string
 	constraints []condition
 	affinities  []affinity
@@ -118,12 +119,14 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*
 			driver = DefaultDriver
 		}
 		a.Drivers = append(a.Drivers, driver)
+		a.addImage(driver, t)
 		if t.Resources != nil {
 			a.unnamed += t.Resources.Ports
 		}
 	}
 	slices.Sort(a.Drivers)
 	a.Drivers = slices.Compact(a.Drivers)
+	a.sortImages()
 	if group.Network != nil {
 		for _, p := range group.Network.Ports {
 			a.ports = append(a.ports, *p)
@@ -195,6 +198,9 @@ func (a *Ask) state(job *structs.Job, group *structs.Group, waited structs.Durat
 		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
 			group.Spreads, waited})
 		a.stated += string(raw)
+	}
+	if len(a.images) > 0 {
+		a.stated += fmt.Sprintf(" images %q", a.images)
 	}
 	if a.Within != "" {
 		a.stated += fmt.Sprintf(" within %q", a.Within)

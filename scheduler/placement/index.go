@@ -100,7 +100,7 @@ func (x *Index) Ask() *Ask { return x.ask }
 
 // Size returns about how many bytes x occupies.
 func (x *Index) Size() int {
-	size := 0
+	size := len(x.view.levels)
 	if x.ask.unique { // it is the only one that has such a view, as a rule
 		size = suitSize * len(x.view.suits)
 	}

@@ -45,10 +45,22 @@ func drawNode(t *rapid.T, id int) *structs.Node {
 	case 3:
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 0}
 	}
+	drawImages(t, n)
 	if rapid.IntRange(0, 5).Draw(t, "set") == 0 {
 		n.Resources.Sets = map[string][]string{"slots": {"a", "b"}}
 	}
 	return n
+}
+
+// drawImages gives a node other images.
+func drawImages(t *rapid.T, n *structs.Node) {
+	d := &structs.Driver{Healthy: n.Drivers["exec"].Healthy, Images: map[string]structs.Bytes{}}
+	n.Drivers = map[string]*structs.Driver{"exec": d}
+	for _, name := range []string{"web:1", "huge:1", "both:1"} {
+		if rapid.IntRange(0, 3).Draw(t, "image "+name) == 0 {
+			d.Images[structs.ImageName(name)] = structs.Bytes(rapid.SampledFrom([]int{0, 1, 100, 5000}).Draw(t, "size")) << 20
+		}
+	}
 }
 
 func drawAsk(t *rapid.T, name string) *Ask {
@@ -59,6 +71,12 @@ func drawAsk(t *rapid.T, name string) *Ask {
 		task.Resources.Custom = map[string]structs.Milli{"gpus": 1000}
 	}
 	group.Tasks = []*structs.Task{task}
+	if name := rapid.SampledFrom([]string{"", "", "web:1", "huge:1"}).Draw(t, "image"); name != "" {
+		task.Config = map[string]any{"image": name}
+		if rapid.Bool().Draw(t, "two") {
+			group.Tasks = append(group.Tasks, &structs.Task{Name: "u", Config: map[string]any{"image": "both:1"}})
+		}
+	}
 	switch rapid.IntRange(0, 5).Draw(t, "network") {
 	case 0:
 		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "a"}, {Label: "b", Static: 20001}}}
@@ -135,7 +153,14 @@ func (l *life) node(t *rapid.T) *Node {
 
 // change changes a node, or what is held, at random.
 func (l *life) change(t *rapid.T) {
-	switch rapid.IntRange(0, 7).Draw(t, "change") {
+	switch rapid.IntRange(0, 8).Draw(t, "change") {
+	case 8: // it has other images
+		if n := l.node(t); n.spec != nil {
+			spec := *n.spec
+			drawImages(t, &spec)
+			n.SetSpec(&spec)
+			l.pool.Changed(n)
+		}
 	case 0: // a node changes
 		n := l.node(t)
 		n.SetSpec(drawNode(t, n.Ord))
@@ -242,6 +267,7 @@ func TestIndexEqualsBest(t *testing.T) {
 			l.pool.slack, l.pool.few, l.pool.keep = 0, 0, 1
 		}
 		var drawn []*structs.Node
+		pulled := rapid.Bool().Draw(t, "pulled") // nodes of one kind have different images
 		for i := range count {
 			if i < specs {
 				drawn = append(drawn, drawNode(t, i))
@@ -249,6 +275,9 @@ func TestIndexEqualsBest(t *testing.T) {
 			spec := *drawn[i%len(drawn)]
 			n := NewNode(structs.NodeID(fmt.Sprintf("n%04d", i*101%1009)), &spec)
 			spec.ID, spec.Name, n.Ord = n.ID, fmt.Sprintf("node%d", i), i
+			if pulled {
+				drawImages(t, &spec)
+			}
 			l.nodes = append(l.nodes, n)
 			l.pool.Changed(n)
 		}
@@ -305,6 +334,22 @@ func (l *life) audit(t *rapid.T) {
 			t.Fatal("the root is in another block")
 		}
 		walk(z, z.root, 0, math.MaxUint32)
+	}
+	for _, x := range l.indexes {
+		x.sync()
+		sizes := make([]int, len(x.view.buckets))
+		for _, n := range l.nodes {
+			if b := x.view.of(n); b >= 0 {
+				sizes[b]++
+			}
+		}
+		for i, b := range x.view.buckets {
+			looks := 0
+			x.view.each(l.pool, b, func(*Node) { looks++ })
+			if x.view.size(l.pool, b) != sizes[i] || looks != sizes[i] {
+				t.Fatalf("bucket %d has %d nodes, is said to have %d, and %d are looked at", i, sizes[i], x.view.size(l.pool, b), looks)
+			}
+		}
 	}
 	want := 0
 	for _, n := range l.nodes {

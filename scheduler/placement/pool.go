@@ -14,6 +14,9 @@ type Pool struct {
 	free    []int32 // numbers
 	news    []int32 // numbers of kinds, oldest first, each time one is given
 	newsAt  int     // position of news[0]
+	told    []*Node // that said something new of themselves, oldest first
+	toldAt  int     // position of told[0]
+	images  map[image]*holders
 	moved   int     // one more each time a node comes to a kind or leaves it
 	nodes   int     // that take new work
 	fresh   bool    // some of pending are new
@@ -49,7 +52,7 @@ type place struct {
 
 // NewPool returns an empty pool.
 func NewPool() *Pool {
-	return &Pool{bySize: map[sizeKey]*size{}, byClass: map[class]*kind{}, views: map[string]*view{}, slack: 64, few: 64, keep: maxViews,
+	return &Pool{bySize: map[sizeKey]*size{}, byClass: map[class]*kind{}, views: map[string]*view{}, images: map[image]*holders{}, slack: 64, few: 64, keep: maxViews,
 		keepSuits: maxSuits}
 }
 
@@ -100,6 +103,10 @@ func (p *Pool) settle(n *Node) {
 		n.size.move(seatOf(n))
 		return
 	}
+	if n.taken != n.spec {
+		p.store(n, n.taken, n.spec)
+		p.tell(n)
+	}
 	n.taken = n.spec
 	usable := n.spec != nil && n.spec.Schedulable()
 	if n.kind != nil && (!usable || n.kind.class != n.class) {
@@ -118,6 +125,17 @@ func (p *Pool) settle(n *Node) {
 		p.joinSize(n)
 	} else {
 		n.size.move(seatOf(n))
+	}
+}
+
+// tell notes that a node said something new.
+func (p *Pool) tell(n *Node) {
+	p.told = append(p.told, n)
+	if most := 2*p.nodes + p.slack; len(p.told) > 2*most {
+		drop := len(p.told) - most
+		rest := copy(p.told, p.told[drop:])
+		clear(p.told[rest:])
+		p.told, p.toldAt = p.told[:rest], p.toldAt+drop
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 //   - one point of an affinity's weight is 10,000: weight 100 equals a full node;
 //   - a spread costs 20,000 for each point of its weight and each allocation above the wanted share of the value, so
 //     that at the default weight of 50 one allocation more outweighs packing;
+//   - an image that need not be fetched is worth 100,000 to 500,000, by its size: see images.go;
 //   - a custom resource (a GPU) that the node has and the ask does not want costs one million: work without GPU goes to
 //     a node with GPUs when no other has room.
 //
@@ -159,15 +160,17 @@ type Parts struct {
 	Custom   int64 // of custom resources that are not wanted
 	Affinity int64
 	Spread   int64
+	Images   int64 // of what need not be fetched
 }
 
 // Score is the sum.
-func (p Parts) Score() int64 { return p.Packing + p.Custom + p.Affinity + p.Spread }
+func (p Parts) Score() int64 { return p.Packing + p.Custom + p.Affinity + p.Spread + p.Images }
 
 // Named returns the parts that are not zero by name, in full pack scores.
 func (p Parts) Named() map[string]float64 {
 	named := map[string]float64{}
-	for name, v := range map[string]int64{"packing": p.Packing, "custom": p.Custom, "affinity": p.Affinity, "spread": p.Spread} {
+	for name, v := range map[string]int64{"packing": p.Packing, "custom": p.Custom, "affinity": p.Affinity, "spread": p.Spread,
+		"images": p.Images} {
 		if v != 0 {
 			named[name] = float64(v) / fullPack
 		}
@@ -180,7 +183,8 @@ func Score(n *Node, existing *Peers, ask *Ask) int64 { return PartsOf(n, existin
 
 // PartsOf returns what Score is made of.
 func PartsOf(n *Node, existing *Peers, ask *Ask) Parts {
-	p := Parts{Custom: -ask.strands(n.avail.Custom) * perStranded, Affinity: ask.liking(n.spec) + ask.wish(n, existing)}
+	p := Parts{Custom: -ask.strands(n.avail.Custom) * perStranded, Affinity: ask.liking(n.spec) + ask.wish(n, existing),
+		Images: int64(ask.present(n.spec)) * perImage}
 	p.Packing = ask.own(n) - p.Custom
 	for i := range ask.spreads {
 		s := &ask.spreads[i]

@@ -28,7 +28,7 @@ type search struct {
 func (x *Index) search(s *known, i int, leaning bool, avoid []structs.NodeID) {
 	s.top, s.all = s.top[:0], true
 	b := x.view.buckets[i]
-	nodes := b.size(x.pool)
+	nodes := x.view.size(x.pool, b)
 	if nodes == 0 {
 		return
 	}
@@ -56,15 +56,7 @@ func (x *Index) search(s *known, i int, leaning bool, avoid []structs.NodeID) {
 			return
 		}
 	}
-	for _, m := range b.members {
-		if m.node != nil {
-			q.single(s, m.node)
-		} else {
-			for _, n := range m.kind.nodes {
-				q.single(s, n)
-			}
-		}
-	}
+	x.view.each(x.pool, b, func(n *Node) { q.single(s, n) })
 }
 
 // mustBe returns where work is that must be on a node, if that is on fewer nodes than a bucket has.

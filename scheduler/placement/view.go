@@ -21,6 +21,11 @@ type view struct {
 	used    uint64
 	built   int // one more each time the buckets got new numbers: who kept numbers begins anew
 	most    int // with more buckets it is looked at how many have no nodes
+
+	levels   []uint8 // by Ord, of an ask with images that is not unique: what those are worth that a node has; see images.go
+	heard    int     // position in Pool.told
+	heardAll bool
+	turns    int // one more each time levels may have changed
 }
 
 // suit is the bucket that a kind, or a node when the ask is unique, belongs to.
@@ -47,6 +52,8 @@ type bucket struct {
 	members []member
 	counted int // Pool.moved for which nodes is right
 	nodes   int
+	split   *split // nil: no node of the members has an image
+	level   uint8  // of split; that of the members is 0
 }
 
 type value struct {
@@ -65,7 +72,7 @@ const (
 // suits returns of how many kinds and nodes the views know something.
 func (p *Pool) suits() (n int) {
 	for _, v := range p.views {
-		n += len(v.suits)
+		n += len(v.suits) + len(v.levels)/suitSize
 	}
 	return n
 }
@@ -106,7 +113,7 @@ const bucketsKept = 64
 func (v *view) shrink(p *Pool) {
 	live := 0
 	for _, b := range v.buckets {
-		if b.size(p) > 0 {
+		if v.size(p, b) > 0 {
 			live++
 		}
 	}
@@ -114,7 +121,7 @@ func (v *view) shrink(p *Pool) {
 		return
 	}
 	clear(v.byValue)
-	v.suits, v.buckets, v.looked, v.built = nil, nil, false, v.built+1
+	v.suits, v.buckets, v.looked, v.heardAll, v.built = nil, nil, false, false, v.built+1
 }
 
 // sync takes over what changed in the pool.
@@ -154,6 +161,7 @@ func (v *view) sync(p *Pool) {
 		v.look(int(i), member{kind: p.kinds[i]})
 	}
 	v.seen = p.newsAt + len(p.news)
+	v.syncImages(p)
 }
 
 // look finds the bucket of what has number i.
@@ -185,10 +193,15 @@ func (v *view) look(i int, m member) {
 	if c.static(spec, v.ask) {
 		return
 	}
-	s.bucket = v.bucketFor(spec)
+	level := uint8(0)
+	if m.node != nil {
+		level = v.ask.present(spec)
+	}
+	s.bucket = v.bucketFor(spec, level)
 	b := v.buckets[s.bucket]
 	s.at = int32(len(b.members))
-	b.members, b.counted = append(b.members, m), -1
+	b.members = append(b.members, m)
+	b.recount()
 }
 
 func (b *bucket) drop(v *view, at int32) {
@@ -196,7 +209,16 @@ func (b *bucket) drop(v *view, at int32) {
 	b.members[at] = b.members[last]
 	v.suits[b.members[at].number()].at = at
 	b.members[last] = member{}
-	b.members, b.counted = b.members[:last], -1
+	b.members = b.members[:last]
+	b.recount()
+}
+
+// recount notes that the members changed.
+func (b *bucket) recount() {
+	b.counted = -1
+	if b.split != nil {
+		b.split.moved = -1
+	}
 }
 
 func (m member) number() int {
@@ -211,14 +233,17 @@ func (v *view) of(n *Node) int32 {
 	if n.kind == nil {
 		return -1
 	}
-	i := int(n.kind.number)
 	if v.ask.unique {
-		i = n.Ord
+		return v.suits[n.Ord].bucket
 	}
-	return v.suits[i].bucket
+	b := v.suits[n.kind.number].bucket
+	if level := v.level(n); level > 0 && b >= 0 {
+		return v.buckets[b].split.with[level]
+	}
+	return b
 }
 
-// size returns how many nodes b has.
+// size returns how many nodes the members of b are.
 func (b *bucket) size(p *Pool) int {
 	if b.counted != p.moved {
 		b.nodes, b.counted = 0, p.moved
@@ -233,8 +258,9 @@ func (b *bucket) size(p *Pool) int {
 	return b.nodes
 }
 
-func (v *view) bucketFor(spec *structs.Node) int32 {
-	b := &bucket{values: v.ask.valuesOf(spec), liking: v.ask.liking(spec), counted: -1}
+// bucketFor returns the bucket of nodes like one, whose images are worth so much.
+func (v *view) bucketFor(spec *structs.Node, level uint8) int32 {
+	b := &bucket{values: v.ask.valuesOf(spec), liking: v.ask.liking(spec) + int64(level)*perImage, counted: -1}
 	b.within.text, b.within.known = v.ask.within.resolve(spec)
 	var key strings.Builder
 	for _, v := range b.values {

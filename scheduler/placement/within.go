@@ -47,26 +47,17 @@ func (x *Index) Rooms(more func(*Node) *structs.Resources) map[string]int64 {
 	x.sync()
 	rooms, nothing := map[string]int64{}, &structs.Resources{}
 	for _, b := range x.view.buckets {
-		if !b.within.known || len(b.members) == 0 {
+		if !b.within.known || x.view.size(x.pool, b) == 0 {
 			continue
 		}
 		room := rooms[b.within.text]
-		look := func(n *Node) {
+		x.view.each(x.pool, b, func(n *Node) {
 			back := nothing
 			if more != nil {
 				back = more(n)
 			}
 			room += x.ask.times(n, back)
-		}
-		for _, m := range b.members {
-			if m.node != nil {
-				look(m.node)
-				continue
-			}
-			for _, n := range m.kind.nodes {
-				look(n)
-			}
-		}
+		})
 		rooms[b.within.text] = room
 	}
 	return rooms

@@ -16,6 +16,11 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	if structs.CheckStatic("reserved_for", c.Node.ReservedFor, &problems); len(problems) > 0 {
 		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%w", problems.Err())
 	}
+	for name, d := range c.Node.Drivers {
+		if d != nil && len(d.Images) > structs.MaxImages {
+			return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "driver %q has %d images, which are more than %d", name, len(d.Images), structs.MaxImages)
+		}
+	}
 	n, old := *c.Node, get(tx.nodes, c.Node.ID)
 	was := structs.Node{Eligible: true} // what servers set
 	if old != nil {

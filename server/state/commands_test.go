@@ -32,6 +32,11 @@ func TestRegisterNode(t *testing.T) {
 	r.must(&SetNodeStatus{Node: "n1", Status: structs.NodeLeft})
 	r.must(&RemoveNode{Node: "n1"})
 	r.fails(structs.NotFound, &RemoveNode{Node: "n1"})
+	images := map[string]structs.Bytes{}
+	for i := range structs.MaxImages + 1 {
+		images[fmt.Sprint("web:", i)] = 1
+	}
+	r.fails(structs.Invalid, &RegisterNode{Node: &structs.Node{ID: "n2", Drivers: map[string]*structs.Driver{"docker": {Healthy: true, Images: images}}}})
 }
 
 // What an older session of a node says does not count, and the longer of two leases stays until it has passed.
