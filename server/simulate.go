@@ -242,7 +242,7 @@ func (s *simulation) ask(record *structs.JobRecord, replaces func(old, new *stru
 		if asks[group] == nil {
 			continue
 		}
-		r := requestOf(record, version.Job, group, asks[group], byGroup[group])
+		r := simulate.Request{Request: requestOf(record, version.Job, group, asks[group], byGroup[group]), Gang: gangOf(version.Job)}
 		if err := s.world.Ask(r); err != nil {
 			return err
 		}
@@ -262,7 +262,7 @@ func (s *simulation) group(id string, record *structs.JobRecord, group string) *
 }
 
 // origin returns what asks again for an allocation of the state when it was preempted: its job, at once.
-func (s *simulation) origin(id structs.AllocID) (r allocator.Request, slot allocator.Slot, ok bool) {
+func (s *simulation) origin(id structs.AllocID) (r simulate.Request, slot allocator.Slot, ok bool) {
 	a := s.snap.Alloc(id)
 	if a == nil || a.Desired != structs.DesiredRun {
 		return r, slot, false
@@ -279,7 +279,16 @@ func (s *simulation) origin(id structs.AllocID) (r allocator.Request, slot alloc
 	if ask == nil {
 		return r, slot, false
 	}
-	return requestOf(record, version.Job, a.Group, ask, nil), allocator.Slot{Index: a.Index, Previous: a.ID}, true
+	r = simulate.Request{Request: requestOf(record, version.Job, a.Group, ask, nil), Gang: gangOf(version.Job)}
+	return r, allocator.Slot{Index: a.Index, Previous: a.ID}, true
+}
+
+// gangOf names the gang of which the requests of a job are; empty: each is by itself.
+func gangOf(job *structs.Job) string {
+	if job.Gang == nil {
+		return ""
+	}
+	return job.Name
 }
 
 // run has the allocator decide until nothing happens any more.

@@ -90,6 +90,9 @@ func TestSimulatesWhatTheLoopDoes(t *testing.T) {
 				}
 				j := tryJob(fmt.Sprintf("j%d", rapid.IntRange(0, 5).Draw(t, "job")), role, priority, rapid.SampledFrom([]string{"service", "batch"}).Draw(t, "type"),
 					rapid.IntRange(0, 5).Draw(t, "count"), int64(rapid.IntRange(1, 3).Draw(t, "ask")))
+				if j.Type == structs.BatchJob && rapid.IntRange(0, 2).Draw(t, "gang") == 0 {
+					j.Gang = &structs.Gang{}
+				}
 				_, _ = x.apply(&state.SubmitJob{Job: j}) // it may be refused
 			}
 			l := loopOf(x.store, now)
@@ -102,9 +105,12 @@ func TestSimulatesWhatTheLoopDoes(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Fatalf("simulated\n  %s\nthe loop\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 			}
-			for _, d := range decisions {
-				if d.Place != nil && rapid.IntRange(0, 3).Draw(t, "commit") > 0 {
-					l.place([]allocator.Decision{d})
+			for i, n := 0, 0; i < len(decisions); i += n {
+				if n = 1; decisions[i].Place == nil {
+					continue
+				}
+				if n = together(decisions[i:]); rapid.IntRange(0, 3).Draw(t, "commit") > 0 {
+					l.place(decisions[i : i+n])
 				}
 			}
 			for cmd := l.out.take(1 << 20); cmd != nil; cmd = l.out.take(1 << 20) {
@@ -165,6 +171,24 @@ func TestSimulate(t *testing.T) {
 	most := &structs.Role{Name: "science", MaxRunning: 8}
 	if s := run(Change{Add: 1, Like: "n0", Roles: []*structs.Role{most}}); s.Waiting != 1 || s.Groups[0].Waiting.Because != allocator.OfQuota {
 		t.Errorf("with a bound: %+v", s)
+	}
+	// A gang comes whole or not at all, and has one place in the order.
+	gang := tryJob("mpi", "science", "batch+1", "batch", 5, 1)
+	gang.Gang = &structs.Gang{}
+	s = run(Change{Add: 1, Like: "n0", Jobs: []*structs.Job{gang, tryJob("late", "science", "batch", "batch", 5, 1)}})
+	if s.Placed != 4 || s.Waiting != 7 {
+		t.Errorf("with a gang that does not fit: %+v", s)
+	}
+	for _, g := range s.Groups {
+		switch w := g.Waiting; {
+		case g.Job == "mpi" && (w == nil || w.Turn.At != 1 || w.Gang == nil || w.Gang.Fit != 0):
+			t.Errorf("the gang: %+v", w)
+		case g.Job == "late" && (w == nil || w.Turn.At != 2 || w.Turn.Ahead[0].Gangs != 1 || w.Turn.Ahead[0].CPU != 5000):
+			t.Errorf("behind the gang: %+v", w)
+		}
+	}
+	if s := run(Change{Add: 2, Like: "n0", Jobs: []*structs.Job{gang}}); s.Placed != 6 || s.Waiting != 0 {
+		t.Errorf("with a gang that fits: %+v", s)
 	}
 	for _, bad := range []Change{{Add: 1, Like: "n7"}, {Remove: []string{"n7"}}, {Add: -1}, {Jobs: []*structs.Job{tryJob("x", "science", "production", "batch", 1, 1)}}} {
 		bad.Replaces = replaceAll

@@ -17,9 +17,10 @@ type Turn struct {
 
 // Ahead is what of one band and role comes before something.
 type Ahead struct {
-	Band   Band   `json:"band"` // as it is served
-	Role   string `json:"role"` // empty: of roles that are not listed
-	Slots  int    `json:"slots"`
+	Band   Band   `json:"band"`            // as it is served
+	Role   string `json:"role"`            // empty: of roles that are not listed
+	Slots  int    `json:"slots"`           // a gang counts as one
+	Gangs  int    `json:"gangs,omitempty"` // of Slots
 	CPU    Milli  `json:"cpu"`
 	Memory Bytes  `json:"memory"`
 }
@@ -93,7 +94,16 @@ func (a *Ahead) String() string {
 	if a.Role != "" {
 		role = "in " + a.Role
 	}
-	return fmt.Sprintf("%d of %s %s (%s)", a.Slots, a.Band, role, Resources{CPU: a.CPU, Memory: a.Memory})
+	gangs := ""
+	switch {
+	case a.Gangs == 1 && a.Slots == 1:
+		gangs = "a gang, "
+	case a.Gangs == 1:
+		gangs = "one of them a gang, "
+	case a.Gangs > 1:
+		gangs = fmt.Sprintf("%d of them gangs, ", a.Gangs)
+	}
+	return fmt.Sprintf("%d of %s %s (%s%s)", a.Slots, a.Band, role, gangs, Resources{CPU: a.CPU, Memory: a.Memory})
 }
 
 // Expected is when something that waits has room at the latest, as far as that is known.

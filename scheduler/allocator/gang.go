@@ -31,6 +31,11 @@ type gang struct {
 	band   structs.Band
 	lacks  int64 // so many more allocations must become possible before it can fit; 0: it is not known
 	gained int64 // that became possible since, at most
+
+	throttled bool         // it would have claimed room but for MostPreempted
+	left      int          // so many more victims were allowed then
+	short     int64        // so many of its allocations had no room then, see missing
+	again     structs.Time // when it is tried again in any case
 }
 
 // landing is a node for one slot of a gang.
@@ -82,24 +87,36 @@ func (a *Allocator) SetGang(g *Gang) error {
 	c.holds++ // a gang that is replaced keeps its account, and that its place
 	a.RemoveGang(g.ID)
 	c.holds--
-	made := &gang{id: g.ID}
-	alone := &shape{gang: made, key: "gang " + g.ID, groups: map[*group]bool{}}
-	made.lead = &request{Request: Request{ID: g.ID, Framework: first.Framework, Role: first.Role, Priority: first.Priority, Seq: first.Seq},
-		group: a.group(c, first.Priority.Band, alone, t), at: -1}
-	made.lead.group.members++
+	made := a.newGang(Request{ID: g.ID, Framework: first.Framework, Role: first.Role, Priority: first.Priority, Seq: first.Seq}, c, first.Priority.Band, t)
 	for i, r := range g.Requests {
-		s := a.shape(r.Ask.Among(a.work), nil)
-		part := &request{Request: *r, gang: made, pending: a.withoutInFlight(r.ID, pending[i]), at: -1, changeAt: -1,
-			group: &group{client: c, band: r.Priority.Band, shape: s, tag: t, at: -1, lookAt: -1}}
-		part.Slots = nil
-		s.groups[part.group] = true
-		a.requests[r.ID] = part
-		made.parts = append(made.parts, part)
+		part := a.newPart(made, r, a.shape(r.Ask.Among(a.work), nil))
+		part.pending = a.withoutInFlight(r.ID, pending[i])
 	}
 	slices.SortFunc(made.parts, func(x, y *request) int { return strings.Compare(x.ID, y.ID) })
-	a.gangs[g.ID] = made
 	a.ready(made)
 	return nil
+}
+
+// newGang makes a gang without parts.
+func (a *Allocator) newGang(lead Request, c *client, band structs.Band, t tag) *gang {
+	g := &gang{id: lead.ID}
+	alone := &shape{gang: g, key: "gang " + g.id, groups: map[*group]bool{}}
+	g.lead = &request{Request: lead, group: a.group(c, band, alone, t), at: -1, changeAt: -1}
+	g.lead.group.members++
+	a.gangs[g.id] = g
+	return g
+}
+
+// newPart makes a part of a gang, of which nothing waits.
+func (a *Allocator) newPart(g *gang, r *Request, s *shape) *request {
+	of := g.lead.group
+	part := &request{Request: *r, gang: g, at: -1, changeAt: -1,
+		group: &group{client: of.client, band: of.band, shape: s, tag: of.tag, at: -1, lookAt: -1}}
+	part.Slots = nil
+	s.groups[part.group] = true
+	a.requests[r.ID] = part
+	g.parts = append(g.parts, part)
+	return part
 }
 
 // asks reports whether a gang asks for what g and the slots of its requests say, or has it in flight.
@@ -349,9 +366,12 @@ func (a *Allocator) rescindUnder(found []landing) {
 	}
 }
 
-// sleep puts a gang aside that did not fit in a band.
-func (a *Allocator) sleep(g *gang, band structs.Band) {
-	g.tried, g.epoch, g.band, g.gained = a.changes, a.epoch, band, 0
+// sleep puts a gang aside that did not fit in a band, or that may not have as many victims as it needs.
+func (a *Allocator) sleep(g *gang, band structs.Band, throttled bool) {
+	g.tried, g.epoch, g.band, g.gained, g.throttled = a.changes, a.epoch, band, 0, throttled
+	if throttled {
+		g.left, g.short, g.again, g.lacks = a.mostPreempted()-a.preempted, a.missing(g), a.now.Add(ClaimCheck), 1
+	}
 	a.asleep[g] = true
 	a.dequeue(g.lead.group)
 	g.lead.group.shape.blocked |= upTo(band)
@@ -361,7 +381,7 @@ func (a *Allocator) sleep(g *gang, band structs.Band) {
 // begins and when nothing else can be served.
 func (a *Allocator) rouse() (some bool) {
 	for g := range a.asleep {
-		if g.epoch == a.epoch && (g.tried == a.changes || g.gained < g.lacks) {
+		if g.throttled && !a.eased(g) || !g.throttled && g.epoch == a.epoch && (g.tried == a.changes || g.gained < g.lacks) {
 			continue
 		}
 		delete(a.asleep, g)
@@ -370,6 +390,31 @@ func (a *Allocator) rouse() (some bool) {
 		some = true
 	}
 	return some
+}
+
+// eased reports whether a gang that was throttled is tried again: more may be stopped than then, fewer of its allocations are without
+// room, or it waited long enough, since fewer victims may do.
+func (a *Allocator) eased(g *gang) bool {
+	switch {
+	case a.mostPreempted()-a.preempted > g.left || a.now >= g.again:
+		return true
+	case g.tried == a.changes || g.gained < g.lacks:
+		return false // no node grew that may take one of it
+	}
+	g.tried, g.gained = a.changes, 0
+	return a.missing(g) < g.short
+}
+
+// missing returns how many allocations of a gang have no room by their amounts alone, at least, where that is fewest; what is offered
+// counts as free.
+func (a *Allocator) missing(g *gang) int64 {
+	if len(a.offers) > 0 {
+		defer a.withoutOffers()()
+	}
+	lacks := g.lacks
+	a.valuesFor(g, a.largestFirst(g), false)
+	lacks, g.lacks = g.lacks, lacks
+	return lacks
 }
 
 // gain counts for the gangs that wait how many of their allocations nodes that grew may take.
@@ -499,7 +544,7 @@ func (a *Allocator) reshape(part *request, s *shape) {
 		a.retire(old)
 	}
 	if g := part.gang; a.asleep[g] {
-		g.tried, g.lacks = math.MaxUint64, 0
+		g.tried, g.lacks, g.gained = math.MaxUint64, 0, 0
 	}
 }
 

@@ -28,11 +28,12 @@ const elsewhere = -2
 func (a *Allocator) claimGang(lead *group, overLimit bool) {
 	g, band := lead.shape.gang, lead.queued
 	var found []landing
+	throttled := false
 	if a.mayPreempt(band) {
-		found = a.landByForce(g, band)
+		found, throttled = a.landByForce(g, band)
 	}
 	if found == nil {
-		a.sleep(g, band)
+		a.sleep(g, band, throttled)
 		return
 	}
 	a.rescindUnder(found)
@@ -65,7 +66,8 @@ func (a *Allocator) claimGang(lead *group, overLimit bool) {
 
 // landByForce finds for each slot of a gang the best free node, or else the one where room costs least, as if nothing were offered.
 // Values of the attribute are tried in order of the room that is free for the largest part, the most first: there the fewest have to go.
-func (a *Allocator) landByForce(g *gang, band structs.Band) []landing {
+// throttled says that it would do so somewhere but for MostPreempted.
+func (a *Allocator) landByForce(g *gang, band structs.Band) (found []landing, throttled bool) {
 	defer a.withoutOffers()()
 	parts := a.largestFirst(g)
 	free, forced := make([]map[string]int64, len(parts)), make([]map[string]int64, len(parts))
@@ -77,11 +79,13 @@ func (a *Allocator) landByForce(g *gang, band structs.Band) []landing {
 	values := g.enough(parts, forced)
 	slices.SortFunc(values, func(x, y string) int { return cmp.Or(cmp.Compare(free[0][y], free[0][x]), strings.Compare(x, y)) })
 	for _, in := range values {
-		if found := a.forceWithin(parts, in, band); found != nil {
-			return found
+		found, over := a.forceWithin(parts, in, band)
+		if found != nil {
+			return found, false
 		}
+		throttled = throttled || over
 	}
-	return nil
+	return nil, throttled
 }
 
 // mayGo returns what of a node may give way to a band, and what is kept there for a lower one.
@@ -102,9 +106,9 @@ func (a *Allocator) mayGo(n *node, band structs.Band) *structs.Resources {
 }
 
 // forceWithin is landByForce inside one value. Nothing is held after it, and nothing being stopped.
-func (a *Allocator) forceWithin(parts []*request, in string, band structs.Band) []landing {
+func (a *Allocator) forceWithin(parts []*request, in string, band structs.Band) (found []landing, throttled bool) {
 	epoch := a.epoch
-	found, ok := a.tryForce(parts, in, band)
+	found, ok, throttled := a.tryForce(parts, in, band)
 	a.unland(found)
 	for _, f := range found {
 		for _, v := range f.victims {
@@ -113,13 +117,13 @@ func (a *Allocator) forceWithin(parts []*request, in string, band structs.Band) 
 	}
 	a.epoch = epoch
 	if !ok {
-		return nil
+		return nil, throttled
 	}
-	return found
+	return found, false
 }
 
 // tryForce leaves what it found held, and what has to go marked.
-func (a *Allocator) tryForce(parts []*request, in string, band structs.Band) (found []landing, ok bool) {
+func (a *Allocator) tryForce(parts []*request, in string, band structs.Band) (found []landing, ok, throttled bool) {
 	left := a.mostPreempted() - a.preempted
 	forces := map[*request]*force{}
 	for _, r := range parts {
@@ -127,12 +131,12 @@ func (a *Allocator) tryForce(parts []*request, in string, band structs.Band) (fo
 			f, ok := a.landing(r, slot, in)
 			if !ok {
 				if f, ok = a.landForced(forces, r, slot, in, band); !ok {
-					return found, false
+					return found, false, false
 				}
 			}
 			found = append(found, f)
 			if left -= len(f.victims); left < 0 && len(f.victims) > 0 {
-				return found, false
+				return found, false, true
 			}
 			for _, x := range forces {
 				a.weighAgain(x, f.node)
@@ -142,7 +146,7 @@ func (a *Allocator) tryForce(parts []*request, in string, band structs.Band) (fo
 			}
 		}
 	}
-	return found, true
+	return found, true, false
 }
 
 // landForced holds the node where room for one slot costs least, and marks what has to go.

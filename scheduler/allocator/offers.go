@@ -202,6 +202,11 @@ func (a *Allocator) WakeAt() (at structs.Time) {
 	if a.byLook.len() > 0 && (at == 0 || a.byLook.top().look < at) {
 		at = a.byLook.top().look
 	}
+	for g := range a.asleep {
+		if g.throttled && (at == 0 || g.again < at) {
+			at = g.again
+		}
+	}
 	for _, k := range a.kept {
 		if at == 0 || k.until < at {
 			at = k.until

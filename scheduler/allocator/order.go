@@ -29,8 +29,23 @@ func (a *Allocator) Order() *Order {
 		longest = max(longest, len(r.pending))
 	}
 	blank := make([]Slot, longest) // who counts slots does not look into them
+	for _, g := range a.gangs {
+		old := g.lead.group
+		c := clients[old.client]
+		if c == nil {
+			continue // nothing of it waits, and its framework went
+		}
+		made := b.newGang(g.lead.Request, c, old.band, old.tag)
+		for _, r := range g.parts {
+			part := b.newPart(made, &r.Request, b.shape(r.group.shape.ask, c.view))
+			part.pending = blank[:len(r.pending)]
+		}
+		if g.lead.at >= 0 { // nothing of it is in flight
+			b.ready(made)
+		}
+	}
 	for id, r := range a.requests {
-		if len(r.pending) == 0 {
+		if len(r.pending) == 0 || r.gang != nil {
 			continue
 		}
 		c := clients[r.group.client]
@@ -88,8 +103,9 @@ func (acc *account) count(from *account) {
 // admit puts groups where they wait: in the band in which they are served, or aside for a limit.
 func (o *Order) admit() {
 	for _, r := range o.books.requests {
-		for g := r.group; g.at >= 0; {
-			if _, ok := o.books.admit(g, g.shape.amount, 1); ok {
+		for g := r.waitsIn(); g.at >= 0; {
+			amount, n := g.atOnce()
+			if _, ok := o.books.admit(g, amount, n); ok {
 				break
 			}
 		}
@@ -105,63 +121,104 @@ func (o *Order) giveWay() {
 	clear(o.offers)
 }
 
-// serve serves what waits as if there were room for all of it, up to a number of slots, as long as visit, which is called
-// before each with its request and the band in which it is served, says true. It returns how many it served.
-func (o *Order) serve(most int, visit func(*request, structs.Band) bool) (served int) {
+// waitsIn returns the group in which something of a request waits: of one of a gang, that of the gang.
+func (r *request) waitsIn() *group {
+	if r.gang != nil {
+		return r.gang.lead.group
+	}
+	return r.group
+}
+
+// atOnce returns what is served of a group at once, and how many allocations that is: one, or all that waits of a gang.
+func (g *group) atOnce() (amount []int64, n int) {
+	if g.shape.gang != nil {
+		return g.shape.gang.whole()
+	}
+	return g.shape.amount, 1
+}
+
+// serve serves what waits as if there were room for all of it, up to a number of slots and gangs, as long as visit, which is
+// called before each with its requests and the band in which it is served, says true. It returns how many it served.
+func (o *Order) serve(most int, visit func([]*request, structs.Band) bool) (served int) {
 	b := o.books
 	for served < most {
 		g := b.next()
 		if g == nil {
 			break
 		}
-		if _, ok := b.admit(g, g.shape.amount, 1); !ok {
+		amount, n := g.atOnce()
+		if _, ok := b.admit(g, amount, n); !ok {
 			continue
 		}
-		r := g.requests.top()
-		if !visit(r, g.queued) {
+		of := []*request{g.requests.top()}
+		if g.shape.gang != nil {
+			of = b.largestFirst(g.shape.gang)
+		}
+		if !visit(of, g.queued) {
 			break
 		}
-		h := b.takeSlot(r, nil)
-		b.countParts(h, 1)
-		b.charge(h.client.account, h.amount, true, h.high(), 1)
+		if g.shape.gang != nil {
+			b.drop(g.requests.top())
+		}
+		for i := range n { // of a gang, all that waits of its first part, and then of the others
+			for i > 0 && len(of[0].pending) == 0 {
+				of = of[1:]
+			}
+			h := b.takeSlot(of[0], nil)
+			b.countParts(h, 1)
+			b.charge(h.client.account, h.amount, true, h.high(), 1)
+		}
 		served++
 	}
 	return served
 }
 
 // Turns says of some requests what is served before them, and why, if there were room for all that waits and nobody made
-// an offer; at most most slots are counted. What waits for a limit has no turn and is left out. It uses o up.
+// an offer; at most most slots are counted, a gang as one. What waits for a limit has no turn and is left out, and so is a gang of
+// which a part is in flight. It uses o up.
 func (o *Order) Turns(ids []string, most int) map[string]*structs.Turn {
 	o.giveWay()
 	o.admit()
 	turns := make(map[string]*structs.Turn, len(ids))
 	for _, id := range ids {
-		if r := o.books.requests[id]; r != nil && r.group.at >= 0 {
-			turns[id] = &structs.Turn{Ranks: o.ranks(r.group.client.account, r.group.queued)}
+		if r := o.books.requests[id]; r != nil && len(r.pending) > 0 && r.waitsIn().at >= 0 {
+			turns[id] = &structs.Turn{Ranks: o.ranks(r.group.client.account, r.waitsIn().queued)}
 		}
 	}
 	ahead, left := map[aheadKey]*structs.Ahead{}, len(turns)
 	served := 0
 	if left > 0 {
-		served = o.serve(most, func(r *request, band structs.Band) bool {
-			if t := turns[r.ID]; t != nil && t.At == 0 {
+		served = o.serve(most, func(of []*request, band structs.Band) bool {
+			for _, r := range of {
+				t := turns[r.ID]
+				if t == nil || t.At > 0 {
+					continue
+				}
 				t.At, t.Ahead = 1, listAhead(ahead)
 				for _, a := range t.Ahead {
 					t.At += a.Slots
 				}
-				if left--; left == 0 {
-					return false
-				}
+				left--
 			}
-			k := aheadKey{band, r.group.client.account.path}
+			if left == 0 {
+				return false
+			}
+			k := aheadKey{band, of[0].group.client.account.path}
 			a := ahead[k]
 			if a == nil {
 				a = &structs.Ahead{Band: band, Role: k.role}
 				ahead[k] = a
 			}
 			a.Slots++
-			a.CPU += r.Ask.Resources.CPU
-			a.Memory += r.Ask.Resources.Memory
+			if of[0].gang == nil {
+				a.CPU, a.Memory = a.CPU+of[0].Ask.Resources.CPU, a.Memory+of[0].Ask.Resources.Memory
+				return true
+			}
+			a.Gangs++
+			for _, r := range of {
+				n := int64(len(r.pending))
+				a.CPU, a.Memory = a.CPU+structs.Milli(n)*r.Ask.Resources.CPU, a.Memory+structs.Bytes(n)*r.Ask.Resources.Memory
+			}
 			return true
 		})
 	}
@@ -170,7 +227,7 @@ func (o *Order) Turns(ids []string, most int) map[string]*structs.Turn {
 			continue
 		}
 		t.Ahead = listAhead(ahead)
-		if role := o.books.requests[id].group.parked; role != nil {
+		if role := o.books.requests[id].waitsIn().parked; role != nil {
 			t.Held = role.path
 		} else {
 			t.At, t.More = served+1, true
@@ -200,7 +257,7 @@ func listAhead(all map[aheadKey]*structs.Ahead) (out []*structs.Ahead) {
 		if len(list) > structs.MostAhead {
 			rest := &structs.Ahead{Band: band}
 			for _, a := range list[structs.MostAhead-1:] {
-				rest.Slots, rest.CPU, rest.Memory = rest.Slots+a.Slots, rest.CPU+a.CPU, rest.Memory+a.Memory
+				rest.Slots, rest.Gangs, rest.CPU, rest.Memory = rest.Slots+a.Slots, rest.Gangs+a.Gangs, rest.CPU+a.CPU, rest.Memory+a.Memory
 			}
 			list = append(list[:structs.MostAhead-1], rest)
 		}
@@ -268,8 +325,8 @@ func (o *Order) Roles() (out []*structs.RoleStanding) {
 	for _, r := range o.books.requests {
 		for acc := r.group.client.account; acc != nil; acc = acc.parent {
 			waiting[acc] += len(r.pending)
-			if r.group.parked != nil {
-				held[acc] = r.group.parked
+			if role := r.waitsIn().parked; role != nil {
+				held[acc] = role
 			}
 		}
 	}

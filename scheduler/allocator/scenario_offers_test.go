@@ -15,6 +15,11 @@ func (p *play) options(args map[string]string) (err error) {
 			return err
 		}
 	}
+	if v := args["victims"]; v != "" {
+		if o.MostPreempted, err = strconv.Atoi(v); err != nil {
+			return err
+		}
+	}
 	if v := args["most_share"]; v != "" {
 		if o.MostOffered, err = structs.ParseMilli(v); err != nil {
 			return err

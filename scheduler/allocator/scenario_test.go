@@ -74,7 +74,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		p.a.RemoveNode(structs.NodeID(words[0]))
 	case "role": // role NAME [weight=N] [sorter=S] [user_limit=N] [framework_share=N] [by_owner=true] [exempt=true] [state=closed] [max_running=N] [limit.cpu=N] [guarantee.cpu=N] …
 		return "", p.role(words[0], args)
-	case "options": // options [most=N] [most_share=N] [backoff=DURATION] [smallest=cpu:1,mem:1GiB|gpus:1]: of a new region
+	case "options": // options [most=N] [victims=N] [most_share=N] [backoff=DURATION] [smallest=cpu:1,mem:1GiB|gpus:1]: of a new region
 		return "", p.options(args)
 	case "framework": // framework NAME ROLE… [without=NAME] [smallest=cpu:1,mem:1GiB|gpus:1] [where=ATTRIBUTE:OPERATOR:VALUE&…|…] [suppressed=ROLE]
 		return "", p.framework(words, args)

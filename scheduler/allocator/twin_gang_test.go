@@ -19,6 +19,11 @@ type twinGang struct {
 	parts []*twinRequest // by id
 	tried structs.Band   // the highest band in which it did not fit since it was roused; -1: none
 	at    int            // decisions of the step at that time
+
+	throttled bool // it needed more victims than it may have
+	left      int  // that it might have
+	short     int64
+	again     structs.Time
 }
 
 type twinLanding struct {
@@ -47,7 +52,12 @@ func (w *twin) inFlight(request string) bool {
 }
 
 // gangsWaiting are those that may be tried now, whether they fit or not.
-func (w *twin) gangsWaiting() (out []candidate) {
+func (w *twin) gangsWaiting() []candidate {
+	return slices.DeleteFunc(w.gangsThatMay(), func(c candidate) bool { return c.band <= c.gang.tried })
+}
+
+// gangsThatMay are those that wait and that guarantees and limits allow.
+func (w *twin) gangsThatMay() (out []candidate) {
 	for _, g := range w.gangs {
 		amount, n := g.whole()
 		if n == 0 || slices.ContainsFunc(g.parts, func(r *twinRequest) bool { return w.inFlight(r.ID) }) {
@@ -58,7 +68,7 @@ func (w *twin) gangsWaiting() (out []candidate) {
 		if c.band >= structs.Production && !w.guaranteed(r.Role, amount) {
 			c.band = structs.BatchBand
 		}
-		if c.band > g.tried && w.withinLimit(r.Role, amount, n, false) && w.withinParts(r, amount) {
+		if w.withinLimit(r.Role, amount, n, false) && w.withinParts(r, amount) {
 			out = append(out, c)
 		}
 	}
@@ -68,11 +78,56 @@ func (w *twin) gangsWaiting() (out []candidate) {
 // rouse lets gangs be tried again: all of them, or those after whose try something was decided.
 func (w *twin) rouse(all bool) (some bool) {
 	for _, g := range w.gangs {
-		if g.tried >= 0 && (all || g.at != len(w.out)) {
-			g.tried, some = -1, true
+		if g.tried < 0 {
+			continue
 		}
+		if g.throttled {
+			most, going := w.mostPreempted()
+			all := w.missing(g) < g.short || most-going > g.left || w.now >= g.again
+			if !all {
+				continue
+			}
+		} else if !all && g.at == len(w.out) {
+			continue
+		}
+		g.tried, some = -1, true
 	}
 	return some
+}
+
+// missing is how many of a gang have no room by their amounts alone, in the value where that is fewest.
+func (w *twin) missing(g *twinGang) int64 {
+	parts := w.largestFirst(g)
+	if len(parts) == 0 {
+		return 0
+	}
+	rooms := w.roomsFor(parts, w.offers)
+	least := int64(len(parts[0].pending))
+	for _, room := range rooms {
+		lacks := int64(0)
+		for i, r := range parts {
+			lacks = max(lacks, int64(len(r.pending))-room[i])
+		}
+		least = min(least, lacks)
+	}
+	return max(0, least)
+}
+
+// roomsFor is how many allocations of each part would fit by their amounts alone, by value of the attribute, without some offers.
+func (w *twin) roomsFor(parts []*twinRequest, without []*twinHold) map[string][]int64 {
+	rooms := map[string][]int64{}
+	books, _ := w.books("", "", without)
+	for _, n := range books {
+		for i, r := range parts {
+			if value, ok := r.Ask.ValueOn(n.Spec()); ok {
+				if rooms[value] == nil {
+					rooms[value] = make([]int64, len(parts))
+				}
+				rooms[value][i] += placement.Times(n, r.Ask, nil)
+			}
+		}
+	}
+	return rooms
 }
 
 // serveGang places a gang whose turn it is, when it fits.
@@ -132,23 +187,12 @@ func (w *twin) largestFirst(g *twinGang) []*twinRequest {
 // land finds a node for each slot: the largest part first, in the value of the attribute with the least room for it that has enough.
 func (w *twin) land(g *twinGang, without []*twinHold) []twinLanding {
 	parts := w.largestFirst(g)
-	rooms := map[string][]int64{}
 	offers, saved := w.offers, w.holds
 	defer func() { w.offers, w.holds = offers, saved }()
 	if without != nil {
 		w.offers = nil
 	}
-	books, _ := w.books("", "", nil)
-	for _, n := range books {
-		for i, r := range parts {
-			if value, ok := r.Ask.ValueOn(n.Spec()); ok {
-				if rooms[value] == nil {
-					rooms[value] = make([]int64, len(parts))
-				}
-				rooms[value][i] += placement.Times(n, r.Ask, nil)
-			}
-		}
-	}
+	rooms := w.roomsFor(parts, nil)
 	values := slices.SortedFunc(maps.Keys(rooms), func(x, y string) int {
 		return cmp.Or(cmp.Compare(rooms[x][0], rooms[y][0]), strings.Compare(x, y))
 	})
@@ -239,7 +283,11 @@ func (w *twin) drawGang(t *rapid.T, a *Allocator, seq uint64) {
 	}
 	framework, role := rapid.SampledFrom(testFrameworks).Draw(t, "framework"), rapid.SampledFrom(testRoles).Draw(t, "role")
 	owner := drawTag(t)
-	priority := structs.Priority{Band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))}
+	lowest := 0
+	if w.crowded {
+		lowest = int(structs.BatchBand)
+	}
+	priority := structs.Priority{Band: structs.Band(rapid.IntRange(lowest, 3).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))}
 	if rapid.IntRange(0, 5).Draw(t, "spread") == 0 {
 		job.Spreads = []*structs.Spread{{Attribute: "${meta.rack}"}}
 	}
@@ -331,9 +379,10 @@ func (w *twin) asks(g *Gang) bool {
 // claimGang has a gang claim room for all its slots, where work of lower bands can be stopped.
 func (w *twin) claimGang(c candidate) {
 	g := c.gang
-	found := w.landByForce(g, c.band)
+	found, throttled := w.landByForce(g, c.band)
 	if found == nil {
-		g.tried, g.at = c.band, len(w.out)
+		most, going := w.mostPreempted()
+		g.tried, g.at, g.throttled, g.left, g.short, g.again = c.band, len(w.out), throttled, most-going, w.missing(g), w.now.Add(ClaimCheck)
 		return
 	}
 	for _, o := range slices.Clone(w.offers) {
@@ -372,7 +421,7 @@ func (w *twin) claimGang(c candidate) {
 }
 
 // landByForce finds the best free node for each slot, or the one where room costs least.
-func (w *twin) landByForce(g *twinGang, band structs.Band) []twinLanding {
+func (w *twin) landByForce(g *twinGang, band structs.Band) (found []twinLanding, throttled bool) {
 	offers := w.offers
 	w.offers = nil
 	defer func() { w.offers = offers }()
@@ -416,14 +465,16 @@ next:
 				continue next
 			}
 		}
-		if found := w.forceWithin(parts, value, band); found != nil {
-			return found
+		found, over := w.forceWithin(parts, value, band)
+		if found != nil {
+			return found, false
 		}
+		throttled = throttled || over
 	}
-	return nil
+	return nil, throttled
 }
 
-func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band) (found []twinLanding) {
+func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band) (found []twinLanding, throttled bool) {
 	saved := w.holds
 	var marked []*twinHold
 	defer func() {
@@ -445,7 +496,7 @@ func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band
 			} else {
 				best, victims, _ := w.cheapest(slices.Sorted(maps.Keys(nodes)), one, band)
 				if victims == nil {
-					return nil
+					return nil, false
 				}
 				f.node, f.forced, f.victims = best, true, w.fresh(victims)
 				for _, v := range f.victims {
@@ -453,14 +504,14 @@ func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band
 				}
 				marked = append(marked, f.victims...)
 				if len(f.victims) > 0 && going+len(marked) > most {
-					return nil
+					return nil, true
 				}
 			}
 			found = append(found, f)
 			w.try(f)
 		}
 	}
-	return found
+	return found, false
 }
 
 // takeClaims removes the claims of a gang; those of the node that is being looked at are not looked at again.

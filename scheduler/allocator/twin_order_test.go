@@ -18,7 +18,7 @@ func (w *twin) order() (out []string) {
 	for {
 		var all []candidate
 		for _, r := range w.requests {
-			if len(r.pending) == 0 || !w.mayHold(r) {
+			if len(r.pending) == 0 || r.gang != nil || !w.mayHold(r) {
 				continue
 			}
 			c := candidate{band: r.Priority.Band, role: r.Role, framework: r.Framework, level: r.Priority.Level, seq: r.Seq, id: r.ID, request: r}
@@ -27,10 +27,23 @@ func (w *twin) order() (out []string) {
 			}
 			all = append(all, c)
 		}
+		all = append(all, w.gangsThatMay()...)
 		if len(all) == 0 {
 			return out
 		}
 		c := w.first(all)
+		if c.gang != nil {
+			for _, r := range w.largestFirst(c.gang) {
+				for range r.pending {
+					w.serving(c)
+					w.holds = append(w.holds, &twinHold{node: "nowhere", framework: r.Framework, role: r.Role, tag: tag{r.Owner, r.FrameworkScheduler},
+						amount: r.Ask.Resources, band: r.Priority.Band})
+				}
+				r.pending = nil
+			}
+			out = append(out, fmt.Sprintf("%s as %s", c.gang.id, c.band))
+			continue
+		}
 		r := c.request
 		r.pending = r.pending[1:]
 		w.serving(c)
@@ -73,8 +86,12 @@ func TestOrderEqualsContract(t *testing.T) {
 		var got []string
 		o := a.Order()
 		o.giveWay()
-		o.serve(1000, func(r *request, band structs.Band) bool {
-			got = append(got, fmt.Sprintf("%s as %s", r.ID, band))
+		o.serve(1000, func(of []*request, band structs.Band) bool {
+			id := of[0].ID
+			if of[0].gang != nil {
+				id = of[0].gang.id
+			}
+			got = append(got, fmt.Sprintf("%s as %s", id, band))
 			return true
 		})
 		if after := a.Describe(); after != before {
@@ -91,7 +108,13 @@ func TestOrderEqualsContract(t *testing.T) {
 			t.Fatalf("order\n  %s\ncontract\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 		}
 		for _, id := range ids {
-			at := 1 + slices.IndexFunc(want, func(text string) bool { return strings.HasPrefix(text, id+" ") })
+			thing := id
+			if g := a.requests[id].gang; g != nil {
+				if thing = g.id; len(a.requests[id].pending) == 0 {
+					thing = "nothing"
+				}
+			}
+			at := 1 + slices.IndexFunc(want, func(text string) bool { return strings.HasPrefix(text, thing+" ") })
 			turn := turns[id]
 			switch {
 			case at == 0 && (turn == nil || turn.Held != "" && turn.At == 0):

@@ -32,6 +32,7 @@ type twin struct {
 	out        []string
 	ripe       map[structs.NodeID]bool // its claims are to be looked at
 	most       int                     // victims at a time
+	crowded    bool                    // nodes are there and full of small work, and gangs want them
 	now        structs.Time
 	claimed    uint64
 	waits      map[twinKey]*twinWait
@@ -724,50 +725,58 @@ func drawQuota(t *rapid.T, label string) *structs.QuotaAmount {
 // TestEqualsContract lives a random life in the allocator and in the twin: every decision is the same, in the same order.
 // The twin serves whatever can be served, so equality also says that nothing that fits is left waiting.
 func TestEqualsContract(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		w := newTwin()
-		w.options = drawOptions(t)
-		drawOffering(t, &w.options)
-		w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
-		w.options.MostPreempted = w.most
-		w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
-		w.options.KeepAfter = w.keepAfter
-		if rapid.Bool().Draw(t, "small") { // no index is kept
-			w.options.IndexBytes = 1
+	rapid.Check(t, func(t *rapid.T) { liveTwice(t, input) })
+}
+
+// liveTwice lives a life of such inputs in the allocator and in the twin.
+func liveTwice(t *rapid.T, input func(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time)) {
+	w := newTwin()
+	w.options = drawOptions(t)
+	drawOffering(t, &w.options)
+	w.most = rapid.IntRange(0, 3).Draw(t, "most preempted")
+	w.options.MostPreempted = w.most
+	w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
+	w.options.KeepAfter = w.keepAfter
+	if rapid.Bool().Draw(t, "small") { // no index is kept
+		w.options.IndexBytes = 1
+	}
+	a := New(w.options)
+	w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
+	now, seq := structs.Time(1e9), uint64(0)
+	for range rapid.IntRange(1, 30).Draw(t, "steps") {
+		seq++
+		for range rapid.IntRange(1, 3).Draw(t, "inputs") {
+			input(t, a, w, seq, now)
+			w.forgetGroups()
+			w.comeAndGo()
 		}
-		a := New(w.options)
-		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
-		now, seq := structs.Time(1e9), uint64(0)
-		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			seq++
-			for range rapid.IntRange(1, 3).Draw(t, "inputs") {
-				input(t, a, w, seq, now)
-				w.forgetGroups()
-				w.comeAndGo()
-			}
-			now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
-			got, want := texts(a.Step(now, 0)), w.step(now)
-			if !slices.Equal(got, want) {
-				t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
-			}
-			if d := sameGroups(a, w); d != "" {
-				t.Fatal(d)
-			}
-			audit(t, a, w)
-			if again := w.step(now); len(again) != 0 { // it sees asks that changed after the first look at who waits
-				t.Fatalf("a second step of the contract decided %v", again)
-			}
-			if again := a.Step(now, 0); len(again) != 0 {
-				t.Fatalf("a second step decided %v", texts(again))
-			}
+		now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
+		got, want := texts(a.Step(now, 0)), w.step(now)
+		if !slices.Equal(got, want) {
+			t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
 		}
-	})
+		if d := sameGroups(a, w); d != "" {
+			t.Fatal(d)
+		}
+		audit(t, a, w)
+		if again := w.step(now); len(again) != 0 { // it sees asks that changed after the first look at who waits
+			t.Fatalf("a second step of the contract decided %v", again)
+		}
+		if again := a.Step(now, 0); len(again) != 0 {
+			t.Fatalf("a second step decided %v", texts(again))
+		}
+	}
 }
 
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
+	inputOf(t, a, w, seq, now, rapid.IntRange(0, 20).Draw(t, "input"))
+}
+
+// inputOf gives both the same random input of one kind.
+func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, kind int) {
 	filter := Filter{structs.Duration(rapid.IntRange(0, 3).Draw(t, "refuse")) * 4e9}
-	switch rapid.IntRange(0, 20).Draw(t, "input") {
+	switch kind {
 	case 17:
 		reserve(t, a, w)
 	case 18:
@@ -785,9 +794,13 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 		a.RemoveGang(id)
 		w.removeGang(id)
 	case 15: // an allocation that somebody else committed, even beyond what the node has
+		ids, top := 3, structs.Monitoring
+		if w.crowded {
+			ids, top = 9, structs.BatchBand
+		}
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
-			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 3).Draw(t, "id"))),
-			band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
+			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, ids).Draw(t, "id"))),
+			band: structs.Band(rapid.IntRange(0, int(top)).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
 			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
@@ -817,6 +830,9 @@ func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
 	case 0, 1, 2:
 		id := drawID(t)
 		spec := drawSpec(t, id)
+		if w.crowded {
+			spec.Status, spec.Eligible, spec.Resources = structs.NodeReady, true, structs.Resources{CPU: 1500, Memory: 5 << 28}
+		}
 		w.setNode(spec)
 		a.SetNode(spec)
 	case 3:

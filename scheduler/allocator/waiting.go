@@ -191,7 +191,7 @@ func (a *Allocator) because(r *request) (Because, *account) {
 	switch {
 	case r.gang != nil && a.inFlightOf(r.gang):
 		return OfGang, nil
-	case a.throttled[s]:
+	case a.throttled[s] || r.gang != nil && r.gang.throttled && a.asleep[r.gang]:
 		return OfBound, nil
 	case s.blocked.has(band):
 		return OfNoNode, nil

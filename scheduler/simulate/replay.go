@@ -298,14 +298,20 @@ func (r *replay) leave(id structs.NodeID) error {
 	delete(r.nodes, id)
 	r.total = r.total.Sub(had)
 	r.world.Allocator.RemoveNode(id)
-	lost := slices.SortedFunc(maps.Values(r.onNode[id]), func(x, y *run) int { return cmp.Compare(x.order, y.order) })
-	ids := make([]structs.AllocID, len(lost))
-	for i, x := range lost {
+	lost := map[structs.AllocID]*run{}
+	for _, x := range r.onNode[id] {
+		lost[x.id] = x
+		if x.job.Gang { // the others of it are stopped
+			maps.Copy(lost, x.job.runs)
+		}
+	}
+	ids := make([]structs.AllocID, 0, len(lost))
+	for _, x := range slices.SortedFunc(maps.Values(lost), func(x, y *run) int { return cmp.Compare(x.order, y.order) }) {
 		r.forget(x)
 		r.wait(x)
 		r.out.Lost++
 		r.role(x.job.Role).Lost++
-		ids[i] = x.id
+		ids = append(ids, x.id)
 	}
 	_, err := r.world.Again(ids...)
 	return err
@@ -318,6 +324,9 @@ func (r *replay) submit(s *Submission) error {
 	spec := &structs.Job{Name: s.Job, Placement: s.Placement}
 	group := &structs.Group{Name: "g", Constraints: s.If, MaxRunDuration: s.MaxRun, Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{
 		CPU: s.Resources.CPU, Memory: s.Resources.Memory, Disk: s.Resources.Disk, Ports: s.Resources.Ports, Custom: s.Resources.Custom}}}}
+	if s.Gang {
+		spec.Gang = &structs.Gang{Within: s.Within}
+	}
 	if s.Spread != "" {
 		spec.Spreads = []*structs.Spread{{Attribute: s.Spread}}
 	}
@@ -340,7 +349,10 @@ func (r *replay) submit(s *Submission) error {
 	r.jobs[s.Job] = j
 	r.out.Submitted += s.Count
 	r.role(s.Role).Submitted += s.Count
-	return r.world.Ask(request)
+	if s.Gang {
+		return r.world.Ask(Request{request, s.Job})
+	}
+	return r.world.Ask(Request{Request: request})
 }
 
 func (r *replay) stop(name string) error {

@@ -74,6 +74,9 @@ func drawTrace(t *rapid.T) (events []Event) {
 				s.If = []*structs.Constraint{{Attribute: "${meta.rack}", Operator: "=", Value: "r1"}, {Operator: "distinct_hosts"}}
 				s.Spread = "${node.datacenter}"
 			}
+			if rapid.IntRange(0, 3).Draw(t, "gang") == 0 {
+				s.Gang, s.Within = true, rapid.SampledFrom([]string{"", "${node.datacenter}"}).Draw(t, "within")
+			}
 			events = append(events, Event{At: at, Submit: s})
 		}
 	}
@@ -148,6 +151,8 @@ func TestBadTraces(t *testing.T) {
 		{Header + "\n0s role a weigt=2", "role takes no weigt"},
 		{Header + "\n0s submit a run=0s cpu=1", `run: "0s"`},
 		{Header + "\n0s submit a priority=urgent cpu=1", "is not a priority"},
+		{Header + "\n0s submit a gang=some cpu=1", `gang: "some"`},
+		{Header + "\n0s submit a within=${meta.rack} cpu=1", "within: it is no gang"},
 		{Header + "\n0s submit a role=/ cpu=1", `role: "/"`},
 	} {
 		if _, err := ReadTrace("trace", strings.NewReader(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -30,6 +30,7 @@ const (
 //	0s   node small count=100 cpu=16 memory=64GiB gpus=2 datacenter=dc1 attr.kernel.version=6.1.0 meta.rack=r1
 //	0s   role eng/web weight=2 guarantee.cpu=100 limit.memory=1TiB max_running=500 exempt=true
 //	10s  submit web role=eng/web priority=production count=20 cpu=0.5 memory=256MiB run=1h max_run=2h if=${meta.disk}:=:ssd spread=${meta.rack}
+//	20s  submit mpi count=16 cpu=8 memory=4GiB run=3h gang=true within=${meta.rack}
 //	40m  leave small-3
 //	2h   stop web
 //
@@ -56,6 +57,8 @@ type Submission struct {
 	If        []*structs.Constraint
 	Spread    string // attribute
 	Placement string
+	Gang      bool   // all are placed together, or none is
+	Within    string // of a gang: the attribute of which all get one value
 }
 
 // ReadTrace reads a trace; name is what errors call it. Times never go back.
@@ -291,6 +294,15 @@ func (a arguments) submission(job string) (*Submission, error) {
 			}
 		}
 	}
+	s.Within = a.take("within")
+	switch text := a.take("gang"); {
+	case text == "true":
+		s.Gang = true
+	case text != "" && text != "false":
+		return nil, fmt.Errorf("gang: %q is not true or false", text)
+	case s.Within != "":
+		return nil, fmt.Errorf("within: it is no gang")
+	}
 	if text := a.take("if"); text != "" {
 		for part := range strings.SplitSeq(text, ";") {
 			words := append(strings.SplitN(part, ":", 3), "", "")
@@ -350,6 +362,10 @@ func (e *Event) String() string {
 		w.say("if", strings.Join(conditions, ";"))
 		w.say("spread", s.Spread)
 		w.say("placement", s.Placement)
+		if s.Gang {
+			w.add("gang", "true")
+			w.say("within", s.Within)
+		}
 		return w.String()
 	case e.Leave != "":
 		return fmt.Sprintf("%s leave %s", e.At, e.Leave)

@@ -16,16 +16,22 @@ type World struct {
 	Allocator *allocator.Allocator
 	// Origin returns the request, without slots, and the slot of an allocation that was there before, so that it can wait
 	// again; false: nobody asks for it. Nil: nobody does for any.
-	Origin func(structs.AllocID) (allocator.Request, allocator.Slot, bool)
+	Origin func(structs.AllocID) (Request, allocator.Slot, bool)
 
 	asked  map[string]*asked
 	placed map[structs.AllocID]*Placed
 	last   int
 }
 
+// Request is one of the allocator, of a gang or by itself.
+type Request struct {
+	allocator.Request
+	Gang string // of which it is one; empty: of none
+}
+
 // asked is a request, without slots, and those of its slots that wait.
 type asked struct {
-	allocator.Request
+	Request
 	slots map[int]allocator.Slot
 }
 
@@ -47,7 +53,7 @@ func NewWorld(a *allocator.Allocator) *World {
 }
 
 // Ask has the slots of a request wait, beside those of the same request that wait already.
-func (w *World) Ask(r allocator.Request) error {
+func (w *World) Ask(r Request) error {
 	slots := r.Slots
 	r.Slots = nil
 	q := w.asked[r.ID]
@@ -61,16 +67,33 @@ func (w *World) Ask(r allocator.Request) error {
 	return w.request(q)
 }
 
-// request tells the allocator all that waits of a request.
+// request tells the allocator all that waits of a request, and of a gang with the others.
 func (w *World) request(q *asked) error {
-	r := q.Request
-	r.Slots = slices.SortedFunc(maps.Values(q.slots), func(x, y allocator.Slot) int { return cmp.Compare(x.Index, y.Index) })
-	return w.Allocator.SetRequest(&r)
+	if q.Gang == "" {
+		return w.Allocator.SetRequest(q.waiting())
+	}
+	g := allocator.Gang{ID: q.Gang}
+	for _, id := range slices.Sorted(maps.Keys(w.asked)) {
+		if x := w.asked[id]; x.Gang == q.Gang {
+			g.Requests = append(g.Requests, x.waiting())
+		}
+	}
+	return w.Allocator.SetGang(&g)
 }
 
-// Withdraw takes a request back; what runs of it goes on.
+// waiting returns the request with the slots that wait.
+func (q *asked) waiting() *allocator.Request {
+	r := q.Request.Request
+	r.Slots = slices.SortedFunc(maps.Values(q.slots), func(x, y allocator.Slot) int { return cmp.Compare(x.Index, y.Index) })
+	return &r
+}
+
+// Withdraw takes a request back, with the others of its gang; what runs of it goes on.
 func (w *World) Withdraw(id string) {
 	w.Allocator.RemoveRequest(id)
+	if q := w.asked[id]; q != nil && q.Gang != "" {
+		maps.DeleteFunc(w.asked, func(_ string, x *asked) bool { return x.Gang == q.Gang })
+	}
 	delete(w.asked, id)
 }
 
@@ -111,7 +134,7 @@ func (w *World) commit(d *allocator.Place, now structs.Time) (*Placed, error) {
 	p := &Placed{structs.AllocID(fmt.Sprintf("simulated-%d", w.last)), d}
 	err := w.Allocator.Confirm(d.ID, &structs.Allocation{ID: p.ID, Framework: d.Framework, Role: d.Role, Priority: d.Priority, Job: d.Job,
 		Owner: d.Owner, FrameworkScheduler: d.FrameworkScheduler, Group: d.Group, Index: d.Slot.Index, Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports, Marks: d.Marks,
-		MaxRunDuration: d.MaxRun, Status: structs.AllocPending, Created: now})
+		MaxRunDuration: d.MaxRun, Gang: d.Gang != "", Status: structs.AllocPending, Created: now})
 	w.placed[p.ID] = p
 	if q := w.asked[d.Request]; q != nil {
 		delete(q.slots, d.Slot.Index)
