@@ -178,10 +178,8 @@ func (a *Allocator) newForce(r *request, in string, band structs.Band) *force {
 	x := &force{part: r, band: band, epoch: a.epoch, at: make([]int, len(a.byOrd)), costs: make([]cost, len(a.byOrd))}
 	x.nodes = heap[*node]{
 		less: func(m, n *node) bool {
-			if x.costs[m.Ord] != x.costs[n.Ord] {
-				return x.costs[m.Ord].less(x.costs[n.Ord])
-			}
-			return m.ID < n.ID
+			c := x.costs[m.Ord].compare(&x.costs[n.Ord])
+			return c < 0 || c == 0 && m.ID < n.ID
 		},
 		at: func(n *node) *int { return &x.at[n.Ord] }}
 	for i, n := range a.byOrd {

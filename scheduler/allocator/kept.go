@@ -375,7 +375,7 @@ func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) 
 	for ok = fits(); !ok && gone < len(ordered); ok = fits() {
 		h := ordered[gone]
 		gone++
-		at, missing = end(h), missing.less(&h.resources)
+		at, missing = end(h), missing.minus(h.held())
 		n.Drop(h.client.account, h.resources, h.ports)
 	}
 	for _, h := range ordered[:gone] {

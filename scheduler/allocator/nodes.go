@@ -20,6 +20,7 @@ type node struct {
 	allocs  []*hold           // committed ones, in no order
 	leaving int               // of these, the ones that are being stopped
 	giving  []givesWay        // see givingWay
+	relief  relief            // of giving
 	given   bool              // giving is right, as long as the epoch is givenAt
 	givenAt uint64
 	claims  []*hold                          // room that waits for work to end, oldest first

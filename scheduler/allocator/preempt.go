@@ -128,7 +128,7 @@ func (a *Allocator) preempt(g *group, overLimit bool) {
 		n := x.nodes.top()
 		victims, ok := a.victims(n, s, band)
 		if c := costOf(victims); !ok || c != x.costs[n.Ord] {
-			a.recost(x, n, s, band)
+			x.put(n, c, ok)
 			continue
 		}
 		fresh := fresh(victims)

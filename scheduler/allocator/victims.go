@@ -36,6 +36,7 @@ func (a *Allocator) givingWay(n *node) []givesWay {
 		}
 		return cmp.Or(cmp.Compare(x.as, y.as), cmp.Compare(y.created, x.created), strings.Compare(string(y.alloc), string(x.alloc)))
 	})
+	n.relief = reliefOf(n.giving)
 	return n.giving
 }
 
@@ -56,12 +57,13 @@ func lackOf(ask, free *structs.Resources) (l lack) {
 	return l
 }
 
-func (l lack) less(r *structs.Resources) lack {
-	return lack{l.cpu - int64(r.CPU), l.memory - int64(r.Memory), l.disk - int64(r.Disk)}
-}
+func (l lack) plus(o lack) lack { return lack{l.cpu + o.cpu, l.memory + o.memory, l.disk + o.disk} }
 
-func (l lack) more(r *structs.Resources) lack {
-	return lack{l.cpu + int64(r.CPU), l.memory + int64(r.Memory), l.disk + int64(r.Disk)}
+func (l lack) minus(o lack) lack { return lack{l.cpu - o.cpu, l.memory - o.memory, l.disk - o.disk} }
+
+// held is what an allocation has of the usual resources.
+func (h *hold) held() lack {
+	return lack{int64(h.resources.CPU), int64(h.resources.Memory), int64(h.resources.Disk)}
 }
 
 // unitFrom returns where what goes together and ends before end begins.
@@ -129,12 +131,12 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 			counted = a.countGone(w.hold, counted)
 		}
 		out = append(out, w.hold)
-		missing = missing.less(&w.resources)
+		missing = missing.minus(w.held())
 		if w.kin != nil && !w.leaving {
 			for _, o := range n.giving[i+1:] {
 				if o.kin == w.kin && !o.leaving {
 					out = append(out, o.hold)
-					missing = missing.less(&o.resources)
+					missing = missing.minus(o.held())
 				}
 			}
 		}
@@ -159,7 +161,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	for end := unitFrom(out, len(out)); end > 0 && !out[end-1].leaving; {
 		start, with := unitFrom(out, end), missing
 		for _, h := range out[start:end] {
-			with = with.more(&h.resources)
+			with = with.plus(h.held())
 		}
 		if with.none() {
 			for _, h := range out[start:end] {
