@@ -34,6 +34,7 @@ var measurements = []measurement{
 	{"allocator", "the allocator alone, on one core", true, measureAllocator},
 	{"placements", "placements of generated jobs, three servers with fsync", false, measureThroughRaft},
 	{"reattach", "kill -9 of an agent with 200 tasks", false, measureReattach},
+	{"checks", "200 tasks with 1,000 checks", true, measureChecks},
 	{"failover", "kill -9 of the leader of three servers", true, measureFailover},
 	{"finished", "a million finished tasks", true, measureFinished},
 	{"gossip", "10,000 gossiping agents", true, measureGossip},

@@ -152,9 +152,7 @@ func (a *agent) allRunning(ctx context.Context, name string, count int) (map[str
 		}
 		q.Index = meta.Index
 	}
-	allocs, _, err := api.Collect(ctx, nil, func(ctx context.Context, q *api.Query) ([]*structs.Allocation, *api.Meta, error) {
-		return a.JobAllocations(ctx, name, q)
-	})
+	allocs, err := a.allocations(ctx, name)
 	running := map[structs.AllocID]uint64{}
 	for _, one := range allocs {
 		if one.Status == structs.AllocRunning {
@@ -162,6 +160,13 @@ func (a *agent) allRunning(ctx context.Context, name string, count int) (map[str
 		}
 	}
 	return running, err
+}
+
+func (a *agent) allocations(ctx context.Context, job string) ([]*structs.Allocation, error) {
+	allocs, _, err := api.Collect(ctx, nil, func(ctx context.Context, q *api.Query) ([]*structs.Allocation, *api.Meta, error) {
+		return a.JobAllocations(ctx, job, q)
+	})
+	return allocs, err
 }
 
 // ask asks the node what each allocation uses, until all of them were answered: then the agent is attached to them.
