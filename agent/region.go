@@ -158,6 +158,14 @@ func (n *nodeAPI) Exec(ctx context.Context, alloc structs.AllocID, task string, 
 	return n.Node.Exec(ctx, alloc, task, cmd)
 }
 
+func (n *nodeAPI) Forward(ctx context.Context, alloc structs.AllocID, port string) (api.Duplex, error) {
+	st, err := n.Node.Forward(ctx, alloc, port)
+	if err != nil {
+		return nil, err // not a nil stream in an interface
+	}
+	return st, nil
+}
+
 func (n *nodeAPI) List(ctx context.Context, alloc structs.AllocID, path string) ([]*api.FileInfo, error) {
 	files, err := n.Node.List(ctx, alloc, path)
 	var out []*api.FileInfo

@@ -3,10 +3,13 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/logs"
@@ -131,6 +134,27 @@ func (c *Client) Exec(ctx context.Context, alloc structs.AllocID, task string, c
 		return drivers.Exit{}, err
 	}
 	return run.Exec(ctx, task, cmd)
+}
+
+// connectTimeout is how long a connection to a port of a task may take.
+const connectTimeout = 5 * time.Second
+
+// Connect connects to a port of an allocation, by the name that its group gives the port. The caller closes the connection.
+func (c *Client) Connect(ctx context.Context, alloc structs.AllocID, port string) (*net.TCPConn, error) {
+	run, err := c.run(alloc)
+	if err != nil {
+		return nil, err
+	}
+	address, err := run.Address(port)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, fmt.Sprintf("port %q", port), "nothing can be reached at %s: %w", address, err).
+			Advise("see whether the task listens there: PROFFER_ADDR_%s has the address", port)
+	}
+	return conn.(*net.TCPConn), nil
 }
 
 // Stats says what each running task of an allocation uses.

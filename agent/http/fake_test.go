@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"sync"
@@ -131,6 +132,34 @@ func (n *fakeNode) Logs(ctx context.Context, req *api.LogsRequest, emit func(*ap
 		}
 	}
 	return n.logsErr
+}
+
+// Forward knows the port echo, which says hello and sends back what it gets, and then bye.
+func (n *fakeNode) Forward(ctx context.Context, _ structs.AllocID, port string) (api.Duplex, error) {
+	if port != "echo" {
+		return nil, structs.Errorf(structs.NotFound, "allocation bb01", "it has no port %q", port)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer l.Close()
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		io.WriteString(conn, "hello ")
+		io.Copy(conn, conn)
+		io.WriteString(conn, " bye")
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, func() { conn.Close() })
+	return conn.(*net.TCPConn), nil
 }
 
 // Exec knows three commands: cat copies its input, size says the terminal's sizes, fail exits with 3.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"slices"
@@ -170,6 +171,9 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if result.Code != 0 || out.String() != "round trip" {
 		t.Errorf("%+v %q", result, out.String())
 	}
+	here, there := pair(t)
+	here.CloseWrite()
+	must(c.Forward(ctx, "bb01", "echo", there))
 	_, err = c.RestartAllocation(ctx, "bb01", "main")
 	must(err)
 	_, err = c.StopAllocation(ctx, "bb01")
@@ -709,6 +713,69 @@ func TestLogs(t *testing.T) {
 	if err := w.client.Logs(t.Context(), &api.LogsRequest{Alloc: "bb01", Task: "main", Stdout: true}, nil); structs.KindOf(err) != structs.NotFound {
 		t.Error(err)
 	}
+}
+
+// pair returns the two ends of a connection.
+func pair(t *testing.T) (here, there *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a.(*net.TCPConn), b.(*net.TCPConn)
+}
+
+func TestForward(t *testing.T) {
+	w := newWorld(t)
+	n := w.node("aa01", "n1")
+	w.submit(job("web", 1))
+	w.place("bb01", n, "web", 0)
+
+	// Both directions end by themselves: what comes after the end of ours arrives.
+	here, there := pair(t)
+	done := make(chan error, 1)
+	go func() { done <- w.client.Forward(t.Context(), "bb01", "echo", there) }()
+	large := strings.Repeat("0123456789abcdef", 64<<10) // 1 MiB, in many messages
+	go func() {
+		io.WriteString(here, large)
+		here.CloseWrite()
+	}()
+	if got, err := io.ReadAll(here); err != nil || string(got) != "hello "+large+" bye" {
+		t.Errorf("%d bytes came back: %v", len(got), err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+
+	// What is refused is said before anything is connected.
+	here, there = pair(t)
+	if err := w.client.Forward(t.Context(), "bb01", "none", there); structs.KindOf(err) != structs.NotFound || !strings.Contains(err.Error(), `no port "none"`) {
+		t.Error(err)
+	}
+	if _, err := here.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection is open: %v", err)
+	}
+
+	// One that goes away without a word leaves nothing behind.
+	here, there = pair(t)
+	go func() { done <- w.client.Forward(t.Context(), "bb01", "echo", there) }()
+	if _, err := io.ReadFull(here, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	here.SetLinger(0) // a reset
+	here.Close()
+	<-done
+	w.service.hijacked.Wait()
 }
 
 func TestExec(t *testing.T) {

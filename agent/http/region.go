@@ -54,6 +54,8 @@ type Node interface {
 	Logs(ctx context.Context, req *api.LogsRequest, emit func(*api.LogFrame) error) error
 	// Exec runs a command in a running task; it reads cmd.Stdin and cmd.Resize until the command ended.
 	Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error)
+	// Forward connects to a port by its name; the connection ends with ctx, and the caller closes it.
+	Forward(ctx context.Context, alloc structs.AllocID, port string) (api.Duplex, error)
 	// Signal sends a signal ("SIGHUP") to a task, or to all main tasks when task is empty.
 	Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error
 	// Stats returns what each running task uses, by name.

@@ -87,6 +87,8 @@ func Routes() []Route {
 				{Name: "tty", Type: "boolean", Doc: "Run it in a terminal."},
 				{Name: "rows", Type: "integer", Doc: "Height of the terminal."}, {Name: "cols", Type: "integer", Doc: "Width of the terminal."}},
 			Summary: "Runs a command in a running task over a websocket."},
+		{Method: "GET", Path: "/v1/allocation/{id}/forward/{port}", Name: "Forward", Flags: Write | Stream, Gives: "websocket", Result: []byte{}, Handle: forward,
+			Summary: "Connects a websocket to a port of an allocation, by the name of the port. Each message is a piece of the stream, an empty one its end."},
 
 		{Method: "GET", Path: "/v1/nodes", Name: "Nodes", Flags: Read | List, Result: []*structs.Node{}, Handle: nodeList,
 			Summary: "Lists nodes by id."},

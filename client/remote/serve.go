@@ -44,6 +44,7 @@ func Serve(s *rpc.Server, n *client.Client) {
 		return st.Send(&chunk{Done: true})
 	})
 	s.HandleStream(execMethod, func(ctx context.Context, st *rpc.Stream) error { return serveExec(ctx, st, n) })
+	s.HandleStream(forwardMethod, func(ctx context.Context, st *rpc.Stream) error { return serveForward(ctx, st, n) })
 	rpc.Handle(s, listMethod, func(ctx context.Context, req *fileRequest) (*[]File, error) {
 		files, err := n.List(ctx, req.Alloc, req.Path)
 		return &files, err

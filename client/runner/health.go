@@ -62,6 +62,26 @@ func (a *Alloc) address(label string) string {
 	return ""
 }
 
+// Address returns where the tasks listen on a port of the group, by its name.
+func (a *Alloc) Address(port string) (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at := a.address(port); at != "" {
+		return at, nil
+	}
+	var names []string
+	for _, p := range a.alloc.Ports {
+		if p.Label != "" {
+			names = append(names, p.Label)
+		}
+	}
+	e := structs.Errorf(structs.NotFound, "allocation "+structs.Short(a.id), "it has no port %q", port)
+	if len(names) == 0 {
+		return "", e.Advise("its group has no named ports: write network { port \"name\" {} }")
+	}
+	return "", e.Advise("it has %v", names)
+}
+
 // checked takes the news of a check: of the start that handle is of.
 func (t *task) checked(handle drivers.Task, i int, status structs.CheckStatus, answer checks.Answer) {
 	a := t.alloc
