@@ -321,7 +321,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
-		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), AllowIsolationNone: c.IsolationNone,
+		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Revocable: revocable(c.Revocable), AllowIsolationNone: c.IsolationNone,
 	})
 	if err != nil {
 		return err
@@ -361,6 +361,13 @@ func (a *Agent) hidden() []string {
 		}
 	}
 	return paths
+}
+
+func revocable(c *config.Revocable) client.Revocable {
+	if c == nil || !c.Enabled {
+		return client.Revocable{}
+	}
+	return client.Revocable{Enabled: true, Margin: c.Margin, Hold: c.Hold.Std(), Decay: c.Decay.Std(), Every: c.Every.Std()}
 }
 
 func gc(c *config.GC) client.GC {

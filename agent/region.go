@@ -47,6 +47,10 @@ func (r *region) OfferStatus(ctx context.Context, id structs.FrameworkID) (*stru
 	return r.server.OfferStatus(ctx, id)
 }
 
+func (r *region) Slack(ctx context.Context, node structs.NodeID) (*structs.SlackStatus, error) {
+	return r.server.Slack(ctx, node)
+}
+
 func (r *region) Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error) {
 	return r.server.Maintenance(ctx)
 }

@@ -201,7 +201,7 @@ func (c *Client) machine() fingerprint.Config {
 	var held structs.Resources
 	c.mu.Lock()
 	for _, h := range c.held {
-		held = held.Add(h.alloc.Resources)
+		held = held.Add(h.alloc.Booked())
 	}
 	c.mu.Unlock()
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
@@ -246,6 +246,7 @@ func (c *Client) Start(ctx context.Context) error {
 			c.routines.Go(func() { k.Keep(c.watching, c.knows) })
 		}
 	}
+	c.routines.Go(func() { c.watchSlack(c.watching) })
 	if c.uplink != nil {
 		c.routines.Go(func() { c.uplink.Run(c.watching) })
 	}

@@ -42,6 +42,7 @@ type Config struct {
 	Log     *slog.Logger  // nil: discards
 
 	GC                 GC
+	Revocable          Revocable
 	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
 	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
 	ParallelStarts     int              // tasks that are started at the same time; 0: 64
@@ -57,6 +58,15 @@ type GC struct {
 	Every       time.Duration // between two looks, beside those when something ended: 1 min
 }
 
+// Revocable says how the node estimates what its tasks have reserved and do not use. Zero fields have the default.
+type Revocable struct {
+	Enabled bool
+	Margin  *structs.Milli // what a task is taken to need beyond what it uses, as a part of what it reserved, 0 to 1; nil: 0.1
+	Hold    time.Duration  // after its start a task is taken to need all of it for so long: 5 min
+	Decay   time.Duration  // then what it is taken to need falls by all of it in so long, at the fastest: 10 min
+	Every   time.Duration  // between two looks: 10 s
+}
+
 // Uplink is the node's session with the servers, over all reconnects; *session.Client is one.
 type Uplink interface {
 	// Run keeps a session until ctx ends.
@@ -65,6 +75,8 @@ type Uplink interface {
 	Observe(updates ...*structs.AllocUpdate)
 	// Fingerprint reports a changed node.
 	Fingerprint(n *structs.Node)
+	// Slack reports how much is reserved on the node and not used; it never blocks and does not call the node.
+	Slack(s structs.Slack)
 	// Leave says goodbye and waits until it was sent.
 	Leave(ctx context.Context) error
 }
@@ -95,6 +107,9 @@ func (c *Config) fill() error {
 	if c.GC.MaxDiskUsed < 0 || c.GC.MaxDiskUsed > 100 || c.GC.MaxCount < 0 || c.GC.MaxAge < 0 {
 		problems.Add("client.gc", "a limit is out of range")
 	}
+	if r := c.Revocable; r.Margin != nil && (*r.Margin < 0 || *r.Margin > 1000) || r.Hold < 0 || r.Decay < 0 || r.Every < 0 {
+		problems.Add("client.revocable", "a value is out of range")
+	}
 	if err := problems.Err(); err != nil {
 		return err
 	}
@@ -114,6 +129,12 @@ func (c *Config) fill() error {
 	setDefault(&c.GC.MaxCount, 1000)
 	setDefault(&c.GC.MaxDiskUsed, 85)
 	setDefault(&c.GC.Every, time.Minute)
+	if c.Revocable.Margin == nil {
+		c.Revocable.Margin = new(structs.Milli(100))
+	}
+	setDefault(&c.Revocable.Hold, 5*time.Minute)
+	setDefault(&c.Revocable.Decay, 10*time.Minute)
+	setDefault(&c.Revocable.Every, 10*time.Second)
 	setDefault(&c.FingerprintEvery, 30*time.Second)
 	setDefault(&c.ParallelStarts, 64)
 	return nil

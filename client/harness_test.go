@@ -79,6 +79,8 @@ type uplink struct {
 	said []*structs.Node
 	left bool
 
+	slack []structs.Slack
+
 	holding bool // under w.mu
 	queue   []*structs.AllocUpdate
 }
@@ -125,6 +127,12 @@ func (u *uplink) Fingerprint(n *structs.Node) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.said = append(u.said, n)
+}
+
+func (u *uplink) Slack(s structs.Slack) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.slack = append(u.slack, s)
 }
 
 func (u *uplink) Leave(context.Context) error {

@@ -203,7 +203,7 @@ func (c *Client) Usage(ctx context.Context) (*Usage, error) {
 	c.mu.Lock()
 	runs := make([]*runner.Alloc, 0, len(c.held))
 	for _, h := range c.held {
-		u.Held = u.Held.Add(h.alloc.Resources)
+		u.Held = u.Held.Add(h.alloc.Booked())
 		runs = append(runs, h.run)
 	}
 	u.Allocs, u.Ended, u.Quarantined = len(c.held), len(c.ended), c.quarantinedLocked()

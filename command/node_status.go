@@ -195,6 +195,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	d.add("Reserved", n.Reserved)
 	d.add("Used", n.Used)
 	d.add("Free", n.Available().Sub(n.Used))
+	if n.Slack != nil {
+		d.add("Revocable", n.Slack)
+	}
 	d.write(b)
 
 	if len(n.Rooms) > 0 {

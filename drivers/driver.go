@@ -85,6 +85,7 @@ type Spec struct {
 	User        string        // resolved; empty: the agent's user. As the job says it where View.Image is
 	Fence       *Fence        // nil: no lease
 	Ports       []structs.AssignedPort
+	Revocable   bool // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
 
 	// Event tells the task's user of progress, at most once a second and kind; a kind that follows itself replaces itself. It may
 	// be nil, does not block, and is called during Prepare and Start only.

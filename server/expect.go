@@ -19,7 +19,7 @@ func endings(snap *state.Snapshot, now structs.Time) map[structs.NodeID][]placem
 			at = now.Add(allocator.EndMargin)
 		}
 		if a.Holds() && at != 0 {
-			out[a.Node] = append(out[a.Node], placement.Ending{At: at, Job: a.Job, Group: a.Group, Resources: a.Resources, Ports: a.Ports, Marks: a.Marks})
+			out[a.Node] = append(out[a.Node], placement.Ending{At: at, Job: a.Job, Group: a.Group, Resources: a.Booked(), Ports: a.Ports, Marks: a.Marks})
 		}
 	}
 	for id := range out {

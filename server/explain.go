@@ -133,7 +133,7 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 				text += "; the next one: " + w.Placement.Reasons[0].String()
 			}
 		}
-		return strings.Join(append(append([]string{text}, w.KeptText()...), w.ReservedText()...), "; ")
+		return strings.Join(slices.Concat([]string{text}, w.KeptText(), w.ReservedText(), w.SlackText()), "; ")
 	}
 	return ""
 }
@@ -218,11 +218,11 @@ func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
 	if n == nil || n.Spec() == nil {
 		return
 	}
-	n.Drop(a.Resources, a.Ports)
+	n.Drop(a.Booked(), a.Ports)
 	b.peers.Put(n, b.asks[g.Group], -1)
 	b.score(g, n)
 	b.peers.Put(n, b.asks[g.Group], 1)
-	n.Hold(a.Resources, a.Ports)
+	n.Hold(a.Booked(), a.Ports)
 }
 
 // fill places what waits of a group in the books, at most limit, as the loop would if nobody else asked.

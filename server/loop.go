@@ -80,6 +80,7 @@ type loop struct {
 	out      outbox
 	answers  chan placed
 	inFlight int
+	slack    *slackReports
 
 	changed   bool      // since tellAt was set
 	tellAt    time.Time // when it is looked at why jobs wait; zero: when something has changed
@@ -98,7 +99,7 @@ func (s *Server) runLoop(term context.Context) {
 	for number := uint64(0); term.Err() == nil; number++ {
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
 			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
-			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight)}
+			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports()}
 		err := l.run(term)
 		s.loop.set(nil)
 		if term.Err() != nil {
@@ -169,6 +170,8 @@ func (l *loop) run(term context.Context) error {
 		case err := <-lost:
 			timer.Stop()
 			return err
+		case <-l.slack.news:
+			l.takeSlack()
 		case <-timer.C:
 		case <-term.Done():
 			timer.Stop()
@@ -326,10 +329,13 @@ func (l *loop) takeAlloc(c state.Change) {
 func (l *loop) takeNode(c state.Change) {
 	n, _ := c.New.(*structs.Node)
 	if n == nil {
-		l.allocator.RemoveNode(c.Old.(*structs.Node).ID)
+		id := c.Old.(*structs.Node).ID
+		l.allocator.RemoveNode(id)
+		l.slack.forget(id)
 		return
 	}
 	l.allocator.SetNode(n)
+	l.slack.again(n.ID) // it may have been said before the node was known
 	if old, _ := c.Old.(*structs.Node); n.Drain != nil && (old == nil || old.Drain == nil) {
 		for a := range l.server.store.Snapshot().HeldOnNode(n.ID) {
 			l.dirty[a.Job] = struct{}{}
@@ -400,7 +406,7 @@ func (l *loop) place(decisions []allocator.Decision) {
 		alloc := &structs.Allocation{
 			ID: structs.AllocID(structs.NewID()), Framework: d.Framework, // role, priority and names are taken from job and node
 			Job: d.Job, Version: job.version, Group: d.Group, Index: d.Slot.Index,
-			Node: d.Node, Resources: d.Resources, Ports: d.Ports, Failures: slot.Failures, MaxRunDuration: d.MaxRun, Marks: d.Marks,
+			Node: d.Node, Resources: d.Resources, Ports: d.Ports, Failures: slot.Failures, MaxRunDuration: d.MaxRun, Marks: d.Marks, Revocable: d.Revocable,
 		}
 		p := &state.Placement{Alloc: alloc, NodeIncarnation: d.Incarnation, Replaces: slot.Previous}
 		if d.Gang != "" {
@@ -417,6 +423,13 @@ func (l *loop) place(decisions []allocator.Decision) {
 // preempt has the victims stopped, with the notice that their jobs give them. Their jobs ask for them again at once, and
 // keep their place in the order.
 func (l *loop) preempt(d *allocator.Preempt) {
+	if d.Request == "" {
+		for _, id := range d.Victims {
+			l.out.stop(id, "taken back: what it ran on is used again by those who reserved it")
+		}
+		l.log.Info("revocable work is stopped: what it ran on is used again", "node", d.NodeName, "stopped", len(d.Victims))
+		return
+	}
 	for _, id := range d.Victims {
 		l.out.stop(id, fmt.Sprintf("preempted: job %q (%s) needs the room", d.Job, d.Priority))
 	}

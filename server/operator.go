@@ -89,6 +89,13 @@ func (s *Server) serveLeaderRPC() {
 		shares, err := s.loop.shares()
 		return &shares, asLeader(err)
 	})
+	rpc.Handle(s.config.RPC, "Server.Slack", func(_ context.Context, node *structs.NodeID) (*[]*structs.SlackStatus, error) {
+		status, err := s.loop.slackOf(*node)
+		if status == nil {
+			return &[]*structs.SlackStatus{}, asLeader(err)
+		}
+		return &[]*structs.SlackStatus{status}, asLeader(err)
+	})
 	s.serveMaintenance()
 	s.config.RPC.HandleStream("Server.Restore", func(ctx context.Context, st *rpc.Stream) error {
 		archive, err := s.raft.RestoreSnapshot(ctx, st)

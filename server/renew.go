@@ -22,18 +22,25 @@ type renewals struct {
 type renewal struct {
 	session *nodeSession
 	seq     uint64
+	slack   *structs.Slack
 }
 
-func (x renewal) ask() leaseAsk { return leaseAsk{x.session.node, x.session.number} }
+func (x renewal) ask() leaseAsk {
+	ask := leaseAsk{Node: x.session.node, Session: x.session.number}
+	if x.slack != nil {
+		ask.Said, ask.Slack = true, *x.slack
+	}
+	return ask
+}
 
 func newRenewals(s *Server) *renewals {
 	return &renewals{server: s, asked: make(chan renewal, 4096)}
 }
 
 // ask queues a renewal. A full queue closes the session: its node tries another server.
-func (r *renewals) ask(n *nodeSession, seq uint64) error {
+func (r *renewals) ask(n *nodeSession, m *session.Renew) error {
 	select {
-	case r.asked <- renewal{n, seq}:
+	case r.asked <- renewal{n, m.Seq, m.Slack}:
 		return nil
 	default:
 		return structs.Errorf(structs.Exhausted, "lease of node "+n.name, "too many renewals wait on server %s", r.server.config.Name)
@@ -114,10 +121,12 @@ func (r *renewals) answer(batch []renewal, refused []leaseAsk, err error) {
 	}
 }
 
-// leaseAsk asks for the lease of a node in a session.
+// leaseAsk asks for the lease of a node in a session, and says what is reserved there and not used.
 type leaseAsk struct {
 	Node    structs.NodeID
 	Session uint64
+	Said    bool // of Slack
+	Slack   structs.Slack
 }
 
 // renewReply answers Server.Renew.
@@ -136,5 +145,7 @@ func (r *renewals) grant(ctx context.Context, asks []leaseAsk) (refused []leaseA
 	if watch == nil {
 		return nil, asLeader(&consensus.NotLeader{}) // the term has just begun or ended
 	}
-	return watch.renew(r.server.store.Snapshot(), asks, now), nil
+	refused = watch.renew(r.server.store.Snapshot(), asks, now)
+	r.server.loop.hear(asks, refused)
+	return refused, nil
 }

@@ -66,7 +66,7 @@ func TestWhoGetsNoLease(t *testing.T) {
 	first := store.Snapshot().Node("d").Session
 	apply(&state.RegisterNode{Node: &structs.Node{ID: "d", Name: "d"}, Open: true, Lease: structs.Duration(15 * time.Second)})
 	second, now := store.Snapshot().Node("d").Session, time.Now()
-	old, young := leaseAsk{"d", first}, leaseAsk{"d", second}
+	old, young := leaseAsk{Node: "d", Session: first}, leaseAsk{Node: "d", Session: second}
 	if got := w.renew(store.Snapshot(), []leaseAsk{old, young}, now); !slices.Equal(got, []leaseAsk{old}) {
 		t.Errorf("refused %v, not %v", got, old)
 	}

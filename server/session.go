@@ -328,7 +328,7 @@ func (n *nodeSession) read(ctx context.Context, said chan<- *session.FromNode) e
 			return err
 		}
 		if m.Renew != nil {
-			if err := n.server.renewals.ask(n, m.Renew.Seq); err != nil {
+			if err := n.server.renewals.ask(n, m.Renew); err != nil {
 				n.conn.Close(structs.AsError(err))
 				return err
 			}

@@ -87,7 +87,7 @@ func TestSessionsWithoutALeaseAreClosedTogether(t *testing.T) {
 		s.stop() // so that no leader is asked
 		var batch []renewal
 		for i := range 100 {
-			batch = append(batch, renewal{deaf(t, s, structs.NodeID(fmt.Sprint("node", i)), 1), 1})
+			batch = append(batch, renewal{deaf(t, s, structs.NodeID(fmt.Sprint("node", i)), 1), 1, nil})
 		}
 		began := time.Now()
 		newRenewals(s).answer(batch, nil, s.ctx.Err())

@@ -23,7 +23,8 @@ type Allocation struct {
 	Owner          string   `json:"owner,omitempty"` // of its job
 	// FrameworkScheduler says that its job is the scheduler of a framework.
 	FrameworkScheduler bool `json:"framework_scheduler,omitempty"`
-	Gang               bool `json:"gang,omitempty"` // it goes with all other allocations of its job, or not at all
+	Gang               bool `json:"gang,omitempty"`      // it goes with all other allocations of its job, or not at all
+	Revocable          bool `json:"revocable,omitempty"` // its cores and memory are reserved by others that do not use them, see Slack
 
 	Desired     Desired `json:"desired"`
 	DesiredWhy  string  `json:"desired_why,omitempty"`

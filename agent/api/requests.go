@@ -127,7 +127,8 @@ type NodeMaintenance struct {
 // NodeDetail is one node and what it holds.
 type NodeDetail struct {
 	structs.Node
-	Used        structs.Resources     `json:"used"` // by allocations that have not ended
+	Used        structs.Resources     `json:"used"`            // by allocations that have not ended; of those that are revocable without cores and memory
+	Slack       *structs.SlackStatus  `json:"slack,omitempty"` // what is reserved and not used, and who has it; without stale
 	Rooms       []*ReservedRoom       `json:"rooms,omitempty"`
 	Allocations []*structs.Allocation `json:"allocations"`
 }

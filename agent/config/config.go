@@ -87,6 +87,16 @@ type Client struct {
 	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
+	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
+}
+
+// Revocable configures how a node estimates what its tasks reserve and do not use.
+type Revocable struct {
+	Enabled bool             `json:"enabled,omitempty" doc:"Best-effort work runs on what is reserved and not used. Without it, none does."`
+	Margin  *structs.Milli   `json:"margin,omitempty" doc:"What a task is taken to need beyond what it uses, as a part of what it reserved: 0 to 1. Default 0.1."`
+	Hold    structs.Duration `json:"hold,omitempty" doc:"How long after its start a task is taken to need all that it reserved. Default 5m."`
+	Decay   structs.Duration `json:"decay,omitempty" doc:"What a task is taken to need falls by all that it reserved in this time, at the fastest; it rises at once. Default 10m."`
+	Every   structs.Duration `json:"every,omitempty" doc:"How often is looked at what tasks use. Default 10s."`
 }
 
 // Amounts are resources of a machine.

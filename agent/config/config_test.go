@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -396,7 +397,7 @@ func TestReference(t *testing.T) {
 		}
 		got := fmt.Sprint(v)
 		if f, ok := v.(float64); ok {
-			got = fmt.Sprintf("%.0f", f)
+			got = strconv.FormatFloat(f, 'f', -1, 64)
 		}
 		if got != want {
 			t.Errorf("%s.%s: documented %s, set to %s", row.Path, row.Name, want, got)

@@ -92,6 +92,11 @@ func (c *Config) defaults() {
 		setDefault(&l.GC.MaxAge, structs.Duration(24*time.Hour))
 		setDefault(&l.GC.DiskUse, 85)
 		setDefault(&l.GC.Interval, structs.Duration(time.Minute))
+		setBlock(&l.Revocable)
+		setPointer(&l.Revocable.Margin, 100)
+		setDefault(&l.Revocable.Hold, structs.Duration(5*time.Minute))
+		setDefault(&l.Revocable.Decay, structs.Duration(10*time.Minute))
+		setDefault(&l.Revocable.Every, structs.Duration(10*time.Second))
 	}
 }
 

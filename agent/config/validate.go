@@ -224,6 +224,14 @@ func (l *Client) validate(p *structs.Problems) {
 		number(p, "client.gc.disk_use", g.DiskUse, 1, 100)
 		duration(p, "client.gc.interval", g.Interval, time.Second, 24*time.Hour)
 	}
+	if r := l.Revocable; r != nil {
+		if m := r.Margin; m != nil && (*m < 0 || *m > 1000) {
+			p.Add("client.revocable.margin", "%s is not from 0 to 1", *m)
+		}
+		duration(p, "client.revocable.hold", r.Hold, time.Second, 24*time.Hour)
+		duration(p, "client.revocable.decay", r.Decay, time.Second, 24*time.Hour)
+		duration(p, "client.revocable.every", r.Every, time.Second, time.Hour)
+	}
 }
 
 func (a *Amounts) validate(p *structs.Problems, at string) {

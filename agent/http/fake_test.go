@@ -69,6 +69,10 @@ func (r *fakeRegion) OfferStatus(_ context.Context, id structs.FrameworkID) (*st
 	return &structs.OfferStatus{Framework: id, Outstanding: len(r.offers), Roles: []*structs.RoleOffers{}}, nil
 }
 
+func (r *fakeRegion) Slack(context.Context, structs.NodeID) (*structs.SlackStatus, error) {
+	return nil, nil
+}
+
 func (r *fakeRegion) Maintenance(context.Context) ([]*structs.NodeMaintenance, error) {
 	list := []*structs.NodeMaintenance{}
 	for n := range r.store.Snapshot().Nodes() {

@@ -43,6 +43,9 @@ func nodeGet(c *call) (any, error) {
 		for _, x := range snap.RoomsOn(n) {
 			d.Rooms = append(d.Rooms, &api.ReservedRoom{Role: x.Role, From: x.From, Reserved: x.Reserved, Unused: x.Unused})
 		}
+		if !c.yes("stale") {
+			d.Slack, _ = c.s.Region.Slack(c.r.Context(), n.ID) // a leader that just went leaves it out
+		}
 		for a := range snap.AllocsOnNode(n.ID) {
 			if d.Allocations = append(d.Allocations, a); len(d.Allocations) == maxStatus {
 				break

@@ -29,6 +29,8 @@ type Region interface {
 	Offers(ctx context.Context) ([]*structs.Offer, error)
 	// OfferStatus says how a framework stands with offers; NotFound when it gets none.
 	OfferStatus(ctx context.Context, id structs.FrameworkID) (*structs.OfferStatus, error)
+	// Slack says what of a node is reserved and not used; nil when nothing on it is or may be revocable. The leader knows it.
+	Slack(ctx context.Context, node structs.NodeID) (*structs.SlackStatus, error)
 	// Maintenance returns the nodes with windows of maintenance, by id.
 	Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error)
 	// Shares says how the roles stand, each followed by those below it; the leader knows it.

@@ -60,7 +60,9 @@ type Client struct {
 	order   []structs.AllocID                        // of updates
 	node    *structs.Node                            // to send
 	leaving bool
-	left    chan struct{} // closed when the server heard it
+	left    chan struct{}  // closed when the server heard it
+	slack   *structs.Slack // as last said; nil: nothing was
+	early   bool           // a renewal is due for it
 }
 
 // New makes a client; Run starts it.
@@ -261,6 +263,17 @@ func (c *Client) Fingerprint(n *structs.Node) {
 	c.poke()
 }
 
+// Slack says how much is reserved on the node and not used. Less is said at once, more with the next renewal of the lease.
+func (c *Client) Slack(s structs.Slack) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.early = c.early || c.slack != nil && !c.slack.Within(s)
+	c.slack = &s
+	if c.early {
+		c.poke()
+	}
+}
+
 // Leave says goodbye and waits until a server heard it (Run returns then), or for ctx. Call it once the work is stopped.
 func (c *Client) Leave(ctx context.Context) error {
 	c.mu.Lock()
@@ -345,10 +358,13 @@ func (w *writer) renew() error {
 		return structs.Errorf(structs.Unavailable, "session", "the server did not renew the lease for %v", w.lease)
 	}
 	w.renewal++
-	seq := w.renewal
-	w.sent[seq] = now // before it is sent
+	m := &Renew{Seq: w.renewal}
+	w.sent[m.Seq] = now // before it is sent
 	w.mu.Unlock()
-	return w.stream.Send(&FromNode{Renew: &Renew{Seq: seq}})
+	w.client.mu.Lock()
+	m.Slack, w.client.early = w.client.slack, false
+	w.client.mu.Unlock()
+	return w.stream.Send(&FromNode{Renew: m})
 }
 
 // renewed returns until when a granted renewal holds; false when it is no news.
@@ -372,7 +388,7 @@ func (w *writer) renewed(seq uint64) (until Instant, ok bool) {
 func (w *writer) flush() (left bool, err error) {
 	c := w.client
 	c.mu.Lock()
-	node, leaving := c.node, c.leaving
+	node, leaving, early := c.node, c.leaving, c.early
 	updates := make([]*structs.AllocUpdate, 0, len(c.order))
 	for _, id := range c.order {
 		updates = append(updates, c.updates[id])
@@ -380,6 +396,11 @@ func (w *writer) flush() (left bool, err error) {
 	c.node, c.order = nil, nil
 	clear(c.updates)
 	c.mu.Unlock()
+	if early {
+		if err := w.renew(); err != nil {
+			return false, err
+		}
+	}
 	if node != nil {
 		if err := w.stream.Send(&FromNode{Node: node}); err != nil {
 			return false, err

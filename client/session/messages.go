@@ -68,5 +68,9 @@ type Observed struct {
 	Seq     uint64
 }
 
-// Renew asks for the lease to be renewed.
-type Renew struct{ Seq uint64 }
+// Renew asks for the lease to be renewed. It says each time how much is reserved on the node and not used, so that whoever leads
+// learns it; nil as long as the node does not know.
+type Renew struct {
+	Seq   uint64
+	Slack *structs.Slack
+}

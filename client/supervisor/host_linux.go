@@ -28,10 +28,23 @@ type host struct {
 	roots  stage.Root
 	covers []string
 
-	mu    sync.Mutex
-	full  *stage.Starter // in the small namespace; nil when it cannot be
-	plain *stage.Starter // for tasks without isolation, made on first use
-	timer *os.File       // ends with the lease
+	mu       sync.Mutex
+	starters map[kind]*stage.Starter // those but for isolated tasks are made on first use
+	timer    *os.File                // ends with the lease
+}
+
+// kind is what tasks of one starter have in common: what they see, and how likely the kernel kills them for want of memory, which they
+// inherit of it.
+type kind struct{ full, revocable bool }
+
+func kindOf(l *exec.Launch) kind { return kind{l.Full, l.Revocable} }
+
+// likely is the oom_score_adj of tasks: a revocable one goes before any other of its size, and before those with half a node's memory more.
+func (k kind) likely() string {
+	if k.revocable {
+		return "500"
+	}
+	return "0"
 }
 
 const selfGroup = "supervisor"
@@ -53,7 +66,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{s: s, slots: slots, root: os.Geteuid() == 0}
+	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}}
 	h.feats.Root = h.root
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
 	if len(s.with.hostPaths) > 0 {
@@ -82,11 +95,14 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		slots.Close()
 		return nil, err
 	}
-	if h.full, err = h.spawn(&h.roots); err != nil {
+	full, err := h.spawn(kind{full: true})
+	if err != nil {
 		h.feats.Why = err.Error()
 		s.log.Warn("no isolation", "why", err)
 	}
-	h.feats.Full = h.full != nil
+	if h.feats.Full = err == nil; h.feats.Full {
+		h.starters[kind{full: true}] = full
+	}
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("-900"), 0); err != nil {
 		s.log.Info("the supervisor is not protected from the OOM killer", "why", err)
 	}
@@ -110,44 +126,47 @@ func (h *host) hidden(paths []string) []string {
 	return list
 }
 
-// spawn starts a starter that is as likely an OOM victim as any process; the supervisor itself may be protected.
-func (h *host) spawn(root *stage.Root) (*stage.Starter, error) {
+// spawn starts a starter that is as likely an OOM victim as its tasks shall be; the supervisor itself may be protected.
+func (h *host) spawn(k kind) (*stage.Starter, error) {
+	root := (*stage.Root)(nil)
+	if k.full {
+		root = &h.roots
+	}
 	st, err := stage.Spawn(h.slots, root)
 	if err == nil {
-		os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", st.PID()), []byte("0"), 0)
+		os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", st.PID()), []byte(k.likely()), 0)
 	}
 	return st, err
 }
 
 // starter returns the one for a kind of task, a new one when the last one broke.
-func (h *host) starter(full bool, broken *stage.Starter) (*stage.Starter, error) {
+func (h *host) starter(k kind, broken *stage.Starter) (*stage.Starter, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at, root := &h.plain, (*stage.Root)(nil)
-	if full {
-		if at, root = &h.full, &h.roots; !h.feats.Full {
-			return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: %s", h.feats.Why)
-		}
+	if k.full && !h.feats.Full {
+		return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: %s", h.feats.Why)
 	}
-	if *at != nil && *at == broken {
+	st := h.starters[k]
+	if st != nil && st == broken {
 		broken.Close()
-		*at = nil
+		delete(h.starters, k)
+		st = nil
 	}
-	if *at == nil {
-		st, err := h.spawn(root)
-		if err != nil {
+	if st == nil {
+		var err error
+		if st, err = h.spawn(k); err != nil {
 			return nil, err
 		}
-		*at = st
+		h.starters[k] = st
 	}
-	return *at, nil
+	return st, nil
 }
 
 // run hands a plan to a starter, twice when the first one had died.
-func (h *host) run(full bool, do func(*stage.Starter) (*stage.Process, error)) (*stage.Process, error) {
+func (h *host) run(k kind, do func(*stage.Starter) (*stage.Process, error)) (*stage.Process, error) {
 	var broken *stage.Starter
 	for {
-		st, err := h.starter(full, broken)
+		st, err := h.starter(k, broken)
 		if err != nil {
 			return nil, err
 		}
@@ -218,10 +237,8 @@ func bootID() (string, error) {
 func (h *host) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, st := range []*stage.Starter{h.full, h.plain} {
-		if st != nil {
-			st.Close()
-		}
+	for _, st := range h.starters {
+		st.Close()
 	}
 	h.slots.Close()
 	if h.cgroup != nil {

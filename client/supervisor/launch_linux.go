@@ -86,7 +86,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			plan.KeepErr, plan.Stderr = pair[0], pair[1]
 		}
 	}
-	started, err := h.run(l.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Start(ctx, plan) })
+	started, err := h.run(kindOf(l), func(st *stage.Starter) (*stage.Process, error) { return st.Start(ctx, plan) })
 	if err != nil {
 		return nil, h.clear(object, rec, err)
 	}
@@ -192,7 +192,7 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 	err = t.proc.control(func(fd int) error {
 		plan.PidFD = fd
 		var err error
-		started, err = h.run(t.rec.Launch.Full, func(st *stage.Starter) (*stage.Process, error) { return st.Enter(ctx, plan) })
+		started, err = h.run(kindOf(t.rec.Launch), func(st *stage.Starter) (*stage.Process, error) { return st.Enter(ctx, plan) })
 		return err
 	})
 	if err != nil {

@@ -99,6 +99,48 @@ func TestTheKernelHasTheLimits(t *testing.T) {
 	}
 }
 
+// What is revocable has the least that the kernel gives to anybody, and goes first for want of memory, with all its processes and the
+// commands that are run in it.
+func TestRevocableTasksGoFirst(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	for _, isolation := range []string{"full", "none"} {
+		for _, revocable := range []bool{true, false} {
+			s := n.spec(`cat /proc/self/oom_score_adj; (cat /proc/self/oom_score_adj; echo ready); exec sleep 100000`, config("isolation", isolation),
+				func(s *drivers.Spec) { s.CPU, s.Memory, s.MemoryMax, s.Revocable = 2000, 32<<20, 48<<20, revocable })
+			task := n.start(s)
+			got := n.until(s, "ready")
+			want, shares, weight := "0\n0\n", "2048", "200"
+			if revocable {
+				want, shares, weight = "500\n500\n", "2", "1"
+			}
+			if !strings.HasPrefix(got, want+"ready") {
+				t.Errorf("%s, revocable: %v: oom_score_adj is %q", isolation, revocable, got)
+			}
+			var out strings.Builder
+			if _, err := task.Exec(n.ctx, drivers.Command{Args: []string{"cat", "/proc/self/oom_score_adj"}, Stdout: &out}); err != nil || out.String()+out.String() != want {
+				t.Errorf("%s, revocable: %v: a command has %q, %v", isolation, revocable, out.String(), err)
+			}
+			status, err := n.client.Status(n.ctx, s.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			groups := groupsOf(t, status.PID)
+			file, value := filepath.Join(groups["cpu"], "cpu.shares"), shares
+			if groups["memory"] == "" {
+				file, value = filepath.Join(groups[""], "cpu.weight"), weight
+			}
+			if got, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(got)) != value {
+				t.Errorf("%s, revocable: %v: %s is %q, %v; want %s", isolation, revocable, filepath.Base(file), got, err, value)
+			}
+			if err := task.Stop(n.ctx, "SIGTERM", patience); err != nil {
+				t.Fatal(err)
+			}
+			n.wait(task)
+		}
+	}
+}
+
 // A task that forks up to its limit, each process in a session of its own, ends as a whole: nobody leaves a control group
 // by forking.
 func TestAForkBombEnds(t *testing.T) {

@@ -165,11 +165,8 @@ func (h *host) helpers() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var pids []int
-	if h.full != nil {
-		pids = append(pids, h.full.PID())
-	}
-	if h.plain != nil {
-		pids = append(pids, h.plain.PID())
+	for _, st := range h.starters {
+		pids = append(pids, st.PID())
 	}
 	return pids
 }

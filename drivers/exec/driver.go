@@ -112,6 +112,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
 		Pids: defaultPids, Fenced: spec.Fence != nil,
 	}
+	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
+		l.CPU, l.Revocable = 1, true
+	}
 	if c.pids > 0 {
 		l.Pids = c.pids
 	}

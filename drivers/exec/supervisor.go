@@ -60,6 +60,7 @@ type Launch struct {
 	Memory        structs.Bytes // hard limit
 	Pids          int           // 0: none
 	Fenced        bool          // it ends when the node's lease does
+	Revocable     bool          // it goes first for want of memory
 }
 
 // Rlimit is one resource limit of setrlimit(2); ^0 is unlimited.

@@ -24,6 +24,8 @@ type Config struct {
 	StopDelay      time.Duration // stop_delay: how long it runs on after a signal that ends it
 	Stdout         []string      // stdout: lines that it writes at its start
 	Stderr         []string      // stderr
+	BusyAfter      time.Duration // busy_after: since its start, when it begins to use busy_cores; before, it uses next to nothing
+	BusyCores      int           // busy_cores: how many. Default: it never uses any
 	ExecExitCode   int           // exec_exit_code: of commands that are run in it
 	ExecStdout     string        // exec_stdout: what they write, after their standard input. Default: their arguments
 	ExecRunFor     time.Duration // exec_run_for: how long they run
@@ -46,6 +48,8 @@ var fields = map[string]func(*Config, any) error{
 	"stop_delay":       func(c *Config, v any) error { return duration(v, &c.StopDelay, false) },
 	"stdout":           func(c *Config, v any) error { return lines(v, &c.Stdout) },
 	"stderr":           func(c *Config, v any) error { return lines(v, &c.Stderr) },
+	"busy_after":       func(c *Config, v any) error { return duration(v, &c.BusyAfter, false) },
+	"busy_cores":       func(c *Config, v any) error { return integer(v, &c.BusyCores, 0, 1<<20) },
 	"exec_exit_code":   func(c *Config, v any) error { return integer(v, &c.ExecExitCode, 0, 255) },
 	"exec_stdout":      func(c *Config, v any) error { return text(v, &c.ExecStdout) },
 	"exec_run_for":     func(c *Config, v any) error { return duration(v, &c.ExecRunFor, false) },

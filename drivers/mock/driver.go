@@ -271,8 +271,13 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	if t.ended(now) {
 		return nil, structs.Errorf(structs.Conflict, "task "+t.id, "it does not run")
 	}
-	return &drivers.Stats{Time: structs.At(now), CPUTime: structs.Duration(now.Sub(t.started)) / 100, CPU: 10,
-		Memory: 1 << 20, MemoryMax: 1 << 20, Pids: 1}, nil
+	s := &drivers.Stats{Time: structs.At(now), CPUTime: structs.Duration(now.Sub(t.started)) / 100, CPU: 10,
+		Memory: 1 << 20, MemoryMax: 1 << 20, Pids: 1}
+	if busy := now.Sub(t.started) - t.config.BusyAfter; busy > 0 && t.config.BusyCores > 0 {
+		s.CPUTime += structs.Duration(busy) * structs.Duration(t.config.BusyCores)
+		s.CPU += structs.Milli(1000 * t.config.BusyCores)
+	}
+	return s, nil
 }
 
 func (t *task) Destroy(ctx context.Context) error {

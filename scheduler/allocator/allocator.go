@@ -125,6 +125,8 @@ type Allocator struct {
 	timed        int              // of them, those that are needed from a time on
 	reservedIn   map[string]int   // on how many nodes room is reserved for a role
 	views        map[string]*view // by role, of those for which room is reserved
+	spares       *view            // of nodes with slack, as what is revocable sees them; nil: there is none
+	shrunk       []*node          // where revocable work may hold more than there is
 
 	out []Decision // decided by inputs, handed out by the next Step
 }

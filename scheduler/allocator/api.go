@@ -59,6 +59,7 @@ type Place struct {
 	Resources   structs.Resources
 	Ports       []structs.AssignedPort
 	MaxRun      structs.Duration // after its start; 0: it may run for ever
+	Revocable   bool             // its cores and memory are of the node's slack
 
 	Owner              string // these two as asked
 	FrameworkScheduler bool
@@ -67,6 +68,8 @@ type Place struct {
 // Preempt asks the host to stop allocations, with notice, so that a request has room. The room is held for the request
 // from now on: a Place follows when the last of them has ended. The host answers nothing; the ends of the victims, or of
 // their node, are the answer.
+//
+// Without a Request it takes slack of a node back that is used again, and no Place follows.
 type Preempt struct {
 	Request  string
 	Job      string

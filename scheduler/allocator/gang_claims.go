@@ -99,7 +99,7 @@ func (a *Allocator) mayGo(n *node, band structs.Band) *structs.Resources {
 	}
 	for _, w := range a.givingWay(n) {
 		if w.as < band {
-			*sum = sum.Add(w.resources)
+			*sum = sum.Add(w.booked())
 		}
 	}
 	return sum

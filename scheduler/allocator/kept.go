@@ -376,10 +376,10 @@ func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) 
 		h := ordered[gone]
 		gone++
 		at, missing = end(h), missing.minus(h.held())
-		n.Drop(h.client.account, h.resources, h.ports)
+		n.Drop(h.client.account, h.booked(), h.ports)
 	}
 	for _, h := range ordered[:gone] {
-		n.Hold(h.client.account, h.resources, h.ports)
+		n.Hold(h.client.account, h.booked(), h.ports)
 	}
 	if !ok {
 		return 0, false

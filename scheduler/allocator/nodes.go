@@ -32,6 +32,7 @@ type node struct {
 	reservations []*structs.Reservation // by id, without static ones
 	room         *room                  // nil when nothing is reserved
 	views        []*view                // that n is in
+	spare        *spare                 // nil when nothing on it is, or was said to be, revocable
 }
 
 // hold is one allocation or decision.
@@ -66,7 +67,9 @@ type hold struct {
 	with    *together // of a gang's decision or claim
 	ready   bool      // of a gang's claim: it has its room
 	ganged  bool      // it is of a gang
-	kin     *kin      // of what is committed, when it is of a gang
+	// revocable: its cores and memory are of the node's slack.
+	revocable bool
+	kin       *kin // of what is committed, when it is of a gang
 }
 
 // SetNode makes a node or takes over what changed on it. Offers of a node where nothing may be placed are rescinded. The
@@ -89,6 +92,7 @@ func (a *Allocator) SetNode(spec *structs.Node) {
 	a.settle(n)
 	a.rewindow(n, old)
 	a.ripen(n)
+	a.shrink(n)
 	a.touch(n, true)
 }
 
@@ -102,6 +106,9 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 	old := n.window()
 	n.SetSpec(nil)
 	n.gone = true
+	if n.spare != nil {
+		n.spare.told = false
+	}
 	if n.room != nil {
 		a.rebook(n)
 	}
@@ -144,6 +151,7 @@ func (a *Allocator) bury(n *node) {
 	if !n.gone && n.Spec() != nil || n.holds > 0 || len(n.reservations) > 0 || a.nodes[n.ID] != n {
 		return
 	}
+	a.dropSpare(n)
 	delete(a.nodes, n.ID)
 	a.freeOrds = append(a.freeOrds, n.Ord)
 }
@@ -213,7 +221,8 @@ func (a *Allocator) touch(n *node, grew bool) {
 
 // take holds an allocation or a decision.
 func (a *Allocator) take(h *hold) {
-	h.node.Hold(h.client.account, h.resources, h.ports)
+	h.node.Hold(h.client.account, h.booked(), h.ports)
+	a.borrowSlack(h, 1)
 	h.node.holds++
 	a.count(h, 1)
 	a.countParts(h, 1)
@@ -226,7 +235,8 @@ func (a *Allocator) give(h *hold) {
 	if h.alloc != "" {
 		a.uncommit(h)
 	}
-	h.node.Drop(h.client.account, h.resources, h.ports)
+	h.node.Drop(h.client.account, h.booked(), h.ports)
+	a.borrowSlack(h, -1)
 	h.node.holds--
 	a.count(h, -1)
 	a.countParts(h, -1)
@@ -278,7 +288,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
 		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
 		resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang, revocable: alloc.Revocable}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
@@ -301,7 +311,7 @@ func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
 		h.ganged == alloc.Gang && h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
-		equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
+		h.revocable == alloc.Revocable && equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 
 // EndOf returns when an allocation has ended at the latest; zero when that is not known.

@@ -15,6 +15,9 @@ func (a *Allocator) commit(h *hold) {
 	h.node.given = false
 	a.ofBand[h.band]++
 	a.restate(h.node)
+	if h.revocable {
+		a.shrink(h.node)
+	}
 	if h.ganged {
 		a.join(h)
 	}
@@ -47,6 +50,9 @@ func (a *Allocator) uncommit(h *hold) {
 		return
 	}
 	n.leaving--
+	if h.revocable {
+		n.spare.leaving = n.spare.leaving.Sub(h.resources.Slack())
+	}
 	if h.victim {
 		a.preempted--
 		a.fewer = true
@@ -66,6 +72,9 @@ func (a *Allocator) leave(h *hold) {
 	h.leaving = true
 	h.node.given = false
 	h.node.leaving++
+	if h.revocable {
+		h.node.spare.leaving = h.node.spare.leaving.Add(h.resources.Slack())
+	}
 	a.countLeaving(h, 1)
 	a.touch(h.node, true)
 }
@@ -120,7 +129,7 @@ func (h *hold) exempt() bool {
 func (a *Allocator) preempt(g *group, overLimit bool) {
 	s, band := g.shape, g.queued
 	if !a.mayPreempt(band) {
-		a.block(s, upTo(band))
+		a.block(s, a.hopeless(band))
 		return
 	}
 	x := a.reclaimOf(s, band)
@@ -140,7 +149,7 @@ func (a *Allocator) preempt(g *group, overLimit bool) {
 		a.claim(g, n, fresh, overLimit)
 		return
 	}
-	a.block(s, upTo(band))
+	a.block(s, a.hopeless(band))
 }
 
 func (a *Allocator) mostPreempted() int {
@@ -166,7 +175,7 @@ func (a *Allocator) wakePreempting() {
 	if a.seenEpoch != a.epoch {
 		a.seenEpoch = a.epoch
 		for s := range a.blocked {
-			if s.blocked.highest() > structs.BestEffort {
+			if s.blocked.highest() > structs.BestEffort || a.spares != nil {
 				a.unblock(s)
 			}
 		}

@@ -88,6 +88,7 @@ type shape struct {
 	groups   map[*group]bool
 	index    *placement.Index // nil until it is needed
 	mine     *placement.Index // of the nodes with room that is reserved for the view; nil until it is needed
+	spare    *placement.Index // of the nodes with slack; nil until it is needed
 	used     uint64           // tick of its last use
 	blocked  bandSet          // groups served in these bands fit nowhere, whatever they may claim
 	gang     *gang            // that the shape stands for; then it has no ask

@@ -24,6 +24,7 @@ type view struct {
 	role  string                    // the deepest one for which room is reserved
 	nodes map[*node]*placement.Node // where room is reserved for it, or for one above; as its work sees them while some is unused
 	pool  *placement.Pool           // of these
+	spare bool                      // it is that of what is revocable, which sees the slack of the nodes
 }
 
 func newView(role string) *view {
@@ -103,7 +104,12 @@ func (x *room) attribute() {
 
 // visible returns the unused reserved room on n that work of a view may use.
 func (n *node) visible(v *view) structs.Resources {
-	if n.room == nil || v == nil {
+	switch {
+	case v == nil:
+		return structs.Resources{}
+	case v.spare:
+		return n.spareBack()
+	case n.room == nil:
 		return structs.Resources{}
 	}
 	return structs.UnusedFor(v.role, n.room.rooms)
@@ -273,15 +279,15 @@ func (a *Allocator) rebook(n *node) {
 // eachHeld calls yield with all that holds something on a node.
 func (a *Allocator) eachHeld(n *node, yield func(acc *account, amount structs.Resources)) {
 	for _, h := range n.allocs {
-		yield(h.client.account, h.resources)
+		yield(h.client.account, h.booked())
 	}
 	for _, h := range n.claims {
-		yield(h.client.account, h.resources)
+		yield(h.client.account, h.booked())
 	}
 	if n.undecided() {
 		for _, h := range a.decisions {
 			if h.node == n {
-				yield(h.client.account, h.resources)
+				yield(h.client.account, h.booked())
 			}
 		}
 	}

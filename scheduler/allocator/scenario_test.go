@@ -149,6 +149,12 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.a.Decline(structs.FrameworkID(words[0]), offerIDs(words[1:]), Filter{refuse}, p.now)
 	case "reserve": // reserve ID NODE ROLE cpu:1,mem:2GiB [refines=ROLE] [from=DURATION from now]
 		return "", p.reserve(words, args)
+	case "slack": // slack NODE cpu:1,mem:2GiB: what it says is reserved and not used
+		amount, err := amountOf(words[1])
+		if err != nil {
+			return "", err
+		}
+		p.a.SetSlack(structs.NodeID(words[0]), 0, amount.Slack())
 	case "unreserve":
 		p.a.RemoveReservation(structs.ReservationID(words[0]))
 	case "suppress":
@@ -204,7 +210,7 @@ func standings(roles []*structs.RoleStanding) string {
 func allocationOf(x *Place, id string) *structs.Allocation {
 	return &structs.Allocation{ID: structs.AllocID(id), Framework: x.Framework, Role: x.Role, Priority: x.Priority, Job: x.Job, Group: x.Group,
 		Owner: x.Owner, FrameworkScheduler: x.FrameworkScheduler, Marks: x.Marks, Node: x.Node, Resources: x.Resources, Ports: x.Ports,
-		MaxRunDuration: x.MaxRun, Status: structs.AllocPending, Gang: x.Gang != ""}
+		MaxRunDuration: x.MaxRun, Status: structs.AllocPending, Gang: x.Gang != "", Revocable: x.Revocable}
 }
 
 func amountOf(text string) (r structs.Resources, err error) {
@@ -502,11 +508,14 @@ func (p *play) each() string {
 			if d.Place.Ordered != d.Place.Priority.Band {
 				fmt.Fprintf(&b, " (as %s)", d.Place.Ordered)
 			}
+			if d.Place.Revocable {
+				b.WriteString(", revocable")
+			}
 			b.WriteString("\n")
 		case d.Offer != nil:
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s%s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role, reservedText(d.Offer))
 		case d.Preempt != nil:
-			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
+			b.WriteString(preemptText(d.Preempt))
 		case d.Keep != nil:
 			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
 		case d.Inverse != nil:
@@ -521,6 +530,13 @@ func (p *play) each() string {
 		return "nothing"
 	}
 	return b.String()
+}
+
+func preemptText(x *Preempt) string {
+	if x.Request == "" {
+		return fmt.Sprintf("what is used again on %s is taken back: stops %v\n", x.NodeName, x.Victims)
+	}
+	return fmt.Sprintf("%s[%d] claims %s, stops %v\n", x.Request, x.Slot.Index, x.NodeName, x.Victims)
 }
 
 // reservedText says what of an offer is reserved, and by which reservation.
@@ -552,11 +568,15 @@ func (p *play) step() string {
 			if placed[d.Place.Request] == nil {
 				placed[d.Place.Request] = map[string]int{}
 			}
-			placed[d.Place.Request][d.Place.NodeName]++
+			where := d.Place.NodeName
+			if d.Place.Revocable {
+				where += "(revocable)"
+			}
+			placed[d.Place.Request][where]++
 		case d.Offer != nil:
 			fmt.Fprintf(&b, "offer %s: %s of %s to %s as %s%s\n", shortOffer(d.Offer.ID), d.Offer.Resources, d.Offer.NodeName, d.Offer.Framework, d.Offer.Role, reservedText(d.Offer))
 		case d.Preempt != nil:
-			fmt.Fprintf(&b, "%s[%d] claims %s, stops %v\n", d.Preempt.Request, d.Preempt.Slot.Index, d.Preempt.NodeName, d.Preempt.Victims)
+			b.WriteString(preemptText(d.Preempt))
 		case d.Keep != nil:
 			fmt.Fprintf(&b, "%s\n", p.keepText(d.Keep))
 		case d.Inverse != nil:

@@ -18,6 +18,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 	a.expire(now)
 	a.observe()
 	a.review()
+	a.reclaimSlack()
 	roused := false
 	for budget <= 0 || len(a.out) < budget {
 		a.settleClaims()
@@ -83,7 +84,8 @@ func (a *Allocator) next() *group {
 // serve places one slot of the group's first request, or puts the group aside until something changed.
 //
 // What a request may claim, in this order: free room, what is reserved for it first; then room that is kept for a start that
-// comes later than its end, or reserved from a time that does; then room that offers hold; then that of running work of lower bands, see preempt.
+// comes later than its end, or reserved from a time that does; then, as best-effort, what others have and do not use, see chooseSpare; then
+// room that offers hold; then that of running work of lower bands, see preempt.
 func (a *Allocator) serve(g *group) *Place {
 	acc, s := g.client.account, g.shape
 	over, ok := a.admit(g, s.amount, 1)
@@ -98,6 +100,11 @@ func (a *Allocator) serve(g *group) *Place {
 	}
 	if n == nil {
 		n = a.borrow(s, slot)
+	}
+	revocable := false
+	if n == nil {
+		n = a.chooseSpare(g, slot)
+		revocable = n != nil
 	}
 	if n == nil && a.makeRoom(s) {
 		n = a.choose(s, slot)
@@ -117,7 +124,7 @@ func (a *Allocator) serve(g *group) *Place {
 	}
 	band := g.queued
 	h := a.takeSlot(r, n)
-	h.ports = ports
+	h.ports, h.revocable = ports, revocable
 	return a.decide(h, r.Priority, band)
 }
 
@@ -182,7 +189,7 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
 		Ordered: ordered, Job: h.job, Group: h.group, Marks: h.marks,
 		Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
-		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun}
+		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun, Revocable: h.revocable}
 	if spec := h.node.Spec(); spec != nil {
 		p.Incarnation = spec.Incarnation
 	}
@@ -301,7 +308,7 @@ func (a *Allocator) evict() {
 		s := with[0]
 		with = with[1:]
 		size -= s.index.Size()
-		s.index, s.mine = nil, nil
+		s.index, s.mine, s.spare = nil, nil, nil
 		if len(s.groups) == 0 {
 			a.forget(s)
 		}
@@ -364,6 +371,9 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 			return true
 		}
 		if books := a.lent(n, s); books != nil && placement.Fits(books, peers, s.ask, placement.Alone).OK {
+			return true
+		}
+		if books := n.spareBooks(); books != nil && s.takesSlack() && placement.Fits(books, peers, s.ask, placement.Alone).OK {
 			return true
 		}
 		if _, ok := a.victims(n, s, s.blocked.highest()); ok {

@@ -86,7 +86,7 @@ func (w *twin) unusedOn(id structs.NodeID, without []*twinHold, given func(*twin
 	}
 	for _, h := range w.held() {
 		if h.node == id && !slices.Contains(without, h) {
-			hold(h.role, h.amount)
+			hold(h.role, h.booked())
 		}
 	}
 	for _, k := range w.kept {

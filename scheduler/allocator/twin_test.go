@@ -45,6 +45,7 @@ type twin struct {
 	byShare    bool              // sorters are not asked
 
 	reservations map[structs.ReservationID]*structs.Reservation
+	slack        map[structs.NodeID]*twinSlack
 }
 
 type twinRequest struct {
@@ -85,6 +86,7 @@ type twinHold struct {
 	alloc     structs.AllocID
 	offer     structs.OfferID
 	expires   structs.Time
+	revocable bool
 }
 
 type twinFilter struct {
@@ -100,7 +102,7 @@ func newTwin() *twin {
 		gangs:      map[string]*twinGang{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
 		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{},
-		twinOffers: newTwinOffers(), inverse: map[string]*twinInverse{}}
+		slack: map[structs.NodeID]*twinSlack{}, twinOffers: newTwinOffers(), inverse: map[string]*twinInverse{}}
 }
 
 func clientKey(f structs.FrameworkID, role string) string { return string(f) + " " + role }
@@ -126,7 +128,7 @@ func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinK
 		if n == nil {
 			n = placement.NewNode(h.node, nil) // not known, and yet its work keeps others away when it comes
 		}
-		n.Hold(h.amount, h.ports)
+		n.Hold(h.booked(), h.ports)
 		if h.offer == "" && h.job != "" {
 			work.Add(n, h.job, h.group, h.marks, 1)
 		}
@@ -302,6 +304,7 @@ type candidate struct {
 	node      structs.NodeID
 	rescind   []*twinHold
 	victims   []*twinHold // what has to end, of it what leaves already
+	revocable bool
 	bundle    structs.Resources
 }
 
@@ -330,6 +333,11 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 		}
 		if n := w.borrow(r); n != nil {
 			c.node = n.ID
+			out = append(out, c)
+			continue
+		}
+		if n := w.onSlack(r); n != nil {
+			c.node, c.revocable = n.ID, true
 			out = append(out, c)
 			continue
 		}
@@ -461,6 +469,7 @@ func (w *twin) step(now structs.Time) []string {
 	w.askToLeave(now)
 	w.observe()
 	w.review()
+	w.reclaimSlack()
 	w.rouse(true)
 	for {
 		w.settleClaims()
@@ -508,6 +517,9 @@ func (w *twin) step(now structs.Time) []string {
 		if n == nil && c.victims == nil {
 			n = w.borrow(r)
 		}
+		if c.revocable {
+			n = w.onSlack(r)
+		}
 		w.makeLimitRoom(r.Role, r.Ask.Resources, 1)
 		if c.victims != nil {
 			w.claim(c)
@@ -515,6 +527,10 @@ func (w *twin) step(now structs.Time) []string {
 		}
 		ports, _ := n.Assign(r.Ask)
 		w.place(r, n.ID, ports, c.band)
+		if c.revocable {
+			w.holds[len(w.holds)-1].revocable = true
+			w.out[len(w.out)-1] += " revocable"
+		}
 	}
 	w.startClocks()
 	out := w.out
@@ -589,7 +605,11 @@ func texts(decisions []Decision) (out []string) {
 		switch {
 		case d.Place != nil:
 			p := d.Place
-			out = append(out, fmt.Sprintf("place %d %s[%d] on %s as %s %v", p.ID, p.Request, p.Slot.Index, p.Node, p.Ordered, p.Ports))
+			text := fmt.Sprintf("place %d %s[%d] on %s as %s %v", p.ID, p.Request, p.Slot.Index, p.Node, p.Ordered, p.Ports)
+			if p.Revocable {
+				text += " revocable"
+			}
+			out = append(out, text)
 		case d.Offer != nil:
 			o := d.Offer
 			out = append(out, fmt.Sprintf("offer %s %s %s %s %s", o.ID, o.Framework, o.Role, o.Node, o.Resources))
@@ -626,6 +646,7 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	if rapid.IntRange(0, 8).Draw(t, "lost") == 0 {
 		n.Status = structs.NodeLost
 	}
+	n.Session = uint64(rapid.IntRange(0, 5).Draw(t, "session") / 5)
 	if rapid.IntRange(0, 2).Draw(t, "gpus") == 0 {
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 1000}
 	}
@@ -770,13 +791,15 @@ func liveTwice(t *rapid.T, input func(t *rapid.T, a *Allocator, w *twin, seq uin
 
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
-	inputOf(t, a, w, seq, now, rapid.IntRange(0, 20).Draw(t, "input"))
+	inputOf(t, a, w, seq, now, rapid.IntRange(0, 22).Draw(t, "input"))
 }
 
 // inputOf gives both the same random input of one kind.
 func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, kind int) {
 	filter := Filter{structs.Duration(rapid.IntRange(0, 3).Draw(t, "refuse")) * 4e9}
 	switch kind {
+	case 21, 22:
+		w.saySlack(t, a)
 	case 17:
 		reserve(t, a, w)
 	case 18:
@@ -804,10 +827,12 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
+		} else {
+			h.revocable = rapid.IntRange(0, 2).Draw(t, "revocable") == 0
 		}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") && w.holds[i].revocable == h.revocable {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -817,7 +842,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
 			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Marks: h.marks,
-			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != ""}
+			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != "", Revocable: h.revocable}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
 		}
@@ -838,6 +863,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 	case 3:
 		id := drawID(t)
 		delete(w.nodes, id)
+		delete(w.slack, id)
 		w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return k.node == id })
 		w.forgetNode(id)
 		w.settle(id)
@@ -931,7 +957,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
 				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Marks: h.marks,
-				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending, Gang: h.gang != ""}
+				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending, Gang: h.gang != "", Revocable: h.revocable}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)
 			}
@@ -983,6 +1009,7 @@ func audit(t *rapid.T, a *Allocator, w *twin) {
 			t.Fatalf("node %s: free %s, recomputed %s", id, got, n.Free())
 		}
 	}
+	auditSlack(t, a, w)
 	for _, p := range a.Pending() {
 		if x, ok := a.Explain(p); !ok || x.Because == ItsTurn || x.Because == "" {
 			t.Fatalf("%s waits and nothing is in its way: %s", p, x)

@@ -61,8 +61,11 @@ func (l lack) plus(o lack) lack { return lack{l.cpu + o.cpu, l.memory + o.memory
 
 func (l lack) minus(o lack) lack { return lack{l.cpu - o.cpu, l.memory - o.memory, l.disk - o.disk} }
 
-// held is what an allocation has of the usual resources.
+// held is what an allocation has of the usual resources, beside other work.
 func (h *hold) held() lack {
+	if h.revocable {
+		return lack{disk: int64(h.resources.Disk)}
+	}
 	return lack{int64(h.resources.CPU), int64(h.resources.Memory), int64(h.resources.Disk)}
 }
 
@@ -144,7 +147,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 			continue
 		}
 		for ; dropped < len(out); dropped++ {
-			n.Drop(out[dropped].client.account, out[dropped].resources, out[dropped].ports)
+			n.Drop(out[dropped].client.account, out[dropped].booked(), out[dropped].ports)
 		}
 		ok = fits()
 	}
@@ -153,7 +156,7 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 	}
 	if !ok {
 		for _, h := range out[:dropped] {
-			n.Hold(h.client.account, h.resources, h.ports)
+			n.Hold(h.client.account, h.booked(), h.ports)
 		}
 		return nil, false
 	}
@@ -165,20 +168,20 @@ func (a *Allocator) victims(n *node, s *shape, band structs.Band) (out []*hold, 
 		}
 		if with.none() {
 			for _, h := range out[start:end] {
-				n.Hold(h.client.account, h.resources, h.ports)
+				n.Hold(h.client.account, h.booked(), h.ports)
 			}
 			if fits() {
 				out, missing = slices.Delete(out, start, end), with
 			} else {
 				for _, h := range out[start:end] {
-					n.Drop(h.client.account, h.resources, h.ports)
+					n.Drop(h.client.account, h.booked(), h.ports)
 				}
 			}
 		}
 		end = start
 	}
 	for _, h := range out {
-		n.Hold(h.client.account, h.resources, h.ports)
+		n.Hold(h.client.account, h.booked(), h.ports)
 	}
 	return out, true
 }

@@ -29,6 +29,7 @@ type Waiting struct {
 	Kept      *KeptRoom             `json:"kept,omitempty"`      // room that is kept for it
 	Behind    []KeptRoom            `json:"behind,omitempty"`    // where it would fit but for room that is kept for others
 	Reserved  []ReservedRoom        `json:"reserved,omitempty"`  // where it would fit but for room that is reserved for others; not all of it
+	Slack     *SlackWaiting         `json:"slack,omitempty"`     // of one that may be revocable
 	Changes   []Change              `json:"changes,omitempty"`   // constraints that relax or harden with the time that it waits
 	Gang      *GangWaiting          `json:"gang,omitempty"`      // of a request of a gang; then Placement is what the others of it leave
 	Placement placement.Explanation `json:"placement"`
@@ -135,6 +136,7 @@ func (a *Allocator) Standing(id string) (Waiting, bool) {
 	}
 	w.Kept, w.Behind = a.keptFor(r)
 	w.Reserved = a.reservedForOthers(s)
+	w.Slack = a.slackFor(r.group)
 	w.Changes, w.asOf = a.changesOf(r), a.now
 	w.Quota = a.short(acc, amount, func(x *account) (bound, []int64) { return x.limit, x.used })
 	for role := acc.roleOf(); role != nil; role = role.parent {
@@ -264,7 +266,7 @@ func (w Waiting) String() string {
 		fmt.Fprintf(&b, "\n  as much as is allowed at a time is being stopped for others")
 	}
 	w.claims(&b)
-	for _, line := range append(w.KeptText(), w.ReservedText()...) {
+	for _, line := range slices.Concat(w.KeptText(), w.ReservedText(), w.SlackText()) {
 		fmt.Fprintf(&b, "\n  %s", line)
 	}
 	for _, c := range w.Changes {
@@ -395,6 +397,9 @@ func (a *Allocator) Describe() string {
 	})
 	for _, n := range nodes {
 		fmt.Fprintf(&b, "node %s: %d held, free %s\n", n.Name(), n.holds, n.Free())
+		if x, ok := n.slackStatus(); ok {
+			fmt.Fprintf(&b, "  %s\n", x)
+		}
 	}
 	for _, r := range a.Roles() {
 		fmt.Fprintf(&b, "role %s: weight %s, share %s, %d waiting\n", r.Role, r.Weight, r.Share, r.Waiting)

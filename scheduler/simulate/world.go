@@ -134,7 +134,7 @@ func (w *World) commit(d *allocator.Place, now structs.Time) (*Placed, error) {
 	p := &Placed{structs.AllocID(fmt.Sprintf("simulated-%d", w.last)), d}
 	err := w.Allocator.Confirm(d.ID, &structs.Allocation{ID: p.ID, Framework: d.Framework, Role: d.Role, Priority: d.Priority, Job: d.Job,
 		Owner: d.Owner, FrameworkScheduler: d.FrameworkScheduler, Group: d.Group, Index: d.Slot.Index, Node: d.Node, NodeName: d.NodeName, Resources: d.Resources, Ports: d.Ports, Marks: d.Marks,
-		MaxRunDuration: d.MaxRun, Gang: d.Gang != "", Status: structs.AllocPending, Created: now})
+		MaxRunDuration: d.MaxRun, Gang: d.Gang != "", Revocable: d.Revocable, Status: structs.AllocPending, Created: now})
 	w.placed[p.ID] = p
 	if q := w.asked[d.Request]; q != nil {
 		delete(q.slots, d.Slot.Index)

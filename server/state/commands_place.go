@@ -203,7 +203,8 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 	if u := get(tx.usage, n.ID); u != nil {
 		free = free.Sub(u.Resources)
 	}
-	if !free.Fits(a.Resources) {
+	asked := a.Booked() // what is unused of others is known to the leader alone
+	if !free.Fits(asked) {
 		return RefusedResources, fmt.Sprintf("%s has %s free", nodeText(n), free)
 	}
 	if rooms := tx.roomsOn(n); rooms != nil {
@@ -211,7 +212,7 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 		if a.MaxRunDuration > 0 {
 			free = free.Add(structs.LentTo(a.Role, rooms, tx.Now.Add(a.MaxRunDuration).Add(structs.EndMargin)))
 		}
-		if short(free, a.Resources) {
+		if short(free, asked) {
 			return RefusedResources, fmt.Sprintf("%s has %s free, without what is reserved for other roles", nodeText(n), free)
 		}
 	}

@@ -132,10 +132,10 @@ func (tx *Tx) overbooked(n *structs.Node) map[string]int64 {
 			if a.MaxRunDuration > 0 && a.Created.Add(a.MaxRunDuration).Add(structs.EndMargin) <= at.From {
 				continue
 			}
-			free = free.Sub(a.Resources)
+			free = free.Sub(a.Booked())
 			for i := range rooms {
 				if structs.RoleWithin(a.Role, rooms[i].Role) {
-					held[i] = held[i].Add(a.Resources)
+					held[i] = held[i].Add(a.Booked())
 				}
 			}
 		}
@@ -243,7 +243,7 @@ func (t *trees) roomsOn(n *structs.Node) []structs.ReservedRoom {
 	for a := range t.onNode(n.ID, false) {
 		for i := range rooms {
 			if structs.RoleWithin(a.Role, rooms[i].Role) {
-				held[i] = held[i].Add(a.Resources)
+				held[i] = held[i].Add(a.Booked())
 			}
 		}
 	}

@@ -247,12 +247,12 @@ func (tx *Tx) namedRoles() map[string]bool {
 	return named
 }
 
-func (u *Usage) hold(a *structs.Allocation, sign int) {
+func (u *Usage) hold(amount structs.Resources, sign int) {
 	u.Allocs += sign
 	if sign > 0 {
-		u.Resources = u.Resources.Add(a.Resources)
+		u.Resources = u.Resources.Add(amount)
 	} else {
-		u.Resources = u.Resources.Sub(a.Resources)
+		u.Resources = u.Resources.Sub(amount)
 	}
 }
 

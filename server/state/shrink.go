@@ -18,7 +18,7 @@ func (tx *Tx) shrunk(n *structs.Node) {
 	available := n.Available()
 	var stay structs.Resources
 	for _, a := range held {
-		if sum := stay.Add(a.Resources); available.Fits(sum) {
+		if sum := stay.Add(a.Booked()); available.Fits(sum) {
 			stay = sum
 			continue
 		}

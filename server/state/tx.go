@@ -185,12 +185,12 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 // hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1). What an allocation holds never
 // changes while it holds it.
 func (t *trees) hold(a *structs.Allocation, sign int) dirty {
-	t.useRole(a.Role, func(u *RoleUse) { u.hold(a, sign) })
+	t.useRole(a.Role, func(u *RoleUse) { u.hold(a.Resources, sign) })
 	u := Usage{}
 	if old := get(t.usage, a.Node); old != nil {
 		u = *old
 	}
-	u.hold(a, sign)
+	u.hold(a.Booked(), sign)
 	if u.Allocs == 0 {
 		t.usage.Delete(a.Node)
 	} else {

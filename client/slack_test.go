@@ -1,0 +1,117 @@
+package client
+
+import (
+	"testing"
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// told is what the node last said; false when it said nothing.
+func (w *world) told() (structs.Slack, bool) {
+	w.up.mu.Lock()
+	defer w.up.mu.Unlock()
+	if len(w.up.slack) == 0 {
+		return structs.Slack{}, false
+	}
+	return w.up.slack[len(w.up.slack)-1], true
+}
+
+func eightCores(c *Config) {
+	c.Resources = structs.Resources{CPU: 8000, Memory: 16 << 30}
+	c.Revocable.Enabled = true
+}
+
+func of(cpu structs.Milli, memory structs.Bytes, config script) func(*structs.Group) {
+	return func(g *structs.Group) {
+		g.Tasks[0].Resources = &structs.TaskResources{CPU: cpu, Memory: memory}
+		g.Tasks[0].Config = config
+	}
+}
+
+// A service reserves all cores and idles: after a while the node says so, and takes it back at once when the service gets busy.
+func TestWhatIsNotUsedIsTold(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.stop()
+		w.tune = eightCores
+		w.start()
+		w.welcome("g")
+		w.run("a", w.service("web", of(8000, 8<<30, script{"run_for": "forever", "busy_after": "1h", "busy_cores": 6})))
+		after(5 * time.Minute)
+		if s, ok := w.told(); !ok || !s.IsZero() {
+			t.Errorf("while it is young: %s, %v", s, ok)
+		}
+		after(5 * time.Minute) // half of the time in which the estimate falls
+		if s, _ := w.told(); s.CPU < 3500 || s.CPU > 4000 || s.Memory < 7<<29 || s.Memory > 4<<30 {
+			t.Errorf("after ten minutes: %s", s)
+		}
+		after(10 * time.Minute)
+		// A tenth is the margin, and a little is used.
+		if s, _ := w.told(); s.CPU < 6700 || s.CPU > 7190 || s.Memory < 6<<30 || s.Memory > 8<<30 {
+			t.Errorf("in the end: %s", s)
+		}
+
+		// What another agent finds running is estimated by how long it ran already. Before it knows, it says nothing.
+		w.stop()
+		w.start()
+		if s, ok := w.told(); ok {
+			t.Errorf("at its start it says %s", s)
+		}
+		w.welcome("g")
+		after(15 * time.Second)
+		if s, _ := w.told(); s.CPU < 6700 || s.CPU > 7190 {
+			t.Errorf("after a restart of the agent: %s", s)
+		}
+
+		// What is revocable itself frees nothing.
+		b := w.alloc("b", w.service("scan", of(2000, 1<<30, script{"run_for": "forever"})))
+		b.Revocable = true
+		w.want(b)
+		after(30 * time.Minute)
+		if s, _ := w.told(); s.CPU > 7190 || s.Memory > 8<<30 {
+			t.Errorf("beside what is revocable: %s", s)
+		}
+
+		after(time.Hour)
+		if s, _ := w.told(); s.CPU > 1200 || s.CPU < 900 || s.Memory < 6<<30 {
+			t.Errorf("when it uses six cores: %s", s)
+		}
+		w.up.mu.Lock()
+		defer w.up.mu.Unlock()
+		if n := len(w.up.slack); n > 5 {
+			t.Errorf("it was told %d times: %v", n, w.up.slack)
+		}
+	})
+}
+
+// Two tasks on a node: what one uses beyond its reservation the other does not leave. Nothing is left of what ended.
+func TestWhatIsUsedBeyondAReservation(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.stop()
+		w.tune = eightCores
+		w.start()
+		w.welcome("g")
+		w.run("a", w.service("idle", of(4000, 1<<30, script{"run_for": "forever"})))
+		w.run("b", w.service("greedy", of(1000, 1<<30, script{"run_for": "forever", "busy_after": "1s", "busy_cores": 3})))
+		after(time.Hour)
+		if s, _ := w.told(); s.CPU < 1300 || s.CPU > 1600 {
+			t.Errorf("%s: one leaves 3.59 cores, and the other uses 2 more than it has", s)
+		}
+		w.want(w.change("a", func(a *structs.Allocation) { a.Desired = structs.DesiredStop }))
+		after(11 * time.Second)
+		if s, _ := w.told(); s.CPU != 0 {
+			t.Errorf("after its end: %s", s)
+		}
+	})
+}
+
+// Where nothing may be revocable, that is said at once: what is revocable there has to go.
+func TestNothingIsToldByDefault(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.run("a", w.service("web", of(8000, 8<<30, script{"run_for": "forever"})))
+		after(time.Hour)
+		if s, ok := w.told(); !ok || !s.IsZero() {
+			t.Errorf("%s, %v", s, ok)
+		}
+	})
+}

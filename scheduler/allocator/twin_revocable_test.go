@@ -1,0 +1,224 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/scheduler/placement"
+	"github.com/proffer/proffer/structs"
+	"pgregory.net/rapid"
+)
+
+// twinSlack is what a node said that is reserved and not used.
+type twinSlack struct {
+	session uint64
+	size    structs.Slack
+}
+
+func (h *twinHold) booked() structs.Resources {
+	if h.revocable {
+		return h.amount.Firm()
+	}
+	return h.amount
+}
+
+// slackOf is how much may be revocable on a node, and how much of it is not being stopped, and all that is; false when nothing is known.
+func (w *twin) slackOf(id structs.NodeID) (size, stay, held structs.Slack, known bool) {
+	for _, h := range w.holds {
+		if h.node == id && h.revocable {
+			held = held.Add(h.amount.Slack())
+			if !h.leaving {
+				stay = stay.Add(h.amount.Slack())
+			}
+		}
+	}
+	n, said := w.nodes[id], w.slack[id]
+	if n == nil || said == nil || n.Status != structs.NodeReady || n.Session != said.session {
+		return size, stay, held, false
+	}
+	most := placement.Available(n)
+	return structs.Slack{CPU: min(said.size.CPU, most.CPU), Memory: min(said.size.Memory, most.Memory)}, stay, held, true
+}
+
+// onSlack returns the node for a request that may be revocable, or nil.
+func (w *twin) onSlack(r *twinRequest) *placement.Node {
+	if r.Priority.Band != structs.BestEffort || w.exempt(&twinHold{role: r.Role}) {
+		return nil
+	}
+	nodes, peers := w.books("", r.Ask.Job, nil)
+	avoid := w.avoid(nodes, r.Ask, r.pending[0]) // by what the nodes are, whatever is free
+	for id, n := range nodes {
+		size, _, held, known := w.slackOf(id)
+		if !known || size.IsZero() {
+			delete(nodes, id)
+			continue
+		}
+		left, free := size.Sub(held), n.Free()
+		n.Drop(structs.Resources{CPU: left.CPU - free.CPU, Memory: left.Memory - free.Memory}, nil)
+	}
+	if n := nodes[r.pending[0].Prefer]; n != nil && !w.outlasts(n, r.Ask) && placement.Fits(n, peers, r.now, placement.First).OK {
+		return n
+	}
+	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.now, avoid)
+}
+
+// reclaimSlack stops revocable work where more of it is held than there is.
+func (w *twin) reclaimSlack() {
+	for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
+		size, stay, _, known := w.slackOf(id)
+		if !known {
+			continue
+		}
+		var all []*twinHold
+		for _, h := range w.holds {
+			if h.node == id && h.revocable && h.alloc != "" && !h.leaving {
+				all = append(all, h)
+			}
+		}
+		slices.SortFunc(all, func(x, y *twinHold) int {
+			return cmp.Or(cmp.Compare(x.band, y.band), cmp.Compare(y.created, x.created), cmp.Compare(y.alloc, x.alloc))
+		})
+		fits := func(going []*twinHold) bool {
+			rest := stay
+			for _, h := range going {
+				rest = rest.Sub(h.amount.Slack())
+			}
+			return rest.Within(size)
+		}
+		n := 0
+		for n < len(all) && !fits(all[:n]) {
+			n++
+		}
+		going := slices.Clone(all[:n])
+		for i := n - 1; i >= 0; i-- {
+			if without := slices.Delete(slices.Clone(going), i, i+1); fits(without) {
+				going = without
+			}
+		}
+		if len(going) == 0 {
+			continue
+		}
+		var ids []structs.AllocID
+		for _, h := range going {
+			h.leaving = true
+			ids = append(ids, h.alloc)
+		}
+		w.out = append(w.out, fmt.Sprintf("preempt [0] on %s: %v", id, ids))
+	}
+}
+
+// saySlack has a node say what is not used on it, in this session or another one.
+func (w *twin) saySlack(t *rapid.T, a *Allocator) {
+	id := drawID(t)
+	said := &twinSlack{uint64(rapid.IntRange(0, 5).Draw(t, "session") / 5), structs.Slack{
+		CPU:    structs.Milli(250 * rapid.IntRange(0, 8).Draw(t, "slack cpu")),
+		Memory: structs.Bytes(rapid.IntRange(0, 6).Draw(t, "slack memory")) << 28}}
+	if n := a.nodes[id]; w.nodes[id] != nil && (!said.size.IsZero() || n.spare != nil) {
+		w.slack[id] = said
+	}
+	a.SetSlack(id, said.session, said.size)
+}
+
+// auditSlack compares what is held of the slack with sums.
+func auditSlack(t *rapid.T, a *Allocator, w *twin) {
+	for id, n := range a.nodes {
+		_, stay, held, _ := w.slackOf(id)
+		var x spare
+		if n.spare != nil {
+			x = *n.spare
+		}
+		if x.held != held || x.held.Sub(x.leaving) != stay {
+			t.Fatalf("node %s: %s of its slack is held, %s of that being stopped; the sums are %s and %s", id, x.held, x.leaving, held, held.Sub(stay))
+		}
+	}
+}
+
+// TestRevocableEqualsContract lives a life on two nodes where little is free and most is revocable.
+func TestRevocableEqualsContract(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newTwin()
+		w.keepAfter, w.most = DefaultKeepAfter, rapid.IntRange(0, 2).Draw(t, "most preempted")
+		w.options.KeepAfter, w.options.MostPreempted = w.keepAfter, w.most
+		a := New(w.options)
+		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
+		node := func() structs.NodeID { return structs.NodeID(fmt.Sprintf("n%d", rapid.IntRange(0, 1).Draw(t, "node"))) }
+		now := structs.Time(1e9)
+		for i := range 20 {
+			for range rapid.IntRange(1, 4).Draw(t, "inputs") {
+				switch rapid.IntRange(0, 9).Draw(t, "input") {
+				case 0, 1:
+					id := node()
+					spec := &structs.Node{ID: id, Name: string(id), Status: structs.NodeReady, Eligible: true, Session: uint64(rapid.IntRange(0, 7).Draw(t, "session") / 7),
+						Resources: structs.Resources{CPU: structs.Milli(rapid.IntRange(0, 8).Draw(t, "cpu") * 250), Memory: 8 << 28, Disk: structs.Bytes(rapid.IntRange(2, 6).Draw(t, "disk")) << 28},
+						Drivers:   map[string]*structs.Driver{"exec": {Healthy: true}}}
+					w.setNode(spec)
+					a.SetNode(spec)
+				case 2, 3, 4:
+					w.saySlack(t, a)
+				case 5:
+					h := &twinHold{node: node(), framework: "batch", role: "a", job: "j", group: "g", alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 9).Draw(t, "id"))),
+						amount: structs.Resources{CPU: structs.Milli(250 * rapid.IntRange(0, 3).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 2).Draw(t, "memory")) << 28, Disk: 1 << 28},
+						band:   structs.Band(rapid.IntRange(0, 1).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")), revocable: rapid.IntRange(0, 3).Draw(t, "revocable") > 0}
+					if slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc }) {
+						continue
+					}
+					w.holds = append(w.holds, h)
+					a.SetAllocation(&structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount,
+						Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: h.revocable})
+				case 6, 7:
+					ask, err := placement.Compile(&structs.Job{Name: "k"}, &structs.Group{Name: "g", Disk: 1 << 28, Tasks: []*structs.Task{{Name: "t",
+						Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 3).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 3).Draw(t, "memory")) << 28}}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					r := &Request{ID: fmt.Sprintf("r%d", rapid.IntRange(0, 1).Draw(t, "request")), Framework: "batch", Role: "a", Seq: uint64(i), Ask: ask,
+						Priority: structs.Priority{Band: structs.Band(rapid.IntRange(0, 3).Draw(t, "band") / 3)}}
+					if w.requests[r.ID] != nil || slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.request == r.ID }) {
+						continue
+					}
+					for k := range rapid.IntRange(1, 4).Draw(t, "count") {
+						r.Slots = append(r.Slots, Slot{Index: k, Prefer: rapid.SampledFrom([]structs.NodeID{"", "n0", "n1"}).Draw(t, "prefer")})
+					}
+					if err := a.SetRequest(r); err != nil {
+						t.Fatal(err)
+					}
+					x := &twinRequest{Request: *r, pending: slices.Clone(r.Slots)}
+					w.replaced(x, nil)
+					w.requests[r.ID] = x
+				case 8, 9: // something ends, or is committed
+					some := slices.DeleteFunc(slices.Clone(w.holds), func(h *twinHold) bool { return h.claim })
+					if len(some) == 0 {
+						continue
+					}
+					h := rapid.SampledFrom(some).Draw(t, "which")
+					if h.decision == 0 {
+						w.drop(func(o *twinHold) bool { return o == h })
+						a.RemoveAllocation(h.alloc)
+						continue
+					}
+					h.alloc, h.created = structs.AllocID(fmt.Sprintf("alloc%d", h.decision)), structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
+					if err := a.Confirm(h.decision, &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created,
+						Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Marks: h.marks, Status: structs.AllocPending, Revocable: h.revocable}); err != nil {
+						t.Fatal(err)
+					}
+					h.decision, h.request = 0, ""
+				}
+				w.forgetGroups()
+				w.comeAndGo()
+			}
+			now += structs.Time(rapid.IntRange(0, 3).Draw(t, "time")) * 4e9
+			got, want := texts(a.Step(now, 0)), w.step(now)
+			if !slices.Equal(got, want) {
+				t.Fatalf("decided\n  %s\ncontract\n  %s\n%s", strings.Join(got, "\n  "), strings.Join(want, "\n  "), a.Describe())
+			}
+			audit(t, a, w)
+			if again := a.Step(now, 0); len(again) != 0 {
+				t.Fatalf("a second step decided %v", texts(again))
+			}
+		}
+	})
+}
