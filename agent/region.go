@@ -191,6 +191,14 @@ func (n *nodeAPI) Read(ctx context.Context, alloc structs.AllocID, path string, 
 	return n.Node.Read(ctx, alloc, path, offset, limit, w)
 }
 
+func (n *nodeAPI) Unpack(ctx context.Context, alloc structs.AllocID, path string, r io.Reader) (*api.Copied, error) {
+	c, err := n.Node.Unpack(ctx, alloc, path, r)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Copied{Files: c.Files, Size: c.Size}, nil
+}
+
 func fileInfo(f *remote.File) *api.FileInfo {
 	return &api.FileInfo{Name: f.Name, Dir: f.Dir, Size: int64(f.Size), Mode: f.Mode.String(), Time: f.Changed}
 }

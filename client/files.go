@@ -59,7 +59,7 @@ func (c *Client) inside(id structs.AllocID, name string) (*os.Root, string, erro
 	if clean == "" {
 		clean = "."
 	}
-	if parts := strings.Split(clean, "/"); len(parts) > 1 && parts[1] == "secrets" && parts[0] != taskdir.Shared && parts[0] != taskdir.Logs {
+	if isSecret(clean) {
 		return nil, "", structs.Errorf(structs.Forbidden, clean, "secrets of a task are not shown")
 	}
 	root, err := os.OpenRoot(string(dir))

@@ -20,7 +20,7 @@ type Mains struct {
 var all = []func(*Environment) *command{
 	run,
 	jobRun, jobPlan, jobValidate, jobStatus, jobStop, jobRestart, jobScale, jobHistory, jobExplain, jobInspect, jobInit,
-	allocStatus, allocLogs, allocExec, allocPortForward, allocStop, allocRestart, allocFS, allocStats,
+	allocStatus, allocLogs, allocExec, allocCp, allocPortForward, allocStop, allocRestart, allocFS, allocStats,
 	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
 	reservationCreate, reservationList, reservationDelete,

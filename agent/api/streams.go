@@ -209,6 +209,18 @@ func (c *Client) ReadFile(ctx context.Context, id, path string, offset, limit in
 	return c.open(ctx, allocPath(id, "fs", "cat"), v)
 }
 
+// PackFiles returns a file or folder of an allocation as a tar stream, in which it is called name (empty: as it is). The stream is
+// whole only when reading it ended without an error. The caller closes it.
+func (c *Client) PackFiles(ctx context.Context, id, path, name string) (io.ReadCloser, error) {
+	return c.open(ctx, allocPath(id, "fs", "tar"), url.Values{"path": {path}, "name": {name}})
+}
+
+// UnpackFiles takes a tar stream apart into a folder of a running allocation. After an error a part of it may be there.
+func (c *Client) UnpackFiles(ctx context.Context, id, path string, stream io.Reader) (*Copied, error) {
+	out := &Copied{}
+	return out, c.upload(ctx, http.MethodPut, allocPath(id, "fs", "tar")+"?"+url.Values{"path": {path}}.Encode(), stream, out)
+}
+
 // SaveSnapshot returns a snapshot of the region. It is whole only when reading it ended without an error. The caller
 // closes it.
 func (c *Client) SaveSnapshot(ctx context.Context) (io.ReadCloser, error) {
@@ -225,33 +237,34 @@ func (c *Client) open(ctx context.Context, path string, v url.Values) (io.ReadCl
 
 // RestoreSnapshot replaces the state of the region with that of a snapshot.
 func (c *Client) RestoreSnapshot(ctx context.Context, snapshot io.Reader) (*SnapshotInfo, error) {
-	return c.upload(ctx, http.MethodPut, "/v1/operator/snapshot", snapshot)
+	out := &SnapshotInfo{}
+	return out, c.upload(ctx, http.MethodPut, "/v1/operator/snapshot", snapshot, out)
 }
 
 // InspectSnapshot says what is in a snapshot.
 func (c *Client) InspectSnapshot(ctx context.Context, snapshot io.Reader) (*SnapshotInfo, error) {
-	return c.upload(ctx, http.MethodPost, "/v1/operator/snapshot/inspect", snapshot)
+	out := &SnapshotInfo{}
+	return out, c.upload(ctx, http.MethodPost, "/v1/operator/snapshot/inspect", snapshot, out)
 }
 
-// upload sends a stream, once: it cannot be read again.
-func (c *Client) upload(ctx context.Context, method, path string, body io.Reader) (*SnapshotInfo, error) {
+// upload sends a stream, once (it cannot be read again), and reads the answer into out.
+func (c *Client) upload(ctx context.Context, method, path string, body io.Reader, out any) error {
 	r, err := http.NewRequestWithContext(ctx, method, c.base.String()+path, body)
 	if err != nil {
-		return nil, structs.Errorf(structs.Invalid, path, "%w", err)
+		return structs.Errorf(structs.Invalid, path, "%w", err)
 	}
 	c.identify(r.Header)
 	r.Header.Set("Content-Type", "application/octet-stream")
 	response, err := c.http.Do(r)
 	if err != nil {
-		return nil, c.unreached(ctx, err, false)
+		return c.unreached(ctx, err, false)
 	}
 	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		return nil, errorOf(response)
+		return errorOf(response)
 	}
-	out := &SnapshotInfo{}
 	if err := json.NewDecoder(response.Body).Decode(out); err != nil {
-		return nil, broken(ctx, call{path: path}, err)
+		return broken(ctx, call{path: path}, err)
 	}
-	return out, nil
+	return nil
 }

@@ -180,6 +180,12 @@ type LogsRequest struct {
 	Tail   int64           `json:"tail"`   // at most so many bytes before the end; 0: from Offset
 }
 
+// Copied is what came into a folder.
+type Copied struct {
+	Files int           `json:"files"`
+	Size  structs.Bytes `json:"size"`
+}
+
 // FileInfo is one entry of an allocation's folder.
 type FileInfo struct {
 	Name   string       `json:"name"`

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/client/tree"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -210,6 +211,29 @@ func fsCat(c *call) (any, error) {
 			out.begin() // an empty file
 		}
 		return nil, err
+	})
+}
+
+// maxTree bounds a tar stream: the files in it, and their names.
+const maxTree = tree.MaxBytes + tree.MaxBytes/8
+
+func fsPack(c *call) (any, error) {
+	return c.files(func(a structs.AllocID, n Node, path string) (any, error) {
+		return nil, n.Pack(c.r.Context(), a, path, c.query.Get("name"), c.lazyStream(octets))
+	})
+}
+
+func fsUnpack(c *call) (any, error) {
+	return c.files(func(a structs.AllocID, n Node, path string) (any, error) {
+		body, err := c.body()
+		if err != nil {
+			return nil, err
+		}
+		copied, err := n.Unpack(c.r.Context(), a, path, body)
+		if err == nil {
+			_, err = io.Copy(io.Discard, body) // what follows the end of a tar stream
+		}
+		return result(copied, err)
 	})
 }
 

@@ -166,6 +166,23 @@ func (n *fakeNode) Forward(ctx context.Context, _ structs.AllocID, port string) 
 	return conn.(*net.TCPConn), nil
 }
 
+// Pack sends the name of what it is asked for; Unpack counts what it gets.
+func (n *fakeNode) Pack(_ context.Context, _ structs.AllocID, path, name string, w io.Writer) error {
+	if n.files[path] == "" {
+		return structs.Errorf(structs.NotFound, path, "the allocation has no such file")
+	}
+	_, err := io.WriteString(w, path+" as "+name)
+	return err
+}
+
+func (n *fakeNode) Unpack(_ context.Context, _ structs.AllocID, path string, r io.Reader) (*api.Copied, error) {
+	if path == "none" {
+		return nil, structs.Errorf(structs.NotFound, path, "the allocation has no such file")
+	}
+	size, err := io.Copy(io.Discard, r)
+	return &api.Copied{Files: 1, Size: structs.Bytes(size)}, err
+}
+
 // Exec knows three commands: cat copies its input, size says the terminal's sizes, fail exits with 3.
 func (n *fakeNode) Exec(ctx context.Context, _ structs.AllocID, _ string, cmd drivers.Command) (drivers.Exit, error) {
 	switch cmd.Args[0] {

@@ -171,6 +171,21 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if result.Code != 0 || out.String() != "round trip" {
 		t.Errorf("%+v %q", result, out.String())
 	}
+	copied, err := c.UnpackFiles(ctx, "bb01", "main/local", strings.NewReader("a stream"))
+	must(err)
+	packed, err := c.PackFiles(ctx, "bb01", "alloc/x", "g")
+	must(err)
+	raw, err = io.ReadAll(packed)
+	must(err)
+	if packed.Close(); copied.Size != 8 || string(raw) != "alloc/x as g" {
+		t.Errorf("%+v %q", copied, raw)
+	}
+	if _, err := c.UnpackFiles(ctx, "bb01", "none", strings.NewReader(strings.Repeat("x", 1<<20))); structs.KindOf(err) != structs.NotFound {
+		t.Error(err)
+	}
+	if _, err := c.PackFiles(ctx, "bb01", "none", ""); structs.KindOf(err) != structs.NotFound {
+		t.Error(err)
+	}
 	here, there := pair(t)
 	here.CloseWrite()
 	must(c.Forward(ctx, "bb01", "echo", there))

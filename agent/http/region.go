@@ -67,6 +67,10 @@ type Node interface {
 	List(ctx context.Context, alloc structs.AllocID, path string) ([]*api.FileInfo, error)
 	// Stat returns one entry.
 	Stat(ctx context.Context, alloc structs.AllocID, path string) (*api.FileInfo, error)
+	// Pack writes a file or folder to w as a tar stream in which it is called name (empty: as it is), without secrets.
+	Pack(ctx context.Context, alloc structs.AllocID, path, name string, w io.Writer) error
+	// Unpack takes a tar stream apart into a folder. What would leave the folder is refused (Invalid).
+	Unpack(ctx context.Context, alloc structs.AllocID, path string, r io.Reader) (*api.Copied, error)
 	// Read writes limit bytes (all when limit < 0) of a regular file from offset to w.
 	Read(ctx context.Context, alloc structs.AllocID, path string, offset, limit int64, w io.Writer) error
 }

@@ -12,6 +12,8 @@ const (
 	logsMethod   = "Node.Logs"
 	execMethod   = "Node.Exec"
 	readMethod   = "Node.ReadFile"
+	packMethod   = "Node.Pack"
+	unpackMethod = "Node.Unpack"
 	listMethod   = "Node.List"
 	statMethod   = "Node.Stat"
 	statsMethod  = "Node.Stats"
@@ -26,6 +28,11 @@ type fileRequest struct {
 	Alloc         structs.AllocID
 	Path          string
 	Offset, Limit int64
+}
+
+type packRequest struct {
+	Alloc      structs.AllocID
+	Path, Name string
 }
 
 type taskRequest struct {

@@ -82,6 +82,52 @@ func (n *Node) Read(ctx context.Context, alloc structs.AllocID, path string, off
 	})
 }
 
+// Pack writes a file or folder to w as a tar stream in which it is called name; empty: as it is.
+func (n *Node) Pack(ctx context.Context, alloc structs.AllocID, path, name string, w io.Writer) error {
+	return n.chunks(ctx, packMethod, &packRequest{alloc, path, name}, func(c *chunk) error {
+		_, err := w.Write(c.Data)
+		return err
+	})
+}
+
+// Unpack takes a tar stream apart into a folder.
+func (n *Node) Unpack(ctx context.Context, alloc structs.AllocID, path string, r io.Reader) (*client.Copied, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	st, err := n.Pool.Stream(ctx, n.Address, unpackMethod, &fileRequest{Alloc: alloc, Path: path})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	out := &sender{stream: st, wrap: func(b []byte) any { return &chunk{Data: b} }}
+	_, failed := io.Copy(writing{out}, r)
+	if failed == nil {
+		failed = st.Send(&chunk{Done: true})
+	}
+	var refused *refusal
+	if failed != nil && !errors.As(failed, &refused) {
+		return nil, failed // r broke off; the node keeps what it has
+	}
+	copied := &client.Copied{}
+	if err := st.Recv(copied); err != nil {
+		return nil, err
+	}
+	return copied, nil
+}
+
+// writing marks the errors of sending, which tell less than what the node says then.
+type writing struct{ *sender }
+
+func (w writing) Write(b []byte) (int, error) {
+	n, err := w.sender.Write(b)
+	if err != nil {
+		err = &refusal{err}
+	}
+	return n, err
+}
+
+type refusal struct{ error }
+
 // chunks calls take with the pieces of a stream until its end.
 func (n *Node) chunks(ctx context.Context, method string, req any, take func(*chunk) error) error {
 	st, err := n.Pool.Stream(ctx, n.Address, method, req)

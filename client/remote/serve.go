@@ -43,6 +43,27 @@ func Serve(s *rpc.Server, n *client.Client) {
 		}
 		return st.Send(&chunk{Done: true})
 	})
+	s.HandleStream(packMethod, func(ctx context.Context, st *rpc.Stream) error {
+		var req packRequest
+		if err := st.Request(&req); err != nil {
+			return err
+		}
+		if err := n.Pack(ctx, req.Alloc, req.Path, req.Name, &sender{stream: st, wrap: func(b []byte) any { return &chunk{Data: b} }}); err != nil {
+			return err
+		}
+		return st.Send(&chunk{Done: true})
+	})
+	s.HandleStream(unpackMethod, func(ctx context.Context, st *rpc.Stream) error {
+		var req fileRequest
+		if err := st.Request(&req); err != nil {
+			return err
+		}
+		copied, err := n.Unpack(ctx, req.Alloc, req.Path, &receiver{stream: st})
+		if err != nil {
+			return err
+		}
+		return st.Send(copied)
+	})
 	s.HandleStream(execMethod, func(ctx context.Context, st *rpc.Stream) error { return serveExec(ctx, st, n) })
 	s.HandleStream(forwardMethod, func(ctx context.Context, st *rpc.Stream) error { return serveForward(ctx, st, n) })
 	rpc.Handle(s, listMethod, func(ctx context.Context, req *fileRequest) (*[]File, error) {
@@ -86,6 +107,32 @@ func (s *sender) send(part []byte) error {
 		defer s.lock.Unlock()
 	}
 	return s.stream.Send(s.wrap(part))
+}
+
+// receiver reads what a sender at the other end wrote, up to the message that says it is all.
+type receiver struct {
+	stream *rpc.Stream
+	left   []byte
+	done   bool
+}
+
+func (r *receiver) Read(b []byte) (int, error) {
+	for len(r.left) == 0 {
+		if r.done {
+			return 0, io.EOF
+		}
+		var c chunk
+		if err := r.stream.Recv(&c); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		r.left, r.done = c.Data, c.Done
+	}
+	n := copy(b, r.left)
+	r.left = r.left[n:]
+	return n, nil
 }
 
 // output is a sender that knows the offset of what it sends.

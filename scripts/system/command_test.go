@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +150,32 @@ func TestLooksIntoAllocations(t *testing.T) {
 	a.proffer("alloc", "fs", id[:6], "t/local/file").has(t, "fs of a file", 0, "kept\n", "")
 	a.proffer("alloc", "fs", id[:6], "../../../etc/passwd").has(t, "fs outside", 4, "", "")
 	a.proffer("alloc", "fs", id[:6], "t/secrets").has(t, "fs of secrets", 6, "", "not shown")
+	if err := os.MkdirAll(filepath.Join(r.dir, "folder/deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.file("folder/deep/one", "1")
+	r.file("folder/two", "2")
+	a.must("alloc", "cp", "folder", id[:6]+":t/local")
+	a.must("alloc", "cp", "-job", "folder/two", "web:t/local/three")
+	if out := a.must("alloc", "exec", id[:6], "--", "sh", "-c", "cd /local && cat folder/deep/one folder/two three && echo $(stat -c %u folder three .)"); !strings.HasPrefix(out, "122") ||
+		len(slices.Compact(strings.Fields(out[3:]))) != 1 {
+		t.Errorf("what was copied in, and whose it is: %q", out)
+	}
+	a.must("alloc", "cp", id[:6]+":t/local/folder", "back")
+	a.must("alloc", "cp", id[:6]+":t/local/file", ".")
+	for name, want := range map[string]string{"back/deep/one": "1", "back/two": "2", "file": "kept\n"} {
+		if raw, err := os.ReadFile(filepath.Join(r.dir, name)); err != nil || string(raw) != want {
+			t.Errorf("%s came back as %q, %v", name, raw, err)
+		}
+	}
+	a.proffer("alloc", "cp", id[:6]+":t", "all").has(t, "cp of a task", 0, "", "")
+	if _, err := os.Stat(filepath.Join(r.dir, "all/secrets")); !os.IsNotExist(err) {
+		t.Errorf("secrets were copied: %v", err)
+	}
+	a.proffer("alloc", "cp", id[:6]+":t/secrets", ".").has(t, "cp of secrets", 6, "", "not shown")
+	a.proffer("alloc", "cp", "folder", id[:6]+":../../../tmp").has(t, "cp to elsewhere", 6, "", "copy to TASK/local")
+	a.proffer("alloc", "cp", "none", id[:6]+":t/local").has(t, "cp of nothing", 3, "", "none")
+	a.proffer("alloc", "cp", "folder", "two").has(t, "cp here", 2, "", "ALLOC:PATH")
 	a.proffer("alloc", "stats", id[:6]).has(t, "stats", 0, "t", "")
 	a.proffer("alloc", "status", id[:6]).has(t, "alloc status", 0, "running", "")
 	a.proffer("alloc", "restart", id[:6]).has(t, "alloc restart", 0, "", "")
