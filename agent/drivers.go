@@ -3,8 +3,11 @@ package agent
 import (
 	"log/slog"
 	"os"
+	"strings"
 
+	"github.com/proffer/proffer/agent/config"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/docker"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/mock"
 	"github.com/proffer/proffer/structs"
@@ -12,7 +15,7 @@ import (
 
 // Validators check the driver config of tasks at submission and at `job validate`, without a node.
 func Validators() structs.ConfigChecks {
-	return structs.ConfigChecks{"exec": (*exec.Driver)(nil).Validate, "mock": mock.New(nil).Validate}
+	return structs.ConfigChecks{"exec": (*exec.Driver)(nil).Validate, "docker": (*docker.Driver)(nil).Validate, "mock": mock.New(nil).Validate}
 }
 
 // drivers makes what this node is configured to offer.
@@ -20,7 +23,7 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 	c := a.config.Client
 	names := c.Drivers
 	if len(names) == 0 {
-		names = []string{"exec"}
+		names = []string{"exec", "docker"}
 		if a.config.Dev {
 			names = append(names, "mock")
 		}
@@ -30,12 +33,38 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 		case "exec":
 			out = append(out, exec.New(a.sup, exec.Options{AllowNone: c.IsolationNone,
 				DefaultNone: a.config.Dev && os.Geteuid() != 0, Logger: log.With("driver", name)}))
+		case "docker":
+			out = append(out, docker.New(a.docker(log.With("driver", name))))
 		case "mock":
 			out = append(out, mock.New(mock.NewMachine(false)))
 		default:
 			return nil, structs.Errorf(structs.Invalid, "client.drivers", "there is no driver %q", name).
-				Advise("this version has exec and mock")
+				Advise("this version has exec, docker and mock")
 		}
 	}
 	return out, nil
+}
+
+// docker is the node's configuration of the docker driver.
+func (a *Agent) docker(log *slog.Logger) docker.Options {
+	c := a.config.Client.Docker
+	o := docker.Options{
+		Endpoint: c.Endpoint, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile,
+		Owner: a.config.NodeName + ":" + a.sub("client"), Folder: a.sub("docker"),
+		Privileged: c.Privileged, Volumes: c.Volumes, HostPaths: c.HostPaths, Devices: c.Devices, Runtimes: c.Runtimes,
+		CallTimeout: c.CallTimeout.Std(), PullStall: c.PullStall.Std(), AuthFile: c.AuthFile, Registries: registries(c.Registries),
+		ImageAge: c.ImageAge.Std(), ImageDisk: *c.ImageDiskUse, Logger: log,
+	}
+	for _, name := range c.Capabilities {
+		o.Capabilities = append(o.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))
+	}
+	return o
+}
+
+func registries(all []*config.Registry) map[string]*docker.Credentials {
+	out := make(map[string]*docker.Credentials, len(all))
+	for _, r := range all {
+		out[r.Name] = &docker.Credentials{Username: r.Username, Password: r.Password.Reveal(), Token: r.Token.Reveal()}
+	}
+	return out
 }

@@ -189,7 +189,7 @@ var (
 	envName   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,127}$`)
 	metaName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$`)
 	portLabel = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
-	userName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?$`)
+	userName  = regexp.MustCompile(`^([A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?|[0-9]{1,10}:[0-9]{1,10})$`)
 	filePerms = regexp.MustCompile(`^0?[0-7]{3}$`)
 )
 
@@ -220,7 +220,7 @@ func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
 	}
 	checkMeta(p, at+".meta", t.Meta)
 	if t.User != "" && !userName.MatchString(t.User) {
-		p.Add(at+".user", "%q is not the name or number of a user", t.User)
+		p.Add(at+".user", "%q is not the name or number of a user, or two numbers as 1000:1000", t.User)
 	}
 	checkDuration(p, at+".kill_timeout", t.KillTimeout, 0, day)
 	if Signals[t.KillSignal] == 0 {

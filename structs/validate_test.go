@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 			g(j).Tasks = append(g(j).Tasks, &Task{Name: "s", Driver: "exec", KillSignal: "SIGTERM", Lifecycle: &Lifecycle{Hook: "poststop", Sidecar: true}})
 		}, `group.g.task.s.lifecycle.sidecar: only a prestart task can go on beside the main tasks`},
 		{"reserved task name", func(j *Job) { task(j).Name = "alloc" }, `group.g.task.alloc: the name alloc is reserved for a folder of the allocation`},
-		{"user", func(j *Job) { task(j).User = "root:root" }, `group.g.task.t.user: "root:root" is not the name or number of a user`},
+		{"user", func(j *Job) { task(j).User = "root:root" }, `group.g.task.t.user: "root:root" is not the name or number of a user, or two numbers as 1000:1000`},
 		{"environment", func(j *Job) { task(j).Env = map[string]string{"1A": ""} }, `group.g.task.t.env.1A: "1A" is not a name for an environment variable (letters, digits, _ . - and no digit first)`},
 		{"environment value", func(j *Job) { task(j).Env = map[string]string{"A": strings.Repeat("x", 128<<10)} }, `group.g.task.t.env.A: a value of 128KiB is more than an environment variable holds (128KiB)`},
 		{"kill_timeout", func(j *Job) { task(j).KillTimeout = 25 * hour }, `group.g.task.t.kill_timeout: 25h is out of range (0s to 24h)`},

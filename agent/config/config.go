@@ -88,6 +88,7 @@ type Client struct {
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
 	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
+	Docker        *Docker           `json:"docker,omitempty" hcl:"block" doc:"The docker driver."`
 }
 
 // Revocable configures how a node estimates what its tasks reserve and do not use.

@@ -97,6 +97,8 @@ func (c *Config) defaults() {
 		setDefault(&l.Revocable.Hold, structs.Duration(5*time.Minute))
 		setDefault(&l.Revocable.Decay, structs.Duration(10*time.Minute))
 		setDefault(&l.Revocable.Every, structs.Duration(10*time.Second))
+		setBlock(&l.Docker)
+		l.Docker.defaults()
 	}
 }
 
@@ -137,6 +139,9 @@ func (c *Config) secrets(p *structs.Problems) {
 		} else if len(words) > 1 {
 			p.Add("token_file", "%s holds more than one word", c.TokenFile)
 		}
+	}
+	if c.Client != nil {
+		c.Client.Docker.secrets(p)
 	}
 	if c.EncryptFile != "" {
 		if len(c.Encrypt) > 0 {

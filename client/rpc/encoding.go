@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"encoding/binary"
+	"reflect"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 var handle = func() *codec.MsgpackHandle {
 	h := &codec.MsgpackHandle{WriteExt: true}
 	h.RawToString = true
+	h.MapType = reflect.TypeFor[map[string]any]() // free values, such as a driver's config, have names at every depth
 	return h
 }()
 

@@ -56,6 +56,9 @@ func OwnerOf(name string) (Owner, error) {
 		}
 		name = "nobody"
 	}
+	if strings.Contains(name, ":") { // numbers: they need no entry
+		return ImageOwner(name), nil
+	}
 	known.Lock()
 	defer known.Unlock()
 	if o, ok := known.owners[name]; ok {

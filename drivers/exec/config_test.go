@@ -60,16 +60,16 @@ func TestValidate(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	for name, want := range map[string]int{"": 15, "SIGTERM": 15, "term": 15, "KILL": 9, "SIGINT": 2, "34": 34} {
-		if n, err := signalNumber(name); n != want || err != nil {
+		if n, err := localSignal(name); n != want || err != nil {
 			t.Errorf("%q = %d, %v; want %d", name, n, err, want)
 		}
 	}
 	for _, name := range []string{"SIGTREM", "0", "-1", "65", "x"} {
-		if _, err := signalNumber(name); structs.KindOf(err) != structs.Invalid {
+		if _, err := localSignal(name); structs.KindOf(err) != structs.Invalid {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if _, err := signalNumber("SIGTREM"); !strings.Contains(err.Error(), "did you mean SIGTERM?") {
+	if _, err := localSignal("SIGTREM"); !strings.Contains(err.Error(), "did you mean SIGTERM?") {
 		t.Error(err)
 	}
 }

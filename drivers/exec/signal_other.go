@@ -2,4 +2,6 @@
 
 package exec
 
-func localSignal(_ string, n int) int { return n }
+import "github.com/proffer/proffer/drivers"
+
+func localSignal(name string) (int, error) { return drivers.Signal(name) }

@@ -2,12 +2,19 @@
 
 package exec
 
-import "golang.org/x/sys/unix"
+import (
+	"strings"
 
-// localSignal returns this system's number of a signal; n is that of Linux.
-func localSignal(name string, n int) int {
-	if s := unix.SignalNum("SIG" + name); s != 0 {
-		return int(s)
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers"
+)
+
+// localSignal is drivers.Signal with this system's number of a name.
+func localSignal(name string) (int, error) {
+	n, err := drivers.Signal(name)
+	if s := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")); s != 0 {
+		return int(s), err
 	}
-	return n
+	return n, err
 }

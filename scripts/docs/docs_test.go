@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proffer/proffer/agent"
 	"github.com/proffer/proffer/agent/config"
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/structs"
@@ -133,7 +134,7 @@ func job(text string) error {
 	}
 	var first error
 	for _, w := range wrapped {
-		_, err := spec.ReadJob("example", []byte(w), spec.Vars{}, nil)
+		_, err := spec.ReadJob("example", []byte(w), spec.Vars{}, agent.Validators())
 		if err == nil {
 			return nil
 		}

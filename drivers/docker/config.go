@@ -1,0 +1,278 @@
+package docker
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/container"
+
+	"github.com/proffer/proffer/drivers/schema"
+	"github.com/proffer/proffer/structs"
+)
+
+// config is what a job writes for a task of this driver.
+type config struct {
+	image      string
+	forcePull  bool
+	entrypoint []string
+	command    string
+	args       []string
+	workDir    string
+	hostname   string
+	init       bool
+	readOnly   bool
+
+	network    string
+	aliases    []string
+	ports      []string // labels
+	extraHosts []string
+	dns        []string
+	dnsSearch  []string
+
+	mounts  []mountConfig
+	labels  map[string]string
+	capAdd  []string
+	capDrop []string
+
+	privileged bool
+	ulimits    []*container.Ulimit
+	sysctls    map[string]string
+	shm        structs.Bytes
+	pids       int64 // 0: the default
+	devices    []deviceConfig
+	groups     []string
+	cpuset     string
+	security   []string
+	pidMode    string
+	ipcMode    string
+	usernsMode string
+	runtime    string
+	options    *options
+}
+
+// Kinds of mounts.
+const (
+	mountBind   = "bind"
+	mountVolume = "volume"
+	mountTmpfs  = "tmpfs"
+)
+
+type mountConfig struct {
+	at       string // place, for messages
+	kind     string
+	source   string
+	target   string
+	readOnly bool
+	size     structs.Bytes // of a tmpfs; 0: half of the memory
+}
+
+type deviceConfig struct{ host, inside, rights string }
+
+// maxPids bounds what a task may ask for; defaultPids is what one has that does not ask: a fork bomb stays its own.
+const (
+	maxPids     = 1 << 22
+	defaultPids = 4096
+)
+
+// parse reads a config and collects everything that is wrong with it. object names the place for messages.
+func parse(object string, raw map[string]any) (*config, error) {
+	b := schema.Read(object, raw)
+	c := &config{
+		image: b.Required("image", `image = "debian:bookworm"`), forcePull: b.Bool("force_pull"),
+		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
+		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), init: b.Bool("init"), readOnly: b.Bool("read_only"),
+		network: b.Text("network_mode"), aliases: b.Texts("network_aliases"), ports: b.Texts("ports"),
+		extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
+		labels: b.TextMap("labels"), capAdd: capabilities(b, "cap_add"), capDrop: capabilities(b, "cap_drop"),
+		privileged: b.Bool("privileged"), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
+		pids: b.Whole("pids", 2, maxPids, 0), groups: b.Texts("group_add"), cpuset: b.Text("cpuset_cpus"),
+		security: b.Texts("security_opt"), pidMode: b.Text("pid_mode"), ipcMode: b.Text("ipc_mode"),
+		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
+	}
+	c.check(b)
+	c.ulimits = ulimits(b)
+	c.mounts = mounts(b)
+	c.devices = devices(b)
+	c.options = readOptions(b)
+	return c, b.Err("the docker driver")
+}
+
+func (c *config) check(b *schema.Block) {
+	if c.image != "" && !schema.Refers(c.image) {
+		if _, err := reference.ParseNormalizedNamed(c.image); err != nil {
+			b.Problem("image", "%q is not the name of an image: %w", c.image, err).Advise("such as debian:bookworm or registry.example.com/shop@sha256:…")
+		}
+	}
+	if c.workDir != "" && !schema.Refers(c.workDir) && !path.IsAbs(c.workDir) {
+		b.Problem("work_dir", "%q is not absolute", c.workDir)
+	}
+	if len(c.hostname) > 63 {
+		b.Problem("hostname", "it is longer than 63 characters")
+	}
+	switch c.network {
+	case "", "default":
+		c.network = "bridge"
+	}
+	if len(c.ports) > 0 && (c.network == "host" || c.network == "none") {
+		b.Problem("ports", "network_mode = %q maps no ports", c.network).Advise("leave ports out: with host, a task listens on the port of the node")
+	}
+	for name := range c.labels {
+		if strings.HasPrefix(name, labelPrefix) {
+			b.Problem("labels."+name, "names that begin with %s are the driver's", labelPrefix)
+		}
+	}
+	for i, host := range c.extraHosts {
+		if name, address, ok := strings.Cut(host, ":"); !schema.Refers(host) && (!ok || name == "" || address == "") {
+			b.Problem(fmt.Sprintf("extra_hosts[%d]", i), "%q is not name:address", host)
+		}
+	}
+	if c.shm != 0 && c.shm < 1<<16 {
+		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
+	}
+}
+
+// capabilities reads names of capabilities, with and without CAP_, as the kernel's without it; "all" is one.
+func capabilities(b *schema.Block, key string) (out []string) {
+	for i, name := range b.Texts(key) {
+		short := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+		if short == "" || strings.ContainsFunc(short, func(r rune) bool { return !(r >= 'A' && r <= 'Z' || r == '_') }) {
+			b.Problem(fmt.Sprintf("%s[%d]", key, i), "%q is not a capability, such as net_bind_service", name)
+			continue
+		}
+		out = append(out, short)
+	}
+	return out
+}
+
+var ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+	"rttime", "sigpending", "stack"}
+
+// ulimits reads name = "soft:hard", or one number for both; -1 and "unlimited" are none.
+func ulimits(b *schema.Block) (out []*container.Ulimit) {
+	m := b.TextMap("ulimit")
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		at := "ulimit." + name
+		if !slices.Contains(ulimitNames, name) {
+			p := b.Problem(at, "there is no such limit")
+			if near := structs.Nearest(name, ulimitNames); near != "" {
+				p.Advise("did you mean %q?", near)
+			} else {
+				p.Advise("there are %s", strings.Join(ulimitNames, ", "))
+			}
+			continue
+		}
+		soft, hard, both := strings.Cut(m[name], ":")
+		if !both {
+			hard = soft
+		}
+		s, ok1 := limit(soft)
+		h, ok2 := limit(hard)
+		if !ok1 || !ok2 || h != -1 && (s > h || s == -1) {
+			b.Problem(at, `%q is neither a limit nor "soft:hard"`, m[name])
+			continue
+		}
+		out = append(out, &container.Ulimit{Name: name, Soft: s, Hard: h})
+	}
+	return out
+}
+
+func limit(text string) (int64, bool) {
+	if text == "unlimited" {
+		return -1, true
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil && n >= -1
+}
+
+// mounts reads volumes, "source:target" with an optional ":ro", and mount blocks.
+func mounts(b *schema.Block) (out []mountConfig) {
+	for i, text := range b.Texts("volumes") {
+		at := fmt.Sprintf("volumes[%d]", i)
+		parts := strings.Split(text, ":")
+		m := mountConfig{at: at, kind: mountVolume}
+		switch {
+		case len(parts) == 3 && (parts[2] == "ro" || parts[2] == "rw"):
+			m.readOnly = parts[2] == "ro"
+			fallthrough
+		case len(parts) == 2:
+			m.source, m.target = parts[0], parts[1]
+		default:
+			b.Problem(at, `%q is not "source:target", with ":ro" behind it for reading only`, text)
+			continue
+		}
+		if strings.Contains(m.source, "/") {
+			m.kind = mountBind
+		}
+		out = append(out, m)
+		m.check(b)
+	}
+	for i, block := range b.Blocks("mount") {
+		m := mountConfig{at: fmt.Sprintf("mount[%d]", i), kind: block.OneOf("type", mountBind, mountVolume, mountTmpfs), source: block.Text("source"),
+			target: block.Required("target", `target = "/data"`), readOnly: block.Bool("read_only"), size: block.Size("size")}
+		block.Close("a mount")
+		out = append(out, m)
+		m.check(b)
+	}
+	return out
+}
+
+// ownTargets are what every task has of its own.
+var ownTargets = []string{"/local", "/secrets", "/alloc", "/proc", "/sys", "/dev"}
+
+func (m *mountConfig) check(b *schema.Block) {
+	if m.target != "" && !schema.Refers(m.target) {
+		switch {
+		case !path.IsAbs(m.target) || path.Clean(m.target) != m.target || m.target == "/":
+			b.Problem(m.at, "the target %q is not an absolute path below the root", m.target)
+		case slices.Contains(ownTargets, m.target):
+			b.Problem(m.at, "every task has a %s of its own", m.target)
+		}
+	}
+	switch {
+	case m.kind == mountTmpfs && m.source != "":
+		b.Problem(m.at, "a tmpfs has no source")
+	case m.kind != mountTmpfs && m.size != 0:
+		b.Problem(m.at, "size is for a tmpfs")
+	case m.kind != mountTmpfs && m.source == "":
+		b.Problem(m.at, "it has no source").Advise("a folder of the node, one below local/, or the name of a volume")
+	case schema.Refers(m.source):
+	case m.kind == mountBind && path.IsAbs(m.source) && path.Clean(m.source) != m.source:
+		b.Problem(m.at, "%q is to be written as %q", m.source, path.Clean(m.source))
+	case m.kind == mountBind && !path.IsAbs(m.source) && !belowLocal(m.source):
+		b.Problem(m.at, "%q is neither absolute nor below local/ of the task's folder", m.source)
+	case m.kind == mountVolume && !structs.ValidName(m.source):
+		b.Problem(m.at, "%q is not the name of a volume", m.source)
+	}
+}
+
+// belowLocal reports whether a relative path is local or below it.
+func belowLocal(p string) bool {
+	clean := path.Clean(p)
+	return clean == p && (p == "local" || strings.HasPrefix(p, "local/"))
+}
+
+// devices reads "/dev/x", "/dev/x:/dev/y" and "/dev/x:/dev/y:rwm".
+func devices(b *schema.Block) (out []deviceConfig) {
+	for i, text := range b.Texts("devices") {
+		parts := strings.Split(text, ":")
+		d := deviceConfig{host: parts[0], inside: parts[0], rights: "rwm"}
+		if len(parts) > 1 && parts[1] != "" {
+			d.inside = parts[1]
+		}
+		if len(parts) > 2 {
+			d.rights = parts[2]
+		}
+		if len(parts) > 3 || !schema.Refers(text) && (path.Clean(d.host) != d.host || !strings.HasPrefix(d.host, "/dev/") ||
+			!strings.HasPrefix(d.inside, "/") || d.rights == "" || strings.Trim(d.rights, "rwm") != "") {
+			b.Problem(fmt.Sprintf("devices[%d]", i), `%q is not "/dev/name", "/dev/name:/dev/other" or that with ":rwm"`, text)
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
+}

@@ -1,0 +1,203 @@
+package docker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Labels of a container.
+const (
+	labelPrefix = "proffer."
+	labelOwner  = labelPrefix + "owner" // the node
+	labelTask   = labelPrefix + "task"  // Spec.ID
+	labelAlloc  = labelPrefix + "alloc"
+	labelJob    = labelPrefix + "job"
+	labelGroup  = labelPrefix + "group"
+)
+
+// nameOf is the name of a start's container. An engine has one container of a name: that is what makes a second start a Conflict.
+func nameOf(id string) string { return "proffer-" + strings.ReplaceAll(id, "/", "-") }
+
+// create makes the container of a task and returns its id.
+func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, image string) (id string, err error) {
+	own, err := d.describe(spec, c, image)
+	if err != nil {
+		return "", err
+	}
+	object := "task " + spec.ID
+	err = d.engine.act(ctx, object, "create its container", func(ctx context.Context, api *client.Client) error {
+		r, err := api.ContainerCreate(ctx, *own)
+		id = r.ID
+		return err
+	})
+	if structs.KindOf(err) == structs.NotFound { // the image went meanwhile: a shortage, that the next try ends
+		err = structs.Errorf(structs.Unavailable, object, "%w", err)
+	}
+	return id, err
+}
+
+// minMemory is the least that engines take.
+const minMemory = 6 << 20
+
+// describe says everything of the container.
+func (d *Driver) describe(spec *drivers.Spec, c *config, image string) (*client.ContainerCreateOptions, error) {
+	object := "task " + spec.ID
+	uid, gid := owner(spec.Task.User)
+	if err := spec.MakeFolders(uid, gid); err != nil {
+		return nil, err
+	}
+	labels := map[string]string{labelOwner: d.opts.Owner, labelTask: spec.ID, labelAlloc: string(spec.Alloc), labelJob: spec.Job, labelGroup: spec.Group}
+	maps.Copy(labels, c.labels)
+	conf := &container.Config{Image: image, Hostname: c.hostname, User: spec.Task.User, Env: spec.Env, WorkingDir: c.workDir,
+		Labels: labels, Entrypoint: c.entrypoint, ExposedPorts: network.PortSet{}}
+	if c.command != "" {
+		conf.Cmd = append(conf.Cmd, c.command)
+	}
+	conf.Cmd = append(conf.Cmd, c.args...)
+	pids := int64(defaultPids)
+	if c.pids > 0 {
+		pids = c.pids
+	}
+	host := &container.HostConfig{
+		LogConfig:   container.LogConfig{Type: "local", Config: map[string]string{"max-size": "16m", "max-file": "4", "compress": "false"}},
+		NetworkMode: container.NetworkMode(c.network), CapAdd: c.capAdd, CapDrop: c.capDrop, DNSSearch: c.dnsSearch, ExtraHosts: c.extraHosts,
+		GroupAdd: c.groups, IpcMode: container.IpcMode(c.ipcMode), PidMode: container.PidMode(c.pidMode), UsernsMode: container.UsernsMode(c.usernsMode),
+		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, SecurityOpt: c.security, ShmSize: int64(c.shm), Sysctls: c.sysctls, Runtime: c.runtime,
+		PortBindings: network.PortMap{},
+	}
+	if c.init {
+		host.Init = &c.init
+	}
+	host.CpusetCpus, host.Ulimits, host.PidsLimit = c.cpuset, c.ulimits, &pids
+	limits(spec, &host.Resources)
+	for _, dev := range c.devices {
+		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: dev.host, PathInContainer: dev.inside, CgroupPermissions: dev.rights})
+	}
+	for _, text := range c.dns {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, structs.Errorf(structs.Invalid, object+".config.dns", "%q is not an address", text)
+		}
+		host.DNS = append(host.DNS, a)
+	}
+	var err error
+	if host.Mounts, err = d.mounts(spec, c); err != nil {
+		return nil, err
+	}
+	if err := publish(spec, c, conf, host); err != nil {
+		return nil, err
+	}
+	if err := c.options.apply(host); err != nil {
+		return nil, structs.Errorf(structs.Invalid, object+".config.options", "%w", err)
+	}
+	out := &client.ContainerCreateOptions{Config: conf, HostConfig: host, Name: nameOf(spec.ID)}
+	if len(c.aliases) > 0 {
+		out.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{c.network: {Aliases: c.aliases}}}
+	}
+	return out, nil
+}
+
+// limits makes limits of what the task asked for.
+func limits(spec *drivers.Spec, r *container.Resources) {
+	if spec.CPU > 0 {
+		r.CPUShares = max(2, int64(spec.CPU)*1024/1000)
+	}
+	if spec.CPULimit > 0 {
+		r.CPUPeriod, r.CPUQuota = 100_000, max(1000, int64(spec.CPULimit)*100)
+	}
+	if most := max(spec.Memory, spec.MemoryMax); most > 0 {
+		r.Memory = max(minMemory, int64(most))
+		r.MemorySwap = r.Memory // no swap beside it
+		if spec.Memory > 0 && spec.Memory < most {
+			r.MemoryReservation = max(minMemory, int64(spec.Memory))
+		}
+	}
+}
+
+// owner reads a user that is a number, or two; 0 for names, which mean what the image says.
+func owner(user string) (uid, gid int) {
+	u, g, _ := strings.Cut(user, ":")
+	a, err := strconv.ParseUint(u, 10, 31)
+	if err != nil {
+		return 0, 0
+	}
+	b, _ := strconv.ParseUint(g, 10, 31)
+	return int(a), int(b)
+}
+
+// mounts lists the folders of the task and what else its config mounts.
+func (d *Driver) mounts(spec *drivers.Spec, c *config) ([]mount.Mount, error) {
+	all := []mount.Mount{
+		{Type: mount.TypeBind, Source: spec.AllocDir, Target: "/alloc"},
+		{Type: mount.TypeBind, Source: spec.TaskDir + "/local", Target: "/local"},
+		{Type: mount.TypeBind, Source: spec.TaskDir + "/secrets", Target: "/secrets"},
+	}
+	for i := range c.mounts {
+		m := &c.mounts[i]
+		out := mount.Mount{Type: mount.Type(m.kind), Source: m.source, Target: m.target, ReadOnly: m.readOnly}
+		switch m.kind {
+		case mountBind:
+			source, err := bind(spec, m)
+			if err != nil {
+				return nil, err
+			}
+			out.Source = source
+		case mountTmpfs:
+			if m.size > 0 {
+				out.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: int64(m.size)}
+			}
+		}
+		all = append(all, out)
+	}
+	return all, nil
+}
+
+// publish maps ports of the allocation to ports inside.
+func publish(spec *drivers.Spec, c *config, conf *container.Config, host *container.HostConfig) error {
+	for i, label := range c.ports {
+		object := fmt.Sprintf("task %s.config.ports[%d]", spec.ID, i)
+		label, proto, _ := strings.Cut(label, "/")
+		if proto == "" {
+			proto = "tcp"
+		}
+		found := false
+		for _, p := range spec.Ports {
+			if p.Label != label {
+				continue
+			}
+			found = true
+			to := p.To
+			if to == 0 {
+				to = p.Port
+			}
+			inside, err := network.ParsePort(fmt.Sprintf("%d/%s", to, proto))
+			if err != nil {
+				return structs.Errorf(structs.Invalid, object, "%w", err)
+			}
+			binding := network.PortBinding{HostPort: strconv.Itoa(p.Port)}
+			if p.Host != "" {
+				if binding.HostIP, err = netip.ParseAddr(p.Host); err != nil {
+					return structs.Errorf(structs.Invalid, object, "the address %q: %w", p.Host, err)
+				}
+			}
+			conf.ExposedPorts[inside] = struct{}{}
+			host.PortBindings[inside] = append(host.PortBindings[inside], binding)
+		}
+		if !found {
+			return structs.Errorf(structs.Invalid, object, "the group's network has no port %q", label)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,280 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"encoding/json"
+
+	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/client"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// images gets images, each once at a time, and remembers which ones the node pulled and when it used them last.
+type images struct {
+	d *Driver
+
+	mu    sync.Mutex
+	pulls map[string]*pull // under way, by name
+	known map[string]*used // pulled by this node, by name
+	root  string           // folder of the engine; empty: not known
+}
+
+// used is what is remembered of an image that the node pulled.
+type used struct {
+	ID   string    `json:"id"`
+	Last time.Time `json:"last"` // of a start with it, or of its pull
+}
+
+// pull is one pull, for everybody who wants the image now.
+type pull struct {
+	done    chan struct{}
+	cancel  context.CancelFunc
+	waiting map[*func(kind, text string)]bool // under images.mu
+	err     error                             // valid once done is closed
+	id      string
+}
+
+// name returns an image's full name: with a digest, and then without tag, or with a tag.
+func fullName(image string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, "image "+image, "%w", err)
+	}
+	if digested, ok := named.(reference.Digested); ok {
+		return reference.WithDigest(reference.TrimNamed(named), digested.Digest())
+	}
+	return reference.TagNameOnly(named), nil
+}
+
+// get returns the id of an image, and pulls it where it is missing or the newest is wanted. say hears of progress.
+func (im *images) get(ctx context.Context, image string, newest bool, say func(kind, text string)) (id string, err error) {
+	named, err := fullName(image)
+	if err != nil {
+		return "", err
+	}
+	name := named.String()
+	if !newest {
+		id, err := im.find(ctx, name)
+		if structs.KindOf(err) != structs.NotFound {
+			if err == nil {
+				im.use(name, "")
+			}
+			return id, err
+		}
+	}
+	p := im.join(named, &say)
+	defer im.leave(name, p, &say)
+	select {
+	case <-p.done:
+		if p.err == nil {
+			say("pulled", fmt.Sprintf("image %s", name))
+		}
+		return p.id, p.err
+	case <-ctx.Done():
+		return "", structs.Errorf(structs.Unknown, "image "+name, "its pull was given up: %w", context.Cause(ctx))
+	}
+}
+
+func (im *images) find(ctx context.Context, name string) (id string, err error) {
+	err = im.d.engine.look(ctx, "image "+name, "look for it", func(ctx context.Context, api *client.Client) error {
+		r, err := api.ImageInspect(ctx, name)
+		id = r.ID
+		return err
+	})
+	return id, err
+}
+
+// join takes part in the pull of an image and begins it when there is none.
+func (im *images) join(named reference.Named, say *func(kind, text string)) *pull {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	name := named.String()
+	p := im.pulls[name]
+	if p == nil {
+		ctx, cancel := context.WithCancel(im.d.running)
+		p = &pull{done: make(chan struct{}), cancel: cancel, waiting: make(map[*func(kind, text string)]bool)}
+		im.pulls[name] = p
+		im.d.work.Go(func() {
+			defer cancel()
+			p.id, p.err = im.pull(ctx, named, func(text string) { im.tell(p, text) })
+			im.mu.Lock()
+			if im.pulls[name] == p {
+				delete(im.pulls, name)
+			}
+			im.mu.Unlock()
+			close(p.done)
+		})
+	}
+	p.waiting[say] = true
+	return p
+}
+
+// leave ends taking part; a pull that nobody waits for is given up.
+func (im *images) leave(name string, p *pull, say *func(kind, text string)) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	delete(p.waiting, say)
+	if len(p.waiting) == 0 {
+		p.cancel()
+		if im.pulls[name] == p {
+			delete(im.pulls, name) // who comes now begins anew
+		}
+	}
+}
+
+func (im *images) tell(p *pull, text string) {
+	im.mu.Lock()
+	var all []func(kind, text string)
+	for say := range p.waiting {
+		all = append(all, *say)
+	}
+	im.mu.Unlock()
+	for _, say := range all {
+		say("pulling", text)
+	}
+}
+
+// errStall ends a pull that makes no progress.
+var errStall = errors.New("no progress")
+
+// tellEvery is how often progress is told.
+const tellEvery = time.Second
+
+// pull pulls an image. What bounds it is the time without progress: a big image over a slow line takes as long as it takes.
+func (im *images) pull(ctx context.Context, named reference.Named, tell func(string)) (id string, err error) {
+	name := named.String()
+	object := "image " + name
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stall := time.AfterFunc(im.d.opts.PullStall, func() { cancel(errStall) })
+	defer stall.Stop()
+	fail := func(kind structs.Kind, err error) error {
+		if errors.Is(context.Cause(ctx), errStall) {
+			return structs.Errorf(structs.Unavailable, object, "its pull made no progress for %s", structs.Duration(im.d.opts.PullStall)).
+				Advise("look at the registry %s", reference.Domain(named))
+		}
+		return structs.Errorf(kind, object, "pull: %w", err)
+	}
+	login, err := im.d.opts.login(named)
+	if err != nil {
+		return "", err
+	}
+	api, err := im.d.engine.client(ctx)
+	if err != nil {
+		return "", im.d.engine.explain(ctx, ctx, object, "pull", structs.Unavailable, err)
+	}
+	tell(fmt.Sprintf("image %s", name))
+	r, err := api.ImagePull(ctx, name, client.ImagePullOptions{RegistryAuth: login})
+	if err != nil {
+		switch kind := structs.KindOf(im.d.engine.explain(ctx, ctx, object, "", structs.Unavailable, err)); kind {
+		case structs.NotFound, structs.Forbidden, structs.Invalid:
+			return "", fail(kind, err)
+		}
+		return "", fail(structs.Unavailable, err) // the registry, or the way to it
+	}
+	defer r.Close()
+	var layers progress
+	told := time.Now()
+	for in := json.NewDecoder(r); ; {
+		var m jsonstream.Message
+		err := in.Decode(&m)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return "", fail(structs.Unavailable, err)
+		}
+		if m.Error != nil {
+			return "", fail(structs.Unavailable, m.Error)
+		}
+		if layers.take(&m) {
+			stall.Reset(im.d.opts.PullStall)
+		}
+		if time.Since(told) >= tellEvery {
+			told = time.Now()
+			tell(fmt.Sprintf("image %s: %s", name, &layers))
+		}
+	}
+	if id, err = im.find(ctx, name); err == nil {
+		im.use(name, id)
+	}
+	return id, err
+}
+
+// progress adds up what the engine says of the layers of a pull.
+type progress struct {
+	layers map[string]*layer
+}
+
+type layer struct {
+	state      string
+	now, total int64
+	done       bool
+}
+
+// maxLayers bounds what is remembered; images have 127 at most.
+const maxLayers = 1024
+
+// take notes a message and reports whether it is progress.
+func (p *progress) take(m *jsonstream.Message) bool {
+	if m.ID == "" {
+		return true
+	}
+	l := p.layers[m.ID]
+	if l == nil {
+		if len(p.layers) >= maxLayers {
+			return true
+		}
+		if p.layers == nil {
+			p.layers = make(map[string]*layer)
+		}
+		l = &layer{}
+		p.layers[m.ID] = l
+	}
+	old := *l
+	switch m.Status {
+	case "Pull complete", "Already exists":
+		l.done = true
+	}
+	l.state = m.Status
+	if m.Progress != nil && m.Status == "Downloading" {
+		l.now, l.total = m.Progress.Current, max(l.total, m.Progress.Total)
+	} else if m.Progress != nil {
+		return old.state != l.state || m.Progress.Current > 0 // unpacking
+	}
+	return *l != old
+}
+
+func (p *progress) String() string {
+	var done int
+	var now, total int64
+	for _, l := range p.layers {
+		if l.done {
+			done++
+		}
+		now, total = now+l.now, total+l.total
+		if l.done || l.state == "Extracting" || l.state == "Download complete" || l.state == "Verifying Checksum" {
+			now += l.total - l.now
+		}
+	}
+	if total == 0 {
+		return fmt.Sprintf("%d of %d layers", done, len(p.layers))
+	}
+	return fmt.Sprintf("%d of %d layers, %s of %s", done, len(p.layers), roundSize(now), roundSize(total))
+}
+
+func roundSize(n int64) structs.Bytes {
+	const mib = 1 << 20
+	if n < 10*mib {
+		return structs.Bytes(n >> 10 << 10)
+	}
+	return structs.Bytes(n / mib * mib)
+}

@@ -1,0 +1,174 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Sweep removes ended containers of this node that nobody knows.
+func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
+	return d.sweep(ctx, known, false)
+}
+
+func (d *Driver) sweep(ctx context.Context, known func(id string) bool, running bool) error {
+	var list client.ContainerListResult
+	err := d.engine.look(ctx, d.engine.name(), "list containers", func(ctx context.Context, api *client.Client) (err error) {
+		list, err = api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOwner+"="+d.opts.Owner)})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i := range list.Items {
+		c := &list.Items[i]
+		id := c.Labels[labelTask]
+		up := c.State == container.StateRunning || c.State == container.StatePaused || c.State == container.StateRestarting
+		if known(id) || up && !running {
+			continue
+		}
+		if up {
+			d.log.Warn("removing a container whose allocation the node does not know", "task", id, "container", c.ID)
+		}
+		t := &task{d: d, id: c.ID, spec: id}
+		if err := t.remove(ctx, up); err != nil {
+			return err
+		}
+		d.forgetOutput(c.ID)
+	}
+	return nil
+}
+
+// Keep removes containers that nobody knows and images that nobody uses, until ctx ends; then it ends what the driver does.
+func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
+	defer d.Close()
+	ticker := time.NewTicker(d.opts.KeepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := d.sweep(ctx, known, true); err != nil {
+			if ctx.Err() == nil && structs.KindOf(err) != structs.Unavailable { // that the node's health says
+				d.log.Warn("containers of this node cannot be cleaned up", "err", err)
+			}
+			continue
+		}
+		d.images.clean(ctx, time.Now())
+	}
+}
+
+func newImages(d *Driver) *images {
+	im := &images{d: d, pulls: make(map[string]*pull), known: make(map[string]*used)}
+	raw, err := os.ReadFile(im.file())
+	if err == nil {
+		err = json.Unmarshal(raw, &im.known)
+	}
+	if err != nil && !os.IsNotExist(err) && d.opts.Folder != "" {
+		d.log.Warn("which images this node pulled is not known any more: they stay", "err", err)
+	}
+	for name, u := range im.known {
+		if u == nil {
+			delete(im.known, name)
+		}
+	}
+	return im
+}
+
+func (im *images) file() string { return filepath.Join(im.d.opts.Folder, "images.json") }
+
+// see notes where the engine keeps images, for its disk.
+func (im *images) see(root string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.root = root
+}
+
+// use notes that an image was used; with an id, that the node pulled it.
+func (im *images) use(name, id string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	u := im.known[name]
+	switch now := time.Now(); {
+	case id != "":
+		im.known[name] = &used{ID: id, Last: now}
+	case u == nil || now.Sub(u.Last) < time.Minute:
+		return
+	default:
+		u.Last = now
+	}
+	im.writeLocked()
+}
+
+func (im *images) writeLocked() {
+	if im.d.opts.Folder == "" {
+		return
+	}
+	err := os.MkdirAll(im.d.opts.Folder, 0o700)
+	var raw []byte
+	if err == nil {
+		raw, err = json.Marshal(im.known)
+	}
+	if err == nil {
+		err = os.WriteFile(im.file()+".new", raw, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(im.file()+".new", im.file())
+	}
+	if err != nil {
+		im.d.log.Warn("which images this node pulled cannot be written down", "err", err)
+	}
+}
+
+// clean removes images of this node that were not used for long, and the oldest ones while the disk is too full. An image that a
+// container uses, or that has a name that somebody else gave it, stays.
+func (im *images) clean(ctx context.Context, now time.Time) {
+	im.mu.Lock()
+	names := slices.SortedFunc(maps.Keys(im.known), func(a, b string) int { return im.known[a].Last.Compare(im.known[b].Last) })
+	last := make(map[string]time.Time, len(names))
+	for name, u := range im.known {
+		last[name] = u.Last
+	}
+	root := im.root
+	im.mu.Unlock()
+	for _, name := range names {
+		idle := now.Sub(last[name])
+		why := ""
+		switch {
+		case im.d.opts.ImageAge > 0 && idle >= im.d.opts.ImageAge:
+			why = "it was not used for long"
+		case im.d.opts.ImageDisk > 0 && idle >= im.d.opts.KeepEvery && full(root) > im.d.opts.ImageDisk:
+			why = "the engine's disk is full"
+		default:
+			continue
+		}
+		err := im.d.engine.look(ctx, "image "+name, "remove it", func(ctx context.Context, api *client.Client) error {
+			_, err := api.ImageRemove(ctx, name, client.ImageRemoveOptions{PruneChildren: true})
+			return err
+		})
+		switch structs.KindOf(err) {
+		case "", structs.NotFound:
+			im.d.log.Info("removed an image", "image", name, "why", why)
+			im.mu.Lock()
+			if u := im.known[name]; u != nil && u.Last.Equal(last[name]) {
+				delete(im.known, name)
+				im.writeLocked()
+			}
+			im.mu.Unlock()
+		case structs.Conflict: // a container uses it
+		default:
+			return
+		}
+	}
+}

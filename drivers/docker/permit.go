@@ -1,0 +1,128 @@
+package docker
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// usual are the capabilities that containers have anyway.
+var usual = []string{"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW", "SETFCAP",
+	"SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"}
+
+// permit says what of a config this node does not allow. The errors are Forbidden, and Invalid for what cannot be.
+func (d *Driver) permit(c *config, spec *drivers.Spec) error {
+	var problems structs.Problems
+	object := "task " + spec.ID + ".config."
+	refuse := func(key, why, allow string) {
+		p := problems.Add(object+key, "this node does not allow %s", why)
+		p.Kind = structs.Forbidden
+		p.Advise("leave it out, or allow it with %s in the docker block of the node's configuration", allow)
+	}
+	all := d.opts.Privileged
+	if !all {
+		if c.privileged {
+			refuse("privileged", "privileged containers", "privileged = true")
+		}
+		for _, name := range c.capAdd {
+			if !slices.Contains(usual, name) && !slices.Contains(d.opts.Capabilities, name) && !slices.Contains(d.opts.Capabilities, "ALL") {
+				refuse("cap_add", "the capability "+strings.ToLower(name), "capabilities")
+			}
+		}
+		for _, x := range []struct{ key, value string }{{"pid_mode", c.pidMode}, {"ipc_mode", c.ipcMode}, {"userns_mode", c.usernsMode}} {
+			if x.value != "" && x.value != "private" && x.value != "none" {
+				refuse(x.key, x.value+" as "+x.key, "privileged = true")
+			}
+		}
+		if strings.HasPrefix(c.network, "container:") {
+			refuse("network_mode", "the network of another container", "privileged = true")
+		}
+		for _, opt := range c.security {
+			if opt != "no-new-privileges" && opt != "no-new-privileges:true" && opt != "no-new-privileges=true" {
+				refuse("security_opt", "security_opt "+opt, "privileged = true")
+			}
+		}
+		if c.options != nil {
+			for _, name := range c.options.guarded {
+				refuse("options", "the option "+name, "privileged = true")
+			}
+		}
+		for _, dev := range c.devices {
+			if !slices.ContainsFunc(d.opts.Devices, func(allowed string) bool { return within(dev.host, allowed) }) {
+				refuse("devices", "the device "+dev.host, "devices")
+			}
+		}
+		if c.runtime != "" && !slices.Contains(d.opts.Runtimes, c.runtime) {
+			refuse("runtime", "the runtime "+c.runtime, "runtimes")
+		}
+	}
+	for _, m := range c.mounts {
+		switch m.kind {
+		case mountVolume:
+			if !d.opts.Volumes && !all {
+				refuse(m.at, "volumes of the engine", "volumes = true")
+			}
+		case mountBind:
+			if !filepath.IsAbs(m.source) {
+				continue // below local/, see bind
+			}
+			real, err := filepath.EvalSymlinks(m.source)
+			if err != nil {
+				problems.Add(object+m.at, "the node has no %s", m.source)
+				continue
+			}
+			allowed := func(path string) bool {
+				return slices.ContainsFunc(d.opts.HostPaths, func(allowed string) bool { return within(path, allowed) })
+			}
+			if !allowed(m.source) || !allowed(real) {
+				refuse(m.at, "tasks to mount "+real, "host_paths")
+			}
+		}
+	}
+	return problems.Err()
+}
+
+// within reports whether a clean path is another one or below it.
+func within(path, dir string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// bind returns the host path of a source. One of the task's own folder is made when it is missing, and belongs
+// to its user; a link in it, which an earlier
+// start of the task may have left there, leads nowhere.
+func bind(spec *drivers.Spec, m *mountConfig) (string, error) {
+	if filepath.IsAbs(m.source) {
+		return m.source, nil
+	}
+	object := "task " + spec.ID + ".config." + m.at
+	root, err := os.OpenRoot(spec.TaskDir)
+	if err != nil {
+		return "", drivers.DiskError(object, err)
+	}
+	defer root.Close()
+	part := ""
+	for name := range strings.SplitSeq(m.source, "/") {
+		part = filepath.Join(part, name)
+		info, err := root.Lstat(part)
+		if os.IsNotExist(err) {
+			if err = root.Mkdir(part, 0o755); err == nil && os.Geteuid() == 0 {
+				uid, gid := owner(spec.Task.User)
+				err = root.Lchown(part, uid, gid)
+			}
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return "", drivers.DiskError(object, err)
+		}
+		if info.Mode()&os.ModeSymlink != 0 {
+			return "", structs.Errorf(structs.Forbidden, object, "%s is a link", part)
+		}
+	}
+	return filepath.Join(spec.TaskDir, m.source), nil
+}
