@@ -66,10 +66,11 @@ type toTask struct {
 	Size  *drivers.Size
 }
 
-// fromTask is one message of a command. Exit is the last one.
+// fromTask is one message of a command. Exit, or why there is none, is the last one.
 type fromTask struct {
 	Stdout, Stderr []byte
 	Exit           *drivers.Exit
+	Failed         *structs.Error
 }
 
 // maxChunk bounds the data in one message.

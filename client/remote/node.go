@@ -235,6 +235,8 @@ func (n *Node) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd
 		switch {
 		case m.Exit != nil:
 			return *m.Exit, nil
+		case m.Failed != nil:
+			return drivers.Exit{}, m.Failed
 		case len(m.Stdout) > 0 && cmd.Stdout != nil:
 			_, err = cmd.Stdout.Write(m.Stdout)
 		case len(m.Stderr) > 0 && cmd.Stderr != nil:

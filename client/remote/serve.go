@@ -178,11 +178,13 @@ func serveExec(ctx context.Context, st *rpc.Stream, n *client.Client) error {
 	})
 	exit, err := n.Exec(ctx, req.Alloc, req.Task, cmd)
 	stdin.CloseWithError(io.ErrClosedPipe)
-	if err == nil {
-		sending.Lock()
-		err = st.Send(&fromTask{Exit: &exit})
-		sending.Unlock()
+	last := &fromTask{Exit: &exit}
+	if err != nil { // an error that is returned would come after the end of the stream
+		last = &fromTask{Failed: structs.AsError(err)}
 	}
+	sending.Lock()
+	err = st.Send(last)
+	sending.Unlock()
 	cancel()
 	if err == nil {
 		err = st.CloseWrite()

@@ -113,9 +113,12 @@ func TestDocker(t *testing.T) {
 	if again := r.allocs("shop", 1)[0]; again.ID != alloc.ID {
 		t.Errorf("allocation %s took the place of %s", again.ID, alloc.ID)
 	}
-	if got := a.must("alloc", "exec", string(alloc.ID), "sh", "-c", "echo $PROFFER_TASK"); got != "server\n" {
-		t.Errorf("a command afterwards: %q", got)
-	}
+	await(t, "the agent to find the container", func() error { // its API answers before
+		if o := a.proffer("alloc", "exec", string(alloc.ID), "sh", "-c", "echo $PROFFER_TASK"); o.out != "server\n" {
+			return fmt.Errorf("a command: %s", o)
+		}
+		return nil
+	})
 	if got := logs(); got != "serving shop\n" {
 		t.Errorf("output afterwards: %q", got)
 	}
