@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"io"
+	"slices"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/agent/http"
@@ -85,6 +87,7 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 			e.Because, e.Turn = string(w.Because), w.Turn
 			e.Bounds = append(bounds("limit", w.Quota), bounds("guarantee", w.Guarantee)...)
 		}
+		e.Avoided = avoided(g.Avoided)
 		e.Preempting = g.Claims
 		for _, a := range g.Stops {
 			e.Stops = append(e.Stops, stopped(a))
@@ -102,6 +105,17 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 		out.Groups = append(out.Groups, e)
 	}
 	return out
+}
+
+// avoided tells of nodes that have windows.
+func avoided(nodes []*structs.Node) []*api.Avoided {
+	if len(nodes) == 0 {
+		return nil
+	}
+	first := slices.MinFunc(nodes, func(x, y *structs.Node) int {
+		return cmp.Or(cmp.Compare(x.Maintenance.Start, y.Maintenance.Start), cmp.Compare(x.Name, y.Name))
+	})
+	return []*api.Avoided{{Kind: "maintenance", Nodes: len(nodes), On: first.Name, Start: first.Maintenance.Start}}
 }
 
 func bounds(kind string, list []allocator.QuotaShort) (out []*api.Bound) {

@@ -160,6 +160,7 @@ func region() canned {
 	summary := api.JobSummary{JobRecord: record, Groups: counts}
 	explained := &api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Count: 3, Placed: 2, Waiting: 1, Nodes: 3, Fit: 0,
 		Ask: structs.Resources{CPU: 4000, Memory: 1 << 30}, Order: "behind nothing in role eng/web", Advice: "ask for less cpu, or add a node",
+		Avoided:    []*api.Avoided{{Kind: "maintenance", Nodes: 1, On: "node-1", Start: structs.At(now.Add(2 * time.Hour))}, {Kind: "maintenance", Nodes: 3, On: "node-7", Start: structs.At(now.Add(time.Hour))}},
 		Preempting: 1, Stops: []*api.Stopped{{Alloc: "c3ebd4a41234", Job: "sums", Role: "science", Priority: structs.DefaultPriority, NodeName: "node-1"}},
 		Because: "no_node", Turn: &structs.Turn{At: 18, Ahead: []*structs.Ahead{{Band: structs.Production, Role: "ops", Slots: 12, CPU: 24000, Memory: 48 << 30},
 			{Band: structs.BatchBand, Role: "science", Slots: 5, CPU: 5000, Memory: 1 << 30}},

@@ -59,6 +59,8 @@ func writeExplanation(b *bytes.Buffer, x *api.Explanation) {
 		}
 		if g.Waiting > 0 || len(g.Reasons) > 0 {
 			writeReasons(b, g)
+		} else {
+			writeAvoided(b, g)
 		}
 		if g.Preempting > 0 {
 			writeStops(b, g)
@@ -123,9 +125,21 @@ func writePlaces(b *bytes.Buffer, places []*api.PlacedOn) {
 	t.write(b)
 }
 
+// writeAvoided prints which nodes are taken last.
+func writeAvoided(b *bytes.Buffer, g *api.GroupExplanation) {
+	for _, a := range g.Avoided {
+		which, why := "Node "+cell(a.On)+" is", "its "+a.Kind
+		if a.Nodes > 1 {
+			which, why = fmt.Sprintf("%d nodes are", a.Nodes), fmt.Sprintf("their %s, on %s first,", a.Kind, cell(a.On))
+		}
+		fmt.Fprintf(b, "  %s taken only when no other is left: %s starts %s, before it would end\n", which, why, a.Start)
+	}
+}
+
 // writeReasons prints what refused nodes.
 func writeReasons(b *bytes.Buffer, g *api.GroupExplanation) {
 	fmt.Fprintf(b, "  %d of %s would take one more now\n", g.Fit, counted(g.Nodes, "node", "nodes"))
+	writeAvoided(b, g)
 	if len(g.Reasons) > 0 {
 		t := newTable("  REFUSED BY", "NODES", "NEAREST MISS")
 		for _, r := range g.Reasons {

@@ -12,8 +12,7 @@ import (
 
 // admitted is what the allocator makes of a group that is planned.
 type admitted struct {
-	count  int                // that are placed, at most planLimit for all groups together
-	places []*allocator.Place // these, of a gang
+	places []*allocator.Place // at most planLimit for all groups together
 	wait   string             // the limit of a role that holds the others back; empty: none does
 
 	claims int                   // that get room when work of lower bands was stopped
@@ -34,9 +33,15 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 	}
 	gang := allocator.Gang{ID: job.Name}
 	for _, g := range groups {
-		slots := make([]allocator.Slot, min(g.Waiting, planLimit))
-		for i := range slots {
-			slots[i].Index = i
+		held := make(map[int]bool, len(g.Held))
+		for _, a := range g.Held {
+			held[a.Index] = true
+		}
+		slots := make([]allocator.Slot, 0, min(g.Waiting, planLimit))
+		for i := 0; len(slots) < cap(slots); i++ {
+			if !held[i] {
+				slots = append(slots, allocator.Slot{Index: i})
+			}
 		}
 		r := &allocator.Request{ID: g.Group, Framework: structs.FrameworkID(cmp.Or(job.Type, structs.ServiceJob)),
 			Role: role, Priority: priority, Seq: 1, Ask: asks[g.Group], Slots: slots,
@@ -56,10 +61,7 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 	for _, d := range a.Step(structs.At(time.Now()), planLimit) {
 		if d.Place != nil {
 			g := out[d.Place.Group]
-			g.count++
-			if job.Gang != nil {
-				g.places = append(g.places, d.Place)
-			}
+			g.places = append(g.places, d.Place)
 			out[d.Place.Group] = g
 		} else if p := d.Preempt; p != nil {
 			g := out[p.Request]

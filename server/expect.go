@@ -31,6 +31,16 @@ func endings(snap *state.Snapshot, now structs.Time) map[structs.NodeID][]placem
 	return out
 }
 
+// addEndings adds when what is placed now has ended at the latest.
+func addEndings(ends map[structs.NodeID][]placement.Ending, snap *state.Snapshot, places []*allocator.Place, now structs.Time) {
+	for _, p := range places {
+		if n := snap.Node(p.Node); p.MaxRun > 0 && n != nil && snap.RoomsOn(n) == nil {
+			ends[p.Node] = append(ends[p.Node], placement.Ending{At: now.Add(p.MaxRun).Add(allocator.EndMargin), Job: p.Job, Group: p.Group,
+				Resources: p.Resources, Ports: p.Ports, Marks: p.Marks})
+		}
+	}
+}
+
 // expected says when there is room at the latest for one more of a group, which fits nowhere now.
 func (b *books) expected(ask *placement.Ask, ends map[structs.NodeID][]placement.Ending, now structs.Time) *structs.Expected {
 	e := &structs.Expected{}

@@ -31,6 +31,7 @@ type GroupExplanation struct {
 	Expected *structs.Expected     // of what waits
 	Claims   int                   // of a plan: of those that wait, how many get room by preemption
 	Stops    []*structs.Allocation // what is stopped for them
+	Avoided  []*structs.Node       // it fits there, and goes there only when it fits on no other: the windows of maintenance come too early
 }
 
 // Explain explains a stored job; all groups when group is empty. It works on a snapshot, off the loop.
@@ -50,16 +51,19 @@ func (s *Server) Explain(ctx context.Context, name, group string) ([]*GroupExpla
 	if group != "" && version.Job.Group(group) == nil {
 		return nil, structs.Errorf(structs.NotFound, "job "+name, "it has no group %q", group)
 	}
+	now := structs.At(time.Now())
 	groups, books, err := explainWith(snap, version.Job, record, group)
 	if err != nil {
 		return nil, err
+	}
+	for _, g := range groups {
+		books.avoid(g, now)
 	}
 	if slices.ContainsFunc(groups, func(g *GroupExplanation) bool { return g.Waiting > 0 }) {
 		orders, err := s.orders(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		now := structs.At(time.Now())
 		ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending { return endings(snap, now) })
 		for _, g := range groups {
 			if x := orders[g.Group]; g.Waiting > 0 && x != nil {
@@ -160,19 +164,20 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 		return nil, err
 	}
 	now := structs.At(time.Now())
-	ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending { return endings(snap, now) })
-	for _, g := range groups {
-		in, limit := let[g.Group], g.Waiting
-		switch {
-		case job.Gang != nil:
-			books.seat(g, in.places)
-		case in.wait != "":
-			limit = in.count
-			fallthrough
-		default:
-			books.fill(g, limit)
+	ends := sync.OnceValue(func() map[structs.NodeID][]placement.Ending {
+		ends := endings(snap, now)
+		for _, g := range let {
+			addEndings(ends, snap, g.places, now)
 		}
-		g.Wait, g.Claims, g.Stops = in.wait, in.claims, in.stops
+		return ends
+	})
+	for _, g := range groups {
+		books.seat(g, let[g.Group].places)
+	}
+	for _, g := range groups {
+		in, ask := let[g.Group], books.asks[g.Group].Among(books.peers.Work()) // what was placed of other groups may keep it away
+		g.Fit, g.Wait, g.Claims, g.Stops = placement.Explain(books.nodes, books.peers, ask), in.wait, in.claims, in.stops
+		books.avoid(g, now)
 		if in.wait == "" && in.claims == 0 {
 			books.expect(g, ends, now)
 		}
@@ -190,14 +195,13 @@ func (s *Server) trySubmit(snap *state.Snapshot, job *structs.Job) error {
 	return err
 }
 
-// planLimit bounds how many placements of a group a plan tries.
+// planLimit bounds how many placements a plan tries.
 const planLimit = 10_000
 
 // books are the nodes and what the job has on them, for trying things out.
 type books struct {
 	nodes []*placement.Node
 	byID  map[structs.NodeID]*placement.Node
-	pool  *placement.Pool // of nodes
 	peers *placement.Peers
 	asks  map[string]*placement.Ask
 }
@@ -225,42 +229,27 @@ func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
 	n.Hold(a.Booked(), a.Ports)
 }
 
-// fill places what waits of a group in the books, at most limit, as the loop would if nobody else asked.
-func (b *books) fill(g *GroupExplanation, limit int) {
-	ask := b.asks[g.Group].Among(b.peers.Work()) // what was placed of other groups may keep it away
-	index := b.pool.Index(ask, b.peers)
-	for ; limit > 0 && g.Waiting > 0 && len(g.Held) < planLimit; limit-- {
-		n := index.Best(nil)
-		if n == nil {
-			break
-		}
-		ports, ok := n.Assign(ask)
-		if !ok {
-			break
-		}
-		b.score(g, n)
-		n.Hold(ask.Resources, ports)
-		b.peers.Put(n, ask, 1)
-		b.pool.Changed(n)
-		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: len(g.Held), Node: n.ID, NodeName: n.Name()})
-		g.Waiting--
-	}
-	g.Fit, g.Wait = placement.Explain(b.nodes, b.peers, ask), ""
-}
-
-// seat places what waits of a group of a gang where the allocator placed it.
+// seat places what waits of a group where the allocator placed it.
 func (b *books) seat(g *GroupExplanation, places []*allocator.Place) {
 	ask := b.asks[g.Group]
 	for _, p := range places {
 		n := b.byID[p.Node]
 		b.score(g, n)
 		n.Hold(ask.Resources, p.Ports)
-		b.peers.Add(n, g.Group, 1)
-		b.pool.Changed(n)
+		b.peers.Put(n, ask, 1)
 		g.Held = append(g.Held, &structs.Allocation{Group: g.Group, Index: p.Slot.Index, Node: n.ID, NodeName: n.Name()})
 		g.Waiting--
 	}
-	g.Fit, g.Wait = placement.Explain(b.nodes, b.peers, ask), ""
+}
+
+// avoid notes where one more of a group fits and yet goes only when it fits on no other node.
+func (b *books) avoid(g *GroupExplanation, now structs.Time) {
+	ask := b.asks[g.Group]
+	for _, n := range b.nodes {
+		if m := n.Spec().Maintenance; m != nil && m.Outlasts(now, ask.MaxRun) && placement.Fits(n, b.peers, ask, placement.First).OK {
+			g.Avoided = append(g.Avoided, n.Spec())
+		}
+	}
 }
 
 func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobRecord, only string) ([]*GroupExplanation, *books, error) {
@@ -271,13 +260,12 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 			allocs = append(allocs, a)
 		}
 	}
-	b := &books{byID: map[structs.NodeID]*placement.Node{}, pool: placement.NewPool(), asks: map[string]*placement.Ask{}}
+	b := &books{byID: map[structs.NodeID]*placement.Node{}, asks: map[string]*placement.Ask{}}
 	b.nodes, b.peers = placement.Books(specs, allocs, job)
 	role := cmp.Or(job.Role, record.Role, structs.DefaultRole)
 	for _, n := range b.nodes {
 		holdReserved(snap, n, role)
 		b.byID[n.ID] = n
-		b.pool.Changed(n)
 	}
 	var out []*GroupExplanation
 	job = placedAs(snap, job)

@@ -84,12 +84,13 @@ type GroupExplanation struct {
 	Count   int               `json:"count"`
 	Placed  int               `json:"placed"`
 	Waiting int               `json:"waiting"`
-	Nodes   int               `json:"nodes"`            // all that the region has
-	Fit     int               `json:"fit"`              // that would take one more now
-	Reasons []*Reason         `json:"reasons"`          // what refused, most nodes first
-	Order   string            `json:"order,omitempty"`  // what holds it back beside the nodes, in words
-	Placing []*PlacedOn       `json:"placed_on"`        // where its allocations are and why there
-	Advice  string            `json:"advice,omitempty"` // what would help
+	Nodes   int               `json:"nodes"`             // all that the region has
+	Fit     int               `json:"fit"`               // that would take one more now
+	Reasons []*Reason         `json:"reasons"`           // what refused, most nodes first
+	Order   string            `json:"order,omitempty"`   // what holds it back beside the nodes, in words
+	Placing []*PlacedOn       `json:"placed_on"`         // where its allocations are and why there
+	Advice  string            `json:"advice,omitempty"`  // what would help
+	Avoided []*Avoided        `json:"avoided,omitempty"` // nodes among Fit that get one only when no other does
 
 	// Of what waits.
 	Because  string                `json:"because,omitempty"`  // turn, quota, closed, no_node or bound (enough is being stopped for others)
@@ -102,6 +103,14 @@ type GroupExplanation struct {
 	// Of a plan: how many of those that wait get room because work of lower bands is stopped, and that work.
 	Preempting int        `json:"preempting,omitempty"`
 	Stops      []*Stopped `json:"stops,omitempty"`
+}
+
+// Avoided is nodes that are taken only when no other does, for one reason.
+type Avoided struct {
+	Kind  string       `json:"kind"`            // maintenance: it starts before an allocation that is placed now would end
+	Nodes int          `json:"nodes"`           // how many
+	On    string       `json:"on"`              // name of the one where it starts first
+	Start structs.Time `json:"start,omitempty"` // there
 }
 
 // Stopped is an allocation that would be stopped to make room.

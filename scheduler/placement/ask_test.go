@@ -289,3 +289,15 @@ func scenarioAsk(t *testing.T, words []string) *Ask {
 	}
 	return a
 }
+
+// A node that is emptied for its maintenance says so.
+func TestDrainSaysWhy(t *testing.T) {
+	for want, m := range map[string]*structs.Maintenance{"node drains": nil, "node drains: for its maintenance": {Began: true},
+		"node drains: for its maintenance (new disks)": {Began: true, Reason: "new disks"}} {
+		spec := &structs.Node{ID: "n", Status: structs.NodeReady, Eligible: true, Drain: &structs.Drain{}, Maintenance: m}
+		v := Fits(NewNode("n", spec), nil, Plain("j", "g", structs.Resources{}), All)
+		if v.OK || len(v.Reasons) != 1 || v.Reasons[0].String() != want {
+			t.Errorf("%v, not %q", v.Reasons, want)
+		}
+	}
+}

@@ -71,7 +71,7 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 		}
 	default:
 		err = fmt.Errorf("%q is not an operator (=, !=, >, >=, <, <=, regexp, not_regexp, version, semver, set_contains, "+
-			"set_contains_all, set_contains_any, is_set, is_not_set, distinct_hosts, distinct_property)", operator)
+			"set_contains_all, set_contains_any, is_set, is_not_set, beside, not_beside, distinct_hosts, distinct_property)", operator)
 	}
 	return c, err
 }

@@ -203,10 +203,22 @@ func (c *check) state(n *Node) bool {
 	if spec.Status != structs.NodeReady && c.refuse(Reason{Kind: NodeNotReady, Have: string(spec.Status)}) {
 		return true
 	}
-	if spec.Drain != nil && c.refuse(Reason{Kind: NodeDraining}) {
+	if spec.Drain != nil && c.refuse(Reason{Kind: NodeDraining, Have: drainWhy(spec)}) {
 		return true
 	}
 	return !spec.Eligible && c.refuse(Reason{Kind: NodeIneligible, Have: spec.Reason})
+}
+
+// drainWhy says for what a node drains, when that is known.
+func drainWhy(spec *structs.Node) string {
+	m := spec.Maintenance
+	switch {
+	case m == nil || !m.Began:
+		return ""
+	case m.Reason == "":
+		return "for its maintenance"
+	}
+	return "for its maintenance (" + m.Reason + ")"
 }
 
 // static checks what depends on the class of the node only.
