@@ -224,9 +224,10 @@ join      = ["127.0.0.1:1"]
 			t.Errorf("reload %d: %+v", i, got)
 		}
 	}
-	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", "server {\n  max_jobs = 1\n  raft {\n    trailing_logs = 99\n  }", 1))
+	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", "server {\n  max_jobs = 1\n  raft {\n    trailing_logs = 99\n  }\n  offers {\n    most = 7\n  }", 1))
 	if got, err := (*self)(a).Reload(ctx); err != nil || len(got.Restart) != 0 ||
-		!slices.Contains(got.Changed, "server.max_jobs") || !slices.Contains(got.Changed, "server.raft.trailing_logs") {
+		!slices.Contains(got.Changed, "server.max_jobs") || !slices.Contains(got.Changed, "server.raft.trailing_logs") ||
+		!slices.Contains(got.Changed, "server.offers.most") || a.live.Server.Offers.Most != 7 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for i, want := range []structs.Kind{"", structs.Exhausted} {

@@ -196,7 +196,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		}
 		s := *into.Server
 		s.MaxFinished, s.FinishedAge, s.NodeAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.NodeAge, from.Server.MaxJobs
-		s.OrphanAge = from.Server.OrphanAge
+		s.OrphanAge, s.Offers = from.Server.OrphanAge, from.Server.Offers
 		if s.Raft != nil && from.Server.Raft != nil {
 			raft := *s.Raft
 			raft.TrailingLogs = from.Server.Raft.TrailingLogs
@@ -206,6 +206,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		if a.server != nil {
 			a.server.SetRetention(s.MaxFinished, s.FinishedAge.Std(), s.NodeAge.Std(), s.OrphanAge.Std())
 			a.server.SetMaxJobs(s.MaxJobs)
+			a.server.SetOffering(offerOptions(s.Offers))
 			if s.Raft != nil {
 				a.server.Raft().SetTrailing(uint64(s.Raft.TrailingLogs))
 			}

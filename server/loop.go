@@ -79,6 +79,7 @@ type loop struct {
 	placing  map[structs.AllocID]uint64
 	out      outbox
 	answers  chan placed
+	nudge    chan struct{} // holds one: the allocator was told something by others than the loop
 	inFlight int
 	slack    *slackReports
 
@@ -99,7 +100,8 @@ func (s *Server) runLoop(term context.Context) {
 	for number := uint64(0); term.Err() == nil; number++ {
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
 			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
-			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports()}
+			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports(),
+			nudge: make(chan struct{}, 1)}
 		err := l.run(term)
 		s.loop.set(nil)
 		if term.Err() != nil {
@@ -137,6 +139,7 @@ func (l *loop) run(term context.Context) error {
 	l.allocator = allocator.New(l.server.sharing(l.number))
 	l.load(snap)
 	l.server.loop.set(l)
+	l.reoffer() // the settings may have changed since
 
 	batches := make(chan *state.Batch, 256)
 	lost := make(chan error, 1)
@@ -172,6 +175,7 @@ func (l *loop) run(term context.Context) error {
 			return err
 		case <-l.slack.news:
 			l.takeSlack()
+		case <-l.nudge:
 		case <-timer.C:
 		case <-term.Done():
 			timer.Stop()

@@ -82,6 +82,7 @@ type Server struct {
 	renewals  *renewals
 	retention atomic.Pointer[retention]
 	maxJobs   atomic.Int64
+	offering  atomic.Pointer[allocator.Options]
 	loop      offerLoop // of this server's term, when it leads
 
 	simulating sync.Mutex // held by the simulation that runs
@@ -104,6 +105,7 @@ func Start(c Config) (*Server, error) {
 	s.renewals = newRenewals(s)
 	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge, c.OrphanAge)
 	s.SetMaxJobs(c.MaxJobs)
+	s.offering.Store(&c.Offers)
 	if err := s.open(); err != nil {
 		s.stop()
 		return nil, err

@@ -46,7 +46,7 @@ type Server struct {
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long they stay in the state. Default 1h."`
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
 	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
-	Offers          *Offers          `json:"offers,omitempty" hcl:"block" doc:"How resources are offered to external frameworks. What the leader has counts."`
+	Offers          *Offers          `json:"offers,omitempty" hcl:"block" change:"reload" doc:"How resources are offered to external frameworks. What the leader has counts."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
 
 	Sorter           string   `json:"sorter,omitempty" doc:"How the roles at the top of the tree take turns, and those below where no role says otherwise: drf, random, fifo, or a policy that was compiled in. What the leader has counts. Default drf."`
@@ -55,11 +55,11 @@ type Server struct {
 
 // Offers configures offers to external frameworks.
 type Offers struct {
-	Timeout   structs.Duration       `json:"timeout,omitempty" doc:"How long an offer is held for a framework that does not answer. Default 30s."`
-	Smallest  []*structs.QuotaAmount `json:"smallest,omitempty" hcl:"block" doc:"An offer has all that one of these blocks names, unless the framework says otherwise. Default: 0.01 cores, or 32MiB of memory."`
-	Most      int                    `json:"most,omitempty" doc:"How many offers a framework may have outstanding. 0: no bound."`
-	MostShare structs.Milli          `json:"most_share,omitempty" doc:"A framework whose outstanding offers hold this part of any resource of the region, from 0 to 1, gets no more until it answers. 0: no bound."`
-	Backoff   *structs.Duration      `json:"backoff,omitempty" doc:"A framework that leaves offers of a node unused more than three times in a row sees the node less and less often: not for 1s, 2s, 4s and so on, up to this. 0s: always as often as it asks. Default 30s."`
+	Timeout   structs.Duration       `json:"timeout,omitempty" change:"reload" doc:"How long an offer is held for a framework that does not answer. Default 30s."`
+	Smallest  []*structs.QuotaAmount `json:"smallest,omitempty" hcl:"block" change:"reload" doc:"An offer has all that one of these blocks names, unless the framework says otherwise. Default: 0.01 cores, or 32MiB of memory."`
+	Most      int                    `json:"most,omitempty" change:"reload" doc:"How many offers a framework may have outstanding. 0: no bound."`
+	MostShare structs.Milli          `json:"most_share,omitempty" change:"reload" doc:"A framework whose outstanding offers hold this part of any resource of the region, from 0 to 1, gets no more until it answers. 0: no bound."`
+	Backoff   *structs.Duration      `json:"backoff,omitempty" change:"reload" doc:"A framework that leaves offers of a node unused more than three times in a row sees the node less and less often: not for 1s, 2s, 4s and so on, up to this. 0s: always as often as it asks. Default 30s."`
 }
 
 // Raft has the timings and bounds of the log.

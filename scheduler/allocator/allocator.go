@@ -133,15 +133,7 @@ type Allocator struct {
 
 // New returns an empty allocator.
 func New(options Options) *Allocator {
-	if options.OfferTimeout <= 0 {
-		options.OfferTimeout = DefaultOfferTimeout
-	}
-	if len(options.Smallest) == 0 {
-		options.Smallest = smallest()
-	}
-	if options.Backoff == 0 {
-		options.Backoff = DefaultBackoff
-	}
+	options.offering()
 	if options.IndexBytes <= 0 {
 		options.IndexBytes = 256 << 20
 	}

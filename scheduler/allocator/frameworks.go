@@ -102,10 +102,7 @@ func (a *Allocator) SetFramework(f *structs.Framework) error {
 			a.offering = append(a.offering, c)
 		}
 		c.terms, c.seen, c.suits = all[r], nil, nil
-		if limit := c.offering.parked; limit != nil {
-			delete(limit.parked, c.offering)
-			c.offering.parked = nil
-		}
+		c.unpark()
 		if t := f.Terms[r]; t != nil && t.Suppressed {
 			a.suppress(c)
 		} else if c.suppressed {
@@ -186,9 +183,7 @@ func (a *Allocator) unregister(c *client, why string) {
 		a.rescind(c.newest(), why)
 	}
 	a.dequeue(c.offering)
-	if c.offering.parked != nil {
-		delete(c.offering.parked.parked, c.offering)
-	}
+	c.unpark()
 	a.unfilterAll(c)
 	for role := c.account.roleOf(); role != nil; role = role.parent {
 		delete(role.cut, c)

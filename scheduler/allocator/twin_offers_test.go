@@ -44,6 +44,18 @@ func drawOffering(t *rapid.T, o *Options) {
 	}
 }
 
+// changeOffering gives both other settings of offers.
+func (w *twin) changeOffering(t *rapid.T, a *Allocator, now structs.Time) {
+	o := Options{OfferTimeout: structs.Duration(rapid.SampledFrom([]int{0, 8, 60}).Draw(t, "offer timeout")) * 1e9}
+	drawOffering(t, &o)
+	a.SetOffering(o, now)
+	w.options.OfferTimeout, w.options.Smallest, w.options.Backoff = o.OfferTimeout, o.Smallest, o.Backoff
+	w.options.MostOffers, w.options.MostOffered = o.MostOffers, o.MostOffered
+	for _, h := range w.offers {
+		h.expires = min(h.expires, now.Add(cmp.Or(o.OfferTimeout, DefaultOfferTimeout)))
+	}
+}
+
 // drawSmallest draws bundles of which an offer must have one.
 func drawSmallest(t *rapid.T) (out []*structs.QuotaAmount) {
 	for range rapid.IntRange(1, 2).Draw(t, "bundles") {
@@ -496,6 +508,8 @@ func TestOffersEqualContract(t *testing.T) {
 				w.changeFramework(t, a)
 			case 1, 2:
 				w.suppressOrRevive(t, a)
+			case 4:
+				w.changeOffering(t, a, now)
 			case 3:
 				input(t, a, w, uint64(step), now)
 			}

@@ -492,7 +492,7 @@ func (w *twin) step(now structs.Time) []string {
 			w.lastOffer++
 			w.serving(c)
 			o := &twinHold{node: c.node, framework: c.framework, role: c.role, amount: c.bundle,
-				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(DefaultOfferTimeout)}
+				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(cmp.Or(w.options.OfferTimeout, DefaultOfferTimeout))}
 			w.offers = append(w.offers, o)
 			w.lastServed[structs.BatchBand] = w.now
 			w.out = append(w.out, fmt.Sprintf("offer %s %s %s %s %s", o.offer, o.framework, o.role, o.node, o.amount))
@@ -791,7 +791,7 @@ func liveTwice(t *rapid.T, input func(t *rapid.T, a *Allocator, w *twin, seq uin
 
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
-	inputOf(t, a, w, seq, now, rapid.IntRange(0, 22).Draw(t, "input"))
+	inputOf(t, a, w, seq, now, rapid.IntRange(0, 23).Draw(t, "input"))
 }
 
 // inputOf gives both the same random input of one kind.
@@ -812,6 +812,8 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		a.RemoveReservation(id)
 	case 19:
 		w.drawGang(t, a, seq)
+	case 23:
+		w.changeOffering(t, a, now)
 	case 20:
 		id := drawGangID(t)
 		a.RemoveGang(id)
