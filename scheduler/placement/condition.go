@@ -41,6 +41,9 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 	if c.left, err = parseTemplate(attribute); err != nil {
 		return c, err
 	}
+	if _, constant := c.left.constant(); constant {
+		return c, fmt.Errorf("%q is not an attribute such as ${attr.kernel.name}", attribute)
+	}
 	if c.right, err = parseTemplate(value); err != nil {
 		return c, err
 	}
@@ -71,7 +74,7 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 		}
 	default:
 		err = fmt.Errorf("%q is not an operator (=, !=, >, >=, <, <=, regexp, not_regexp, version, semver, set_contains, "+
-			"set_contains_all, set_contains_any, is_set, is_not_set, beside, not_beside, distinct_hosts, distinct_property)", operator)
+			"set_contains_all, set_contains_any, is_set, is_not_set)", operator)
 	}
 	return c, err
 }
