@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
@@ -193,5 +195,27 @@ func TestLimits(t *testing.T) {
 	limits(&drivers.Spec{CPU: 1, Memory: 1 << 20, MemoryMax: 1 << 20}, &r)
 	if r.CPUShares != 2 || r.Memory != minMemory || r.MemoryReservation != 0 || r.CPUQuota != 0 {
 		t.Errorf("the least: %+v", r)
+	}
+}
+
+// TestPortsArePublished: a port of the node leads to the port inside that the job names, or to the same one.
+func TestPortsArePublished(t *testing.T) {
+	spec := &drivers.Spec{ID: "a/t/1", Task: &structs.Task{}, Ports: []structs.AssignedPort{
+		{Label: "http", Host: "10.0.0.1", Port: 20001, To: 80}, {Label: "http", Host: "fd00::1", Port: 20001, To: 80}, {Label: "dns", Port: 20002}}}
+	conf, host := &container.Config{ExposedPorts: network.PortSet{}}, &container.HostConfig{PortBindings: network.PortMap{}}
+	if err := publish(spec, &config{ports: []string{"http", "dns/udp", "dns"}}, conf, host); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(host.PortBindings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"20002/tcp":[{"HostIp":"","HostPort":"20002"}],"20002/udp":[{"HostIp":"","HostPort":"20002"}],` +
+		`"80/tcp":[{"HostIp":"10.0.0.1","HostPort":"20001"},{"HostIp":"fd00::1","HostPort":"20001"}]}`
+	if string(raw) != want || len(conf.ExposedPorts) != 3 {
+		t.Errorf("%s\nwant %s", raw, want)
+	}
+	if err := publish(spec, &config{ports: []string{"https"}}, conf, host); structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), `"https"`) {
+		t.Errorf("a port that is not there: %v", err)
 	}
 }

@@ -82,6 +82,9 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, image string) (*client.
 	}
 	host.CpusetCpus, host.Ulimits, host.PidsLimit = c.cpuset, c.ulimits, &pids
 	limits(spec, &host.Resources)
+	if spec.Revocable { // it has the cores that nobody else wants, and goes first for want of memory
+		host.CPUShares, host.OomScoreAdj = 2, 1000
+	}
 	for _, dev := range c.devices {
 		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: dev.host, PathInContainer: dev.inside, CgroupPermissions: dev.rights})
 	}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -28,20 +29,28 @@ type output struct {
 	streams [2]drivers.Output
 	done    chan struct{}
 	cancel  context.CancelFunc
+	follow  context.Context // ends when the container is known to have ended
+	last    context.CancelFunc
 
 	at   position
 	past [2]int64 // bytes beyond at that the files have
 	skip [2]int64 // of those, bytes that are still to come again
-	seen time.Time
-	kept time.Time // when the position was written
+	// recent are the bytes that came in this pass, by the second of their entries, from at.Since on.
+	recent map[int64]*[2]int64
+	newest int64     // second
+	kept   time.Time // when the position was written
 }
 
-// position is a point in the log: all entries before the first one of that time are in the files, which had that many bytes then.
+// position is a point in the log: what its entries of earlier seconds hold is in the files, where it ends at these offsets.
 type position struct {
 	Container string
-	Since     string // empty: the beginning
+	Since     int64 // second; 0: the beginning
 	Bytes     [2]int64
 }
+
+// settle is how many seconds an entry may come late: the engine writes the two streams side by side, and an entry of one may be
+// behind later ones of the other.
+const settle = 2
 
 var streamNames = [2]string{"stdout", "stderr"}
 
@@ -86,6 +95,7 @@ func (d *Driver) copyOutput(spec *drivers.Spec, id string) *output {
 	o := &output{d: d, id: id, file: positionFile(spec), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(d.running)
 	o.cancel = cancel
+	o.follow, o.last = context.WithCancel(ctx)
 	d.outputs[id] = o
 	if spec.Output == nil || d.running.Err() != nil {
 		close(o.done)
@@ -135,20 +145,24 @@ func (d *Driver) forgetOutput(id string) {
 	}
 }
 
-// drainLimit bounds how long the end of a task waits for its output: the engine's log may be slow, or gone.
-const drainLimit = 10 * time.Second
+// How long the end of a task waits for its output: followLimit for the engine to end the log by itself, which it does not always do
+// after a restart, and drainLimit in all, because the log may be slow or gone.
+const (
+	followLimit = time.Second
+	drainLimit  = 10 * time.Second
+)
 
-// drained waits until all output is in the files. A nil o has none.
+// drained waits until all output of an ended container is in the files.
 func (o *output) drained(ctx context.Context) {
-	if o == nil {
-		return
-	}
-	timer := time.NewTimer(drainLimit)
-	defer timer.Stop()
-	select {
-	case <-o.done:
-	case <-timer.C:
-	case <-ctx.Done():
+	for _, limit := range []time.Duration{followLimit, drainLimit} {
+		timer := time.NewTimer(limit)
+		select {
+		case <-o.done:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		o.last()
 	}
 }
 
@@ -156,13 +170,21 @@ func (o *output) drained(ctx context.Context) {
 func (o *output) run(ctx context.Context) {
 	t := &task{d: o.d, id: o.id, spec: o.id}
 	for over := false; ; {
-		err := o.pass(ctx, !over)
+		passing := ctx
+		if !over {
+			passing = o.follow
+		}
+		err := o.pass(passing, !over)
 		if ctx.Err() != nil {
-			o.keep(time.Time{})
+			o.at.write(o.file)
 			return
 		}
+		if !over && o.follow.Err() != nil {
+			over = true
+			continue
+		}
 		if err == nil && over {
-			o.keep(time.Time{})
+			o.at.write(o.file)
 			return
 		}
 		state, looked := t.inspect(ctx)
@@ -189,8 +211,12 @@ func (o *output) pass(ctx context.Context, follow bool) error {
 	if err != nil {
 		return err
 	}
-	o.skip = o.past
-	r, err := api.ContainerLogs(ctx, o.id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Since: o.at.Since})
+	o.skip, o.recent, o.newest = o.past, make(map[int64]*[2]int64), 0
+	since := ""
+	if o.at.Since > 0 {
+		since = strconv.FormatInt(o.at.Since, 10)
+	}
+	r, err := api.ContainerLogs(ctx, o.id, client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Timestamps: true, Follow: follow, Since: since})
 	if err != nil {
 		return err
 	}
@@ -228,10 +254,20 @@ func (o *output) entry(in *bufio.Reader) error {
 		return err
 	}
 	stream := int(header[0] - 1)
-	if at.After(o.seen) && o.skip == [2]int64{} {
-		o.keep(at)
+	second := at.Unix()
+	if second > o.newest {
+		o.newest = second
+		o.move()
 	}
-	o.seen = at
+	if second < o.at.Since { // later than anybody waits for: it will not come again
+		o.at.Bytes[stream] += int64(length - len(stamp))
+		o.past[stream] -= int64(length - len(stamp))
+	} else {
+		if o.recent[second] == nil {
+			o.recent[second] = new([2]int64)
+		}
+		o.recent[second][stream] += int64(length - len(stamp))
+	}
 	for left := length - len(stamp); left > 0; {
 		part, err := in.Peek(min(left, in.Size()))
 		if len(part) == 0 {
@@ -250,22 +286,28 @@ func (o *output) entry(in *bufio.Reader) error {
 	return nil
 }
 
-// keepEvery bounds what is read again after a restart of the agent, and how often the position is written.
+// keepEvery is how often the position is written.
 const keepEvery = time.Second
 
-// keep moves the position to the first entry of a time, and writes it now and then; zero: writes it as it is.
-func (o *output) keep(at time.Time) {
-	if !at.IsZero() {
-		now := time.Now()
-		if now.Sub(o.kept) < keepEvery {
-			return
-		}
-		o.kept = now
-		o.at.Since = at.UTC().Format(time.RFC3339Nano)
-		for i := range o.past {
-			o.at.Bytes[i] += o.past[i]
-			o.past[i] = 0
-		}
+// move moves the position behind what has settled, and writes it now and then.
+func (o *output) move() {
+	if o.skip != [2]int64{} {
+		return
 	}
-	o.at.write(o.file)
+	to := o.newest - settle
+	for second, bytes := range o.recent {
+		if second >= to {
+			continue
+		}
+		for i, n := range bytes {
+			o.at.Bytes[i] += n
+			o.past[i] -= n
+		}
+		delete(o.recent, second)
+	}
+	o.at.Since = max(o.at.Since, to)
+	if now := time.Now(); now.Sub(o.kept) >= keepEvery {
+		o.kept = now
+		o.at.write(o.file)
+	}
 }
