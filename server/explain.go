@@ -108,7 +108,7 @@ func joinText(parts ...string) string {
 func changesText(changes []allocator.Change) string {
 	var parts []string
 	for _, c := range changes {
-		parts = append(parts, c.Text(structs.At(time.Now().Round(time.Second))))
+		parts = append(parts, c.Text(structs.At(time.Now())))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -3,6 +3,7 @@ package fingerprint
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"testing"
 
@@ -112,5 +113,24 @@ func TestParseNVIDIA(t *testing.T) {
 	got := parseNVIDIA([]byte("GPU-5e, NVIDIA A100-SXM4-40GB, 40960\nnonsense\nGPU-6f, Tesla T4, [N/A]\nGPU-7a, Tesla T4, 15360\n"))
 	if len(got) != 2 || got[0] != (GPU{"GPU-5e", "NVIDIA A100-SXM4-40GB", 40960 << 20}) || got[1].ID != "GPU-7a" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// hoarder has more images than anybody wants to know, by short names.
+type hoarder struct{ *mock.Driver }
+
+func (hoarder) Fingerprint(context.Context) *structs.Driver {
+	d := &structs.Driver{Healthy: true, Images: map[string]structs.Bytes{"large:1": 1 << 40}}
+	for i := range 2 * structs.MaxImages {
+		d.Images[fmt.Sprint("small:", i)] = structs.Bytes(i)
+	}
+	return d
+}
+
+// Of many images the largest are told, by their full names.
+func TestManyImages(t *testing.T) {
+	d := Drivers(t.Context(), []drivers.Driver{hoarder{mock.New(nil)}})["mock"]
+	if len(d.Images) != structs.MaxImages || d.Images["docker.io/library/large:1"] != 1<<40 || d.Images["docker.io/library/small:0"] != 0 {
+		t.Errorf("%d images", len(d.Images))
 	}
 }

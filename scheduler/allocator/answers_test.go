@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -271,5 +272,16 @@ func TestAHoarderIsNamed(t *testing.T) {
 	look(0)
 	if len(named) != 2 || !named[1].Over {
 		t.Errorf("named %+v", named)
+	}
+}
+
+// When a constraint relaxes is told in whole seconds, and never as now when it is not yet.
+func TestChangeIsToldInSeconds(t *testing.T) {
+	c := Change{Change: placement.Change{Rule: "${meta.rack} = r1", After: structs.Duration(600e9)}, At: 600e9}
+	for now, want := range map[structs.Time]string{2_483_234_918: "in 9m58s it no longer insists on ${meta.rack} = r1",
+		600e9 - 1: "in 1s it no longer insists on ${meta.rack} = r1", 600e9: "it no longer insists on ${meta.rack} = r1, since it waited 10m"} {
+		if got := c.Text(now); got != want {
+			t.Errorf("at %d: %q, not %q", now, got, want)
+		}
 	}
 }

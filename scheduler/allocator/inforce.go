@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
@@ -172,6 +173,7 @@ func (c Change) Text(now structs.Time) string {
 	case c.At == 0:
 		return fmt.Sprintf("when it has waited %s it %s %s", c.After, insists, c.Rule)
 	case left > 0:
+		left = max(structs.Duration(left.Std().Round(time.Second)), structs.Duration(time.Second))
 		return fmt.Sprintf("in %s it %s %s", left, insists, c.Rule)
 	}
 	return fmt.Sprintf("it %s %s, since it waited %s", insists, c.Rule, c.After)
