@@ -3,6 +3,7 @@ package agent
 import (
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/proffer/proffer/agent/config"
@@ -10,12 +11,14 @@ import (
 	"github.com/proffer/proffer/drivers/docker"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/mock"
+	"github.com/proffer/proffer/drivers/oci"
 	"github.com/proffer/proffer/structs"
 )
 
 // Validators check the driver config of tasks at submission and at `job validate`, without a node.
 func Validators() structs.ConfigChecks {
-	return structs.ConfigChecks{"exec": (*exec.Driver)(nil).Validate, "docker": (*docker.Driver)(nil).Validate, "mock": mock.New(nil).Validate}
+	return structs.ConfigChecks{"exec": (*exec.Driver)(nil).Validate, "docker": (*docker.Driver)(nil).Validate,
+		"oci": (*oci.Driver)(nil).Validate, "mock": mock.New(nil).Validate}
 }
 
 // drivers makes what this node is configured to offer.
@@ -24,6 +27,9 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 	names := c.Drivers
 	if len(names) == 0 {
 		names = []string{"exec", "docker"}
+		if runtime.GOOS == "linux" {
+			names = append(names, "oci")
+		}
 		if a.config.Dev {
 			names = append(names, "mock")
 		}
@@ -35,11 +41,17 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 				DefaultNone: a.config.Dev && os.Geteuid() != 0, Logger: log.With("driver", name)}))
 		case "docker":
 			out = append(out, docker.New(a.docker(log.With("driver", name))))
+		case "oci":
+			d, err := a.oci(log.With("driver", name))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, d)
 		case "mock":
 			out = append(out, mock.New(mock.NewMachine(false)))
 		default:
 			return nil, structs.Errorf(structs.Invalid, "client.drivers", "there is no driver %q", name).
-				Advise("this version has exec, docker and mock")
+				Advise("this version has exec, docker, oci and mock")
 		}
 	}
 	return out, nil

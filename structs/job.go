@@ -127,11 +127,11 @@ type Port struct {
 // Task is one process tree run by a driver.
 type Task struct {
 	Name        string            `json:"name" hcl:"label" change:"replace" doc:"The name of the task, unique in the group."`
-	Driver      string            `json:"driver,omitempty" change:"replace" doc:"exec, docker or mock. Default exec."`
+	Driver      string            `json:"driver,omitempty" change:"replace" doc:"exec, docker, oci or mock. Default exec."`
 	Config      map[string]any    `json:"config,omitempty" hcl:"any" change:"replace" doc:"What the driver needs; see the drivers."`
 	Env         map[string]string `json:"env,omitempty" hcl:"map" change:"replace" doc:"Environment variables."`
 	Meta        map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the group; wins over it."`
-	User        string            `json:"user,omitempty" change:"replace" doc:"Who the task runs as: a name, a number, or uid:gid. Default: nobody when the agent is root, the agent's user otherwise; with docker that of the image."`
+	User        string            `json:"user,omitempty" change:"replace" doc:"Who the task runs as: a name, a number, or uid:gid. Default: nobody when the agent is root, the agent's user otherwise; with docker and oci that of the image."`
 	KillTimeout Duration          `json:"kill_timeout,omitempty" change:"in_place" doc:"How long a stopped task may take before it is killed. Default 5s."`
 	KillSignal  string            `json:"kill_signal,omitempty" change:"in_place" doc:"What asks the task to stop. Default SIGTERM."`
 	Logs        *Logs             `json:"logs,omitempty" hcl:"block" change:"replace" doc:"How output is rotated."`

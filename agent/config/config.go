@@ -87,6 +87,7 @@ type Client struct {
 	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
+	OCI           *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
 	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
 	Docker        *Docker           `json:"docker,omitempty" hcl:"block" doc:"The docker driver."`
 }

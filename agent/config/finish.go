@@ -99,6 +99,8 @@ func (c *Config) defaults() {
 		setDefault(&l.Revocable.Every, structs.Duration(10*time.Second))
 		setBlock(&l.Docker)
 		l.Docker.defaults()
+		setBlock(&l.OCI)
+		l.OCI.defaults()
 	}
 }
 
@@ -142,6 +144,7 @@ func (c *Config) secrets(p *structs.Problems) {
 	}
 	if c.Client != nil {
 		c.Client.Docker.secrets(p)
+		c.Client.OCI.secrets(p)
 	}
 	if c.EncryptFile != "" {
 		if len(c.Encrypt) > 0 {

@@ -219,6 +219,7 @@ func (l *Client) validate(p *structs.Problems) {
 		p.Add("client.cgroup_parent", "%q is not a path below the root of cgroups, such as proffer", part)
 	}
 	l.Docker.validate(p)
+	l.OCI.validate(p)
 	if g := l.GC; g != nil {
 		number(p, "client.gc.max_allocs", g.MaxAllocs, 1, 1_000_000)
 		duration(p, "client.gc.max_age", g.MaxAge, time.Second, 10*365*24*time.Hour)

@@ -83,7 +83,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		h.cgroup, h.feats.Lacks = nil, err.Error()
 		s.log.Warn("tasks will not be limited", "why", err)
 	} else {
-		h.feats.Cgroups, h.feats.Lacks = h.cgroup.Version, h.cgroup.Missing()
+		h.feats.Cgroups, h.feats.Lacks, h.feats.CgroupBase = h.cgroup.Version, h.cgroup.Missing(), h.cgroup.Base()
 		if err := h.cgroup.MoveSelf(selfGroup); err != nil {
 			s.log.Warn("the supervisor stays in the service's cgroup: a service manager may end it with the agent", "err", err)
 		}
@@ -207,6 +207,9 @@ func (h *host) clean(rec *record) error {
 	if err := g.Kill(); err != nil {
 		return err
 	}
+	if rec.Launch.Container != "" {
+		return g.RemoveEverywhere()
+	}
 	return g.Remove()
 }
 
@@ -222,7 +225,7 @@ func (h *host) sweep(live map[uint64]*record) {
 	for _, path := range h.cgroup.List() {
 		if !known[path] {
 			g := h.cgroup.Open(path)
-			if err := errors.Join(g.Kill(), g.Remove()); err != nil {
+			if err := errors.Join(g.Kill(), g.RemoveEverywhere()); err != nil {
 				h.s.log.Warn("a cgroup is left over", "path", path, "err", err)
 			}
 		}

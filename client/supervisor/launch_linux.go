@@ -40,7 +40,16 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			}
 		}
 	}()
-	if rec.Cgroup != "" {
+	if l.Container != "" {
+		plan.Adopt = l.PidFile
+		defer func() {
+			if err != nil && h.cgroup != nil { // whatever the runtime had made of it
+				group := h.cgroup.Open(rec.Cgroup)
+				group.Kill()
+				group.RemoveEverywhere()
+			}
+		}()
+	} else if rec.Cgroup != "" {
 		group, failed := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
 		if failed != nil {
 			return nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
@@ -102,7 +111,10 @@ func (h *host) plan(rec *record) *stage.Plan {
 		Full: l.Full, SetIDs: h.root, UID: l.UID, GID: l.GID, Groups: l.Groups, Env: l.Env, Host: l.Host,
 		Dir: "/local", Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1,
 	}
-	if !l.Full {
+	switch {
+	case l.Container != "":
+		p.Dir = "/"
+	case !l.Full:
 		p.Dir = filepath.Join(l.TaskDir, "local")
 	}
 	for _, r := range l.Rlimits {
@@ -117,7 +129,7 @@ func (h *host) plan(rec *record) *stage.Plan {
 }
 
 func (h *host) entry(rec *record) (cgroup.Entry, error) {
-	if rec.Cgroup == "" || h.cgroup == nil {
+	if rec.Cgroup == "" || h.cgroup == nil || rec.Launch.Container != "" { // a runtime and its commands are not the container's
 		return cgroup.Entry{Dir: -1}, nil
 	}
 	return h.cgroup.Open(rec.Cgroup).Entry()
@@ -135,6 +147,8 @@ func (h *host) clear(object string, rec *record, err error) error {
 	}
 	kind, why, do := structs.Unavailable, "cannot be prepared: "+f.Error(), ""
 	switch {
+	case f.Step == "runtime": // why is in its own log
+		return structs.Errorf(structs.Unavailable, object, "%s ended with %d before the container ran", filepath.Base(rec.Launch.Program), int(f.Errno))
 	case f.Step == "exec" && (f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR):
 		kind, why = structs.Invalid, fmt.Sprintf("program %q not found %s", f.What, where)
 		do = "give a path that exists there, or a name that is in PATH; files of the job are below /local"

@@ -161,7 +161,7 @@ func (s *server) adopt(rec *record, given *handover) error {
 
 // start starts a task. It returns once the program runs.
 func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error) {
-	if l == nil || l.ID == "" || l.Program == "" || l.LogDir == "" || l.LogName == "" {
+	if l == nil || l.ID == "" || l.Program == "" || l.LogDir == "" || l.LogName == "" || (l.Container == "") != (l.PidFile == "") {
 		return nil, structs.Errorf(structs.Invalid, "task", "id, program, or log folder is missing")
 	}
 	select {
@@ -209,6 +209,9 @@ func (s *server) reserve(l *exec.Launch) (*task, error) {
 	}
 	s.seq++
 	rec := &record{Launch: l, Seq: s.seq, Cgroup: s.host.cgroupPath(s.seq)}
+	if l.Container != "" {
+		rec.Cgroup = l.Container
+	}
 	if n := len(s.slots); n > 0 {
 		rec.Slot, s.slots = s.slots[n-1], s.slots[:n-1]
 	} else {

@@ -63,7 +63,7 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 		theirs[i], ours = pw, append(ours, r)
 		outputs.Go(func() { copyOutput(w, r) })
 	}
-	exit, err := t.d.sup.Exec(ctx, t.id, cmd.Args, false, theirs)
+	exit, err := t.sup.Exec(ctx, t.id, cmd.Args, false, theirs)
 	closeAll(theirs[:]) // the command's copies are the only ones now: its end is the end of the pipes
 	drain(ctx, ours, &outputs)
 	return t.explain(cmd, exit), err

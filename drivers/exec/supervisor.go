@@ -61,6 +61,12 @@ type Launch struct {
 	Pids          int           // 0: none
 	Fenced        bool          // it ends when the node's lease does
 	Revocable     bool          // it goes first for want of memory
+
+	// Container is the cgroup of a container, relative to the top of each hierarchy, that Program makes and limits: it is the
+	// command of an OCI runtime, ends with 0 once the container runs, and leaves the container's first process, which is the task.
+	// Resources above are not used then. It must be below Features.CgroupBase. Without Full. Empty: Program is the task.
+	Container string
+	PidFile   string // with Container: where Program writes the number of that process
 }
 
 // Rlimit is one resource limit of setrlimit(2); ^0 is unlimited.
@@ -85,4 +91,6 @@ type Features struct {
 	Root    bool   // it may change users
 	Cgroups int    // version that tasks are limited by, 0: none
 	Lacks   string // why not, or which controllers are missing
+
+	CgroupBase string // below it are the cgroups of tasks, relative to the top of each hierarchy; empty: there are none
 }

@@ -11,8 +11,8 @@ import (
 
 // task is the driver's view of a task of the supervisor. It implements drivers.Task.
 type task struct {
-	d  *Driver
-	id string
+	sup Supervisor
+	id  string
 
 	mu    sync.Mutex
 	at    structs.Time // of the last Stats
@@ -20,19 +20,22 @@ type task struct {
 	peak  structs.Bytes
 }
 
-func (d *Driver) task(spec *drivers.Spec) *task { return &task{d: d, id: spec.ID} }
+func (d *Driver) task(spec *drivers.Spec) *task { return &task{sup: d.sup, id: spec.ID} }
+
+// Supervised is a task of the supervisor that another driver has started. The commands of its Exec are run beside its program.
+func Supervised(sup Supervisor, id string) drivers.Task { return &task{sup: sup, id: id} }
 
 // Handle is empty: the ID is enough.
 func (t *task) Handle() []byte { return []byte(t.id) }
 
-func (t *task) Wait(ctx context.Context) (drivers.Exit, error) { return t.d.sup.Wait(ctx, t.id) }
+func (t *task) Wait(ctx context.Context) (drivers.Exit, error) { return t.sup.Wait(ctx, t.id) }
 
 func (t *task) Stop(ctx context.Context, name string, grace time.Duration) error {
 	n, err := localSignal(name)
 	if err != nil {
 		return err
 	}
-	return t.d.sup.Stop(ctx, t.id, n, grace)
+	return t.sup.Stop(ctx, t.id, n, grace)
 }
 
 func (t *task) Signal(ctx context.Context, name string) error {
@@ -40,12 +43,12 @@ func (t *task) Signal(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return t.d.sup.Signal(ctx, t.id, n)
+	return t.sup.Signal(ctx, t.id, n)
 }
 
 // Stats fills in CPU from what the task used since the last call; the first one says 0.
 func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
-	s, err := t.d.sup.Stats(ctx, t.id)
+	s, err := t.sup.Stats(ctx, t.id)
 	if err != nil {
 		return nil, err
 	}
@@ -59,4 +62,4 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	return s, nil
 }
 
-func (t *task) Destroy(ctx context.Context) error { return t.d.sup.Forget(ctx, t.id) }
+func (t *task) Destroy(ctx context.Context) error { return t.sup.Forget(ctx, t.id) }

@@ -55,7 +55,7 @@ func (t *task) execTTY(ctx context.Context, cmd drivers.Command) (drivers.Exit, 
 		}
 		ours.Write([]byte{0})
 	})
-	exit, err := t.d.sup.Exec(ctx, t.id, cmd.Args, true, [3]*os.File{theirs, theirs, theirs})
+	exit, err := t.sup.Exec(ctx, t.id, cmd.Args, true, [3]*os.File{theirs, theirs, theirs})
 	theirs.Close()
 	receiving.Wait()
 	if ptmx != nil {

@@ -30,6 +30,8 @@ type Layout struct {
 	names []string // the folders to make, without repetition: v1 controllers mounted together count once
 	// homes are hierarchies that the supervisor itself moves in, so that a service manager does not end it.
 	homes []string
+	// others are the remaining hierarchies of v1: a container's runtime makes a group in every one.
+	others []string
 }
 
 // Limits of one group. Zero leaves a limit out.
@@ -74,6 +76,7 @@ func layoutOf(mountinfo []byte, base string) *Layout {
 		case "cgroup2":
 			unified = point
 		case "cgroup":
+			l.others = append(l.others, point)
 			for opt := range strings.SplitSeq(kinds[2], ",") {
 				switch opt {
 				case "cpu", "cpuacct", "memory", "pids":
@@ -91,7 +94,7 @@ func layoutOf(mountinfo []byte, base string) *Layout {
 		if unified == "" {
 			return nil
 		}
-		l.Version, l.roots, l.names, l.homes = 2, map[string]string{"": unified}, []string{unified}, nil
+		l.Version, l.roots, l.names, l.homes, l.others = 2, map[string]string{"": unified}, []string{unified}, nil, nil
 		return l
 	}
 	for _, c := range []string{"cpu", "cpuacct", "memory", "pids"} {
@@ -99,6 +102,7 @@ func layoutOf(mountinfo []byte, base string) *Layout {
 			l.names = append(l.names, dir)
 		}
 	}
+	l.others = slices.DeleteFunc(l.others, func(dir string) bool { return slices.Contains(l.names, dir) || slices.Contains(l.homes, dir) })
 	return l
 }
 
@@ -192,7 +196,7 @@ func (l *Layout) Leave(self string) {
 
 // Prune removes a folder that was ours, as far as it is empty.
 func (l *Layout) Prune(base, self string) {
-	for _, root := range l.all() {
+	for _, root := range append(l.all(), l.others...) {
 		unix.Rmdir(filepath.Join(root, base, self))
 		unix.Rmdir(filepath.Join(root, base))
 		if parent := filepath.Dir(base); parent == DefaultParent {
@@ -415,9 +419,14 @@ func (g *Group) Pids() ([]int, error) {
 func (l *Layout) Base() string { return l.base }
 
 // Remove removes the group. What ended a moment ago may still hold it, so it tries for about ten seconds.
-func (g *Group) Remove() error {
+func (g *Group) Remove() error { return g.remove(g.l.names) }
+
+// RemoveEverywhere removes what a container's runtime made: groups in hierarchies that we do not use too.
+func (g *Group) RemoveEverywhere() error { return g.remove(append(g.l.all(), g.l.others...)) }
+
+func (g *Group) remove(roots []string) error {
 	var last error
-	for _, root := range g.l.names {
+	for _, root := range roots {
 		dir := root + "/" + g.Path
 		pause := time.Millisecond
 		for range 200 {

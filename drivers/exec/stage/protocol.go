@@ -30,6 +30,7 @@ const (
 	flagFenced
 	flagSetIDs
 	flagTTY
+	flagAdopt
 )
 
 // Plan is one process to start. Descriptors stay the caller's. Nil files are absent.
@@ -41,6 +42,10 @@ type Plan struct {
 	// TTY gives the process a controlling terminal. Stdin is then a socket: the terminal's master comes over it, and one byte
 	// back lets the program begin. Stdout and Stderr are not used, and not absent.
 	TTY bool
+
+	// Adopt is for a program that makes a process and ends, such as an OCI runtime: the start has succeeded once it ended with 0,
+	// and the process whose number it wrote into this file is the program from then on. Without Full; the pipes must be kept.
+	Adopt string
 
 	UID, GID uint32
 	Groups   []uint32
@@ -89,7 +94,8 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		return uint32(len(fds) - 1)
 	}
 	var flags uint32
-	for bit, on := range map[uint32]bool{flagFull: p.Full, flagNetwork: p.Network, flagFenced: p.Fenced, flagSetIDs: p.SetIDs, flagTTY: p.TTY} {
+	for bit, on := range map[uint32]bool{flagFull: p.Full, flagNetwork: p.Network, flagFenced: p.Fenced, flagSetIDs: p.SetIDs, flagTTY: p.TTY,
+		flagAdopt: p.Adopt != ""} {
 		if on {
 			flags |= bit
 		}
@@ -125,7 +131,11 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 			b = append(append(b, s...), 0)
 		}
 	}
-	add(p.Dir, p.Host)
+	if p.Adopt != "" {
+		add(p.Dir, p.Adopt)
+	} else {
+		add(p.Dir, p.Host)
+	}
 	add(p.Args...)
 	add(p.Env...)
 	add(p.Covers...)

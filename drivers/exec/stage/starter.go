@@ -239,6 +239,9 @@ func (s *Starter) run(ctx context.Context, op uint32, p *Plan) (*Process, error)
 		return proc, nil // the program's execve closed the pipe
 	}
 	m, _ := r.Read(buf[max(n, 0):])
+	if p.Adopt != "" && n < 4 && Forward(proc.PidFD, 0) == nil { // it kills what the program made as well
+		unix.Poll([]unix.PollFd{{Fd: int32(proc.PidFD), Events: unix.POLLIN}}, 10_000)
+	}
 	unix.PidfdSendSignal(proc.PidFD, unix.SIGKILL, nil, 0)
 	awaitExit(proc)
 	unix.Close(proc.PidFD)

@@ -232,3 +232,28 @@ func (s *Store) Usage() (u Usage, err error) {
 	}
 	return u, nil
 }
+
+// Names are the references of complete images, with what their layers take; one that several share counts for each.
+func (s *Store) Names() (map[string]structs.Bytes, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	images, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	sizes, err := s.sizes()
+	if err != nil {
+		return nil, err
+	}
+	names, out := s.names(), map[string]structs.Bytes{}
+	for _, im := range images {
+		size := structs.Bytes(0)
+		for _, l := range im.layers {
+			size += sizes[l]
+		}
+		for _, name := range names[im.id] {
+			out[name] = size
+		}
+	}
+	return out, nil
+}

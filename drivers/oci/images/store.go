@@ -22,27 +22,6 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Options are what a node says about its images. Zero values mean the defaults.
-type Options struct {
-	MaxAge     time.Duration // an image that no task used for so long is removed; 0: 7 days
-	MaxBytes   structs.Bytes // of images that no task uses; the least recently used go first; 0: 50 GiB
-	MaxImage   structs.Bytes // of one unpacked layer; 0: 20 GiB
-	Registries map[string]Registry
-	Stall      time.Duration // after which a transfer without a byte is cut and resumed; 0: 30 s
-	Logger     *slog.Logger
-
-	// step is called before each change of the disk. From its first error on the store changes nothing any more, as if its
-	// process had been killed. Tests set it.
-	step func(what string) error
-}
-
-// Registry is how to reach one.
-type Registry struct {
-	Mirrors            []string // asked first, in that order: HOST[:PORT][/PREFIX]
-	Username, Password string
-	Insecure           bool // HTTP, or HTTPS with any certificate
-}
-
 // Store is the folder of a node's images:
 //
 //	images/<id>             the config of an image that is complete; its time of change is that of its last use
@@ -68,14 +47,6 @@ type Store struct {
 
 	dying sync.Mutex // guards dead
 	dead  error      // what step said
-}
-
-// Image is one that is complete on this node. Layers stay as long as a task holds it.
-type Image struct {
-	ID     string // sha256:…, of its config
-	Digest string // sha256:…, of the manifest it was pulled by; empty for one of an archive
-	Config v1.Config
-	Layers []string // unpacked, on the host, lowest first
 }
 
 var errUsed = errors.New("another process uses this folder")

@@ -117,9 +117,9 @@ struct timespec { i64 sec, nsec; };
 
 // ---- protocol, see protocol.go
 
-enum { SOCKET = 3, SLOTS = 4, KEPT_STDOUT = 5, KEPT_STDERR = 6, FIRST_FREE = 7, MAX_MESSAGE = 256 << 10, MAX_FDS = 48, MAX_STRINGS = 8192 };
+enum { SOCKET = 3, SLOTS = 4, KEPT_STDOUT = 5, KEPT_STDERR = 6, KEPT_REPORT = 7, FIRST_FREE = 8, MAX_MESSAGE = 256 << 10, MAX_FDS = 48, MAX_STRINGS = 8192 };
 enum { OP_SETUP = 1, OP_START = 2, OP_EXEC = 3 };
-enum { FULL = 1, NETWORK = 2, FENCED = 4, SETIDS = 8, TTY = 16 };
+enum { FULL = 1, NETWORK = 2, FENCED = 4, SETIDS = 8, TTY = 16, ADOPT = 32 };
 enum { RUNNING = 1, ENDED = 2, BY_FENCE = 1, BY_COMMAND = 2 };
 
 struct head {
@@ -472,9 +472,46 @@ static int fence_passed(i32 timer) {
 	return 0;
 }
 
+// adopt takes over what a program that has ended left behind: a runtime makes a container and leaves its first process, whose
+// number is in a file, and which comes to us once all between it and us have ended. Until then a failure is one of the start. 0: not
+// yet; the next SIGCHLD tells.
+static i32 adopt(i32 child) {
+	static i32 heir;
+	u32 status = 0;
+	if (!heir) {
+		if (C4(SYS_wait4, child, &status, WNOHANG, NULL) != child) return 0;
+		if (status) {
+			kill_descendants();
+			die("runtime", "", (status & 127) ? 128 + (status & 127) : status >> 8 & 255);
+		}
+		char text[16];
+		i64 fd = C3(SYS_openat, AT_FDCWD, host, O_RDONLY | O_CLOEXEC);
+		i64 n = fd < 0 ? fd : C3(SYS_read, fd, text, sizeof text);
+		if (fd >= 0) C1(SYS_close, fd);
+		for (i64 i = 0; i < n && text[i] >= '0' && text[i] <= '9'; i++) heir = heir * 10 + (text[i] - '0');
+		if (!heir) {
+			kill_descendants();
+			die("adopt", host, n < 0 ? n : EINVAL);
+		}
+	}
+	for (;;) {
+		i64 got = C4(SYS_wait4, heir, &status, WNOHANG, NULL);
+		if (got == -ECHILD) { // not ours yet; those between end
+			got = C4(SYS_wait4, -1, &status, WNOHANG, NULL);
+			if (!got) return 0;
+			if (got == -ECHILD) die("adopt", "it left no process", ECHILD);
+			if (got != heir) continue;
+		}
+		C1(SYS_close, report_fd);
+		report_fd = -1;
+		if (got == heir) finish(heir, status, 0);
+		return heir;
+	}
+}
+
 // hold waits for the program: the rest of this process's life.
 __attribute__((noreturn)) static void hold(i32 child) {
-	i32 timer = 0;
+	i32 timer = 0, making = head->flags & ADOPT;
 	u64 all = ~0UL;
 	if (head->flags & FENCED) {
 		i64 err = C3(SYS_timer_create, CLOCK_BOOTTIME, NULL, &timer);
@@ -486,6 +523,11 @@ __attribute__((noreturn)) static void hold(i32 child) {
 		if (sig == SIGCHLD) {
 			u32 status = 0;
 			i64 got;
+			if (making) { // others that have ended wait: one of them may be the heir
+				i32 heir = adopt(child);
+				if (!heir) continue;
+				child = heir, making = 0;
+			}
 			while ((got = C4(SYS_wait4, -1, &status, WNOHANG, NULL)) > 0)
 				if (got == child) finish(child, status, 0);
 		} else if (sig == SIGALRM && info.code == -2 /* SI_TIMER */) {
@@ -541,11 +583,17 @@ __attribute__((noreturn)) static void stage(void) {
 		report_fd = (int)report;
 		must("keep the output", "", C3(SYS_dup3, out, KEPT_STDOUT, O_CLOEXEC));
 		must("keep the output", "", C3(SYS_dup3, err, KEPT_STDERR, O_CLOEXEC));
+		if (head->flags & ADOPT) {
+			must("keep the report", "", C3(SYS_dup3, report, KEPT_REPORT, O_CLOEXEC));
+			report_fd = KEPT_REPORT;
+		} else {
+			C1(SYS_close, KEPT_REPORT);
+		}
 		must("close the rest", "", C3(SYS_close_range, FIRST_FREE, ~0U, 0));
 	} else {
 		must("close the rest", "", C3(SYS_close_range, KEPT_STDOUT, ~0U, 0));
 	}
-	report_fd = -1;
+	if (!(head->flags & ADOPT)) report_fd = -1;
 	C1(SYS_chdir, "/");
 	if (head->flags & FULL) {
 		C2(SYS_prctl, PR_SET_DUMPABLE, 0); // nothing in the task may look into this process

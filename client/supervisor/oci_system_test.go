@@ -1,0 +1,178 @@
+//go:build linux && system
+
+package supervisor_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/conformance"
+	"github.com/proffer/proffer/drivers/oci"
+	"github.com/proffer/proffer/drivers/oci/images"
+)
+
+// pier is a node with images of busybox and what counts what containers leave behind.
+type pier struct {
+	*node
+	t     *testing.T
+	store *images.Store
+	image string // in a registry of this process
+	opts  oci.Options
+}
+
+func newPier(t *testing.T) *pier {
+	needRoot(t)
+	before, here := census(t), ""
+	t.Cleanup(func() { // the last one: the supervisor has ended as well
+		for what, now := range census(t) {
+			for _, one := range now {
+				if !slices.Contains(before[what], one) && strings.Contains(one, here) {
+					t.Errorf("%s: %s was not there before", what, one)
+				}
+			}
+		}
+	})
+	n := newNode(t)
+	here = n.dir
+	p := &pier{node: n, t: t, image: busybox(t)}
+	store, err := images.Open(filepath.Join(n.dir, "images"), images.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.store = store
+	p.opts = oci.Options{Dir: filepath.Join(n.dir, "containers"), Runtime: os.Getenv("OCI_RUNTIME"), HostPaths: []string{filepath.Join(n.dir, "shared")}}
+	t.Cleanup(func() {
+		store.Close()
+		if left, _ := filepath.Glob(filepath.Join(n.dir, "containers", "*", "*")); len(left) > 0 {
+			t.Errorf("of containers there is left: %v", left)
+		}
+		if holds, err := os.ReadDir(filepath.Join(n.dir, "images", "holds")); err != nil || len(holds) > 0 {
+			t.Errorf("images are still used: %v %v", holds, err)
+		}
+	})
+	return p
+}
+
+func (p *pier) driver() *oci.Driver { return oci.New(p.client, p.store, p.opts) }
+
+// folder makes one that tasks can reach.
+func (p *pier) folder(t *testing.T) string {
+	dir, err := os.MkdirTemp(p.dir, "tasks")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// census lists what containers could leave on a host: mounts, and processes by their root or command line.
+func census(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	raw, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out["mounts"] = strings.Split(string(raw), "\n")
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, l := range lines {
+		raw, _ := os.ReadFile(l)
+		out["processes"] = append(out["processes"], l+" "+strings.ReplaceAll(string(raw), "\x00", " "))
+	}
+	return out
+}
+
+// busybox builds an image of the host's static busybox and serves it from this process.
+func busybox(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("there is no busybox: apt-get install busybox-static")
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	put := func(h tar.Header, body []byte) {
+		h.Size = int64(len(body))
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		w.Write(body)
+	}
+	for _, dir := range []string{"./", "bin/", "etc/", "tmp/", "home/"} {
+		put(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil)
+	}
+	put(tar.Header{Name: "bin/busybox", Mode: 0o755}, raw)
+	for _, name := range []string{"sh", "sleep", "printf", "dd", "stty", "cat", "echo", "true", "kill", "id", "ls", "touch", "mount", "env", "hostname", "mknod", "wc", "head", "test", "["} {
+		put(tar.Header{Name: "bin/" + name, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil)
+	}
+	put(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\napp:x:4321:4322:app:/home:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
+	put(tar.Header{Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\napp:x:4322:\nextra:x:4400:app\n"))
+	w.Close()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	im, err := mutate.AppendLayers(empty.Image, layer)
+	if err == nil {
+		im, err = mutate.Config(im, v1.Config{Cmd: []string{"/bin/sh"}, User: "app", Env: []string{"FROM=image"}, WorkingDir: "/home"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(hub.Close)
+	ref, err := name.ParseReference(strings.TrimPrefix(hub.URL, "http://") + "/busybox:1")
+	if err == nil {
+		err = remote.Write(ref, im)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref.Name()
+}
+
+// TestOCIConformance: containers keep the contract of drivers, with each runtime that works here.
+func TestOCIConformance(t *testing.T) {
+	for _, runtime := range []string{"runc", "crun"} {
+		t.Run(runtime, func(t *testing.T) {
+			p := newPier(t)
+			p.opts.Runtime = runtime
+			if f := p.driver().Fingerprint(t.Context()); !f.Healthy {
+				t.Skip(f.Why)
+			}
+			conformance.Run(t, &conformance.Harness{
+				New: func(*testing.T) drivers.Driver { return p.driver() },
+				Config: func(s conformance.Script) map[string]any {
+					return map[string]any{"image": p.image, "command": "/bin/sh", "args": []any{"-c", s.Shell()}}
+				},
+				Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
+					{"image": p.image, "cap_add": []any{"sys_admin"}}},
+				Folder: p.folder, Limits: true, Slow: true,
+			})
+		})
+	}
+}

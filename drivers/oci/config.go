@@ -1,0 +1,243 @@
+package oci
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/drivers/schema"
+	"github.com/proffer/proffer/structs"
+)
+
+// config is what a job writes for a task of this driver. What has the same name in the docker driver means the same.
+type config struct {
+	image              string
+	forcePull          bool
+	username, password string
+
+	entrypoint []string
+	command    string
+	args       []string
+	workDir    string
+	hostname   string
+	readOnly   bool
+	network    string
+	mounts     []mount
+	capAdd     []string // CAP_…
+	capDrop    []string
+	ulimits    []ulimit
+	sysctls    map[string]string
+	shm        structs.Bytes
+	pids       int64
+	groups     []uint32
+}
+
+// Kinds of mounts, and network modes.
+const (
+	mountBind   = "bind"
+	mountTmpfs  = "tmpfs"
+	networkHost = "host"
+	networkNone = "none"
+)
+
+type mount struct {
+	kind     string
+	source   string // below local/ of the task's folder, or on the node
+	target   string
+	readOnly bool
+	size     structs.Bytes
+}
+
+type ulimit struct {
+	name       string
+	soft, hard uint64
+}
+
+const (
+	maxPids     = 1 << 22
+	defaultPids = 4096
+	defaultShm  = 64 << 20
+)
+
+// parse reads a config and collects everything that is wrong with it. object names the place for messages.
+func parse(object string, raw map[string]any) (*config, error) {
+	b := schema.Read(object, raw)
+	c := &config{
+		image: b.Required("image", `image = "debian:bookworm"`), forcePull: b.Bool("force_pull"),
+		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
+		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), readOnly: b.Bool("read_only"),
+		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
+		pids: b.Whole("pids", 2, maxPids, defaultPids),
+	}
+	c.auth(b)
+	c.mounts = mounts(b)
+	c.capAdd = capabilities(b, "cap_add", addable)
+	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
+	c.ulimits = ulimits(b)
+	c.groupIDs(b)
+	if c.image != "" && !schema.Refers(c.image) {
+		if _, err := images.ParseReference("", c.image); err != nil {
+			e := structs.AsError(err)
+			b.Problem("image", "%s", e.Why).Do = e.Do
+		}
+	}
+	if c.workDir != "" && !schema.Refers(c.workDir) && (!path.IsAbs(c.workDir) || path.Clean(c.workDir) != c.workDir) {
+		b.Problem("work_dir", "%q is not an absolute path", c.workDir)
+	}
+	if len(c.hostname) > 63 {
+		b.Problem("hostname", "it is longer than 63 characters")
+	}
+	for name := range c.sysctls {
+		if !namespaced(name, c.network == networkNone) {
+			b.Problem("sysctls."+name, "it is not the container's own").
+				Advise(`kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are, and net.* with network_mode = "none"`)
+		}
+	}
+	switch {
+	case c.shm == 0:
+		c.shm = defaultShm
+	case c.shm < 1<<16:
+		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
+	}
+	return c, b.Err("the oci driver")
+}
+
+func (c *config) auth(b *schema.Block) {
+	m := b.TextMap("auth")
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		switch key {
+		case "username":
+			c.username = m[key]
+		case "password":
+			c.password = m[key]
+		default:
+			b.Problem("auth."+key, "there is no such setting").Advise("there are username and password")
+		}
+	}
+	if len(m) > 0 && (c.username == "" || c.password == "") {
+		b.Problem("auth", "it needs username and password")
+	}
+}
+
+func (c *config) groupIDs(b *schema.Block) {
+	for i, text := range b.Texts("group_add") {
+		n, err := strconv.ParseUint(text, 10, 31)
+		if err != nil && !schema.Refers(text) {
+			b.Problem(fmt.Sprintf("group_add[%d]", i), "%q is not the number of a group", text)
+		}
+		c.groups = append(c.groups, uint32(n))
+	}
+}
+
+// usual are the capabilities of root in a container. MKNOD and NET_RAW, which engines often give, are not among them: the network
+// may be the host's, and nobody needs devices of his own.
+var usual = []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP",
+	"CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"}
+
+// addable are those that a job may ask for. The others would let a task leave its container or administer the node.
+var addable = append([]string{"CAP_AUDIT_WRITE", "CAP_IPC_LOCK", "CAP_NET_RAW", "CAP_SYS_NICE"}, usual...)
+
+func capabilities(b *schema.Block, key string, allowed []string) (out []string) {
+	for i, name := range b.Texts(key) {
+		full := "CAP_" + strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+		if !slices.Contains(allowed, full) {
+			p := b.Problem(fmt.Sprintf("%s[%d]", key, i), "%q may not be named here", name)
+			var short []string
+			for _, a := range allowed {
+				short = append(short, strings.ToLower(strings.TrimPrefix(a, "CAP_")))
+			}
+			slices.Sort(short)
+			p.Advise("there are %s", strings.Join(short, ", "))
+			continue
+		}
+		out = append(out, full)
+	}
+	return out
+}
+
+var ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+	"rttime", "sigpending", "stack"}
+
+// ulimits reads name = "soft:hard", or one number for both; -1 and "unlimited" are none.
+func ulimits(b *schema.Block) (out []ulimit) {
+	m := b.TextMap("ulimit")
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		if !slices.Contains(ulimitNames, name) {
+			p := b.Problem("ulimit."+name, "there is no such limit")
+			if near := structs.Nearest(name, ulimitNames); near != "" {
+				p.Advise("did you mean %q?", near)
+			} else {
+				p.Advise("there are %s", strings.Join(ulimitNames, ", "))
+			}
+			continue
+		}
+		soft, hard, both := strings.Cut(m[name], ":")
+		if !both {
+			hard = soft
+		}
+		s, ok1 := limit(soft)
+		h, ok2 := limit(hard)
+		if !ok1 || !ok2 || s > h {
+			b.Problem("ulimit."+name, `%q is neither a limit nor "soft:hard"`, m[name])
+			continue
+		}
+		out = append(out, ulimit{name, s, h})
+	}
+	return out
+}
+
+func limit(text string) (uint64, bool) {
+	if text == "unlimited" || text == "-1" {
+		return ^uint64(0), true
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	return uint64(n), err == nil && n >= 0
+}
+
+// ownTargets are what every task has of its own.
+var ownTargets = []string{"/local", "/secrets", "/alloc", "/proc", "/sys", "/dev"}
+
+func mounts(b *schema.Block) (out []mount) {
+	for i, block := range b.Blocks("mount") {
+		at := fmt.Sprintf("mount[%d]", i)
+		m := mount{kind: block.OneOf("type", mountBind, mountTmpfs), source: block.Text("source"),
+			target: block.Required("target", `target = "/data"`), readOnly: block.Bool("read_only"), size: block.Size("size")}
+		block.Close("a mount")
+		out = append(out, m)
+		if m.target != "" && !schema.Refers(m.target) {
+			switch {
+			case !path.IsAbs(m.target) || path.Clean(m.target) != m.target || m.target == "/":
+				b.Problem(at, "the target %q is not an absolute path below the root", m.target)
+			case slices.ContainsFunc(ownTargets, func(own string) bool { return m.target == own || strings.HasPrefix(m.target, own+"/") }):
+				b.Problem(at, "every task has its own of what is at %s", m.target)
+			}
+		}
+		switch {
+		case m.kind == mountTmpfs && m.source != "":
+			b.Problem(at, "a tmpfs has no source")
+		case m.kind == mountBind && m.size != 0:
+			b.Problem(at, "size is for a tmpfs")
+		case m.kind == mountBind && m.source == "":
+			b.Problem(at, "it has no source").Advise("a folder of the node, or one below local/")
+		case m.kind == mountTmpfs || schema.Refers(m.source):
+		case path.Clean(m.source) != m.source:
+			b.Problem(at, "%q is to be written as %q", m.source, path.Clean(m.source))
+		case !path.IsAbs(m.source) && m.source != "local" && !strings.HasPrefix(m.source, "local/"):
+			b.Problem(at, "%q is neither absolute nor below local/ of the task's folder", m.source)
+		}
+	}
+	return out
+}
+
+// namespaced reports whether a kernel setting is of a namespace that the container has for itself.
+func namespaced(name string, network bool) bool {
+	switch {
+	case name == "kernel.sem", strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"), strings.HasPrefix(name, "fs.mqueue."):
+		return true
+	}
+	return network && strings.HasPrefix(name, "net.")
+}

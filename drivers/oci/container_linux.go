@@ -1,0 +1,304 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec"
+	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/structs"
+)
+
+// container is one start of a task and its folder:
+//
+//	id           the Spec's ID
+//	config.json  what the runtime reads
+//	rootfs/      the container's root: a mount of overlayfs over the image's layers, or a copy
+//	upper/ work/ what the container writes to its root
+//	log          the runtime's
+//
+// What the runtime remembers is in state/ beside it. Everything of a container can be found by its ID, so that a start which was cut
+// off at any point can be removed.
+type container struct {
+	d    *Driver
+	id   string // of the Spec
+	name string // for the runtime, and of the folder
+	dir  string
+	keep []*os.File // what mounts refer to, open until the container runs
+}
+
+func (d *Driver) container(id string) *container {
+	sum := sha256.Sum256([]byte(id))
+	name := hex.EncodeToString(sum[:12])
+	return &container{d: d, id: id, name: name, dir: filepath.Join(d.opts.Dir, name)}
+}
+
+func (ct *container) path(name string) string { return filepath.Join(ct.dir, name) }
+
+// make prepares everything that the runtime needs, and says how to start it. After an error remove takes away what there is.
+func (ct *container) make(ctx context.Context, object string, c *config, spec *drivers.Spec) (*exec.Launch, error) {
+	d := ct.d
+	f, err := d.sup.Features(ctx)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, object, "%w", err)
+	}
+	runtime, _, err := d.runtime.find(ctx, f.Cgroups)
+	if err != nil {
+		return nil, err
+	}
+	if !f.Root || f.CgroupBase == "" {
+		return nil, structs.Errorf(structs.Unavailable, object, "containers need root and cgroups")
+	}
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	if err := ct.remove(); err != nil { // of an agent that died before this one
+		return nil, err
+	}
+	want, err := c.want(object, spec)
+	if err != nil {
+		return nil, err
+	}
+	im, err := d.store.Ensure(ctx, want, spec.ID, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := ct.folder(im); err != nil {
+		return nil, drivers.DiskError(object, err)
+	}
+	in := &input{config: c, image: im.Config, env: spec.Env, hostname: c.hostname, root: ct.path("rootfs"), cgroups: f.Cgroups,
+		cgroup: "/" + f.CgroupBase + "/" + ct.name, cpu: spec.CPU, cpuLimit: spec.CPULimit, memory: max(spec.Memory, spec.MemoryMax), revocable: spec.Revocable}
+	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
+		in.cpu = 1
+	}
+	if in.hostname == "" {
+		if in.hostname, err = os.Hostname(); err != nil || len(in.hostname) > 63 {
+			in.hostname = "proffer"
+		}
+	}
+	user := spec.User
+	if user == "" {
+		user = im.Config.User
+	}
+	if in.user, err = resolve(object, in.root, user); err != nil {
+		return nil, err
+	}
+	if err := spec.MakeFolders(int(in.user.uid), int(in.user.gid)); err != nil {
+		return nil, err
+	}
+	in.folders = []bind{{spec.AllocDir, "/alloc", false}, {filepath.Join(spec.TaskDir, "local"), "/local", false},
+		{filepath.Join(spec.TaskDir, "secrets"), "/secrets", false}, {filepath.Join(spec.TaskDir, "tmp"), "/tmp", false}}
+	if c.network == networkHost {
+		for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+				in.folders = append(in.folders, bind{file, file, true})
+			}
+		}
+	}
+	if in.binds, err = ct.binds(object, c, spec); err != nil {
+		return nil, err
+	}
+	if err := ct.program(object, in); err != nil {
+		return nil, err
+	}
+	s := in.spec()
+	if s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s); err != nil {
+		return nil, structs.Errorf(structs.Unavailable, object, "make the seccomp profile: %w", err)
+	}
+	raw, err := json.Marshal(s)
+	if err == nil {
+		err = os.WriteFile(ct.path("config.json"), raw, 0o600)
+	}
+	if err != nil {
+		return nil, drivers.DiskError(object, err)
+	}
+	l := &exec.Launch{
+		ID: spec.ID, Program: runtime, Args: ct.command("--log", ct.path("log"), "--log-format", "json", "run", "--detach",
+			"--bundle", ct.dir, "--pid-file", ct.path("pid"), ct.name),
+		Env: []string{"PATH=" + defaultPath}, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir, LogName: spec.Task.Name,
+		Memory: in.memory, Revocable: spec.Revocable, Fenced: spec.Fence != nil, Container: f.CgroupBase + "/" + ct.name, PidFile: ct.path("pid"),
+	}
+	if logs := spec.Task.Logs; logs != nil {
+		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()
+	}
+	return l, nil
+}
+
+// command is one of the runtime's, with what all have in common.
+func (ct *container) command(args ...string) []string {
+	return append([]string{"--root", ct.d.state()}, args...)
+}
+
+// folder makes the container's folder and its root.
+func (ct *container) folder(im *images.Image) error {
+	if err := os.Mkdir(ct.dir, 0o711); err != nil {
+		return err
+	}
+	if err := os.WriteFile(ct.path("id"), []byte(ct.id), 0o600); err != nil {
+		return err
+	}
+	for _, sub := range []string{"rootfs", "upper", "work"} {
+		if err := os.Mkdir(ct.path(sub), 0o755); err != nil {
+			return err
+		}
+	}
+	if ct.d.copies {
+		return images.Copy(im.Layers, ct.path("rootfs"))
+	}
+	// The root's own mode and owner are those of the upper folder.
+	var st unix.Stat_t
+	if err := unix.Stat(im.Layers[len(im.Layers)-1], &st); err != nil {
+		return err
+	}
+	if err := unix.Chmod(ct.path("upper"), st.Mode&0o7777); err != nil {
+		return err
+	}
+	if err := unix.Chown(ct.path("upper"), int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	return mountOverlay(im.Layers, ct.path("upper"), ct.path("work"), ct.path("rootfs"))
+}
+
+// binds resolves the sources of mount blocks. They are opened once and given to the runtime as descriptors, so that nobody can put
+// a link in the place of a folder that was allowed.
+func (ct *container) binds(object string, c *config, spec *drivers.Spec) (out []bind, err error) {
+	for i, m := range c.mounts {
+		if m.kind != mountBind {
+			continue
+		}
+		object := fmt.Sprintf("%s.config.mount[%d]", object, i)
+		top, rest := spec.TaskDir, m.source
+		if path.IsAbs(m.source) {
+			if top, rest = ct.allowed(m.source); top == "" {
+				return nil, structs.Errorf(structs.Forbidden, object, "the node's folder %s may not be mounted", m.source).
+					Advise("the node's configuration of the oci driver names those that may be, in host_paths")
+			}
+		}
+		dir, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, structs.Errorf(structs.Invalid, object, "open %s: %w", top, err)
+		}
+		fd, err := unix.Openat2(dir, rest, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+		unix.Close(dir)
+		if err != nil {
+			return nil, structs.Errorf(structs.Invalid, object, "open %s below %s: %w", rest, top, err)
+		}
+		ct.keep = append(ct.keep, os.NewFile(uintptr(fd), m.source))
+		out = append(out, bind{fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), m.target, m.readOnly})
+	}
+	return out, nil
+}
+
+// allowed finds the folder that the node allows, of which source is or is part.
+func (ct *container) allowed(source string) (top, rest string) {
+	for _, dir := range ct.d.opts.HostPaths {
+		if source == dir {
+			return dir, "."
+		}
+		if rest, ok := strings.CutPrefix(source, strings.TrimSuffix(dir, "/")+"/"); ok {
+			return dir, rest
+		}
+	}
+	return "", ""
+}
+
+// program looks for what the container will run, unless it is in something mounted: the answer is better than the runtime's.
+func (ct *container) program(object string, in *input) error {
+	args := in.args()
+	if len(args) == 0 || args[0] == "" {
+		return structs.Errorf(structs.Invalid, object, "the image says nothing about what to run, and neither does the task").Advise("write command or entrypoint")
+	}
+	code := ct.find(in, args[0])
+	if code == 0 {
+		return nil
+	}
+	why := "not found in the image"
+	if code == 126 {
+		why = "is not executable"
+	}
+	return &drivers.NoProgram{Code: code, Err: structs.Errorf(structs.Invalid, object, "program %q %s", args[0], why).
+		Advise("give a path that exists there, or a name that is in its PATH")}
+}
+
+func (ct *container) find(in *input, program string) (code int) {
+	if path.IsAbs(program) || strings.Contains(program, "/") {
+		at := program
+		if !path.IsAbs(at) {
+			at = path.Join(in.cwd(), at)
+		}
+		for _, m := range in.mounts() {
+			if at == m.Destination || strings.HasPrefix(at, m.Destination+"/") {
+				return 0
+			}
+		}
+	}
+	return look(in.root, program, in.environment(), in.cwd())
+}
+
+// explain puts what the runtime wrote about its failure into the error.
+func (ct *container) explain(object string, err error) error {
+	said := lastWords(ct.path("log"))
+	if said == "" {
+		return err
+	}
+	code := 0
+	switch {
+	case strings.Contains(said, "executable file"), strings.Contains(said, "exec:") && strings.Contains(said, "no such file"):
+		code = 127
+	case strings.Contains(said, "exec:") && strings.Contains(said, "permission denied"):
+		code = 126
+	}
+	if code != 0 {
+		return &drivers.NoProgram{Code: code, Err: structs.Errorf(structs.Invalid, object, "its program cannot be run: %s", said)}
+	}
+	return structs.Errorf(structs.Internal, object, "the container cannot be made: %s", said)
+}
+
+// remove takes away all that there is of a container, which must not run. It may be repeated.
+func (ct *container) remove() error {
+	ct.close()
+	if err := unmount(ct.path("rootfs")); err != nil {
+		return structs.Errorf(structs.Unavailable, "task "+ct.id, "%w", err)
+	}
+	err := os.RemoveAll(filepath.Join(ct.d.state(), ct.name))
+	if image, held := ct.d.store.Held(ct.id); held == nil {
+		err = errors.Join(err, ct.d.store.Release(image, ct.id))
+	}
+	// The id goes last: without it nobody would know whose folder it is.
+	entries, readErr := os.ReadDir(ct.dir)
+	if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+		err = errors.Join(err, readErr)
+	}
+	for _, e := range entries {
+		if e.Name() != "id" {
+			err = errors.Join(err, os.RemoveAll(ct.path(e.Name())))
+		}
+	}
+	if err == nil {
+		err = os.RemoveAll(ct.dir)
+	}
+	if err != nil {
+		return drivers.DiskError("task "+ct.id, err)
+	}
+	return nil
+}
+
+func (ct *container) close() {
+	for _, f := range ct.keep {
+		f.Close()
+	}
+	ct.keep = nil
+}

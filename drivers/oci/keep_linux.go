@@ -1,0 +1,113 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Keep removes what was left over, and images that nobody uses, again and again until ctx ends.
+func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
+	tick := time.NewTicker(d.opts.CleanEvery)
+	defer tick.Stop()
+	for {
+		if err := d.Sweep(ctx, known); err != nil && ctx.Err() == nil {
+			d.log.Warn("leftovers of containers cannot be removed now", "err", err)
+		}
+		gone, err := d.store.Clean(time.Now())
+		for _, g := range gone {
+			d.log.Info("an image was removed", "image", g.Image, "names", strings.Join(g.Names, " "), "why", g.Why)
+		}
+		if err != nil {
+			d.log.Warn("images cannot be cleaned up now", "err", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Sweep removes containers that do not run and that known does not know, and releases images that no container uses.
+func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
+	entries, err := os.ReadDir(d.opts.Dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return structs.Errorf(structs.Unavailable, "containers", "%w", err)
+	}
+	var errs []error
+	there := map[string]bool{}
+	for _, e := range entries {
+		raw, err := os.ReadFile(filepath.Join(d.opts.Dir, e.Name(), "id"))
+		id := string(raw)
+		if err != nil || id == "" {
+			if e.IsDir() && strings.HasPrefix(e.Name(), "probe-") {
+				continue
+			}
+			if e.IsDir() && e.Name() != "state" {
+				errs = append(errs, d.sweepNameless(e))
+			}
+			continue
+		}
+		there[id] = true
+		if !known(id) {
+			errs = append(errs, d.sweep(ctx, id))
+		}
+	}
+	holds, err := d.store.Holds()
+	if err != nil {
+		return errors.Join(append(errs, err)...)
+	}
+	for _, h := range holds {
+		if there[h.Holder] {
+			continue
+		}
+		if release, ok := d.hold(h.Holder, true); ok {
+			if _, err := os.Stat(d.container(h.Holder).dir); errors.Is(err, os.ErrNotExist) { // it was not made meanwhile
+				errs = append(errs, d.store.Release(h.Image, h.Holder))
+			}
+			release()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep removes one container unless it runs.
+func (d *Driver) sweep(ctx context.Context, id string) error {
+	release, ok := d.hold(id, true)
+	if !ok {
+		return nil
+	}
+	defer release()
+	status, err := d.sup.Status(ctx, id)
+	switch {
+	case err == nil && status.Exit == nil:
+		return nil // the node decides about what runs
+	case err == nil:
+		if err := d.sup.Forget(ctx, id); err != nil {
+			return err
+		}
+	case structs.KindOf(err) != structs.NotFound:
+		return err
+	}
+	return d.container(id).remove()
+}
+
+// sweepNameless removes a folder whose agent died before it could write down whose it is, or after that was removed. One that is
+// being made is a moment old.
+func (d *Driver) sweepNameless(e os.DirEntry) error {
+	info, err := e.Info()
+	if err != nil || time.Since(info.ModTime()) < time.Minute {
+		return nil
+	}
+	dir := filepath.Join(d.opts.Dir, e.Name())
+	if err := unmount(filepath.Join(dir, "rootfs")); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
+}
