@@ -1,8 +1,11 @@
 package docker
 
 import (
+	"archive/tar"
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/netip"
 	"strconv"
@@ -31,8 +34,8 @@ const (
 func nameOf(id string) string { return "proffer-" + strings.ReplaceAll(id, "/", "-") }
 
 // create makes the container of a task and returns its id.
-func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, image string) (id string, err error) {
-	own, err := d.describe(spec, c, image)
+func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, img *image) (id string, err error) {
+	own, err := d.describe(spec, c, img)
 	if err != nil {
 		return "", err
 	}
@@ -45,22 +48,76 @@ func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, imag
 	if structs.KindOf(err) == structs.NotFound { // the image went meanwhile: a shortage, that the next try ends
 		err = structs.Errorf(structs.Unavailable, object, "%w", err)
 	}
-	return id, err
+	if err != nil {
+		return "", err
+	}
+	if err := d.give(ctx, spec, id, runsAs(spec, img)); err != nil {
+		t := &task{d: d, id: id, spec: spec.ID}
+		if gone := t.remove(ctx, true); gone != nil {
+			return "", structs.Errorf(structs.Unknown, object, "%w, and its container cannot be removed: %v", err, gone)
+		}
+		return "", err
+	}
+	return id, nil
+}
+
+// runsAs is the user of a container: the task's, or else the image's.
+func runsAs(spec *drivers.Spec, img *image) string {
+	if spec.Task.User != "" {
+		return spec.Task.User
+	}
+	return img.user
+}
+
+// maxPasswd bounds how much of an image's list of users is looked at.
+const maxPasswd = 1 << 20
+
+// give gives the task's folders to a user that only the image knows by name. One that it does not know either is for the engine to
+// refuse.
+func (d *Driver) give(ctx context.Context, spec *drivers.Spec, id, user string) error {
+	name, _, _ := strings.Cut(user, ":")
+	if _, err := strconv.ParseUint(name, 10, 31); name == "" || name == "root" || err == nil {
+		return nil
+	}
+	uid, gid := 0, 0
+	err := d.engine.look(ctx, "task "+spec.ID, "look for its user", func(ctx context.Context, api *client.Client) error {
+		r, err := api.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: "/etc/passwd"})
+		if err != nil {
+			return err
+		}
+		defer r.Content.Close()
+		files := tar.NewReader(io.LimitReader(r.Content, maxPasswd))
+		if _, err := files.Next(); err != nil {
+			return err
+		}
+		lines := bufio.NewScanner(files)
+		for lines.Scan() {
+			if f := strings.Split(lines.Text(), ":"); len(f) > 3 && f[0] == name {
+				uid, gid = owner(f[2] + ":" + f[3])
+				break
+			}
+		}
+		return lines.Err()
+	})
+	if err != nil || uid == 0 {
+		return nil
+	}
+	return spec.MakeFolders(uid, gid)
 }
 
 // minMemory is the least that engines take.
 const minMemory = 6 << 20
 
 // describe says everything of the container.
-func (d *Driver) describe(spec *drivers.Spec, c *config, image string) (*client.ContainerCreateOptions, error) {
+func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.ContainerCreateOptions, error) {
 	object := "task " + spec.ID
-	uid, gid := owner(spec.Task.User)
+	uid, gid := owner(runsAs(spec, img))
 	if err := spec.MakeFolders(uid, gid); err != nil {
 		return nil, err
 	}
 	labels := map[string]string{labelOwner: d.opts.Owner, labelTask: spec.ID, labelAlloc: string(spec.Alloc), labelJob: spec.Job, labelGroup: spec.Group}
 	maps.Copy(labels, c.labels)
-	conf := &container.Config{Image: image, Hostname: c.hostname, User: spec.Task.User, Env: spec.Env, WorkingDir: c.workDir,
+	conf := &container.Config{Image: img.id, Hostname: c.hostname, User: spec.Task.User, Env: spec.Env, WorkingDir: c.workDir,
 		Labels: labels, Entrypoint: c.entrypoint, ExposedPorts: network.PortSet{}}
 	if c.command != "" {
 		conf.Cmd = append(conf.Cmd, c.command)

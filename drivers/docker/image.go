@@ -39,14 +39,20 @@ type pull struct {
 	cancel  context.CancelFunc
 	waiting map[*func(kind, text string)]bool // under images.mu
 	err     error                             // valid once done is closed
-	id      string
+	img     *image
+}
+
+// image is one that the engine has.
+type image struct {
+	id   string
+	user string // that it says to run as; empty: root
 }
 
 // name returns an image's full name: with a digest, and then without tag, or with a tag.
-func fullName(image string) (reference.Named, error) {
-	named, err := reference.ParseNormalizedNamed(image)
+func fullName(ref string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return nil, structs.Errorf(structs.Invalid, "image "+image, "%w", err)
+		return nil, structs.Errorf(structs.Invalid, "image "+ref, "%w", err)
 	}
 	if digested, ok := named.(reference.Digested); ok {
 		return reference.WithDigest(reference.TrimNamed(named), digested.Digest())
@@ -54,20 +60,20 @@ func fullName(image string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// get returns the id of an image, and pulls it where it is missing or the newest is wanted. say hears of progress.
-func (im *images) get(ctx context.Context, image string, newest bool, say func(kind, text string)) (id string, err error) {
-	named, err := fullName(image)
+// get returns an image, and pulls it where it is missing or the newest is wanted. say hears of progress.
+func (im *images) get(ctx context.Context, ref string, newest bool, say func(kind, text string)) (*image, error) {
+	named, err := fullName(ref)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	name := named.String()
 	if !newest {
-		id, err := im.find(ctx, name)
+		found, err := im.find(ctx, name)
 		if structs.KindOf(err) != structs.NotFound {
 			if err == nil {
 				im.use(name, "")
 			}
-			return id, err
+			return found, err
 		}
 	}
 	p := im.join(named, &say)
@@ -77,19 +83,22 @@ func (im *images) get(ctx context.Context, image string, newest bool, say func(k
 		if p.err == nil {
 			say("pulled", fmt.Sprintf("image %s", name))
 		}
-		return p.id, p.err
+		return p.img, p.err
 	case <-ctx.Done():
-		return "", structs.Errorf(structs.Unknown, "image "+name, "its pull was given up: %w", context.Cause(ctx))
+		return nil, structs.Errorf(structs.Unknown, "image "+name, "its pull was given up: %w", context.Cause(ctx))
 	}
 }
 
-func (im *images) find(ctx context.Context, name string) (id string, err error) {
+func (im *images) find(ctx context.Context, name string) (found *image, err error) {
 	err = im.d.engine.look(ctx, "image "+name, "look for it", func(ctx context.Context, api *client.Client) error {
 		r, err := api.ImageInspect(ctx, name)
-		id = r.ID
+		found = &image{id: r.ID}
+		if r.Config != nil {
+			found.user = r.Config.User
+		}
 		return err
 	})
-	return id, err
+	return found, err
 }
 
 // join takes part in the pull of an image and begins it when there is none.
@@ -104,7 +113,7 @@ func (im *images) join(named reference.Named, say *func(kind, text string)) *pul
 		im.pulls[name] = p
 		im.d.work.Go(func() {
 			defer cancel()
-			p.id, p.err = im.pull(ctx, named, func(text string) { im.tell(p, text) })
+			p.img, p.err = im.pull(ctx, named, func(text string) { im.tell(p, text) })
 			im.mu.Lock()
 			if im.pulls[name] == p {
 				delete(im.pulls, name)
@@ -130,15 +139,12 @@ func (im *images) leave(name string, p *pull, say *func(kind, text string)) {
 	}
 }
 
+// tell passes progress on to those who wait, and to nobody after it has left.
 func (im *images) tell(p *pull, text string) {
 	im.mu.Lock()
-	var all []func(kind, text string)
+	defer im.mu.Unlock()
 	for say := range p.waiting {
-		all = append(all, *say)
-	}
-	im.mu.Unlock()
-	for _, say := range all {
-		say("pulling", text)
+		(*say)("pulling", text)
 	}
 }
 
@@ -149,7 +155,7 @@ var errStall = errors.New("no progress")
 const tellEvery = time.Second
 
 // pull pulls an image. What bounds it is the time without progress: a big image over a slow line takes as long as it takes.
-func (im *images) pull(ctx context.Context, named reference.Named, tell func(string)) (id string, err error) {
+func (im *images) pull(ctx context.Context, named reference.Named, tell func(string)) (found *image, err error) {
 	name := named.String()
 	object := "image " + name
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -165,20 +171,20 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 	}
 	login, err := im.d.opts.login(named)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	api, err := im.d.engine.client(ctx)
 	if err != nil {
-		return "", im.d.engine.explain(ctx, ctx, object, "pull", structs.Unavailable, err)
+		return nil, im.d.engine.explain(ctx, ctx, object, "pull", structs.Unavailable, err)
 	}
 	tell(fmt.Sprintf("image %s", name))
 	r, err := api.ImagePull(ctx, name, client.ImagePullOptions{RegistryAuth: login})
 	if err != nil {
 		switch kind := structs.KindOf(im.d.engine.explain(ctx, ctx, object, "", structs.Unavailable, err)); kind {
 		case structs.NotFound, structs.Forbidden, structs.Invalid:
-			return "", fail(kind, err)
+			return nil, fail(kind, err)
 		}
-		return "", fail(structs.Unavailable, err) // the registry, or the way to it
+		return nil, fail(structs.Unavailable, err) // the registry, or the way to it
 	}
 	defer r.Close()
 	var layers progress
@@ -190,10 +196,10 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 			break
 		}
 		if err != nil {
-			return "", fail(structs.Unavailable, err)
+			return nil, fail(structs.Unavailable, err)
 		}
 		if m.Error != nil {
-			return "", fail(structs.Unavailable, m.Error)
+			return nil, fail(structs.Unavailable, m.Error)
 		}
 		if layers.take(&m) {
 			stall.Reset(im.d.opts.PullStall)
@@ -203,10 +209,10 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 			tell(fmt.Sprintf("image %s: %s", name, &layers))
 		}
 	}
-	if id, err = im.find(ctx, name); err == nil {
-		im.use(name, id)
+	if found, err = im.find(ctx, name); err == nil {
+		im.use(name, found.id)
 	}
-	return id, err
+	return found, err
 }
 
 // progress adds up what the engine says of the layers of a pull.

@@ -15,9 +15,13 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Sweep removes ended containers of this node that nobody knows.
+// Sweep removes ended containers of this node that nobody knows. An engine that is not there has its turn later, in Keep.
 func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
-	return d.sweep(ctx, known, false)
+	err := d.sweep(ctx, known, false)
+	if structs.KindOf(err) == structs.Unavailable {
+		return nil
+	}
+	return err
 }
 
 func (d *Driver) sweep(ctx context.Context, known func(id string) bool, running bool) error {

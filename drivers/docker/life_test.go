@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
@@ -161,6 +162,37 @@ grep CapEff /proc/self/status | grep -q 0000000000000000 && echo "no rights"
 	c := &r.Container
 	if c.Config.Labels["team"] != "shop" || c.Config.Labels["proffer.job"] != "job" || c.HostConfig.Memory != 64<<20 || *c.HostConfig.PidsLimit != 4096 {
 		t.Errorf("labels %v, memory %d, pids %d", c.Config.Labels, c.HostConfig.Memory, *c.HostConfig.PidsLimit)
+	}
+}
+
+// TestFoldersBelongToTheUser: to one that only the image knows too, whether the task names it or the image does.
+func TestFoldersBelongToTheUser(t *testing.T) {
+	d := driver(t, shared, nil)
+	conf, err := dockertest.Busybox().ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf = conf.DeepCopy()
+	conf.Config.User = "app"
+	img, err := mutate.ConfigFile(dockertest.Busybox(), conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.Load("busybox:app", img); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ user, image, want string }{
+		{"", "busybox:test", "0"}, {"app", "busybox:test", "1234"}, {"", "busybox:app", "1234"}, {"77:77", "busybox:app", "77"}, {"root", "busybox:app", "0"},
+	} {
+		s := spec(t, "id -u && touch /local/x /secrets/x /alloc/x", map[string]any{"image": c.image})
+		s.Task.User = c.user
+		for dir := s.TaskDir; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) { // others have to get through
+			os.Chmod(dir, 0o755)
+		}
+		exit := wait(t, start(t, d, s))
+		if got := text(t, s, "stdout"); exit.Code != 0 || got != c.want+"\n" {
+			t.Errorf("user %q of %s: exit code %d, %q, %q", c.user, c.image, exit.Code, got, text(t, s, "stderr"))
+		}
 	}
 }
 

@@ -108,7 +108,7 @@ func TestDocker(t *testing.T) {
 		t.Errorf("a command: %q", got)
 	}
 
-	a.crash()
+	a.kill()
 	a.start()
 	if again := r.allocs("shop", 1)[0]; again.ID != alloc.ID {
 		t.Errorf("allocation %s took the place of %s", again.ID, alloc.ID)
