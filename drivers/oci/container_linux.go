@@ -28,7 +28,8 @@ import (
 //	config.json  what the runtime reads
 //	rootfs/      the container's root: a mount of overlayfs over the image's layers, or a copy
 //	upper/ work/ what the container writes to its root
-//	log          the runtime's
+//	mounts/      the sources of mount blocks, until it runs
+//	log, pid     the runtime's
 //
 // What the runtime remembers is in state/ beside it. Everything of a container can be found by its ID, so that a start which was cut
 // off at any point can be removed.
@@ -37,7 +38,6 @@ type container struct {
 	id   string // of the Spec
 	name string // for the runtime, and of the folder
 	dir  string
-	keep []*os.File // what mounts refer to, open until the container runs
 }
 
 func (d *Driver) container(id string) *container {
@@ -172,8 +172,8 @@ func (ct *container) folder(im *images.Image) error {
 	return mountOverlay(im.Layers, ct.path("upper"), ct.path("work"), ct.path("rootfs"))
 }
 
-// binds resolves the sources of mount blocks. They are opened once and given to the runtime as descriptors, so that nobody can put
-// a link in the place of a folder that was allowed.
+// binds resolves the sources of mount blocks. What was opened is mounted below mounts/ until the container has its own of it, and
+// the runtime is given that path: nobody can put a link in the place of a folder that was allowed.
 func (ct *container) binds(object string, c *config, spec *drivers.Spec) (out []bind, err error) {
 	for i, m := range c.mounts {
 		if m.kind != mountBind {
@@ -196,10 +196,51 @@ func (ct *container) binds(object string, c *config, spec *drivers.Spec) (out []
 		if err != nil {
 			return nil, structs.Errorf(structs.Invalid, object, "open %s below %s: %w", rest, top, err)
 		}
-		ct.keep = append(ct.keep, os.NewFile(uintptr(fd), m.source))
-		out = append(out, bind{fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), fd), m.target, m.readOnly})
+		at := ct.path(fmt.Sprintf("mounts/%d", i))
+		err = attach(fd, at)
+		unix.Close(fd)
+		if err != nil {
+			return nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", m.source, err)
+		}
+		out = append(out, bind{at, m.target, m.readOnly})
 	}
 	return out, nil
+}
+
+// attach mounts what a descriptor has open on a new file or folder.
+func attach(fd int, at string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+		return err
+	}
+	make := func() error { return os.WriteFile(at, nil, 0o600) }
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		make = func() error { return os.Mkdir(at, 0o700) }
+	}
+	if err := make(); err != nil {
+		return err
+	}
+	tree, err := unix.OpenTree(fd, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH|unix.AT_RECURSIVE)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	return os.NewSyscallError("move_mount", unix.MoveMount(tree, "", unix.AT_FDCWD, at, unix.MOVE_MOUNT_F_EMPTY_PATH))
+}
+
+// detach takes the sources of mounts away: a container that runs has its own of them.
+func (ct *container) detach() error {
+	entries, err := os.ReadDir(ct.path("mounts"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		err = errors.Join(err, unmount(ct.path("mounts/"+e.Name())))
+	}
+	return err
 }
 
 // allowed finds the folder that the node allows, of which source is or is part.
@@ -269,8 +310,7 @@ func (ct *container) explain(object string, err error) error {
 
 // remove takes away all that there is of a container, which must not run. It may be repeated.
 func (ct *container) remove() error {
-	ct.close()
-	if err := unmount(ct.path("rootfs")); err != nil {
+	if err := errors.Join(ct.detach(), unmount(ct.path("rootfs"))); err != nil {
 		return structs.Errorf(structs.Unavailable, "task "+ct.id, "%w", err)
 	}
 	err := os.RemoveAll(filepath.Join(ct.d.state(), ct.name))
@@ -294,11 +334,4 @@ func (ct *container) remove() error {
 		return drivers.DiskError("task "+ct.id, err)
 	}
 	return nil
-}
-
-func (ct *container) close() {
-	for _, f := range ct.keep {
-		f.Close()
-	}
-	ct.keep = nil
 }

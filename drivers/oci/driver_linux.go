@@ -166,6 +166,9 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	}
 	switch structs.KindOf(err) {
 	case "":
+		if err := ct.detach(); err != nil { // remove tries again
+			d.log.Warn("a mount for a container is left until its end", "task", spec.ID, "err", err)
+		}
 		return d.task(spec.ID), nil
 	case structs.Conflict, structs.Unknown: // Recover finds out
 		if launch != nil {

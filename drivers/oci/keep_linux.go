@@ -106,7 +106,7 @@ func (d *Driver) sweepNameless(e os.DirEntry) error {
 		return nil
 	}
 	dir := filepath.Join(d.opts.Dir, e.Name())
-	if err := unmount(filepath.Join(dir, "rootfs")); err != nil {
+	if err := errors.Join((&container{dir: dir}).detach(), unmount(filepath.Join(dir, "rootfs"))); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
