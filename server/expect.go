@@ -78,6 +78,9 @@ func (b *books) expect(g *GroupExplanation, ends func() map[structs.NodeID][]pla
 		g.Expected = &structs.Expected{Why: "it depends on when what is being stopped for it has ended"}
 	case w != nil && w.Kept != nil && w.Kept.Known:
 		g.Expected = &structs.Expected{At: now.Add(w.Kept.In), Node: w.Kept.Node, NodeName: w.Kept.Name, Why: "room is kept for it there"}
+		if w.Kept.Nodes > 1 {
+			g.Expected.Why = fmt.Sprintf("room is kept for its gang there and on %d more nodes", w.Kept.Nodes-1)
+		}
 	case w != nil && w.Gang != nil && w.Because == allocator.OfNoNode:
 		g.Expected = &structs.Expected{Why: "it depends on when all of gang " + w.Gang.ID + " fits at a time"}
 	case g.Fit.Fits > 0:

@@ -450,7 +450,7 @@ func (l *loop) keep(d *allocator.Keep) {
 		start = d.Start.String()
 	}
 	l.log.Info("room is kept for work that others overtook", "job", d.Job, "role", d.Role, "priority", d.Priority,
-		"node", d.NodeName, "starts_by", start)
+		"node", d.NodeName, "nodes", max(1, d.Nodes), "starts_by", start)
 }
 
 // send proposes what was gathered, as much as an entry takes, and reports whether there was anything. Its outcome arrives

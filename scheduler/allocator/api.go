@@ -90,6 +90,7 @@ type Keep struct {
 	Priority structs.Priority // as asked
 	Node     structs.NodeID
 	NodeName string
+	Nodes    int          // of a gang: on so many; Node is the one that is expected last
 	Known    bool         // whether there is a latest time for the start
 	Start    structs.Time // that time
 }

@@ -15,7 +15,7 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 	}
 	took := n.keptBelow(g.queued)
 	if took {
-		a.unkeep(n.kept)
+		a.unkeep(n.kept.kept)
 	}
 	if overLimit {
 		a.makeLimitRoom(g.client.account, g.shape.amount, 1)

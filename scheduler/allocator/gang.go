@@ -216,7 +216,13 @@ func (a *Allocator) serveGang(lead *group) {
 	if over != nil {
 		a.makeLimitRoom(acc, amount, n)
 	}
-	band, with := lead.queued, &together{}
+	a.placeGang(g, found, lead.queued)
+}
+
+// placeGang decides that a gang goes where it was found to fit.
+func (a *Allocator) placeGang(g *gang, found []landing, band structs.Band) {
+	with := &together{}
+	a.served(g.lead.group)
 	a.drop(g.lead)
 	for _, f := range found {
 		h := a.takeSlot(f.part, f.node)
@@ -232,6 +238,7 @@ func (a *Allocator) serveGang(lead *group) {
 // offered counts as free. Values of the attribute are tried in order of the room that they have for the largest part, those with the
 // least first, then by name; those where some part cannot fit by its amounts alone are passed over.
 func (a *Allocator) land(g *gang, offered bool) []landing {
+	defer a.liftSpots(g.lead.group)()
 	parts := a.largestFirst(g)
 	if offered {
 		if len(a.valuesFor(g, parts, true)) == 0 {
@@ -411,6 +418,7 @@ func (a *Allocator) missing(g *gang) int64 {
 	if len(a.offers) > 0 {
 		defer a.withoutOffers()()
 	}
+	defer a.liftSpots(g.lead.group)()
 	lacks := g.lacks
 	a.valuesFor(g, a.largestFirst(g), false)
 	lacks, g.lacks = g.lacks, lacks
@@ -425,6 +433,9 @@ func (a *Allocator) gain(grown []*node) {
 				break
 			}
 			most, more := int64(0), a.mayGo(n, g.band).Add(n.offered)
+			if n.kept != nil && n.kept.group == g.lead.group {
+				more = more.Add(n.kept.room)
+			}
 			for _, r := range g.parts {
 				most = max(most, placement.Times(n.Node, r.Ask, &more))
 			}
@@ -474,6 +485,7 @@ func (a *Allocator) explainGang(part *request) (*GangWaiting, placement.Explanat
 	g := part.gang
 	w := &GangWaiting{ID: g.id, Within: part.Ask.Within}
 	defer a.withoutOffers()()
+	defer a.liftSpots(g.lead.group)()
 	parts := a.largestFirst(g)
 	if len(parts) > 0 {
 		a.sync(parts[0].group.shape)
@@ -543,6 +555,11 @@ func (a *Allocator) reshape(part *request, s *shape) {
 	if len(old.groups) == 0 {
 		a.retire(old)
 	}
+	if k := part.gang.lead.group.kept; k != nil {
+		for _, x := range k.spots {
+			a.touch(x.node, false)
+		}
+	}
 	if g := part.gang; a.asleep[g] {
 		g.tried, g.lacks, g.gained = math.MaxUint64, 0, 0
 	}
@@ -560,6 +577,7 @@ func (a *Allocator) rehomeGangs(role *account) {
 		c := a.clientOf(r.Framework, r.Role, r.Owner)
 		g.lead.group = a.group(c, old.band, old.shape, old.tag)
 		g.lead.group.members++
+		g.lead.group.waitsAs(old)
 		for _, part := range g.parts {
 			part.group.client = c
 		}

@@ -42,11 +42,12 @@ func (a *Allocator) claimGang(lead *group, overLimit bool) {
 		a.makeLimitRoom(lead.client.account, amount, n)
 	}
 	with := &together{}
+	a.served(lead)
 	a.drop(g.lead)
 	took := map[*node]bool{}
 	for _, f := range found {
 		if f.forced && f.node.keptBelow(band) {
-			a.unkeep(f.node.kept)
+			a.unkeep(f.node.kept.kept)
 			took[f.node] = true
 		}
 		h := a.takeSlot(f.part, f.node)
@@ -69,6 +70,7 @@ func (a *Allocator) claimGang(lead *group, overLimit bool) {
 // throttled says that it would do so somewhere but for MostPreempted.
 func (a *Allocator) landByForce(g *gang, band structs.Band) (found []landing, throttled bool) {
 	defer a.withoutOffers()()
+	defer a.liftSpots(g.lead.group)()
 	parts := a.largestFirst(g)
 	free, forced := make([]map[string]int64, len(parts)), make([]map[string]int64, len(parts))
 	for i, r := range parts {
@@ -92,7 +94,7 @@ func (a *Allocator) landByForce(g *gang, band structs.Band) (found []landing, th
 func (a *Allocator) mayGo(n *node, band structs.Band) *structs.Resources {
 	sum := &structs.Resources{}
 	if n.keptBelow(band) {
-		*sum = n.kept.room()
+		*sum = n.kept.room
 	}
 	if len(n.allocs) == 0 || !a.mayPreempt(band) {
 		return sum
@@ -152,7 +154,7 @@ func (a *Allocator) tryForce(parts []*request, in string, band structs.Band) (fo
 // landForced holds the node where room for one slot costs least, and marks what has to go.
 func (a *Allocator) landForced(forces map[*request]*force, r *request, slot Slot, in string, band structs.Band) (landing, bool) {
 	x := forces[r]
-	if x == nil || x.epoch != a.epoch {
+	if x == nil || x.epoch != a.epoch || r.group.shape.ask.Elsewhere() { // where the slots before it are matters on other nodes too
 		x = a.newForce(r, in, band)
 		forces[r] = x
 	}

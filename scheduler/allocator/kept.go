@@ -10,15 +10,23 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// kept is room on a node that is kept free for a group that others would overtake for ever: what ends there gathers until
+// kept is room that is kept free for a group that others would overtake for ever: what ends there gathers until
 // the group fits. It is the reservation of backfilling schedulers (Lifka, The ANL/IBM SP Scheduling System, 1995), for a
-// few groups instead of one. It holds room on the node and counts in no share.
+// few groups instead of one. It holds room on nodes and counts in no share.
 type kept struct {
 	group *group
-	node  *node
+	spots []*spot      // one, or those of a gang in the order of on
+	on    []landing    // of a gang: where each slot that waits is to go; without ports
 	band  structs.Band // in which the group was served then; what is served in a higher one may take the room
 	until structs.Time // when it is looked at whether a start is expected earlier on another node
-	start start        // of the group on the node, when fresh
+}
+
+// spot is what is kept on one node.
+type spot struct {
+	*kept
+	node  *node
+	room  structs.Resources
+	start start // of what goes there, when fresh
 	fresh bool
 }
 
@@ -38,7 +46,7 @@ const (
 	keptKnown   = 288
 )
 
-// start is when a group would fit on a node as work ends there.
+// start is when something would fit on a node as work ends there, or all of it on some.
 type start struct {
 	at    structs.Time // at the latest; zero: at once
 	known bool         // whether there is a latest time: enough of the work has a max_run_duration
@@ -47,8 +55,6 @@ type start struct {
 
 // keptBelow reports whether room on n is kept for something that is served in a lower band.
 func (n *node) keptBelow(band structs.Band) bool { return n.kept != nil && n.kept.band < band }
-
-func (k *kept) room() structs.Resources { return k.group.shape.ask.Resources }
 
 // observe notes since when groups wait.
 func (a *Allocator) observe() {
@@ -70,9 +76,9 @@ func (a *Allocator) observe() {
 	a.fresh = a.fresh[:0]
 }
 
-// seeWaiting has a group observed whose last slot went or whose first came. No room is kept for gangs.
+// seeWaiting has a group observed whose last slot went or whose first came.
 func (a *Allocator) seeWaiting(g *group) {
-	if !g.fresh && g.shape.gang == nil {
+	if !g.fresh {
 		g.fresh = true
 		a.fresh = append(a.fresh, g)
 	}
@@ -80,7 +86,7 @@ func (a *Allocator) seeWaiting(g *group) {
 
 // lookLater has a group looked at when it may be due for room to be kept.
 func (a *Allocator) lookLater(g *group) {
-	if a.options.KeepAfter < 0 || g.kept != nil || g.since == 0 || g.shape.ask.Elsewhere() {
+	if a.options.KeepAfter < 0 || g.kept != nil || g.since == 0 || g.shape.gang == nil && g.shape.ask.Elsewhere() {
 		return
 	}
 	g.look = g.due(a.options.KeepAfter)
@@ -129,22 +135,48 @@ func (a *Allocator) keep() (done bool) {
 	slices.SortFunc(due, func(x, y *group) int {
 		return cmp.Or(cmp.Compare(a.bandOf(y), a.bandOf(x)), cmp.Compare(x.since, y.since),
 			strings.Compare(x.client.account.path, y.client.account.path), cmp.Compare(x.client.framework, y.client.framework),
-			cmp.Compare(y.band, x.band), strings.Compare(x.shape.ask.Key(), y.shape.ask.Key()), x.tag.compare(y.tag))
+			cmp.Compare(y.band, x.band), strings.Compare(x.kind(), y.kind()), x.tag.compare(y.tag))
 	})
 	most := a.mostKept()
 	for _, g := range due {
 		g.retry = a.now.Add(KeepRetry)
-		if len(a.kept) < most && a.overtaken(g) && a.mayHold(g) {
-			if n := a.earliest(g); n != nil {
-				a.keepOn(g, n)
+		if a.spots() < most && a.overtaken(g) && a.mayHold(g) {
+			k := a.earliest(g)
+			switch {
+			case k == nil && g.shape.gang != nil && len(a.decisions) > 0: // what they hold cannot be judged before it is committed
+			case k == nil:
+				g.retry = a.now.Add(a.options.KeepAfter)
+			case a.mayKeep(k, most):
+				a.keepRoom(k)
 				done = true
 				continue
 			}
-			g.retry = a.now.Add(a.options.KeepAfter)
 		}
 		a.lookLater(g)
 	}
 	return done
+}
+
+// kind orders what the groups of one framework ask for in some way.
+func (g *group) kind() string {
+	if g.shape.gang != nil {
+		return g.shape.key
+	}
+	return g.shape.ask.Key()
+}
+
+// spots returns on how many nodes room is kept.
+func (a *Allocator) spots() (n int) {
+	for _, k := range a.kept {
+		n += len(k.spots)
+	}
+	return n
+}
+
+// mayKeep reports whether room for k is within the bound: a gang that needs more nodes may have them when none is kept.
+func (a *Allocator) mayKeep(k *kept, most int) bool {
+	spots := a.spots()
+	return spots == 0 || spots+len(k.spots) <= most
 }
 
 func (a *Allocator) mostKept() int {
@@ -159,7 +191,8 @@ func (a *Allocator) mostKept() int {
 
 // bandOf returns the band in which a group is served now.
 func (a *Allocator) bandOf(g *group) structs.Band {
-	if g.band >= structs.Production && g.client.account.beyondGuarantee(g.shape.amount) != nil {
+	amount, _ := g.atOnce()
+	if g.band >= structs.Production && g.client.account.beyondGuarantee(amount) != nil {
 		return structs.BatchBand
 	}
 	return g.band
@@ -175,20 +208,38 @@ func (a *Allocator) overtaken(g *group) bool {
 	return false
 }
 
-// mayHold reports whether the roles let a group have one more allocation.
+// mayHold reports whether the roles let a group have what is served of it at once.
 func (a *Allocator) mayHold(g *group) bool {
-	acc, amount := g.client.account, g.shape.amount
-	return a.overPart(g, amount) == nil && (acc.overLimit(amount, 1) == nil || a.fitsWithoutOffers(acc, amount, 1))
+	acc := g.client.account
+	amount, n := g.atOnce()
+	return a.overPart(g, amount) == nil && (acc.overLimit(amount, n) == nil || a.fitsWithoutOffers(acc, amount, n))
 }
 
-// earliest returns the node where the start of a group is expected first, and soon, or nil.
-func (a *Allocator) earliest(g *group) (best *node) {
+// earliest returns the room to keep for a group: on the node where its start is expected first, and soon, or nil.
+func (a *Allocator) earliest(g *group) *kept {
+	k := &kept{group: g}
+	if g.shape.gang != nil {
+		if k.on = a.gather(g); k.on == nil {
+			return nil
+		}
+		k.spotsOf()
+		return k
+	}
+	n := a.earliestNode(g)
+	if n == nil {
+		return nil
+	}
+	k.spots = []*spot{{kept: k, node: n, room: g.shape.ask.Resources}}
+	return k
+}
+
+func (a *Allocator) earliestNode(g *group) (best *node) {
 	var least structs.Time
 	for _, n := range a.byOrd {
 		if len(n.claims) > 0 || n.kept != nil && n.kept.group != g {
 			continue
 		}
-		st, ok := a.startOn(n, g)
+		st, ok := a.startFor(n, g)
 		if ok && a.soon(st) && (best == nil || st.guess < least || st.guess == least && n.ID < best.ID) {
 			best, least = n, st.guess
 		}
@@ -205,28 +256,45 @@ func (a *Allocator) soon(st start) bool {
 	return st.guess <= a.now.Add(times*a.options.KeepAfter)
 }
 
-func (a *Allocator) keepOn(g *group, n *node) {
-	for len(n.offers) > 0 {
-		a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
-	}
-	k := &kept{group: g, node: n, band: a.bandOf(g), until: a.now.Add(a.options.KeepAfter)}
-	g.kept, n.kept = k, k
+// keepRoom keeps room.
+func (a *Allocator) keepRoom(k *kept) {
+	g := k.group
+	k.band, k.until = a.bandOf(g), a.now.Add(a.options.KeepAfter)
+	g.kept = k
 	a.lookNoMore(g)
 	a.kept = append(a.kept, k)
-	n.putKept()
-	a.touch(n, false)
-	st, _ := a.startOf(k)
+	for _, x := range k.spots {
+		for n := x.node; len(n.offers) > 0; {
+			a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
+		}
+		x.node.kept = x
+		x.node.putKept()
+	}
+	for _, x := range k.spots {
+		a.touch(x.node, false)
+	}
+	st, last, _ := a.startOf(k)
 	r := g.requests.top()
-	a.out = append(a.out, Decision{Keep: &Keep{Request: r.ID, Job: r.Ask.Job, Role: g.client.account.path, Priority: r.Priority,
-		Node: n.ID, NodeName: n.Name(), Known: st.known, Start: max(st.at, a.now)}})
+	d := &Keep{Request: r.ID, Role: g.client.account.path, Priority: r.Priority,
+		Node: last.node.ID, NodeName: last.node.Name(), Nodes: len(k.spots), Known: st.known, Start: max(st.at, a.now)}
+	if g.shape.gang != nil {
+		r = g.shape.gang.parts[0]
+	}
+	d.Job = r.Ask.Job
+	a.out = append(a.out, Decision{Keep: d})
 }
 
 // unkeep gives the room up.
 func (a *Allocator) unkeep(k *kept) {
-	k.node.liftKept()
-	k.group.kept, k.node.kept = nil, nil
+	for _, x := range k.spots {
+		x.node.liftKept()
+		x.node.kept = nil
+	}
+	k.group.kept = nil
 	a.kept = slices.DeleteFunc(a.kept, func(o *kept) bool { return o == k })
-	a.touch(k.node, true)
+	for _, x := range k.spots {
+		a.touch(x.node, true)
+	}
 	if k.group.requests.len() > 0 {
 		a.lookLater(k.group)
 	}
@@ -236,7 +304,7 @@ func (a *Allocator) unkeep(k *kept) {
 // reports whether there was any. Nothing else can be served at the time.
 func (a *Allocator) unkeepIdle() (done bool) {
 	for _, k := range slices.Clone(a.kept) {
-		if !a.mayHold(k.group) {
+		if !a.mayHold(k.group) || k.on != nil && !k.group.shape.gang.gathers() {
 			a.unkeep(k)
 			done = true
 		}
@@ -247,11 +315,11 @@ func (a *Allocator) unkeepIdle() (done bool) {
 // review gives up the room that is of no use any more, and moves what is expected to start earlier elsewhere.
 func (a *Allocator) review() {
 	for _, k := range slices.Clone(a.kept) {
-		g, n := k.group, k.node
-		if n.undecided() {
+		g := k.group
+		if slices.ContainsFunc(k.spots, func(x *spot) bool { return x.node.undecided() }) {
 			continue // what was decided there is not committed: it cannot be judged now
 		}
-		if _, ok := a.startOf(k); !ok {
+		if _, _, ok := a.startOf(k); !ok {
 			a.unkeep(k)
 			continue
 		}
@@ -259,14 +327,20 @@ func (a *Allocator) review() {
 			continue
 		}
 		k.until = a.now.Add(a.options.KeepAfter)
-		if best := a.earliest(g); best != n {
+		if best := a.earliest(g); !k.same(best) {
 			a.unkeep(k)
-			if best != nil {
-				a.keepOn(g, best)
+			if best != nil && a.mayKeep(best, a.mostKept()) {
+				a.keepRoom(best)
 			}
 		}
 	}
 	a.keptChanged = len(a.kept) > 0
+}
+
+// same reports whether k keeps what another would.
+func (k *kept) same(o *kept) bool {
+	return o != nil && slices.EqualFunc(k.spots, o.spots, func(x, y *spot) bool { return x.node == y.node }) &&
+		slices.EqualFunc(k.on, o.on, func(x, y landing) bool { return x.part == y.part && x.node == y.node })
 }
 
 // undecided reports whether decisions in flight hold room on n.
@@ -279,7 +353,14 @@ func (a *Allocator) settleKept() {
 	}
 	a.keptChanged = false
 	for _, k := range slices.Clone(a.kept) {
-		g, n, s := k.group, k.node, k.group.shape
+		if k.group.kept != k {
+			continue // it was given up for one before it
+		}
+		if k.on != nil {
+			a.settleGathered(k)
+			continue
+		}
+		g, n, s := k.group, k.spots[0].node, k.group.shape
 		ask := s.ask.Among(a.work)
 		if !placement.Fits(n.seen(s.view, false, true), a.peersOfAsk(ask), ask, placement.First).OK || !a.mayHold(g) {
 			continue
@@ -293,26 +374,57 @@ func (a *Allocator) settleKept() {
 	}
 }
 
-// startOf returns when the group is expected to start on the node where room is kept for it.
-func (a *Allocator) startOf(k *kept) (st start, ok bool) {
-	if k.fresh {
-		return k.start, true // it moves with the books of the node alone; the guess is not looked at
+// startOf returns when the group is expected to start where room is kept for it, and the node for which it waits longest.
+func (a *Allocator) startOf(k *kept) (st start, last *spot, ok bool) {
+	st.known = true
+	for _, x := range k.spots {
+		if !x.fresh { // it moves with the books of the node alone; the guess is not looked at
+			if k.on != nil {
+				x.start, ok = a.startOfGathered(x)
+			} else {
+				x.start, ok = a.startFor(x.node, k.group)
+			}
+			if !ok {
+				return st, nil, false
+			}
+			x.fresh = true
+		}
+		if last == nil || x.start.guess > last.start.guess {
+			last = x
+		}
+		st = st.and(x.start)
 	}
-	st, ok = a.startOn(k.node, k.group)
-	k.start, k.fresh = st, ok
-	return st, ok
+	return st, last, true
+}
+
+// and returns when both have started.
+func (s start) and(o start) start {
+	s.guess, s.at, s.known = max(s.guess, o.guess), max(s.at, o.at), s.known && o.known
+	if !s.known {
+		s.at = 0
+	}
+	return s
 }
 
 // endsBefore reports whether what is placed now and runs for at most d has ended when what k is kept for is expected to start.
 func (a *Allocator) endsBefore(d structs.Duration, k *kept) bool {
-	st, ok := a.startOf(k)
+	st, _, ok := a.startOf(k)
 	return ok && st.known && a.now.Add(d).Add(EndMargin) <= st.at
 }
 
-// startOn returns when a group would fit on a node as what is committed there ends, offers taken back; false when that
+// startFor returns when a group would fit on a node as what is committed there ends, room that is kept for it there being its; false
+// when that would not be enough.
+func (a *Allocator) startFor(n *node, g *group) (st start, ok bool) {
+	if n.kept != nil && n.kept.group == g {
+		n.liftKept()
+		defer n.putKept()
+	}
+	return a.startOn(n, g.shape)
+}
+
+// startOn returns when one of a shape would fit on a node as what is committed there ends, offers taken back; false when that
 // would not be enough.
-func (a *Allocator) startOn(n *node, g *group) (st start, ok bool) {
-	s := g.shape
+func (a *Allocator) startOn(n *node, s *shape) (st start, ok bool) {
 	if n.Spec() == nil || !n.Spec().Schedulable() || s.index != nil && !s.index.Suits(n.Node) {
 		return st, false
 	}
@@ -322,10 +434,6 @@ func (a *Allocator) startOn(n *node, g *group) (st start, ok bool) {
 	}
 	n.liftOffers()
 	defer n.putOffers()
-	if n.kept != nil && n.kept.group == g {
-		n.liftKept()
-		defer n.putKept()
-	}
 	st.guess, ok = a.fitsAfter(n, s, n.allocs, a.guessOf)
 	if !ok {
 		return st, false
@@ -395,7 +503,9 @@ func (a *Allocator) backfill(s *shape, slot Slot) *node {
 	var nodes []*placement.Node
 	for _, k := range a.kept {
 		if a.endsBefore(s.ask.MaxRun, k) {
-			nodes = append(nodes, k.node.seen(s.view, false, true))
+			for _, x := range k.spots {
+				nodes = append(nodes, x.node.seen(s.view, false, true))
+			}
 		}
 	}
 	return a.bestOf(nodes, s, slot)
@@ -426,6 +536,7 @@ type KeptRoom struct {
 	Known     bool              `json:"known"`               // whether there is a latest time for the start
 	In        structs.Duration  `json:"in"`                  // that time, from now
 	Unbounded []structs.AllocID `json:"unbounded,omitempty"` // what runs there without max_run_duration, when it is not known
+	Nodes     int               `json:"nodes,omitempty"`     // of a gang: on so many room is kept; Node is the one that is expected last
 }
 
 // keptFor returns the room that is kept for a request, and where it would fit but for room that is kept for others, by
@@ -433,28 +544,37 @@ type KeptRoom struct {
 func (a *Allocator) keptFor(r *request) (own *KeptRoom, others []KeptRoom) {
 	s := r.group.shape
 	for _, k := range a.kept {
-		switch {
-		case k.group == r.group:
-			room := a.describeKept(k)
+		if k.group == r.waitsIn() {
+			_, last, _ := a.startOf(k)
+			room := a.describeKept(k, cmp.Or(last, k.spots[0]))
 			room.Request = r.ID
 			own = &room
-		case placement.Fits(k.node.seen(s.view, true, true), a.peersFor(s), s.ask, placement.First).OK:
-			others = append(others, a.describeKept(k))
+			continue
+		}
+		for _, x := range k.spots {
+			if placement.Fits(x.node.seen(s.view, true, true), a.peersFor(s), s.ask, placement.First).OK {
+				others = append(others, a.describeKept(k, x))
+			}
 		}
 	}
 	slices.SortFunc(others, func(x, y KeptRoom) int { return strings.Compare(string(x.Node), string(y.Node)) })
 	return own, others
 }
 
-func (a *Allocator) describeKept(k *kept) KeptRoom {
-	room := KeptRoom{Request: k.group.requests.top().ID, Node: k.node.ID, Name: k.node.Name()}
-	if st, ok := a.startOf(k); ok && st.known {
+func (a *Allocator) describeKept(k *kept, at *spot) KeptRoom {
+	room := KeptRoom{Request: k.group.requests.top().ID, Node: at.node.ID, Name: at.node.Name()}
+	if k.on != nil {
+		room.Nodes = len(k.spots)
+	}
+	if st, _, ok := a.startOf(k); ok && st.known {
 		room.Known, room.In = true, max(st.at.Sub(a.now), 0)
 		return room
 	}
-	for _, h := range k.node.allocs {
-		if h.ends == 0 && !h.leaving {
-			room.Unbounded = append(room.Unbounded, h.alloc)
+	for _, x := range k.spots {
+		for _, h := range x.node.allocs {
+			if h.ends == 0 && !h.leaving {
+				room.Unbounded = append(room.Unbounded, h.alloc)
+			}
 		}
 	}
 	slices.Sort(room.Unbounded)
@@ -464,7 +584,11 @@ func (a *Allocator) describeKept(k *kept) KeptRoom {
 // KeptText tells which room is kept for it, and whose room it might otherwise have.
 func (w *Waiting) KeptText() (lines []string) {
 	if k := w.Kept; k != nil {
-		lines = append(lines, fmt.Sprintf("room is kept for it on %s: %s", k.Name, k.when()))
+		where := k.Name
+		if k.Nodes > 1 {
+			where = fmt.Sprintf("%s and %d more for the gang", k.Name, k.Nodes-1)
+		}
+		lines = append(lines, fmt.Sprintf("room is kept for it on %s: %s", where, k.when()))
 	}
 	for _, k := range w.Behind {
 		lines = append(lines, fmt.Sprintf("room on %s is kept for %s: %s", k.Name, k.Request, k.when()))

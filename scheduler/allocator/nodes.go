@@ -25,7 +25,7 @@ type node struct {
 	givenAt uint64
 	claims  []*hold                          // room that waits for work to end, oldest first
 	ripe    bool                             // in Allocator.ripe
-	kept    *kept                            // room on it that is kept for a group
+	kept    *spot                            // room on it that is kept for a group
 	inverse map[structs.FrameworkID]*inverse // made because of its window, by framework
 	stale   bool                             // in Allocator.stale
 
@@ -119,7 +119,7 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 		a.unask(n.inverse[id])
 	}
 	if n.kept != nil {
-		a.unkeep(n.kept)
+		a.unkeep(n.kept.kept)
 	}
 	for _, c := range a.offering {
 		a.unfilter(c, n)
@@ -204,8 +204,14 @@ func (a *Allocator) touch(n *node, grew bool) {
 	for _, v := range n.views {
 		v.look(n)
 	}
-	if k := n.kept; k != nil {
-		k.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
+	if x := n.kept; x != nil {
+		x.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
+		for _, o := range x.spots {
+			if o != x && !o.node.grew {
+				o.node.grew = true
+				a.grown = append(a.grown, o.node)
+			}
+		}
 	}
 	a.changes++
 	if len(a.reclaims) > 0 {

@@ -131,11 +131,11 @@ func (n *node) seen(v *view, offers, kept bool) *placement.Node {
 	if n.room == nil {
 		switch {
 		case offers && kept:
-			return n.With(n.offered.Add(n.kept.room()))
+			return n.With(n.offered.Add(n.kept.room))
 		case offers:
 			return n.With(n.offered)
 		case kept:
-			return n.With(n.kept.room())
+			return n.With(n.kept.room)
 		}
 		return n.Node
 	}
@@ -177,9 +177,9 @@ func (n *node) putOffers() {
 }
 
 // liftKept takes what is kept off the books, for the time of a computation that ends with putKept.
-func (n *node) liftKept() { n.Drop(n.kept.group.client.account, n.kept.room(), nil) }
+func (n *node) liftKept() { n.Drop(n.kept.group.client.account, n.kept.room, nil) }
 
-func (n *node) putKept() { n.Hold(n.kept.group.client.account, n.kept.room(), nil) }
+func (n *node) putKept() { n.Hold(n.kept.group.client.account, n.kept.room, nil) }
 
 // SetReservation sets room on a node aside for a role. The caller has checked it and must not change r afterwards.
 func (a *Allocator) SetReservation(r *structs.Reservation) error {
@@ -295,7 +295,7 @@ func (a *Allocator) eachHeld(n *node, yield func(acc *account, amount structs.Re
 		yield(o.client.account, o.Resources)
 	}
 	if n.kept != nil {
-		yield(n.kept.group.client.account, n.kept.room())
+		yield(n.kept.group.client.account, n.kept.room)
 	}
 }
 
@@ -373,7 +373,7 @@ func (a *Allocator) regroup(c *client) {
 			a.retire(old)
 		}
 		if g.kept != nil {
-			a.touch(g.kept.node, true)
+			a.touch(g.kept.spots[0].node, true)
 		}
 		a.enqueue(g)
 	}

@@ -552,10 +552,14 @@ func reservedText(o *structs.Offer) string {
 }
 
 func (p *play) keepText(k *Keep) string {
-	if !k.Known {
-		return fmt.Sprintf("%s keeps room on %s", k.Request, k.NodeName)
+	where := k.NodeName
+	if k.Nodes > 1 {
+		where = fmt.Sprintf("%d nodes, the last one %s", k.Nodes, where)
 	}
-	return fmt.Sprintf("%s keeps room on %s, starts in %s at the latest", k.Request, k.NodeName, k.Start.Sub(p.now))
+	if !k.Known {
+		return fmt.Sprintf("%s keeps room on %s", k.Request, where)
+	}
+	return fmt.Sprintf("%s keeps room on %s, starts in %s at the latest", k.Request, where, k.Start.Sub(p.now))
 }
 
 // step sums up by request: what was placed where, the share of its role, and what still waits and why.

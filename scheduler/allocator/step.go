@@ -366,7 +366,7 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 		if placement.Fits(n.seen(s.view, true, false), peers, s.ask, placement.Alone).OK {
 			return true
 		}
-		if k := n.kept; k != nil && s.ask.MaxRun > 0 && a.endsBefore(s.ask.MaxRun, k) &&
+		if k := n.kept; k != nil && s.ask.MaxRun > 0 && a.endsBefore(s.ask.MaxRun, k.kept) &&
 			placement.Fits(n.seen(s.view, false, true), peers, s.ask, placement.Alone).OK {
 			return true
 		}

@@ -97,6 +97,7 @@ func (w *twin) rouse(all bool) (some bool) {
 
 // missing is how many of a gang have no room by their amounts alone, in the value where that is fewest.
 func (w *twin) missing(g *twinGang) int64 {
+	defer w.withoutKept(g)()
 	parts := w.largestFirst(g)
 	if len(parts) == 0 {
 		return 0
@@ -149,6 +150,12 @@ func (w *twin) serveGang(c candidate) {
 		return
 	}
 	w.makeLimitRoom(c.role, amount, n)
+	w.placeGang(c, found)
+}
+
+func (w *twin) placeGang(c candidate, found []twinLanding) {
+	g := c.gang
+	w.got(g.key())
 	first := w.lastID + 1
 	for _, f := range found {
 		w.lastID++
@@ -186,6 +193,7 @@ func (w *twin) largestFirst(g *twinGang) []*twinRequest {
 
 // land finds a node for each slot: the largest part first, in the value of the attribute with the least room for it that has enough.
 func (w *twin) land(g *twinGang, without []*twinHold) []twinLanding {
+	defer w.withoutKept(g)()
 	parts := w.largestFirst(g)
 	offers, saved := w.offers, w.holds
 	defer func() { w.offers, w.holds = offers, saved }()
@@ -260,6 +268,8 @@ func (w *twin) removeGang(id string) {
 		return
 	}
 	delete(w.gangs, id)
+	delete(w.waits, g.key())
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return k.key == g.key() })
 	for _, r := range g.parts {
 		delete(w.requests, r.ID)
 		w.drop(func(h *twinHold) bool { return h.claim && h.request == r.ID })
@@ -287,13 +297,21 @@ func (w *twin) drawGang(t *rapid.T, a *Allocator, seq uint64) {
 	if w.crowded {
 		lowest = int(structs.BatchBand)
 	}
-	priority := structs.Priority{Band: structs.Band(rapid.IntRange(lowest, 3).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))}
+	highest := int(structs.Monitoring)
+	if w.calm {
+		highest = lowest
+	}
+	priority := structs.Priority{Band: structs.Band(rapid.IntRange(lowest, highest).Draw(t, "band")), Level: int8(rapid.IntRange(-1, 1).Draw(t, "level"))}
 	if rapid.IntRange(0, 5).Draw(t, "spread") == 0 {
 		job.Spreads = []*structs.Spread{{Attribute: "${meta.rack}"}}
 	}
+	least := 0
+	if w.calm {
+		least = 2
+	}
 	for i := range rapid.IntRange(1, 2).Draw(t, "parts") {
 		group := &structs.Group{Name: fmt.Sprintf("g%d", i), Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{
-			CPU:    structs.Milli(250 * rapid.IntRange(0, 4).Draw(t, "cpu")),
+			CPU:    structs.Milli(250 * rapid.IntRange(least, 4).Draw(t, "cpu")),
 			Memory: structs.Bytes(rapid.IntRange(1, 3).Draw(t, "memory")) << 28, Ports: rapid.IntRange(0, 1).Draw(t, "ports")}}}}
 		group.MaxRunDuration = drawMaxRun(t)
 		switch rapid.IntRange(0, 7).Draw(t, "rule") {
@@ -312,7 +330,7 @@ func (w *twin) drawGang(t *rapid.T, a *Allocator, seq uint64) {
 		}
 		r := &Request{ID: fmt.Sprintf("%s/%d", id, i), Framework: framework, Role: role, Priority: priority, Seq: seq, Ask: ask,
 			Owner: owner.owner, FrameworkScheduler: owner.scheduler}
-		for k := range rapid.IntRange(0, 4).Draw(t, "count") {
+		for k := range rapid.IntRange(least, 4).Draw(t, "count") {
 			s := Slot{Index: k}
 			if rapid.IntRange(0, 4).Draw(t, "prefer") == 0 {
 				s.Prefer = drawID(t)
@@ -392,6 +410,7 @@ func (w *twin) claimGang(c candidate) {
 	}
 	amount, n := g.whole()
 	w.makeLimitRoom(c.role, amount, n)
+	w.got(g.key())
 	with := 1<<62 + w.claimed
 	for _, f := range found {
 		r := f.part
@@ -425,6 +444,7 @@ func (w *twin) landByForce(g *twinGang, band structs.Band) (found []twinLanding,
 	offers := w.offers
 	w.offers = nil
 	defer func() { w.offers = offers }()
+	defer w.withoutKept(g)()
 	parts := w.largestFirst(g)
 	free, forced := map[string]int64{}, map[string][]int64{}
 	books, _ := w.books("", "", nil)

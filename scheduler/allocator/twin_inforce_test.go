@@ -33,7 +33,7 @@ func (w *twin) refresh() {
 		r.now = w.phase(r).Among(peers.Work())
 	}
 	w.forgetGroups()
-	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return w.firstOf(k.key) == nil })
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.wants(k.key) })
 }
 
 // anew finds the ask in force of one request whose clock was stopped or started anew.
@@ -41,7 +41,7 @@ func (w *twin) anew(r *twinRequest) {
 	_, peers := w.books("", "", nil)
 	r.now = w.phase(r).Among(peers.Work())
 	w.forgetGroups()
-	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return w.firstOf(k.key) == nil })
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.wants(k.key) })
 }
 
 // taken notes that the first slot of a request waits no longer.
@@ -126,16 +126,17 @@ func drawMarks(t *rapid.T) *structs.Marks {
 func sameGroups(a *Allocator, w *twin) string {
 	for id, r := range a.requests {
 		g, other := r.group, w.requests[id]
+		key := other.key()
 		if r.gang != nil {
-			continue // it waits by itself
+			g, key = r.gang.lead.group, other.gang.key()
 		}
-		wait := w.waits[other.key()]
+		wait := w.waits[key]
 		if wait == nil {
 			wait = &twinWait{}
 		}
-		kept := slices.ContainsFunc(w.kept, func(k *twinKept) bool { return k.key == other.key() })
-		if g.shape.ask.Key() != other.now.Key() || (g.kept != nil) != kept || wait.since != g.since || wait.retry != g.retry {
-			return fmt.Sprintf("%s waits with %q since %v (retry %v, kept %v); contract: with %q since %v (retry %v, kept %v)", id, g.shape.ask.Key(),
+		kept := slices.ContainsFunc(w.kept, func(k *twinKept) bool { return k.key == key })
+		if r.group.shape.ask.Key() != other.now.Key() || (g.kept != nil) != kept || wait.since != g.since || wait.retry != g.retry {
+			return fmt.Sprintf("%s waits with %q since %v (retry %v, kept %v); contract: with %q since %v (retry %v, kept %v)", id, r.group.shape.ask.Key(),
 				g.since, g.retry, g.kept != nil, other.now.Key(), wait.since, wait.retry, kept)
 		}
 	}

@@ -32,6 +32,7 @@ type twinKept struct {
 	room  structs.Resources
 	band  structs.Band
 	until structs.Time
+	on    []twinLanding // of a gang: where all of it goes
 }
 
 func (r *twinRequest) key() twinKey {
@@ -55,6 +56,9 @@ func (w *twin) forgetGroups() {
 	for _, r := range w.requests {
 		live[r.key()] = live[r.key()] || r.gang == nil
 	}
+	for _, g := range w.gangs {
+		live[g.key()] = true
+	}
 	maps.DeleteFunc(w.waits, func(k twinKey, _ *twinWait) bool { return !live[k] })
 	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !live[k.key] })
 }
@@ -63,11 +67,16 @@ func (w *twin) forgetGroups() {
 func (w *twin) observe() {
 	w.forgetGroups()
 	for k := range w.waits {
-		if w.firstOf(k) == nil {
+		if !w.wants(k) {
 			delete(w.waits, k)
 		}
 	}
-	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return w.firstOf(k.key) == nil })
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.wants(k.key) })
+	for _, g := range w.gangs {
+		if w.wants(g.key()) && w.waits[g.key()] == nil {
+			w.waits[g.key()] = &twinWait{since: w.now}
+		}
+	}
 	for _, r := range w.requests {
 		if r.gang == nil && len(r.pending) > 0 && w.waits[r.key()] == nil {
 			w.waits[r.key()] = &twinWait{since: w.now}
@@ -97,11 +106,26 @@ func (w *twin) keptBelow(id structs.NodeID, band structs.Band) []*twinKept {
 }
 
 func (w *twin) unkeep(k *twinKept) {
-	w.kept = slices.DeleteFunc(w.kept, func(x *twinKept) bool { return x == k })
+	w.kept = slices.DeleteFunc(w.kept, func(x *twinKept) bool { return x.key == k.key })
+}
+
+// unkeepOn gives up what is kept on a node, of a gang all.
+func (w *twin) unkeepOn(id structs.NodeID) {
+	for _, k := range slices.Clone(w.kept) {
+		if k.node == id {
+			w.unkeep(k)
+		}
+	}
+}
+
+// as is who sees the nodes when it is looked where something starts.
+type twinAs struct {
+	role string
+	key  twinKey
 }
 
 // fitsAfter returns when r would fit on a node as some of what is there ends; false when it would not.
-func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]structs.Time) (at structs.Time, ok bool) {
+func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, as twinAs, ends map[*twinHold]structs.Time) (at structs.Time, ok bool) {
 	order := slices.SortedFunc(maps.Keys(ends), func(x, y *twinHold) int {
 		return cmp.Or(cmp.Compare(ends[x], ends[y]), cmp.Compare(x.alloc, y.alloc))
 	})
@@ -112,8 +136,8 @@ func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]s
 		}
 	}
 	for i := 0; ; i++ {
-		_, peers := w.books(r.Role, r.Ask.Job, nil)
-		nodes, _ := w.booksBut(r.Role, r.Ask.Job, gone, func(k *twinKept) bool { return k.key == r.key() })
+		_, peers := w.books(as.role, r.Ask.Job, nil)
+		nodes, _ := w.booksBut(as.role, r.Ask.Job, gone, func(k *twinKept) bool { return k.key == as.key })
 		if placement.Fits(nodes[id], peers, r.now, placement.First).OK {
 			return at, true
 		}
@@ -125,7 +149,7 @@ func (w *twin) fitsAfter(id structs.NodeID, r *twinRequest, ends map[*twinHold]s
 }
 
 // startOn is when r starts on a node: by guess, and at the latest.
-func (w *twin) startOn(id structs.NodeID, r *twinRequest) (guess, latest structs.Time, known, ok bool) {
+func (w *twin) startOn(id structs.NodeID, r *twinRequest, as twinAs) (guess, latest structs.Time, known, ok bool) {
 	if n := w.nodes[id]; n == nil || !n.Schedulable() {
 		return 0, 0, false, false
 	}
@@ -144,10 +168,10 @@ func (w *twin) startOn(id structs.NodeID, r *twinRequest) (guess, latest structs
 			guesses[h] = w.now + max(w.now-h.created, 0)
 		}
 	}
-	if guess, ok = w.fitsAfter(id, r, guesses); !ok {
+	if guess, ok = w.fitsAfter(id, r, as, guesses); !ok {
 		return 0, 0, false, false
 	}
-	latest, known = w.fitsAfter(id, r, ends)
+	latest, known = w.fitsAfter(id, r, as, ends)
 	return guess, latest, known, true
 }
 
@@ -158,7 +182,7 @@ func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
 			slices.ContainsFunc(w.kept, func(k *twinKept) bool { return k.node == id && k.key != r.key() }) {
 			continue
 		}
-		guess, _, known, ok := w.startOn(id, r)
+		guess, _, known, ok := w.startOn(id, r, twinAs{r.Role, r.key()})
 		horizon := structs.Duration(12)
 		if known {
 			horizon = 288
@@ -173,18 +197,22 @@ func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
 // unkeepIdle gives up the room of those who may have no more.
 func (w *twin) unkeepIdle() bool {
 	before := len(w.kept)
-	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.mayHold(w.firstOf(k.key)) })
+	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.keyMayHold(k.key) || k.on != nil && !w.gangOf(k.key).gathers() })
 	return len(w.kept) < before
 }
 
 // review gives up kept room that is of no use, or moves it.
 func (w *twin) review() {
 	for _, k := range slices.Clone(w.kept) {
+		if k.on != nil {
+			w.reviewGang(k)
+			continue
+		}
 		r := w.firstOf(k.key)
 		if slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.node == k.node && h.decision != 0 }) {
 			continue
 		}
-		if _, _, _, ok := w.startOn(k.node, r); !ok {
+		if _, _, _, ok := w.startOn(k.node, r, twinAs{r.Role, k.key}); !ok {
 			w.unkeep(k)
 			continue
 		}
@@ -206,8 +234,8 @@ func (w *twin) keepOn(r *twinRequest, id structs.NodeID) {
 			w.rescind(o)
 		}
 	}
-	_, latest, known, _ := w.startOn(id, r)
-	w.kept = append(w.kept, &twinKept{r.key(), id, r.Ask.Resources, w.bandOf(r), w.now.Add(w.keepAfter)})
+	_, latest, known, _ := w.startOn(id, r, twinAs{r.Role, r.key()})
+	w.kept = append(w.kept, &twinKept{key: r.key(), node: id, room: r.Ask.Resources, band: w.bandOf(r), until: w.now.Add(w.keepAfter)})
 	w.out = append(w.out, fmt.Sprintf("keep %s for %s: %v %v", id, r.ID, known, max(latest, w.now)))
 }
 
@@ -215,6 +243,10 @@ func (w *twin) keepOn(r *twinRequest, id structs.NodeID) {
 func (w *twin) settleKept() {
 	for _, k := range slices.Clone(w.kept) {
 		if !slices.Contains(w.kept, k) {
+			continue
+		}
+		if k.on != nil {
+			w.settleGathered(k)
 			continue
 		}
 		r := w.firstOf(k.key)
@@ -238,7 +270,7 @@ func (w *twin) backfill(r *twinRequest) *placement.Node {
 	all, peers := w.booksBut(r.Role, r.Ask.Job, nil, func(*twinKept) bool { return true })
 	nodes := map[structs.NodeID]*placement.Node{}
 	for _, k := range w.kept {
-		if _, latest, known, ok := w.startOn(k.node, w.firstOf(k.key)); ok && known && w.now.Add(r.Ask.MaxRun).Add(EndMargin) <= latest {
+		if latest, known, ok := w.startOfKept(k); ok && known && w.now.Add(r.Ask.MaxRun).Add(EndMargin) <= latest {
 			nodes[k.node] = all[k.node]
 		}
 	}
@@ -249,25 +281,37 @@ func (w *twin) backfill(r *twinRequest) *placement.Node {
 func (w *twin) keep() (done bool) {
 	var due []twinKey
 	for k, x := range w.waits {
-		if x.since != 0 && max(x.since.Add(w.keepAfter), x.retry) <= w.now && w.firstOf(k) != nil && !w.firstOf(k).now.Elsewhere() &&
+		if x.since != 0 && max(x.since.Add(w.keepAfter), x.retry) <= w.now && w.wants(k) && (w.gangOf(k) != nil || !w.firstOf(k).now.Elsewhere()) &&
 			!slices.ContainsFunc(w.kept, func(o *twinKept) bool { return o.key == k }) {
 			due = append(due, k)
 		}
 	}
 	slices.SortFunc(due, func(x, y twinKey) int {
-		return cmp.Or(cmp.Compare(w.bandOf(w.firstOf(y)), w.bandOf(w.firstOf(x))), cmp.Compare(w.waits[x].since, w.waits[y].since),
+		return cmp.Or(cmp.Compare(w.bandOfKey(y), w.bandOfKey(x)), cmp.Compare(w.waits[x].since, w.waits[y].since),
 			strings.Compare(x.role, y.role), cmp.Compare(x.framework, y.framework), cmp.Compare(y.band, x.band), strings.Compare(x.shape, y.shape), x.tag.compare(y.tag))
 	})
 	for _, k := range due {
-		r, x := w.firstOf(k), w.waits[k]
+		x := w.waits[k]
 		x.retry = w.now.Add(KeepRetry)
 		overtaken := false
 		for b, at := range w.lastServed {
-			overtaken = overtaken || structs.Band(b) <= w.bandOf(r) && at > x.since
+			overtaken = overtaken || structs.Band(b) <= w.bandOfKey(k) && at > x.since
 		}
-		if !overtaken || len(w.kept) >= max(1, len(w.nodes)/keptPart) || !w.mayHold(r) {
+		if !overtaken || len(w.kept) >= max(1, len(w.nodes)/keptPart) || !w.keyMayHold(k) {
 			continue
 		}
+		if g := w.gangOf(k); g != nil {
+			if on, nodes, _ := w.gather(g); on == nil {
+				if !slices.ContainsFunc(w.holds, func(h *twinHold) bool { return h.decision != 0 }) {
+					x.retry = w.now.Add(w.keepAfter)
+				}
+			} else if w.mayKeep(nodes) {
+				w.keepGang(g, on)
+				done = true
+			}
+			continue
+		}
+		r := w.firstOf(k)
 		if id := w.earliest(r); id != "" {
 			w.keepOn(r, id)
 			done = true

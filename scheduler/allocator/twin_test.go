@@ -33,6 +33,7 @@ type twin struct {
 	ripe       map[structs.NodeID]bool // its claims are to be looked at
 	most       int                     // victims at a time
 	crowded    bool                    // nodes are there and full of small work, and gangs want them
+	calm       bool                    // all is of one band, and gangs stay
 	now        structs.Time
 	claimed    uint64
 	waits      map[twinKey]*twinWait
@@ -823,9 +824,13 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		if w.crowded {
 			ids, top = 9, structs.BatchBand
 		}
+		lowest := 0
+		if w.calm {
+			lowest = int(top)
+		}
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, ids).Draw(t, "id"))),
-			band: structs.Band(rapid.IntRange(0, int(top)).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
+			band: structs.Band(rapid.IntRange(lowest, int(top)).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
 			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
@@ -866,7 +871,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		id := drawID(t)
 		delete(w.nodes, id)
 		delete(w.slack, id)
-		w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return k.node == id })
+		w.unkeepOn(id)
 		w.forgetNode(id)
 		w.settle(id)
 		w.unaskAll(id)
@@ -906,6 +911,9 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		a.RemoveRole(name)
 	case 6, 7, 8:
 		r := drawRequest(t, seq)
+		if w.calm {
+			r.Priority.Band = structs.BatchBand
+		}
 		if err := a.SetRequest(r); err != nil {
 			t.Fatal(err)
 		}

@@ -89,14 +89,14 @@ func (a *Ask) times(n *Node, more *structs.Resources) int64 {
 	for name, v := range a.Resources.Custom {
 		bound(int64(v), int64(n.avail.Custom[name]-n.used.Custom[name]+more.Custom[name]))
 	}
-	if a.hosts != nothing || a.fixed() {
+	if a.hosts != nothing || a.Fixed() {
 		most = min(most, 1)
 	}
 	return most
 }
 
-// fixed reports whether a wants a port that a node has only once.
-func (a *Ask) fixed() bool {
+// Fixed reports whether a wants a port that a node has only once.
+func (a *Ask) Fixed() bool {
 	for i := range a.ports {
 		if a.ports[i].Static != 0 {
 			return true
