@@ -321,7 +321,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
-		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Revocable: revocable(c.Revocable), AllowIsolationNone: c.IsolationNone,
+		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), AllowIsolationNone: c.IsolationNone,
 	})
 	if err != nil {
 		return err
@@ -374,7 +374,7 @@ func gc(c *config.GC) client.GC {
 	if c == nil {
 		return client.GC{}
 	}
-	return client.GC{MaxAge: c.MaxAge.Std(), MaxCount: c.MaxAllocs, MaxDiskUsed: c.DiskUse, Every: c.Interval.Std()}
+	return client.GC{MaxAge: c.MaxAge.Std(), MaxCount: c.MaxAllocs, MaxDiskUsed: c.DiskUse, DiskFull: c.DiskFull, Every: c.Interval.Std()}
 }
 
 // serveCluster takes calls: those of the servers now, those of the node once it is there. Requests through the tunnel

@@ -43,7 +43,8 @@ type Client struct {
 	watching context.Context // ends with Stop: the runners watch no longer
 	unwatch  context.CancelCauseFunc
 	routines sync.WaitGroup
-	collect  chan struct{}       // something ended; capacity 1
+	collect  chan struct{} // something ended; capacity 1
+	health   health
 	diskUse  func() (int, error) // percent
 	unread   bool                // a record of an allocation cannot be used; set by New
 
@@ -241,6 +242,7 @@ func (c *Client) Start(ctx context.Context) error {
 	c.routines.Go(func() { c.renewFencers(c.watching) })
 	c.routines.Go(func() { c.lookAgain(c.watching) })
 	c.routines.Go(func() { c.collectGarbage(c.watching) })
+	c.routines.Go(func() { c.watchHealth(c.watching) })
 	for _, d := range c.config.Drivers {
 		if k, ok := d.(drivers.Keeper); ok {
 			c.routines.Go(func() { k.Keep(c.watching, c.knows) })

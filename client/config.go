@@ -42,6 +42,7 @@ type Config struct {
 	Log     *slog.Logger  // nil: discards
 
 	GC                 GC
+	Health             []*structs.Check // commands of the host, of type exec, that tell whether the node is well
 	Revocable          Revocable
 	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
 	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
@@ -55,6 +56,7 @@ type GC struct {
 	MaxAge      time.Duration // ended longer ago than this: 24 h
 	MaxCount    int           // ended allocations with a folder: 1,000
 	MaxDiskUsed int           // percent of the disk; when it is fuller, the oldest go first: 85
+	DiskFull    int           // percent of the disk; when it is fuller still, the node gets no more work: 97
 	Every       time.Duration // between two looks, beside those when something ended: 1 min
 }
 
@@ -104,7 +106,7 @@ func (c *Config) fill() error {
 	if !structs.ValidName(c.Datacenter) {
 		problems.Add("datacenter", "%q is not a valid name", c.Datacenter)
 	}
-	if c.GC.MaxDiskUsed < 0 || c.GC.MaxDiskUsed > 100 || c.GC.MaxCount < 0 || c.GC.MaxAge < 0 {
+	if c.GC.MaxDiskUsed < 0 || c.GC.MaxDiskUsed > 100 || c.GC.DiskFull < 0 || c.GC.DiskFull > 100 || c.GC.MaxCount < 0 || c.GC.MaxAge < 0 {
 		problems.Add("client.gc", "a limit is out of range")
 	}
 	if r := c.Revocable; r.Margin != nil && (*r.Margin < 0 || *r.Margin > 1000) || r.Hold < 0 || r.Decay < 0 || r.Every < 0 {
@@ -128,6 +130,7 @@ func (c *Config) fill() error {
 	setDefault(&c.GC.MaxAge, 24*time.Hour)
 	setDefault(&c.GC.MaxCount, 1000)
 	setDefault(&c.GC.MaxDiskUsed, 85)
+	setDefault(&c.GC.DiskFull, 97)
 	setDefault(&c.GC.Every, time.Minute)
 	if c.Revocable.Margin == nil {
 		c.Revocable.Margin = new(structs.Milli(100))

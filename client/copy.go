@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 	"syscall"
@@ -64,10 +63,7 @@ func (c *Client) Unpack(ctx context.Context, alloc structs.AllocID, name string,
 	if err != nil {
 		return nil, fileError(name, err)
 	}
-	uid, gid := -1, -1
-	if s, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		uid, gid = int(s.Uid), int(s.Gid)
-	}
+	uid, gid := ownerOf(info)
 	files, size, err := tree.Unpack(ctx, root, name, uid, gid, r)
 	if err != nil {
 		return nil, treeError(name, err)

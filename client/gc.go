@@ -68,6 +68,7 @@ func (c *Client) collectGarbage(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		c.collectOnce(ctx)
+		c.lookAtDisk()
 		select {
 		case <-ticker.C:
 		case <-c.collect:

@@ -77,6 +77,7 @@ type uplink struct {
 	node session.Node
 	mu   sync.Mutex
 	said []*structs.Node
+	news chan struct{} // something was said; capacity 1
 	left bool
 
 	slack []structs.Slack
@@ -127,6 +128,10 @@ func (u *uplink) Fingerprint(n *structs.Node) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.said = append(u.said, n)
+	select {
+	case u.news <- struct{}{}:
+	default:
+	}
 }
 
 func (u *uplink) Slack(s structs.Slack) {
@@ -237,7 +242,7 @@ func (w *world) start() *Client {
 
 func (w *world) tryStart() (*Client, error) {
 	g := &gate{Driver: mock.New(w.machine), w: w}
-	up := &uplink{w: w}
+	up := &uplink{w: w, news: make(chan struct{}, 1)}
 	config := Config{DataDir: w.dir, Region: "eu", Name: "n1", Drivers: []drivers.Driver{g}, Clock: w, BootID: w.boot, Disk: w.disk,
 		Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)), GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"},
 		Connect: func(n session.Node) Uplink { up.node = n; return up }}

@@ -40,7 +40,7 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 		if s.Resources.Disk == 0 {
 			n.Resources.Disk = old.Resources.Disk // what is free now lacks what allocations use of theirs
 		}
-		n.Attributes = maps.Clone(fresh.Attributes)
+		n.Attributes, n.Problems = maps.Clone(fresh.Attributes), old.Problems
 		for _, name := range []string{"isolation.none", attrQuarantine, attrState} {
 			if v, ok := old.Attributes[name]; ok {
 				n.Attributes[name] = v

@@ -100,6 +100,8 @@ func nodeState(n *structs.Node) string {
 		return "draining"
 	case !n.Eligible:
 		return "ineligible"
+	case len(n.Problems) > 0:
+		return "unhealthy"
 	}
 	return "ready"
 }
@@ -179,6 +181,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	d.add("Version", n.Version)
 	d.add("Status", joinNonEmpty(": ", nodeState(&n.Node), n.Reason)+", since "+age(now, n.Changed))
 	d.add("Eligible", yesNo(n.Eligible))
+	for _, p := range n.Problems {
+		d.add("Problem", p)
+	}
 	if n.Drain != nil {
 		deadline := "without a deadline"
 		if !n.Drain.Deadline.IsZero() {

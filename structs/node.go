@@ -15,6 +15,8 @@ type Node struct {
 	ReservedFor map[string]*Resources `json:"reserved_for,omitempty"` // of what is shared, set aside for roles; scalars only
 	PortRange   Range                 `json:"port_range"`
 	Hosts       []string              `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
+	// Problems are what it finds wrong with itself (health checks that fail, its disk), sorted. With any it gets no more work.
+	Problems []string `json:"problems,omitempty"`
 
 	// Set by the servers.
 	Incarnation uint64     `json:"incarnation"` // one more each time the region takes it back after it was lost
@@ -48,7 +50,9 @@ type Drain struct {
 }
 
 // Schedulable reports whether new work may be placed on n.
-func (n *Node) Schedulable() bool { return n.Status == NodeReady && n.Eligible && n.Drain == nil }
+func (n *Node) Schedulable() bool {
+	return n.Status == NodeReady && n.Eligible && n.Drain == nil && len(n.Problems) == 0
+}
 
 // Forgettable reports whether the region has not heard from n since before t.
 func (n *Node) Forgettable(t Time) bool { return n.Status != NodeReady && n.Changed < t }

@@ -86,6 +86,7 @@ type Client struct {
 	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
 	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
+	Health        []*HealthCheck    `json:"health,omitempty" hcl:"block" doc:"Commands that tell whether the node is well. While one fails, the node gets no more work."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
 	OCI           *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
 	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
@@ -125,6 +126,7 @@ type GC struct {
 	MaxAllocs int              `json:"max_allocs,omitempty" doc:"Folders of ended allocations that are kept. Default 1000."`
 	MaxAge    structs.Duration `json:"max_age,omitempty" doc:"How long they are kept. Default 24h."`
 	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 85."`
+	DiskFull  int              `json:"disk_full,omitempty" doc:"Percent of the disk in use above which the node gets no more work. Default 97."`
 	Interval  structs.Duration `json:"interval,omitempty" doc:"How often is looked. Default 1m."`
 }
 

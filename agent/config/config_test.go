@@ -195,6 +195,8 @@ func TestErrors(t *testing.T) {
 			`DIR/a.hcl:5: client.reserve.eng: an amount is out of range (memory up to 4PiB, disk up to 256PiB)`},
 		{"reserves bytes", strings.Replace(valid, "client {}", "client {\n  reserve \"eng\" {\n    memory = 32\n  }\n}", 1),
 			`DIR/a.hcl:6: client.reserve.eng.memory: 32B is less than 1MiB (a bare number is bytes; write a unit, such as "512MiB")`},
+		{"health check without a path", strings.Replace(valid, "client {}", "client {\n  health \"disks\" {\n    command = [\"check\"]\n  }\n}", 1),
+			`DIR/a.hcl:6: client.health.disks.command: it must be a program with its whole path, and its arguments (write command = ["/usr/local/bin/check-disks"])`},
 		{"nothing to do", strings.Replace(valid, "client {}", "", 1),
 			`this agent would be neither server nor client (give -dev, -server or -client, or write a server or client block)`},
 		{"data folder", strings.Replace(valid, `"/var/lib/proffer"`, `"data"`, 1), `DIR/a.hcl:1: data_dir: "data" is not absolute`},
@@ -360,7 +362,7 @@ func TestReloadable(t *testing.T) {
 
 // Every field is documented, and every "Default X." is what Finish sets.
 func TestReference(t *testing.T) {
-	c := &Config{Server: &Server{}, Client: &Client{}, DataDir: "/d", Encrypt: []Secret{testKey}}
+	c := &Config{Server: &Server{}, Client: &Client{Health: []*HealthCheck{{Name: "h", Command: []string{"/bin/true"}}}}, DataDir: "/d", Encrypt: []Secret{testKey}}
 	if err := c.Finish(nil); err != nil {
 		t.Fatal(err)
 	}
@@ -392,6 +394,9 @@ func TestReference(t *testing.T) {
 		}
 		var v any = tree
 		for _, step := range strings.Split(strings.Trim(row.Path+"."+row.Name, "."), ".") {
+			if list, ok := v.([]any); ok {
+				v = list[0]
+			}
 			m, _ := v.(map[string]any)
 			v = m[step]
 		}

@@ -91,6 +91,10 @@ func (c *Config) defaults() {
 		setDefault(&l.GC.MaxAllocs, 1_000)
 		setDefault(&l.GC.MaxAge, structs.Duration(24*time.Hour))
 		setDefault(&l.GC.DiskUse, 85)
+		setDefault(&l.GC.DiskFull, 97)
+		for _, h := range l.Health {
+			h.finish()
+		}
 		setDefault(&l.GC.Interval, structs.Duration(time.Minute))
 		setBlock(&l.Revocable)
 		setPointer(&l.Revocable.Margin, 100)

@@ -220,10 +220,12 @@ func (l *Client) validate(p *structs.Problems) {
 	}
 	l.Docker.validate(p)
 	l.OCI.validate(p)
+	validateHealth(l.Health, p)
 	if g := l.GC; g != nil {
 		number(p, "client.gc.max_allocs", g.MaxAllocs, 1, 1_000_000)
 		duration(p, "client.gc.max_age", g.MaxAge, time.Second, 10*365*24*time.Hour)
 		number(p, "client.gc.disk_use", g.DiskUse, 1, 100)
+		number(p, "client.gc.disk_full", g.DiskFull, 1, 100)
 		duration(p, "client.gc.interval", g.Interval, time.Second, 24*time.Hour)
 	}
 	if r := l.Revocable; r != nil {

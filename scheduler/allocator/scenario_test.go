@@ -68,7 +68,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		}
 		p.a = New(o)
 		return "", err
-	case "node": // node NAME cpu=N mem=N [gpus=N] [images=NAME@SIZE,NAME] [KEY=VALUE of meta] [lost|drain|ineligible]
+	case "node": // node NAME cpu=N mem=N [gpus=N] [images=NAME@SIZE,NAME] [KEY=VALUE of meta] [lost|drain|ineligible|unwell]
 		return "", p.node(words, args)
 	case "remove-node":
 		p.a.RemoveNode(structs.NodeID(words[0]))
@@ -287,6 +287,8 @@ func (p *play) node(words []string, args map[string]string) error {
 			n.Drain = &structs.Drain{}
 		case "ineligible":
 			n.Eligible = false
+		case "unwell":
+			n.Problems = []string{`health check "disks" fails: sdb has bad sectors`}
 		}
 	}
 	p.nodes[words[0]] = n

@@ -657,6 +657,9 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	if rapid.IntRange(0, 2).Draw(t, "image") == 0 {
 		n.Drivers["exec"].Images = map[string]structs.Bytes{structs.ImageName(testImage): structs.Bytes(rapid.IntRange(0, 2).Draw(t, "size")) << 29}
 	}
+	if rapid.IntRange(0, 9).Draw(t, "unwell") == 0 {
+		n.Problems = []string{"the disk is full"}
+	}
 	n.Maintenance = drawMaintenance(t)
 	return n
 }

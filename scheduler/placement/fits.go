@@ -25,6 +25,7 @@ const (
 	NodeNotReady     ReasonKind = "node_not_ready"    // lost or left
 	NodeIneligible   ReasonKind = "node_ineligible"   // by the operator
 	NodeDraining     ReasonKind = "node_draining"     //
+	NodeUnhealthy    ReasonKind = "node_unhealthy"    // by what it says of itself
 	WrongDatacenter  ReasonKind = "datacenter"        //
 	DriverMissing    ReasonKind = "driver_missing"    //
 	DriverUnhealthy  ReasonKind = "driver_unhealthy"  //
@@ -78,6 +79,8 @@ func (r Reason) Title() string {
 		return "node not eligible"
 	case NodeDraining:
 		return "node drains"
+	case NodeUnhealthy:
+		return "node not healthy"
 	case WrongDatacenter:
 		return "datacenter " + r.Subject
 	case DriverMissing:
@@ -204,6 +207,9 @@ func (c *check) state(n *Node) bool {
 		return true
 	}
 	if spec.Drain != nil && c.refuse(Reason{Kind: NodeDraining, Have: drainWhy(spec)}) {
+		return true
+	}
+	if len(spec.Problems) > 0 && c.refuse(Reason{Kind: NodeUnhealthy, Have: strings.Join(spec.Problems, "; ")}) {
 		return true
 	}
 	return !spec.Eligible && c.refuse(Reason{Kind: NodeIneligible, Have: spec.Reason})
