@@ -144,7 +144,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	for name := range i.Runtimes {
 		attrs["runtime."+name] = "1"
 	}
-	return &structs.Driver{Healthy: true, Attributes: attrs}
+	return &structs.Driver{Healthy: true, Attributes: attrs, Images: d.images.list(ctx)}
 }
 
 func yes(b bool) string {

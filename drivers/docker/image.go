@@ -101,6 +101,27 @@ func (im *images) find(ctx context.Context, name string) (found *image, err erro
 	return found, err
 }
 
+// list returns the names of the engine's images with their sizes, for placement: best effort.
+func (im *images) list(ctx context.Context) map[string]structs.Bytes {
+	var all client.ImageListResult
+	err := im.d.engine.look(ctx, im.d.engine.name(), "list images", func(ctx context.Context, api *client.Client) (err error) {
+		all, err = api.ImageList(ctx, client.ImageListOptions{})
+		return err
+	})
+	if err != nil {
+		return nil
+	}
+	out := make(map[string]structs.Bytes)
+	for i := range all.Items {
+		for _, names := range [][]string{all.Items[i].RepoTags, all.Items[i].RepoDigests} {
+			for _, name := range names {
+				out[name] = structs.Bytes(all.Items[i].Size)
+			}
+		}
+	}
+	return out
+}
+
 // join takes part in the pull of an image and begins it when there is none.
 func (im *images) join(named reference.Named, say *func(kind, text string)) *pull {
 	im.mu.Lock()

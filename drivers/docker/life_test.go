@@ -165,6 +165,15 @@ grep CapEff /proc/self/status | grep -q 0000000000000000 && echo "no rights"
 	}
 }
 
+// TestImagesAreTold: a node says what images its engine has, for placement.
+func TestImagesAreTold(t *testing.T) {
+	f := driver(t, shared, nil).Fingerprint(within(t))
+	name := structs.ImageName("busybox:test")
+	if size := structs.BoundImages(f.Images)[name]; size < 1<<20 {
+		t.Errorf("%s has %s; all: %v", name, size, f.Images)
+	}
+}
+
 // TestFoldersBelongToTheUser: to one that only the image knows too, whether the task names it or the image does.
 func TestFoldersBelongToTheUser(t *testing.T) {
 	d := driver(t, shared, nil)
