@@ -81,8 +81,8 @@ func writeTurn(b *bytes.Buffer, g *api.GroupExplanation) {
 		}
 	}
 	if s := g.Role; s != nil {
-		fmt.Fprintf(b, "  Role %s holds %s of limit %s, guarantee %s; %s of it wait\n", cell(s.Role), cell(s.Used.String()), cell(amount(s.Limit)),
-			cell(amount(s.Guarantee)), counted(s.Waiting, "allocation", "allocations"))
+		fmt.Fprintf(b, "  Role %s holds %s of limit %s, guarantee %s; %s\n", cell(s.Role), cell(s.Used.String()), cell(amount(s.Limit)),
+			cell(amount(s.Guarantee)), counted(s.Waiting, "allocation of it waits", "allocations of it wait"))
 	}
 	if g.Expected != nil {
 		fmt.Fprintf(b, "  Expected: %s\n", cell(g.Expected.String()))

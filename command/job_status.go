@@ -100,6 +100,9 @@ func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation,
 		for _, g := range waiting.Groups {
 			if g.Waiting > 0 {
 				heading(b, fmt.Sprintf("Why %d of group %s wait", g.Waiting, strconv.Quote(g.Group)))
+				if g.Order != "" {
+					fmt.Fprintf(b, "  %s\n", cell(g.Order))
+				}
 				writeReasons(b, g)
 			}
 		}

@@ -122,9 +122,9 @@ func writeRole(b *bytes.Buffer, r *api.RoleStatus) {
 	d.write(b)
 	if len(s.Frameworks) > 0 {
 		heading(b, "Frameworks")
-		t := newTable("FRAMEWORK", "SHARE", "RUNNING", "OFFERS", "WAITING", "USED")
+		t := newTable("FRAMEWORK", "OWNER", "SHARE", "RUNNING", "OFFERS", "WAITING", "USED")
 		for _, f := range s.Frameworks {
-			t.row(structs.Short(f.Framework), f.Share, f.Running, f.Offers, f.Waiting, f.Used)
+			t.row(structs.Short(f.Framework), orDash(f.Owner), f.Share, f.Running, f.Offers, f.Waiting, f.Used)
 		}
 		t.write(b)
 	}

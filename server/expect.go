@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/scheduler/placement"
@@ -72,6 +73,8 @@ func (b *books) expect(g *GroupExplanation, ends func() map[structs.NodeID][]pla
 		return
 	case w != nil && w.Because == allocator.OfClosed:
 		g.Expected = &structs.Expected{Why: "role " + w.Closed + " is closed"}
+	case w != nil && w.Because == allocator.OfQuota && slices.ContainsFunc(w.Quota, allocator.QuotaShort.Never):
+		g.Expected = &structs.Expected{Why: "it asks for more than it may ever have, unless a bound grows"}
 	case w != nil && w.Because == allocator.OfQuota:
 		g.Expected = &structs.Expected{Why: "it depends on when work of role " + w.Quota[0].Role + " ends, or on its limit"}
 	case w != nil && w.Pending == 0 && len(w.Claims) > 0:

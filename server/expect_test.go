@@ -73,6 +73,7 @@ func TestExpect(t *testing.T) {
 		{"not enough ends", map[structs.NodeID][]placement.Ending{specs[0].ID: ends[specs[0].ID]}, nil, 0, "unknown: on no node would"},
 		{"closed", ends, &allocator.Waiting{Because: allocator.OfClosed, Closed: "eng"}, 0, "unknown: role eng is closed"},
 		{"quota", ends, &allocator.Waiting{Because: allocator.OfQuota, Quota: []allocator.QuotaShort{{Role: "eng"}}}, 0, "unknown: it depends on when work of role eng ends"},
+		{"never", ends, &allocator.Waiting{Because: allocator.OfQuota, Quota: []allocator.QuotaShort{{Role: "eng", Bound: 3, Asked: 4}}}, 0, "unknown: it asks for more than it may ever have"},
 		{"kept", ends, &allocator.Waiting{Because: allocator.OfNoNode, Kept: &allocator.KeptRoom{Name: "n0", Known: true, In: 3600e9}}, 0, "by 1970-01-01 01:00:00 on node n0: room is kept for it there"},
 		{"claims", ends, &allocator.Waiting{Claims: []allocator.Claim{{}}}, 0, "unknown: it depends on when what is being stopped"},
 		{"room", ends, nil, 1, "unknown: there is room"},
@@ -83,6 +84,27 @@ func TestExpect(t *testing.T) {
 		b.expect(g, func() map[structs.NodeID][]placement.Ending { return c.ends }, 10)
 		if got := g.Expected.String(); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %q, not %q", c.name, got, c.want)
+		}
+	}
+}
+
+// Production that no guarantee covers does not preempt batch: whoever wonders why it waits for room is told.
+func TestBeyondAGuaranteeIsTold(t *testing.T) {
+	up := allocator.Waiting{Priority: structs.Priority{Band: structs.Production}, Ordered: structs.BatchBand, Because: allocator.OfNoNode}
+	beyond := up
+	beyond.Guarantee = []allocator.QuotaShort{{Role: "ops", Resource: "cpu", Bound: 2000, Used: 2000, Asked: 1000}}
+	within := up
+	within.Ordered = structs.Production
+	turn := up
+	turn.Because = allocator.ItsTurn
+	for want, w := range map[string]allocator.Waiting{
+		"no node has room for it; it is served as batch: no guarantee covers it":                                             up,
+		"no node has room for it; it is served as batch, since the guarantee is used up: role ops: cpu 1 asked, 2 of 2 used": beyond,
+		"no node has room for it":                       within,
+		"it is served as batch: no guarantee covers it": turn,
+	} {
+		if got := OrderText(&w); got != want {
+			t.Errorf("%q, not %q", got, want)
 		}
 	}
 }

@@ -122,11 +122,7 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 	case allocator.OfQuota:
 		return "the limit is reached: " + bounds(w.Quota)
 	case allocator.ItsTurn:
-		text := "it may be placed when its turn comes"
-		if w.Ordered != w.Priority.Band {
-			text = fmt.Sprintf("it is served as %s: %s", w.Ordered, cmp.Or(bounds(w.Guarantee), "no guarantee covers it"))
-		}
-		return text
+		return cmp.Or(demotedText(w, bounds), "it may be placed when its turn comes")
 	case allocator.OfGang:
 		return "others of its gang are being placed"
 	case allocator.OfNoNode:
@@ -137,9 +133,20 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 				text += "; the next one: " + w.Placement.Reasons[0].String()
 			}
 		}
-		return strings.Join(slices.Concat([]string{text}, w.KeptText(), w.ReservedText(), w.SlackText()), "; ")
+		return joinText(slices.Concat([]string{text, demotedText(w, bounds)}, w.KeptText(), w.ReservedText(), w.SlackText())...)
 	}
 	return ""
+}
+
+// demotedText says why production or monitoring is served, and stops others, only as batch does; nothing when it is not so.
+func demotedText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) string) string {
+	switch {
+	case w.Ordered == w.Priority.Band:
+		return ""
+	case len(w.Guarantee) == 0:
+		return fmt.Sprintf("it is served as %s: no guarantee covers it", w.Ordered)
+	}
+	return fmt.Sprintf("it is served as %s, since the guarantee is used up: %s", w.Ordered, bounds(w.Guarantee))
 }
 
 // Plan explains what would happen to job if it were submitted now. It fails as the submission would.

@@ -1,10 +1,27 @@
 package server
 
-import "github.com/proffer/proffer/server/state"
+import (
+	"context"
+
+	"github.com/proffer/proffer/server/state"
+)
 
 // Between puts f between the loop and the log, for the tests of what the loop makes of an outcome.
-func (s *Server) Between(f func(commit func() (*state.Placed, error)) (*state.Placed, error)) {
+func (s *Server) Between(f func(commit func() (any, error)) (any, error)) {
 	s.loop.mu.Lock()
 	defer s.loop.mu.Unlock()
-	s.loop.between = f
+	s.loop.entries = between{s.loop.entries, f}
+}
+
+type between struct {
+	proposals
+	f func(commit func() (any, error)) (any, error)
+}
+
+func (b between) Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error) {
+	answer, err = b.f(func() (any, error) {
+		answer, _, err := b.proposals.Propose(ctx, key, actor, cmd)
+		return answer, err
+	})
+	return answer, 0, err
 }

@@ -30,18 +30,19 @@ const (
 type offerLoop struct {
 	mu      sync.Mutex
 	current *loop
-	between func(commit func() (*state.Placed, error)) (*state.Placed, error) // the loop and the log; nil: nothing, but in tests
+	entries proposals // where its decisions are committed
 }
 
-// commit calls f, or lets a test do it.
-func (o *offerLoop) commit(f func() (*state.Placed, error)) (*state.Placed, error) {
+// proposals commits commands, as consensus.Node does.
+type proposals interface {
+	Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error)
+}
+
+// into returns where decisions are committed.
+func (o *offerLoop) into() proposals {
 	o.mu.Lock()
-	between := o.between
-	o.mu.Unlock()
-	if between != nil {
-		return between(f)
-	}
-	return f()
+	defer o.mu.Unlock()
+	return o.entries
 }
 
 func (o *offerLoop) set(l *loop) {
@@ -158,9 +159,7 @@ func (l *loop) run(term context.Context) error {
 		}
 	})
 	for {
-		if err := l.decide(term, &helpers); err != nil {
-			return err
-		}
+		l.decide(term, &helpers)
 		timer := time.NewTimer(l.sleep())
 		select {
 		case batch := <-batches:
@@ -348,7 +347,7 @@ func (l *loop) takeNode(c state.Change) {
 }
 
 // decide looks at the jobs that changed, steps the allocator, and sends what came of both on its way.
-func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
+func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) {
 	now := time.Now()
 	for _, job := range l.wakes.ended(now) {
 		l.dirty[string(job)] = struct{}{}
@@ -381,7 +380,6 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) error {
 	}
 	l.tell(now)
 	l.mu.Unlock()
-	return nil
 }
 
 // together returns how many placements, from the first on, are of one gang; 1 when it is of none.
@@ -463,7 +461,7 @@ func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
 	l.inFlight++
 	helpers.Go(func() {
 		p := placed{cmd: cmd}
-		p.answer, p.err = l.server.loop.commit(func() (*state.Placed, error) { return l.propose(term, cmd) })
+		p.answer, p.err = l.propose(term, cmd)
 		select {
 		case l.answers <- p:
 		case <-term.Done():
@@ -476,7 +474,7 @@ func (l *loop) send(term context.Context, helpers *sync.WaitGroup) bool {
 // again: building the loop anew would only add to the load. So it needs no key, and its answer need not be remembered.
 func (l *loop) propose(term context.Context, cmd *state.Place) (*state.Placed, error) {
 	for {
-		answer, _, err := l.server.raft.Propose(term, "", "server "+l.server.config.Name, cmd)
+		answer, _, err := l.server.loop.into().Propose(term, "", "server "+l.server.config.Name, cmd)
 		if err == nil {
 			return answer.(*state.Placed), nil
 		}

@@ -82,7 +82,7 @@ func TestTheLoopAfterAnUnknownOutcome(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newRegion(t, 1, 2)
 				var lost atomic.Int32
-				r.leader().server.Between(func(commit func() (*state.Placed, error)) (*state.Placed, error) {
+				r.leader().server.Between(func(commit func() (any, error)) (any, error) {
 					if lost.Add(1) > 2 {
 						return commit()
 					}

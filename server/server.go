@@ -173,7 +173,7 @@ func (s *Server) open() error {
 		}
 		return err
 	}
-	s.raft = node
+	s.raft, s.loop.entries = node, node
 	return nil
 }
 

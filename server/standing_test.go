@@ -32,7 +32,7 @@ func TestPlaceInTheOrder(t *testing.T) {
 		r.propose(&state.SubmitJob{Job: job("large", "service", 1, in("eng"), cores(9000))})
 		time.Sleep(time.Minute)
 
-		for name, want := range map[string]string{"next": "3 of 3 allocations wait for a node; no node has room for group g", "ours": ""} {
+		for name, want := range map[string]string{"next": "3 of 3 allocations wait to be placed; no node has room for group g", "ours": ""} {
 			if got := r.leader().server.Store().Snapshot().Job(name).Why; got != want {
 				t.Errorf("the record of %s says %q, not %q", name, got, want)
 			}

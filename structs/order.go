@@ -29,7 +29,7 @@ type Ahead struct {
 const MostAhead = 8
 
 // Rank is where a role or a framework stands among its siblings of which something waits in the same band. The smallest
-// share for its weight is served first, equal ones by name.
+// share for its weight is served first; of equal ones, who was served longest ago.
 type Rank struct {
 	Name   string `json:"name"`
 	Share  Milli  `json:"share"` // of the region, before the weight

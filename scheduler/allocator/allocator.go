@@ -122,7 +122,7 @@ type Allocator struct {
 	byAgain    heap[*inverse]               // that are asked again
 
 	reservations map[structs.ReservationID]*structs.Reservation
-	timed        int              // of them, those that are needed from a time on
+	lenders      []*node          // where some of them are needed from a time on only
 	reservedIn   map[string]int   // on how many nodes room is reserved for a role
 	views        map[string]*view // by role, of those for which room is reserved
 	spares       *view            // of nodes with slack, as what is revocable sees them; nil: there is none

@@ -171,7 +171,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	a.Step(structs.Time(10e9), 0)
 	if len(a.nodes)+len(a.allocs)+len(a.decisions)+len(a.placing)+len(a.requests)+len(a.blocked)+a.work.Len()+len(a.wants)+len(a.peered)+
-		len(a.reservations)+len(a.reservedIn)+len(a.views)+a.timed+len(a.frameworks)+len(a.offering)+len(a.offers)+a.byUntil.len()+len(a.root.roles) != 0 || len(a.freeOrds) != 20 || a.standing != (offerLine{}) {
+		len(a.reservations)+len(a.reservedIn)+len(a.views)+len(a.lenders)+len(a.frameworks)+len(a.offering)+len(a.offers)+a.byUntil.len()+len(a.root.roles) != 0 || len(a.freeOrds) != 20 || a.standing != (offerLine{}) {
 		t.Fatalf("left: %s, work of %d, peered %v, roles %v, free %v", a.Describe(), a.work.Len(), a.peered, a.root.roles, a.freeOrds)
 	}
 	for _, used := range a.root.used {

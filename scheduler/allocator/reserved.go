@@ -186,16 +186,8 @@ func (a *Allocator) SetReservation(r *structs.Reservation) error {
 	if r.ID == "" || r.Node == "" || !structs.ValidRole(r.Role) {
 		return structs.Errorf(structs.Invalid, "reservation "+string(r.ID), "needs an id, a node and a role")
 	}
-	if old := a.reservations[r.ID]; old != nil {
-		if old.From != 0 {
-			a.timed--
-		}
-		if old.Node != r.Node {
-			a.release(old)
-		}
-	}
-	if r.From != 0 {
-		a.timed++
+	if old := a.reservations[r.ID]; old != nil && old.Node != r.Node {
+		a.release(old)
 	}
 	a.reservations[r.ID] = r
 	n := a.node(r.Node)
@@ -213,9 +205,6 @@ func (a *Allocator) RemoveReservation(id structs.ReservationID) {
 		return
 	}
 	delete(a.reservations, id)
-	if r.From != 0 {
-		a.timed--
-	}
 	a.release(r)
 }
 
@@ -235,6 +224,9 @@ func (a *Allocator) rebook(n *node) {
 		static = spec.ReservedFor
 	}
 	before := map[string]bool{}
+	if n.lends() {
+		a.lenders = slices.DeleteFunc(a.lenders, func(o *node) bool { return o == n })
+	}
 	if n.room != nil {
 		n.Node.Drop(n.room.unused, nil)
 		for i := range n.room.rooms {
@@ -257,6 +249,9 @@ func (a *Allocator) rebook(n *node) {
 		})
 		n.room.attribute()
 		n.Node.Hold(n.room.unused, nil)
+	}
+	if n.lends() {
+		a.lenders = append(a.lenders, n)
 	}
 	for _, role := range slices.Sorted(maps.Keys(before)) {
 		if !after[role] {
@@ -393,6 +388,11 @@ func (a *Allocator) reserved(s *shape, avoid []structs.NodeID) *placement.Node {
 	return s.mine.Best(avoid)
 }
 
+// lends reports whether room on n is reserved from a time on.
+func (n *node) lends() bool {
+	return n.room != nil && slices.ContainsFunc(n.room.rooms, func(x structs.ReservedRoom) bool { return x.From != 0 })
+}
+
 // lent returns the books of n with what is reserved for others from a time on at which s has ended, when it is placed now;
 // nil when that is nothing.
 func (a *Allocator) lent(n *node, s *shape) *placement.Node {
@@ -412,11 +412,11 @@ func (a *Allocator) lent(n *node, s *shape) *placement.Node {
 
 // borrow returns the node for a slot of work that has ended when reserved room is needed, or nil.
 func (a *Allocator) borrow(s *shape, slot Slot) *node {
-	if s.ask.MaxRun <= 0 || a.timed == 0 {
+	if s.ask.MaxRun <= 0 {
 		return nil
 	}
 	var nodes []*placement.Node
-	for _, n := range a.byOrd {
+	for _, n := range a.lenders {
 		if books := a.lent(n, s); books != nil {
 			nodes = append(nodes, books)
 		}

@@ -68,6 +68,9 @@ type QuotaShort struct {
 	Part     string `json:"part,omitempty"` // of the role, when the bound is that of an owner or of framework schedulers
 }
 
+// Never reports whether q is in the way even when nothing is used.
+func (q QuotaShort) Never() bool { return q.Asked > q.Bound }
+
 // runningKind is the name of how many allocations a role may hold at a time, where resources have theirs.
 const runningKind = "max_running"
 

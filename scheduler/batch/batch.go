@@ -236,7 +236,7 @@ func (n *next) progress() string {
 	case n.why != "":
 		return n.why
 	case len(n.steps.Place) > 0:
-		return fmt.Sprintf("%d of %d allocations wait for a node", len(n.steps.Place), n.wanted)
+		return fmt.Sprintf("%d of %d allocations wait to be placed", len(n.steps.Place), n.wanted)
 	}
 	return ""
 }

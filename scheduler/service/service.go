@@ -248,7 +248,7 @@ func (n *next) finish() {
 		s.Status = structs.JobPending
 	}
 	if len(s.Place) > 0 {
-		n.because("%d of %d allocations wait for a node", len(s.Place), n.wanted)
+		n.because("%d of %d allocations wait to be placed", len(s.Place), n.wanted)
 	}
 	if len(n.why) > 0 {
 		s.Why = n.why[0]

@@ -14,6 +14,9 @@ func (c *PutRole) Apply(tx *Tx) (any, error) { return tx.putRoles([]*structs.Rol
 // Apply stores roles.
 func (c *PutRoles) Apply(tx *Tx) (any, error) { return tx.putRoles(c.Roles, c.Force) }
 
+// unused is what to do before a role can be removed.
+const unused = "stop what uses it, or force it: the work goes on, with weight 1 and without a quota"
+
 // Apply removes a role.
 func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 	object := fmt.Sprintf("role %q", c.Name)
@@ -23,7 +26,7 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 	}
 	for r := range from(tx.roles, c.Name+"/") {
 		if strings.HasPrefix(r.Name, c.Name+"/") {
-			return nil, structs.Errorf(structs.Conflict, object, "role %q is below it", r.Name)
+			return nil, structs.Errorf(structs.Conflict, object, "role %q is below it", r.Name).Advise("remove that one first")
 		}
 		break
 	}
@@ -33,17 +36,18 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 	}
 	for j := range from(tx.jobs, "") {
 		if j.Role == c.Name && j.Ended == 0 {
-			return nil, structs.Errorf(structs.Conflict, object, "job %q uses it", j.Name)
+			return nil, structs.Errorf(structs.Conflict, object, "job %q uses it", j.Name).Advise(unused)
 		}
 	}
 	for r := range from(tx.reservations, "") {
 		if r.Role == c.Name {
-			return nil, structs.Errorf(structs.Conflict, object, "room is reserved for it, by reservation %s on node %s", structs.Short(r.ID), r.NodeName)
+			return nil, structs.Errorf(structs.Conflict, object, "room is reserved for it, by reservation %s on node %s", structs.Short(r.ID), r.NodeName).
+				Advise("release that, or force it: the room stays reserved")
 		}
 	}
 	for f := range from(tx.frameworks, "") {
 		if slices.Contains(f.Roles, c.Name) {
-			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name)
+			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name).Advise(unused)
 		}
 	}
 	tx.put(Roles, old, nil)
