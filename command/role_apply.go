@@ -15,7 +15,7 @@ func roleApply(e *Environment) *command {
 	c := newCommand(e, "role apply", "FILE", "Store the roles in a file").remote()
 	c.about = "Store the roles in FILE (- is the input), all of them or none: blocks role \"eng/web\" { … } in HCL, or one object in JSON.\n" +
 		"Guarantees must add up: those below a role to at most its own, those at the top to at most what the ready nodes have."
-	force := c.flags.Bool("force", false, "also when a limit is below what is in use, or more is guaranteed than the nodes have")
+	force := c.flags.Bool("force", false, "also when a bound is below what is in use, or more is guaranteed than the nodes have")
 	c.min, c.max = 1, 1
 	c.predict = complete.PredictFiles("*")
 	c.run = func(ctx context.Context, args []string) error {

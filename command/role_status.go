@@ -79,6 +79,9 @@ func writeRole(b *bytes.Buffer, r *api.RoleStatus) {
 	d.say("Description", r.Description)
 	d.say("Owner", r.Owner)
 	d.add("State", cmp.Or(r.State, structs.RoleOpen))
+	if r.Sealed {
+		d.add("Roles below", "by role apply only")
+	}
 	d.add("Weight", weightOf(&r.Role))
 	d.say("Default priority", r.DefaultPriority)
 	d.add("Max priority", orDash(r.MaxPriority))

@@ -13,6 +13,7 @@ type Role struct {
 	Weight            Milli        `json:"weight,omitempty" doc:"Share against its siblings. Default 1."`
 	Quota             *Quota       `json:"quota,omitempty" hcl:"block" doc:"What it is guaranteed and what it may use at most."`
 	State             string       `json:"state,omitempty" doc:"open; draining: no new jobs, what is there goes on; closed: nothing is placed any more, what runs stays. Counts for the roles below too. Default open."`
+	Sealed            bool         `json:"sealed,omitempty" doc:"Roles below it are made by role apply only, not on first use by a job, a framework or a reservation that names them."`
 	DefaultPriority   string       `json:"default_priority,omitempty" doc:"Of jobs that name none. Default batch."`
 	MaxPriority       string       `json:"max_priority,omitempty" doc:"The highest priority its work may have. Default batch+100; production and monitoring need it to say so."`
 	MaxAsk            *QuotaAmount `json:"max_ask,omitempty" hcl:"block" doc:"The most that one allocation may ask for; resources that are not named are not bounded. Counts for the roles below too."`

@@ -20,12 +20,9 @@ func (s *Snapshot) Admits(job *structs.Job) (role string, priority structs.Prior
 func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 	role := cmp.Or(j.Role, structs.DefaultRole)
 	r := get(t.roles, role)
-	usual, highest := "", DefaultMaxPriority
+	usual, highest := "", highestOf(r)
 	if r != nil {
 		usual = r.DefaultPriority
-		if m, err := structs.ParsePriority(r.MaxPriority); err == nil && r.MaxPriority != "" {
-			highest = m
-		}
 	}
 	priority, err := structs.ParsePriority(cmp.Or(j.Priority, usual))
 	if err != nil {
@@ -54,12 +51,18 @@ func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 	return role, priority, nil
 }
 
-// takesNew refuses jobs and frameworks that are new in a role that drains or is closed, or is below one.
+// takesNew refuses jobs, frameworks and reservations that are new in a role that drains or is closed, or is below one, or that
+// nobody has made below a sealed one.
 func (t *trees) takesNew(role string) error {
+	missing := get(t.roles, role) == nil
 	for name := range upwards(role) {
 		if r := get(t.roles, name); r != nil && (r.State == structs.RoleDraining || r.State == structs.RoleClosed) {
 			return structs.Errorf(structs.Forbidden, roleText(name), "it is %s and takes nothing new", r.State).
 				Advise("use another role, or have its state set to open")
+		}
+		if r := get(t.roles, name); r != nil && r.Sealed && missing {
+			return structs.Errorf(structs.Forbidden, roleText(role), "there is none, and below role %q none is made on first use", name).
+				Advise("check the name, or have it made with role apply")
 		}
 	}
 	return nil

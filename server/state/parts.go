@@ -77,12 +77,12 @@ type Part struct {
 
 // Parts returns the parts of a role that are bounded: of each owner that holds something, in order of name, then of
 // framework schedulers. It costs a look at every allocation where a role bounds a part, and at every node.
-func (s *Snapshot) Parts(r *structs.Role) (out []*Part) {
+func (t *trees) Parts(r *structs.Role) (out []*Part) {
 	if r.UserLimit == 0 && r.MaxFrameworkShare == 0 {
 		return nil
 	}
 	owners, schedulers := map[string]*Part{}, &Part{}
-	for a := range s.Allocs() {
+	for a := range from(t.allocs, "") {
 		if !a.Holds() || a.Role != r.Name && !strings.HasPrefix(a.Role, r.Name+"/") {
 			continue
 		}
@@ -97,14 +97,14 @@ func (s *Snapshot) Parts(r *structs.Role) (out []*Part) {
 		}
 	}
 	var have structs.Resources
-	for n := range s.Nodes() {
+	for n := range from(t.nodes, "") {
 		if n.Status == structs.NodeReady {
 			have = have.Add(n.Available())
 		}
 	}
 	bound := func(p *Part, share structs.Milli) {
 		for _, resource := range append([]string{"cpu", "memory"}, resourcesOf(p.Used)...) {
-			limit, named := s.limitOf(r.Name, resource)
+			limit, named := t.limitOf(r.Name, resource)
 			if !named {
 				limit = have.Amount(resource)
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // putRoles stores roles, all of them or none. The tree that comes of it must not contradict itself, may promise no more
-// than there is, and has no limit below what is in use; the last two with force all the same.
+// than there is, and has no bound below what is in use; the last two with force all the same.
 func (tx *Tx) putRoles(roles []*structs.Role, force bool) (any, error) {
 	if len(roles) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "roles", "there are none")
@@ -56,7 +56,7 @@ func (tx *Tx) putRoles(roles []*structs.Role, force bool) (any, error) {
 		return nil, err
 	}
 	for i, r := range changed {
-		if err := tx.limitBelowUse(old[i], r); err != nil {
+		if err := tx.againstUse(old[i], r); err != nil {
 			return nil, err
 		}
 	}
@@ -150,23 +150,6 @@ func (tx *Tx) tooMuchPromised(before, after promises) error {
 			return structs.Errorf(structs.Conflict, "roles", "all guarantees together would be %s %s and the ready nodes have %s",
 				resource, promised, there).
 				Advise("guarantee less, add nodes, or force it")
-		}
-	}
-	return nil
-}
-
-// limitBelowUse refuses a limit that is new, or lower than before, and below what is in use.
-func (tx *Tx) limitBelowUse(old, r *structs.Role) error {
-	for resource, limit := range r.Limited().All() {
-		if old != nil {
-			if was, named := old.Limited().Of(resource); named && was <= limit {
-				continue
-			}
-		}
-		if used := tx.useBelow(r.Name).Resources.Amount(resource); used > limit {
-			most, now := structs.AmountsText(resource, limit, used)
-			return structs.Errorf(structs.Conflict, roleText(r.Name), "its limit would be %s %s and %s is in use", resource, most, now).
-				Advise("stop some of its work first, or force it: what runs stays, and nothing is added until enough of it ended")
 		}
 	}
 	return nil
