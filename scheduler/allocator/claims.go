@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -59,7 +60,7 @@ func (a *Allocator) settleClaims() {
 		a.ripe = nil
 		slices.SortFunc(ripe, func(x, y *node) int { return strings.Compare(string(x.ID), string(y.ID)) })
 		for _, n := range ripe {
-			for _, h := range slices.Clone(n.claims) {
+			for _, h := range slices.SortedFunc(slices.Values(n.claims), func(x, y *hold) int { return cmp.Compare(x.seq, y.seq) }) {
 				switch {
 				case !slices.Contains(n.claims, h): // it was given up with others of its gang
 				case h.with != nil:
@@ -73,19 +74,33 @@ func (a *Allocator) settleClaims() {
 	}
 }
 
+// settleClaim looks at a claim that is not of a gang. Those that came later do not stand in its way: what has ended is for the
+// one that waits longest, and nobody waits for the last of all that is being stopped on the node.
 func (a *Allocator) settleClaim(h *hold) {
-	n, r, ask := h.node, a.requests[h.request], h.ask.Among(a.work)
+	n, r := h.node, a.requests[h.request]
 	a.unclaim(h)
 	if h.client.account.inClosed() != nil {
 		a.again(h.request, h.slot)
 		return
 	}
+	var later []*hold
+	for _, o := range n.claims {
+		if o.with == nil && o.seq > h.seq {
+			later = append(later, o)
+			a.lift(o, -1)
+		}
+	}
+	ask := h.ask.Among(a.work)
 	fits := placement.Fits(n.seen(r.group.shape.view, false, false), a.peersOfAsk(ask), ask, placement.First).OK
+	ports, ok := n.Assign(ask)
+	for _, o := range later {
+		a.lift(o, 1)
+	}
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
 		a.holdClaim(h)
 		return
 	}
-	if ports, ok := n.Assign(ask); fits && ok {
+	if fits && ok {
 		h.ports = ports
 		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, h.ordered)})
 		return

@@ -33,7 +33,7 @@ func (p *play) options(args map[string]string) (err error) {
 	if o.Smallest, err = bundlesOf(args["smallest"]); err != nil {
 		return err
 	}
-	p.a = New(o)
+	p.a, p.places = New(o), map[string]*Place{}
 	return nil
 }
 

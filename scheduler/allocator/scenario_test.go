@@ -66,7 +66,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		if args["exclude"] != "" {
 			o.Exclude = []string{args["exclude"]}
 		}
-		p.a = New(o)
+		p.a, p.places = New(o), map[string]*Place{}
 		return "", err
 	case "node": // node NAME cpu=N mem=N [gpus=N] [images=NAME@SIZE,NAME] [KEY=VALUE of meta] [lost|drain|ineligible|unwell]
 		return "", p.node(words, args)

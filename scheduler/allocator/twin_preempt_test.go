@@ -319,7 +319,7 @@ func (w *twin) settleClaims() {
 }
 
 func (w *twin) settleClaimsOn(id structs.NodeID) {
-	for _, h := range slices.Clone(w.holds) {
+	for _, h := range slices.SortedFunc(slices.Values(w.holds), func(x, y *twinHold) int { return cmp.Compare(x.seq, y.seq) }) {
 		if !h.claim || h.node != id || !slices.Contains(w.holds, h) {
 			continue
 		}
@@ -329,7 +329,13 @@ func (w *twin) settleClaimsOn(id structs.NodeID) {
 		}
 		r := w.requests[h.request]
 		w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
-		nodes, peers := w.books(h.role, h.job, nil)
+		var later []*twinHold
+		for _, o := range w.holds {
+			if o.claim && o.with == 0 && o.node == id && o.seq > h.seq {
+				later = append(later, o)
+			}
+		}
+		nodes, peers := w.books(h.role, h.job, later)
 		n := nodes[id]
 		leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
 		switch {
