@@ -223,6 +223,11 @@ func (a *Agent) fatal(err error) {
 	}
 }
 
+// sharing is what of the sharing of the region can be reloaded.
+func sharing(c *config.Server) server.Sharing {
+	return server.Sharing{Sorter: c.Sorter, Exclude: c.FairShareExclude, KeepRoomAfter: c.KeepRoomAfter.Std()}
+}
+
 // offerOptions has the settings of offers as the allocator takes them.
 func offerOptions(c *config.Offers) allocator.Options {
 	if c == nil {
@@ -260,8 +265,7 @@ func (a *Agent) startServer(context.Context) error {
 		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
-		KeepRoomAfter: c.KeepRoomAfter.Std(), OrphanAge: c.OrphanAge.Std(), Offers: offerOptions(c.Offers),
-		Sorter: c.Sorter, Exclude: c.FairShareExclude, Policies: policies,
+		OrphanAge: c.OrphanAge.Std(), Offers: offerOptions(c.Offers), Sharing: sharing(c), Policies: policies,
 		Replaces: spec.Replaces,
 		Raft: func(r *consensus.Config) {
 			r.Fatal = a.fatal

@@ -236,6 +236,14 @@ join      = ["127.0.0.1:1"]
 			t.Errorf("job %d where one may be: %v", i, err)
 		}
 	}
+	// A sorter that there is not changes nothing of how the region is shared.
+	for i, want := range []string{"fifo", "fifo"} {
+		text := "server {\n  sorter = \"" + []string{"fifo", "drv"}[i] + "\"\n  fair_share_exclude = [\"gpus\"]\n  keep_room_after = \"1h\"\n"
+		write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "server {", text, 1))
+		if got, err := (*self)(a).Reload(ctx); err != nil || len(got.Restart) != 0 || !slices.Contains(got.Changed, "server.sorter") || a.live.Server.Sorter != want {
+			t.Errorf("%+v, %v: the sorter is %s", got, err, a.live.Server.Sorter)
+		}
+	}
 	write(t, filepath.Join(dir, "agent.hcl"), strings.Replace(base, "one", "two", 1)+"log_level = \"error\"\n")
 	got, err := (*self)(a).Reload(ctx)
 	if err != nil || len(got.Restart) != 1 || got.Restart[0] != "node_name" {

@@ -197,6 +197,15 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		s := *into.Server
 		s.MaxFinished, s.FinishedAge, s.NodeAge, s.MaxJobs = from.Server.MaxFinished, from.Server.FinishedAge, from.Server.NodeAge, from.Server.MaxJobs
 		s.OrphanAge, s.Offers = from.Server.OrphanAge, from.Server.Offers
+		shared := s
+		shared.Sorter, shared.FairShareExclude, shared.KeepRoomAfter = from.Server.Sorter, from.Server.FairShareExclude, from.Server.KeepRoomAfter
+		if a.server != nil {
+			if err := a.server.SetSharing(sharing(&shared)); err != nil {
+				a.log.Error("how the region is shared was not changed", "err", err)
+				shared = s
+			}
+		}
+		s = shared
 		if s.Raft != nil && from.Server.Raft != nil {
 			raft := *s.Raft
 			raft.TrailingLogs = from.Server.Raft.TrailingLogs

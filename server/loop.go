@@ -140,7 +140,7 @@ func (l *loop) run(term context.Context) error {
 	l.allocator = allocator.New(l.server.sharing(l.number))
 	l.load(snap)
 	l.server.loop.set(l)
-	l.reoffer() // the settings may have changed since
+	l.resettle() // the settings may have changed since
 
 	batches := make(chan *state.Batch, 256)
 	lost := make(chan error, 1)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,12 +46,8 @@ type Config struct {
 
 	// OrphanAge is how long reservations stay whose framework was removed; 0: 24 h.
 	OrphanAge time.Duration
-	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
-	// has it.
-	KeepRoomAfter time.Duration
-	Sorter        string                      // how roles at the top take turns, as long as this server leads; empty: allocator.SorterDRF
-	Policies      map[string]allocator.Policy // that roles may name as their sorter, beside those that there always are
-	Exclude       []string                    // resources that do not count in shares
+	Sharing   Sharing                     // see SetSharing
+	Policies  map[string]allocator.Policy // that roles may name as their sorter, beside those that there always are
 
 	// Replaces says whether work of a group must be replaced when its job changes from old to new, or is changed in place.
 	Replaces func(old, new *structs.Job, group string) bool
@@ -83,6 +77,7 @@ type Server struct {
 	retention atomic.Pointer[retention]
 	maxJobs   atomic.Int64
 	offering  atomic.Pointer[allocator.Options]
+	shared    atomic.Pointer[Sharing]
 	loop      offerLoop // of this server's term, when it leads
 
 	simulating sync.Mutex // held by the simulation that runs
@@ -96,11 +91,10 @@ type Server struct {
 // Close is the reverse.
 func Start(c Config) (*Server, error) {
 	c.defaults()
-	if known := allocator.Sorters(c.Policies); !slices.Contains(known, c.Sorter) {
-		return nil, structs.Errorf(structs.Invalid, "server.sorter", "there is no %q", c.Sorter).
-			Advise("this version has %s", strings.Join(known, ", "))
-	}
 	s := &Server{config: c, log: c.Logger, store: state.New()}
+	if err := s.SetSharing(c.Sharing); err != nil {
+		return nil, err
+	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
 	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge, c.OrphanAge)
@@ -118,9 +112,6 @@ func Start(c Config) (*Server, error) {
 }
 
 func (c *Config) defaults() {
-	if c.Sorter == "" {
-		c.Sorter = allocator.SorterDRF
-	}
 	if c.Lease == 0 {
 		c.Lease = 15 * time.Second
 	}

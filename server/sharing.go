@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,26 +12,52 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
+// Sharing is what of how a server shares the region, as long as it leads, can change while it runs.
+type Sharing struct {
+	Sorter  string   // how roles at the top take turns; empty: allocator.SorterDRF
+	Exclude []string // resources that do not count in shares
+	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
+	// has it.
+	KeepRoomAfter time.Duration
+}
+
+// SetSharing changes how this server shares the region, at once when it leads. It refuses sorters that there are not.
+func (s *Server) SetSharing(x Sharing) error {
+	x.Sorter = cmp.Or(x.Sorter, allocator.SorterDRF)
+	if known := allocator.Sorters(s.config.Policies); !slices.Contains(known, x.Sorter) {
+		return structs.Errorf(structs.Invalid, "server.sorter", "there is no %q", x.Sorter).Advise("this version has %s", strings.Join(known, ", "))
+	}
+	s.shared.Store(&x)
+	s.resettle()
+	return nil
+}
+
 // sharing is how this server shares the region as long as it leads. The draws of one term differ from those of another.
 func (s *Server) sharing(term uint64) allocator.Options {
-	o := *s.offering.Load()
-	o.Term, o.Seed, o.Sorter, o.Policies, o.Exclude = term, term, s.config.Sorter, s.config.Policies, s.config.Exclude
-	o.KeepAfter = structs.Duration(s.config.KeepRoomAfter)
+	o, x := *s.offering.Load(), s.shared.Load()
+	o.Term, o.Seed, o.Sorter, o.Policies, o.Exclude = term, term, x.Sorter, s.config.Policies, x.Exclude
+	o.KeepAfter = structs.Duration(x.KeepRoomAfter)
 	return o
 }
 
 // SetOffering changes how resources are offered, on the leader at once: of options, what allocator.SetOffering takes.
 func (s *Server) SetOffering(o allocator.Options) {
 	s.offering.Store(&o)
+	s.resettle()
+}
+
+func (s *Server) resettle() {
 	if l, err := s.loop.get(); err == nil {
-		l.reoffer()
+		l.resettle()
 	}
 }
 
-// reoffer has a loop take over the settings of offers that are in force.
-func (l *loop) reoffer() {
+// resettle has a loop take over the settings that are in force.
+func (l *loop) resettle() {
 	l.mu.Lock()
-	l.allocator.SetOffering(*l.server.offering.Load(), structs.At(time.Now()))
+	o := l.server.sharing(l.number)
+	l.allocator.SetSharing(o)
+	l.allocator.SetOffering(o, structs.At(time.Now()))
 	l.mu.Unlock()
 	select {
 	case l.nudge <- struct{}{}:

@@ -169,10 +169,43 @@ func TestFrameworkSchedulersLeaveRoom(t *testing.T) {
 
 // A server does not start with a sorter that it does not have.
 func TestAnUnknownSorter(t *testing.T) {
-	_, err := server.Start(server.Config{Sorter: "drv", Exclude: []string{"gpus"}})
+	_, err := server.Start(server.Config{Sharing: server.Sharing{Sorter: "drv", Exclude: []string{"gpus"}}})
 	if structs.KindOf(err) != structs.Invalid || err.Error() != `server.sorter: there is no "drv" (this version has drf, fifo, random)` {
 		t.Errorf("got %v", err)
 	}
+}
+
+// How the region is shared changes while it runs: shares first, and from the next placement on the oldest.
+func TestTheSorterOfTheRegionChangesLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 0)
+		for _, name := range []string{"old", "new"} {
+			r.propose(&state.SubmitJob{Job: job(name, "service", 80, func(j *structs.Job) { j.Role = name })})
+		}
+		time.Sleep(time.Second)
+		leader := r.leader().server
+		err := leader.SetSharing(server.Sharing{Sorter: "drv"})
+		if structs.KindOf(err) != structs.Invalid {
+			t.Errorf("a sorter that there is not: %v", err)
+		}
+		shared := func() string {
+			all, err := leader.Shares(context.Background())
+			check(t, err)
+			return all[0].Rank.Sorter
+		}
+		if got := shared(); got != "" {
+			t.Errorf("they take turns by %q", got)
+		}
+		check(t, leader.SetSharing(server.Sharing{Sorter: allocator.SorterFIFO}))
+		if got := shared(); got != allocator.SorterFIFO {
+			t.Errorf("they take turns by %q", got)
+		}
+		r.addNode("")
+		r.eventually("the older one has it all", func() bool { return r.running("old") == 80 })
+		if n := r.running("new"); n != 0 {
+			t.Errorf("%d of the newer one run", n)
+		}
+	})
 }
 
 // backwards serves the role first that has most.

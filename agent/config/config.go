@@ -45,12 +45,12 @@ type Server struct {
 	OrphanAge       structs.Duration `json:"orphan_age,omitempty" change:"reload" doc:"How long reservations stay whose framework was removed. Default 24h."`
 	FinishedAge     structs.Duration `json:"finished_age,omitempty" change:"reload" doc:"How long they stay in the state. Default 1h."`
 	MaxJobs         int              `json:"max_jobs,omitempty" change:"reload" doc:"How many jobs that have not ended the region takes: one more is refused. What the leader has counts. Default 100000."`
-	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
+	KeepRoomAfter   structs.Duration `json:"keep_room_after,omitempty" change:"reload" doc:"How long work may get nothing while others are served before room on a node is kept for it. What the leader has counts. Default 5m."`
 	Offers          *Offers          `json:"offers,omitempty" hcl:"block" change:"reload" doc:"How resources are offered to external frameworks. What the leader has counts."`
 	Raft            *Raft            `json:"raft,omitempty" hcl:"block" doc:"Timings of Raft; the defaults suit networks up to some 20 ms."`
 
-	Sorter           string   `json:"sorter,omitempty" doc:"How the roles at the top of the tree take turns, and those below where no role says otherwise: drf, random, fifo, or a policy that was compiled in. What the leader has counts. Default drf."`
-	FairShareExclude []string `json:"fair_share_exclude,omitempty" doc:"Resources that do not count in shares, such as gpus. What the leader has counts."`
+	Sorter           string   `json:"sorter,omitempty" change:"reload" doc:"How the roles at the top of the tree take turns, and those below where no role says otherwise: drf, random, fifo, or a policy that was compiled in. What the leader has counts. Default drf."`
+	FairShareExclude []string `json:"fair_share_exclude,omitempty" change:"reload" doc:"Resources that do not count in shares, such as gpus. What the leader has counts."`
 }
 
 // Offers configures offers to external frameworks.

@@ -158,9 +158,7 @@ func New(options Options) *Allocator {
 	if a.sorters[options.Sorter] == nil {
 		a.options.Sorter = SorterDRF
 	}
-	for _, name := range options.Exclude {
-		a.excluded = append(a.excluded, a.kindOf(name))
-	}
+	a.exclude(options.Exclude)
 	a.smallest = floorsOf(options.Smallest)
 	a.floors = a.smallest
 	a.root = a.newRole("", "", nil)

@@ -1,6 +1,11 @@
 package allocator
 
-import "github.com/proffer/proffer/structs"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
 
 // offering fills in the defaults of what Options say of offers.
 func (o *Options) offering() {
@@ -39,5 +44,35 @@ func (c *client) unpark() {
 	if limit := c.offering.parked; limit != nil {
 		delete(limit.parked, c.offering)
 		c.offering.parked = nil
+	}
+}
+
+// SetSharing takes over how roles at the top take turns, what counts in no share, and after which time room is kept; what else
+// is in o is not looked at. A sorter that there is not is SorterDRF. What is decided stays decided.
+func (a *Allocator) SetSharing(o Options) {
+	if a.sorters[o.Sorter] == nil {
+		o.Sorter = SorterDRF
+	}
+	a.options.Sorter = o.Sorter
+	a.resort(a.root)
+	if !slices.Equal(a.options.Exclude, o.Exclude) {
+		a.exclude(o.Exclude)
+		a.reshare(a.root)
+	}
+	if after := cmp.Or(o.KeepAfter, DefaultKeepAfter); a.options.KeepAfter != after {
+		a.options.KeepAfter = after
+		for _, r := range a.requests {
+			if a.lookNoMore(r.group); r.at >= 0 {
+				a.lookLater(r.group)
+			}
+		}
+	}
+}
+
+// exclude has resources count in no share.
+func (a *Allocator) exclude(names []string) {
+	a.options.Exclude, a.excluded = slices.Clone(names), nil
+	for _, name := range names {
+		a.excluded = append(a.excluded, a.kindOf(name))
 	}
 }

@@ -795,7 +795,7 @@ func liveTwice(t *rapid.T, input func(t *rapid.T, a *Allocator, w *twin, seq uin
 
 // input gives both the same random input.
 func input(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
-	inputOf(t, a, w, seq, now, rapid.IntRange(0, 23).Draw(t, "input"))
+	inputOf(t, a, w, seq, now, rapid.IntRange(0, 24).Draw(t, "input"))
 }
 
 // inputOf gives both the same random input of one kind.
@@ -804,6 +804,12 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 	switch kind {
 	case 21, 22:
 		w.saySlack(t, a)
+	case 24: // how it is shared changes while it goes on
+		o := drawOptions(t)
+		w.options.Sorter, w.options.Exclude = o.Sorter, o.Exclude
+		w.keepAfter = rapid.SampledFrom([]structs.Duration{4e9, 12e9}).Draw(t, "keep after")
+		o.KeepAfter = w.keepAfter
+		a.SetSharing(o)
 	case 17:
 		reserve(t, a, w)
 	case 18:
