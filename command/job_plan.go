@@ -9,14 +9,15 @@ import (
 
 	"github.com/posener/complete"
 
+	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/structs"
 )
 
 func jobPlan(e *Environment) *command {
 	c := newCommand(e, "job plan", "FILE", "Show what running a job would change").reads()
-	c.about = "Show what job run would change, which changes replace running work and which are made in place, and where it would\n" +
-		"be placed now. Nothing is changed. FILE - is the input."
+	c.about = "Show what job run would change, which changes replace running work and which are made in place, where it would\n" +
+		"be placed now, and what would be stopped to make room for it. Nothing is changed. FILE - is the input."
 	c.min, c.max = 1, 1
 	c.predict = complete.PredictFiles("*")
 	var file jobFile
@@ -35,29 +36,38 @@ func jobPlan(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		var diff spec.Diff
-		if err := json.Unmarshal(plan.Diff, &diff); err != nil {
-			return structs.Errorf(structs.Internal, "diff", "%w", err)
+		diff, err := diffOf(plan)
+		if err != nil {
+			return err
 		}
-		err = c.show(plan, func(b *bytes.Buffer) error {
-			if diff.Kind == "" {
-				fmt.Fprintf(b, "Job %q: nothing would change (version %d).\n", job.Name, plan.Version)
-			} else {
-				b.WriteString(clean(strings.TrimRight(plan.Text, "\n")) + "\n")
-			}
-			if plan.Explanation != nil {
-				b.WriteByte('\n')
-				writeExplanation(b, plan.Explanation)
-			} else if plan.Unexplained != "" {
-				fmt.Fprintf(b, "\nWhere it would go is not known now: %s\n", clean(plan.Unexplained))
-			}
-			fmt.Fprintf(b, "\nTo run exactly this: proffer job run -check %d %s\n", plan.Version, args[0])
-			return nil
-		})
+		err = c.show(plan, func(b *bytes.Buffer) error { writePlan(b, job.Name, args[0], plan, diff); return nil })
 		if err == nil && *code && diff.Kind != "" {
 			return exitCode(exitChanges)
 		}
 		return err
 	}
 	return c
+}
+
+func diffOf(plan *api.JobPlan) (diff spec.Diff, err error) {
+	if err := json.Unmarshal(plan.Diff, &diff); err != nil {
+		return diff, structs.Errorf(structs.Internal, "diff", "%w", err)
+	}
+	return diff, nil
+}
+
+// writePlan prints what would change, where it would go, and what would be stopped for it.
+func writePlan(b *bytes.Buffer, job, file string, plan *api.JobPlan, diff spec.Diff) {
+	if diff.Kind == "" {
+		fmt.Fprintf(b, "Job %q: nothing would change (version %d).\n", job, plan.Version)
+	} else {
+		b.WriteString(clean(strings.TrimRight(plan.Text, "\n")) + "\n")
+	}
+	if plan.Explanation != nil {
+		b.WriteByte('\n')
+		writeExplanation(b, plan.Explanation)
+	} else if plan.Unexplained != "" {
+		fmt.Fprintf(b, "\nWhere it would go is not known now: %s\n", clean(plan.Unexplained))
+	}
+	fmt.Fprintf(b, "\nTo run exactly this: proffer job run -check %d %s\n", plan.Version, file)
 }

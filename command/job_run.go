@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
@@ -21,6 +22,7 @@ interrupted. proffer help exit-codes says how it exits.`
 	var file jobFile
 	file.flags(c)
 	detach := c.flags.Bool("detach", false, "return once the job is accepted")
+	dry := c.flags.Bool("dry-run", false, "submit nothing: show what job plan shows, also what would be stopped to make room")
 	check := c.flags.String("check", "", "only when the job has this `VERSION` now; 0: only when there is none")
 	timeout := c.flags.Duration("timeout", 0, "watch for at most this `TIME`. Default: the healthy_timeout of a service, for ever for batch")
 	place := c.flags.Duration("place-timeout", 10*time.Second, "`TIME` after which a job of which nothing could be placed is reported and no longer watched; 0: for ever")
@@ -39,6 +41,20 @@ interrupted. proffer help exit-codes says how it exits.`
 		}
 		client, err := e.client()
 		if err != nil {
+			return err
+		}
+		if *dry {
+			plan, err := client.PlanJob(ctx, job)
+			if err != nil {
+				return err
+			}
+			diff, err := diffOf(plan)
+			if err != nil {
+				return err
+			}
+			var b bytes.Buffer
+			writePlan(&b, job.Name, args[0], plan, diff)
+			_, err = b.WriteTo(e.Out)
 			return err
 		}
 		done, err := client.SubmitJob(ctx, job, expect)
