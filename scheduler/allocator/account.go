@@ -14,9 +14,10 @@ const bands = int(structs.Monitoring) + 1
 // sub-roles), or one framework in it.
 type account struct {
 	// What is looked at to order thousands of siblings comes first, together: it is one line of the cache.
-	share Share
-	last  uint64     // Allocator.turns when it was served, or made
-	at    [bands]int // position in active of the parent, -1
+	share  Share
+	last   uint64     // Allocator.turns when it was served, or made
+	chance            // where its siblings take turns by chance
+	at     [bands]int // position in active of the parent, -1
 
 	name   string // last element of the role, ".", or the framework
 	path   string // the role
@@ -76,6 +77,9 @@ func (a *Allocator) newAccount(name, path string, parent *account) *account {
 		acc.active[b] = heap[*account]{less: acc.sorter.less(structs.Band(b)), at: func(x *account) *int { return &x.at[b] }}
 	}
 	acc.share = a.shareOf(acc)
+	if parent != nil && parent.sorter.order == atRandom {
+		a.draw(acc, parent.clock)
+	}
 	return acc
 }
 
@@ -95,6 +99,9 @@ func serveFirst(x, y *account) bool {
 func (a *Allocator) tookTurn(acc *account) {
 	for x := acc; x != nil; x = x.parent {
 		x.last = a.turns
+		if x.parent != nil && x.parent.sorter.order == atRandom {
+			a.tookChance(x)
+		}
 	}
 }
 
@@ -339,6 +346,7 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 		acc.weight = 1000
 	}
 	acc.share = a.shareOf(acc)
+	acc.reckon()
 	for b := range acc.at {
 		if acc.at[b] >= 0 {
 			acc.parent.active[b].fix(acc)

@@ -62,7 +62,6 @@ func (a *Allocator) Order() *Order {
 // the copy of each framework.
 func (o *Order) copyRole(to, from *account, clients map[*client]*client) {
 	b := o.books
-	to.count(from)
 	to.spec, to.limit, to.guarantee, to.maxAsk = from.spec, from.limit, from.guarantee, from.maxAsk
 	to.closed, to.most, to.exempt, to.byOwner = from.closed, from.most, from.exempt, from.byOwner
 	to.userLimit, to.schedulerLimit, to.parts = from.userLimit, from.schedulerLimit, maps.Clone(from.parts)
@@ -70,6 +69,7 @@ func (o *Order) copyRole(to, from *account, clients map[*client]*client) {
 		to.parts[p] = slices.Clone(held)
 	}
 	b.resort(to)
+	to.count(from)
 	to.own.count(from.own)
 	for framework, was := range from.own.clients {
 		acc := b.newAccount(was.name, was.path, to.own)
@@ -97,6 +97,7 @@ func (o *Order) copyRole(to, from *account, clients map[*client]*client) {
 // count takes over what another account counts.
 func (acc *account) count(from *account) {
 	acc.weight, acc.running, acc.last = from.weight, from.running, from.last
+	acc.chance = from.chance
 	acc.used, acc.high, acc.staying = slices.Clone(from.used), slices.Clone(from.high), slices.Clone(from.staying)
 }
 

@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"cmp"
-	"math/bits"
 	"slices"
 	"strings"
 
@@ -60,10 +59,15 @@ func (s *sorter) shown() string {
 	return s.name
 }
 
-// less orders children in a heap. By chance there is no order: draw looks at all of them.
+// less orders children in a heap.
 func (s *sorter) less(band structs.Band) func(x, y *account) bool {
-	if s.order != byAge {
+	switch s.order {
+	case byShare:
 		return serveFirst
+	case atRandom:
+		return func(x, y *account) bool {
+			return cmp.Or(x.due.compare(y.due), cmp.Compare(x.last, y.last), strings.Compare(x.name, y.name)) < 0
+		}
 	}
 	return func(x, y *account) bool {
 		g, o := x.oldest(band), y.oldest(band)
@@ -96,7 +100,9 @@ func (a *Allocator) resort(acc *account) {
 	if acc.sorter == s {
 		return
 	}
-	acc.sorter = s
+	if acc.sorter = s; s.order == atRandom {
+		a.drawAll(acc)
+	}
 	for child := range acc.children() {
 		child.policy = s.policy
 		child.share = a.shareOf(child)
@@ -138,72 +144,4 @@ func (acc *account) reage(band structs.Band) {
 			x.parent.active[band].fix(x)
 		}
 	}
-}
-
-// turn returns the child whose turn it is; there must be one.
-func (a *Allocator) turn(acc *account, band structs.Band) *account {
-	if acc.sorter.order == atRandom {
-		return a.draw(acc, band)
-	}
-	return acc.active[band].top()
-}
-
-// draw has the children run a race in which each takes a time that is exponentially distributed with its weight as rate:
-// each wins with a probability in proportion to its weight, and who else runs does not change the order of the others. So a
-// child of which nothing can be served is passed over without a new draw. It costs a look at each child that wants something.
-func (a *Allocator) draw(acc *account, band structs.Band) (first *account) {
-	var time uint64
-	for _, x := range acc.active[band].items {
-		t := lot(a.options.Seed, x.hash, a.turns)
-		if first == nil || sooner(t, x, time, first) {
-			first, time = x, t
-		}
-	}
-	return first
-}
-
-func sooner(s uint64, x *account, t uint64, y *account) bool {
-	xHigh, xLow := bits.Mul64(s, uint64(y.weight))
-	yHigh, yLow := bits.Mul64(t, uint64(x.weight))
-	return cmp.Or(cmp.Compare(xHigh, yHigh), cmp.Compare(xLow, yLow), strings.Compare(x.name, y.name)) < 0
-}
-
-// lotOf returns what stands for a child in the draws: of a role, of its own work ".", or of a framework in it.
-func lotOf(path, name string) uint64 {
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, s := range []string{path, "\x00", name} {
-		for i := range len(s) {
-			h = (h ^ uint64(s[i])) * 1099511628211
-		}
-	}
-	return h
-}
-
-// lot returns the time that a child of weight 1 takes in one draw, in some unit: exponentially distributed, and the same
-// for the same input.
-func lot(seed, child, draw uint64) uint64 {
-	// splitmix64 makes equally distributed bits of it.
-	z := (seed ^ child) + (draw+1)*0x9e3779b97f4a7c15
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return minusLog2(z ^ z>>31)
-}
-
-// minusLog2 returns -log2(u / 2^64) in units of 2^-32; 0 counts as 1.
-func minusLog2(u uint64) uint64 {
-	u = max(u, 1)
-	zeros := bits.LeadingZeros64(u)
-	m := u << zeros // from 1 to below 2, in units of 2^-63
-	var fraction uint64
-	for range 32 {
-		high, low := bits.Mul64(m, m)
-		fraction <<= 1
-		if high>>63 == 1 {
-			fraction |= 1
-			m = high
-		} else {
-			m = high<<1 | low>>63
-		}
-	}
-	return uint64(zeros+1)<<32 - fraction
 }

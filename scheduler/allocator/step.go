@@ -72,7 +72,7 @@ func (a *Allocator) next() *group {
 			if acc.active[band].len() == 0 {
 				break
 			}
-			acc = a.turn(acc, band)
+			acc = acc.active[band].top()
 		}
 		if acc.client != nil {
 			return acc.client.queue[band].top()

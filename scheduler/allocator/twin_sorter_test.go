@@ -68,7 +68,7 @@ func (w *twin) turn(c candidate, level int) *big.Rat {
 		weight = w.weight(role)
 	}
 	if w.sorterAt(c, level) == SorterRandom && !w.byShare {
-		return new(big.Rat).SetFrac(new(big.Int).SetUint64(lot(w.options.Seed, lotOf(role, line[level]), w.served)), big.NewInt(int64(weight)))
+		return new(big.Rat).SetInt(w.due(w.key(c, level), weight))
 	}
 	return w.share(func(h *twinHold) bool {
 		other := w.line(h.role, h.tag.owner, h.framework)
@@ -81,9 +81,83 @@ func (w *twin) key(c candidate, level int) string { return strings.Join(w.lineOf
 
 func (w *twin) serving(c candidate) {
 	w.served++
+	roles := strings.Split(c.role, "/")
 	for level := range w.lineOf(c) {
-		w.last[w.key(c, level)] = w.served
+		key := w.key(c, level)
+		w.last[key] = w.served
+		if w.sorterAt(c, level) != SorterRandom {
+			continue
+		}
+		weight := structs.Milli(1000)
+		if level < len(roles) {
+			weight = w.weight(strings.Join(roles[:level+1], "/"))
+		}
+		x, above := w.chances[key], w.clockOf(key)
+		if due := w.due(key, weight); due.Cmp(above) > 0 {
+			above.Set(due)
+		}
+		x.from.Set(above)
+		x.lot = lot(w.options.Seed, x.hash, w.served)
 	}
+}
+
+// twinChance is when the turn of something comes whose siblings take turns by chance.
+type twinChance struct {
+	from *big.Int
+	lot  uint64
+	hash uint64
+}
+
+// due is when the turn of a key comes: a lot, divided by the weight, after what it was drawn from.
+func (w *twin) due(key string, weight structs.Milli) *big.Int {
+	x := w.chances[key]
+	wait := new(big.Int).Lsh(new(big.Int).SetUint64(x.lot), 32)
+	return wait.Add(wait.Div(wait, big.NewInt(int64(weight))), x.from)
+}
+
+// clockOf is the time of the last turn among the siblings of a key.
+func (w *twin) clockOf(key string) *big.Int {
+	above := key[:max(0, strings.LastIndexByte(key, 0))]
+	if w.clocks[above] == nil {
+		w.clocks[above] = new(big.Int)
+	}
+	return w.clocks[above]
+}
+
+// chance draws turns for all whose siblings take turns by chance since the last input, or who are new among such.
+func (w *twin) chance(there map[string]bool) {
+	random := map[string]bool{}
+	for key := range there {
+		elements := strings.Split(key, "\x00")
+		level := len(elements) - 1
+		roles := slices.Clone(elements)
+		if i := slices.Index(roles, "."); i >= 0 {
+			roles = roles[:i]
+		}
+		above := strings.Join(elements[:level], "\x00")
+		if w.sorter(strings.Join(roles[:min(level, len(roles))], "/")) != SorterRandom {
+			continue
+		}
+		random[above] = true
+		if !w.random[above] {
+			delete(w.clocks, above)
+		} else if w.chances[key] != nil {
+			continue
+		}
+		hash := lotOf(strings.Join(roles[:min(level+1, len(roles))], "/"), elements[level])
+		w.chances[key] = &twinChance{new(big.Int).Set(w.clockOf(key)), lot(w.options.Seed, hash, w.served), hash}
+	}
+	for key := range w.chances {
+		if above := key[:max(0, strings.LastIndexByte(key, 0))]; !there[key] || !random[above] {
+			delete(w.chances, key)
+		}
+	}
+	for above := range w.clocks {
+		if !random[above] {
+			delete(w.clocks, above)
+		}
+	}
+	w.random = random
 }
 
 // comeAndGo notes who is new since the last input, and forgets who is gone.
@@ -121,6 +195,7 @@ func (w *twin) comeAndGo() {
 			w.last[key] = w.served
 		}
 	}
+	w.chance(there)
 }
 
 // drawOptions draws how the region is sorted, and what does not count.

@@ -42,8 +42,11 @@ type twin struct {
 	lastServed [bands]structs.Time
 	options    Options
 	served     uint64
-	last       map[string]uint64 // when what is on a line was served, or came
-	byShare    bool              // sorters are not asked
+	last       map[string]uint64      // when what is on a line was served, or came
+	chances    map[string]*twinChance // by the line to what takes turns by chance
+	clocks     map[string]*big.Int    // by the line to what is above
+	random     map[string]bool        // what was sorted by chance after the last input
+	byShare    bool                   // sorters are not asked
 
 	reservations map[structs.ReservationID]*structs.Reservation
 	slack        map[structs.NodeID]*twinSlack
@@ -102,7 +105,7 @@ func newTwin() *twin {
 	return &twin{nodes: map[structs.NodeID]*structs.Node{}, roles: map[string]*structs.Role{}, requests: map[string]*twinRequest{},
 		gangs:      map[string]*twinGang{},
 		frameworks: map[structs.FrameworkID][]string{}, suppressed: map[string]bool{}, ripe: map[structs.NodeID]bool{},
-		last: map[string]uint64{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{},
+		last: map[string]uint64{}, chances: map[string]*twinChance{}, clocks: map[string]*big.Int{}, waits: map[twinKey]*twinWait{}, reservations: map[structs.ReservationID]*structs.Reservation{},
 		slack: map[structs.NodeID]*twinSlack{}, twinOffers: newTwinOffers(), inverse: map[string]*twinInverse{}}
 }
 
