@@ -73,7 +73,8 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 		}
 	}
 	for _, g := range groups {
-		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed || job.Gang != nil && w.Because == allocator.OfNoNode) {
+		if w, ok := a.Explain(g.Group); ok && (w.Because == allocator.OfQuota || w.Because == allocator.OfClosed ||
+			w.Because == allocator.OfNoNode && (job.Gang != nil || w.Ordered != w.Priority.Band)) {
 			in := out[g.Group]
 			in.wait = OrderText(&w)
 			out[g.Group] = in
