@@ -128,7 +128,7 @@ func TestOrderEqualsContract(t *testing.T) {
 // What an Order copies of an account is written by hand: a new field has to be thought of there.
 func TestOrderCopiesAccounts(t *testing.T) {
 	for kind, known := range map[reflect.Type][]string{
-		reflect.TypeFor[account](): {"name", "path", "parent", "weight", "used", "high", "staying", "share", "policy", "sorter", "hash", "last",
+		reflect.TypeFor[account](): {"name", "path", "parent", "weight", "used", "high", "staying", "share", "policy", "sorter", "hash", "last", "chance",
 			"active", "at", "spec", "roles", "own", "limit", "guarantee", "maxAsk", "closed", "parts", "running", "most", "byOwner", "exempt",
 			"parked", "demoted", "cut", "userLimit", "schedulerLimit", "clients", "client"},
 		reflect.TypeFor[client](): {"account", "framework", "registered", "holds", "view", "groups", "queue", "offering", "suppressed", "offers",
