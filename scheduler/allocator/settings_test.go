@@ -32,14 +32,14 @@ func TestWhatIsExcludedChangesLive(t *testing.T) {
 	if got := first(); got != "web" {
 		t.Errorf("ml, which holds all gpus, is behind %q", got)
 	}
-	a.SetOptions(Options{Exclude: []string{"gpus"}})
+	a.SetSharing(Options{Exclude: []string{"gpus"}})
 	if got := first(); got != "" {
 		t.Errorf("ml is behind %q though gpus do not count", got)
 	}
 	if share := a.find("ml").share.Milli(); share != 50 {
 		t.Errorf("its share is %s", share)
 	}
-	a.SetOptions(Options{})
+	a.SetSharing(Options{})
 	if got := first(); got != "web" {
 		t.Errorf("ml is behind %q", got)
 	}
