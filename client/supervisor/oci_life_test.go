@@ -4,6 +4,7 @@ package supervisor_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/proffer/proffer/client/logs"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
 )
 
 // container is the spec of a task that runs a shell script in busybox.
@@ -26,8 +28,17 @@ func (p *pier) container(script string, with map[string]any) *drivers.Spec {
 	return s
 }
 
+// quick is the spec of a container that ends at once; it may be made from several goroutines.
+func (p *pier) quick() *drivers.Spec {
+	n := p.number.Add(1)
+	alloc := filepath.Join(p.dir, "quick", strconv.FormatInt(n, 10))
+	return &drivers.Spec{ID: fmt.Sprintf("quick%d/t/1", n), Env: []string{"A=1"}, CPU: 100, Memory: 64 << 20, MemoryMax: 64 << 20,
+		AllocDir: alloc + "/alloc", TaskDir: alloc + "/t", LogDir: alloc + "/logs",
+		Task: &structs.Task{Name: "t", Config: map[string]any{"image": p.image, "command": "/bin/true"}}}
+}
+
 // run runs a container to its end and returns what it wrote.
-func (p *pier) run(t *testing.T, s *drivers.Spec) (drivers.Exit, string) {
+func (p *pier) run(t testing.TB, s *drivers.Spec) (drivers.Exit, string) {
 	t.Helper()
 	task, err := p.driver().Start(t.Context(), s)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -32,14 +33,17 @@ import (
 // pier is a node with images of busybox and what counts what containers leave behind.
 type pier struct {
 	*node
-	t     *testing.T
 	store *images.Store
 	image string // in a registry of this process
 	opts  oci.Options
+
+	number atomic.Int64
 }
 
-func newPier(t *testing.T) *pier {
-	needRoot(t)
+func newPier(t testing.TB) *pier {
+	if os.Geteuid() != 0 {
+		t.Fatal("the system tests need root")
+	}
 	before, here := census(t), ""
 	t.Cleanup(func() { // the last one: the supervisor has ended as well
 		for what, now := range census(t) {
@@ -52,7 +56,7 @@ func newPier(t *testing.T) *pier {
 	})
 	n := newNode(t)
 	here = n.dir
-	p := &pier{node: n, t: t, image: busybox(t)}
+	p := &pier{node: n, image: busybox(t)}
 	store, err := images.Open(filepath.Join(n.dir, "images"), images.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +90,7 @@ func (p *pier) folder(t *testing.T) string {
 }
 
 // census lists what containers could leave on a host: mounts, and processes by their root or command line.
-func census(t *testing.T) map[string][]string {
+func census(t testing.TB) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
 	raw, err := os.ReadFile("/proc/self/mountinfo")
@@ -103,7 +107,7 @@ func census(t *testing.T) map[string][]string {
 }
 
 // busybox builds an image of the host's static busybox and serves it from this process.
-func busybox(t *testing.T) string {
+func busybox(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("busybox")
 	if err != nil {
@@ -155,24 +159,48 @@ func busybox(t *testing.T) string {
 	return ref.Name()
 }
 
-// TestOCIConformance: containers keep the contract of drivers, with each runtime that works here.
+// TestOCIConformance: containers keep the contract of drivers, with the runtime that the node chooses.
 func TestOCIConformance(t *testing.T) {
-	for _, runtime := range []string{"runc", "crun"} {
-		t.Run(runtime, func(t *testing.T) {
-			p := newPier(t)
-			p.opts.Runtime = runtime
-			if f := p.driver().Fingerprint(t.Context()); !f.Healthy {
-				t.Skip(f.Why)
-			}
-			conformance.Run(t, &conformance.Harness{
-				New: func(*testing.T) drivers.Driver { return p.driver() },
-				Config: func(s conformance.Script) map[string]any {
-					return map[string]any{"image": p.image, "command": "/bin/sh", "args": []any{"-c", s.Shell()}}
-				},
-				Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
-					{"image": p.image, "cap_add": []any{"sys_admin"}}},
-				Folder: p.folder, Limits: true, Slow: true,
-			})
-		})
+	p := newPier(t)
+	conformance.Run(t, &conformance.Harness{
+		New: func(*testing.T) drivers.Driver { return p.driver() },
+		Config: func(s conformance.Script) map[string]any {
+			return map[string]any{"image": p.image, "command": "/bin/sh", "args": []any{"-c", s.Shell()}}
+		},
+		Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
+			{"image": p.image, "cap_add": []any{"sys_admin"}}},
+		Folder: p.folder, Limits: true, Slow: true,
+	})
+}
+
+// TestOCICrun: crun leaves another process between than runc does. Where it can be used, containers of it are adopted too.
+func TestOCICrun(t *testing.T) {
+	p := newPier(t)
+	p.opts.Runtime = "crun"
+	if f := p.driver().Fingerprint(t.Context()); !f.Healthy {
+		t.Skip(f.Why)
+	}
+	for range 3 {
+		if exit, out := p.run(t, p.container("echo hi; exit 5", nil)); exit.Code != 5 || out != "hi\n" {
+			t.Errorf("%+v %q", exit, out)
+		}
+	}
+	s := p.container("while :; do sleep 1; done", nil)
+	task, err := p.driver().Start(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if exit, err := task.Exec(t.Context(), drivers.Command{Args: []string{"sh", "-c", "echo in; exit 3"}, Stdout: &out}); err != nil || exit.Code != 3 || out.String() != "in\n" {
+		t.Errorf("%+v %v %q", exit, err, out.String())
+	}
+	if err := task.Stop(t.Context(), "SIGTERM", 0); err != nil {
+		t.Error(err)
+	}
+	if exit, err := task.Wait(t.Context()); err != nil || exit.Signal != 9 {
+		t.Errorf("%+v %v", exit, err)
+	}
+	if err := task.Destroy(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
