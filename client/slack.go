@@ -60,7 +60,7 @@ func (c *Client) sampleSlack(ctx context.Context, tasks map[runner.TaskID]*usage
 	c.mu.Lock()
 	var runs []*runner.Alloc
 	for _, h := range c.held {
-		if !h.alloc.Revocable {
+		if h.alloc.Revocable == nil {
 			runs = append(runs, h.run)
 		}
 	}

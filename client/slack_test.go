@@ -65,7 +65,7 @@ func TestWhatIsNotUsedIsTold(t *testing.T) {
 
 		// What is revocable itself frees nothing.
 		b := w.alloc("b", w.service("scan", of(2000, 1<<30, script{"run_for": "forever"})))
-		b.Revocable = true
+		b.Revocable = &structs.Slack{CPU: 2000, Memory: 1 << 30}
 		w.want(b)
 		after(30 * time.Minute)
 		if s, _ := w.told(); s.CPU > 7190 || s.Memory > 8<<30 {

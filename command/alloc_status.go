@@ -68,8 +68,8 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 	d.add("Status", joinNonEmpty(": ", string(a.Status), cmp.Or(a.Why, notStarted(&a.Allocation))))
 	d.add("Incarnation", a.Incarnation)
 	d.add("Resources", a.Resources)
-	if a.Revocable {
-		d.add("Revocable", "its cores and memory are reserved by others, and it is stopped when they use them")
+	if a.Revocable != nil {
+		d.add("Revocable", fmt.Sprintf("%s is reserved by others, and it is stopped when they use that", a.Revocable))
 	}
 	var ports []string
 	for _, p := range a.Ports {

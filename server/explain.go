@@ -226,7 +226,7 @@ func (b *books) score(g *GroupExplanation, n *placement.Node) {
 // scoreWithout scores the node of a as if a were not there and had to be placed now.
 func (b *books) scoreWithout(g *GroupExplanation, a *structs.Allocation) {
 	n := b.byID[a.Node]
-	if n == nil || n.Spec() == nil {
+	if n == nil || n.Spec() == nil || a.Revocable != nil { // its node was chosen for what others leave of it
 		return
 	}
 	n.Drop(a.Booked(), a.Ports)

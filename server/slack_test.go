@@ -30,11 +30,11 @@ func TestWhatIsNotUsedRunsBestEffortWork(t *testing.T) {
 		n.up.Slack(structs.Slack{CPU: 5000, Memory: 1 << 30})
 		r.eventually("two of scan run", func() bool { return r.running("scan") == 2 })
 		for a := range r.leader().server.Store().Snapshot().AllocsOfJob("scan") {
-			if !a.Revocable {
+			if a.OfSlack().CPU != 2000 {
 				t.Errorf("%s is not revocable", a.ID)
 			}
 		}
-		if text := waitOf(t, r, "scan"); !strings.Contains(text, "it fits in nothing that is reserved and not used: cpu 1, ") {
+		if text := waitOf(t, r, "scan"); !strings.Contains(text, "it does not fit with what is reserved and not used either: cpu 1, ") {
 			t.Errorf("the third one waits: %s", text)
 		}
 		slack := func() string {
@@ -50,7 +50,7 @@ func TestWhatIsNotUsedRunsBestEffortWork(t *testing.T) {
 			}
 			return ""
 		}
-		const want = "reserved and not used: cpu 5, memory 1GiB; revocable work holds cpu 4, memory 32MiB"
+		const want = "reserved and not used: cpu 5, memory 1GiB; revocable work holds cpu 4"
 		if got := slack(); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
@@ -86,7 +86,7 @@ func TestWhatIsNotUsedRunsBestEffortWork(t *testing.T) {
 		r.eventually("all of scan run on what is free", func() bool {
 			firm := 0
 			for a := range r.leader().server.Store().Snapshot().AllocsOfJob("scan") {
-				if a.Desired == structs.DesiredRun && a.Status == structs.AllocRunning && !a.Revocable {
+				if a.Desired == structs.DesiredRun && a.Status == structs.AllocRunning && a.Revocable == nil {
 					firm++
 				}
 			}

@@ -23,8 +23,9 @@ type Allocation struct {
 	Owner          string   `json:"owner,omitempty"` // of its job
 	// FrameworkScheduler says that its job is the scheduler of a framework.
 	FrameworkScheduler bool `json:"framework_scheduler,omitempty"`
-	Gang               bool `json:"gang,omitempty"`      // it goes with all other allocations of its job, or not at all
-	Revocable          bool `json:"revocable,omitempty"` // its cores and memory are reserved by others that do not use them, see Slack
+	Gang               bool `json:"gang,omitempty"` // it goes with all other allocations of its job, or not at all
+	// Revocable is what of its resources others reserved and do not use; nil when nothing is.
+	Revocable *Slack `json:"revocable,omitempty"`
 
 	Desired     Desired `json:"desired"`
 	DesiredWhy  string  `json:"desired_why,omitempty"`

@@ -16,6 +16,11 @@ func (s Slack) IsZero() bool { return s == Slack{} }
 func (s Slack) Add(o Slack) Slack { return Slack{s.CPU + o.CPU, s.Memory + o.Memory} }
 func (s Slack) Sub(o Slack) Slack { return Slack{s.CPU - o.CPU, s.Memory - o.Memory} }
 
+// Beyond returns what s has of each more than o.
+func (s Slack) Beyond(o Slack) Slack {
+	return Slack{max(s.CPU-max(o.CPU, 0), 0), max(s.Memory-max(o.Memory, 0), 0)}
+}
+
 // Within reports whether s is at most o.
 func (s Slack) Within(o Slack) bool { return s.CPU <= o.CPU && s.Memory <= o.Memory }
 
@@ -26,7 +31,7 @@ func (s Slack) String() string {
 	return Resources{CPU: s.CPU, Memory: s.Memory}.String()
 }
 
-// Slack returns the part of r that a revocable allocation takes from the second pool.
+// Slack returns the cores and the memory of r.
 func (r Resources) Slack() Slack { return Slack{r.CPU, r.Memory} }
 
 // SlackStatus says how a node stands with its slack.
@@ -51,17 +56,20 @@ func (s *SlackStatus) String() string {
 	return text
 }
 
-// Firm returns the part of r that it takes of the node beside all other work: no cores and no memory.
-func (r Resources) Firm() Resources {
-	r.CPU, r.Memory = 0, 0
+// Less returns r without s.
+func (r Resources) Less(s Slack) Resources {
+	r.CPU -= s.CPU
+	r.Memory -= s.Memory
 	return r
 }
 
-// Booked returns what a holds of its node beside all other work: all that it has, and when it is revocable, all but cores and
-// memory.
-func (a *Allocation) Booked() Resources {
-	if a.Revocable {
-		return a.Resources.Firm()
+// OfSlack returns what a has of the slack of its node; nothing when it is not revocable.
+func (a *Allocation) OfSlack() Slack {
+	if a.Revocable == nil {
+		return Slack{}
 	}
-	return a.Resources
+	return *a.Revocable
 }
+
+// Booked returns what a holds of its node's own room: all that it has, but for what is of the slack.
+func (a *Allocation) Booked() Resources { return a.Resources.Less(a.OfSlack()) }

@@ -49,7 +49,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
-	s.Revocable = alloc.Revocable
+	s.Revocable = alloc.Revocable != nil
 	if r := def.Resources; r != nil {
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
 	}

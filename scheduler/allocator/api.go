@@ -59,7 +59,7 @@ type Place struct {
 	Resources   structs.Resources
 	Ports       []structs.AssignedPort
 	MaxRun      structs.Duration // after its start; 0: it may run for ever
-	Revocable   bool             // its cores and memory are of the node's slack
+	Revocable   *structs.Slack   // what of its resources is of the node's slack; nil when nothing is
 
 	Owner              string // these two as asked
 	FrameworkScheduler bool

@@ -63,13 +63,12 @@ type hold struct {
 
 	request string // of a decision; empty for an operation on an offer
 	slot    Slot
-	wanted  bool      // the slot waits again when it is refused
-	with    *together // of a gang's decision or claim
-	ready   bool      // of a gang's claim: it has its room
-	ganged  bool      // it is of a gang
-	// revocable: its cores and memory are of the node's slack.
-	revocable bool
-	kin       *kin // of what is committed, when it is of a gang
+	wanted  bool          // the slot waits again when it is refused
+	with    *together     // of a gang's decision or claim
+	ready   bool          // of a gang's claim: it has its room
+	ganged  bool          // it is of a gang
+	slack   structs.Slack // what of its resources is of the node's slack
+	kin     *kin          // of what is committed, when it is of a gang
 }
 
 // SetNode makes a node or takes over what changed on it. Offers of a node where nothing may be placed are rescinded. The
@@ -294,7 +293,7 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
 		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
 		resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang, revocable: alloc.Revocable}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang, slack: alloc.OfSlack()}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
@@ -317,7 +316,7 @@ func (h *hold) is(alloc *structs.Allocation) bool {
 	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
 		h.ganged == alloc.Gang && h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
-		h.revocable == alloc.Revocable && equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
+		h.slack == alloc.OfSlack() && equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)
 }
 
 // EndOf returns when an allocation has ended at the latest; zero when that is not known.

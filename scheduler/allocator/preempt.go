@@ -15,7 +15,7 @@ func (a *Allocator) commit(h *hold) {
 	h.node.given = false
 	a.ofBand[h.band]++
 	a.restate(h.node)
-	if h.revocable {
+	if !h.slack.IsZero() {
 		a.shrink(h.node)
 	}
 	if h.ganged {
@@ -50,8 +50,8 @@ func (a *Allocator) uncommit(h *hold) {
 		return
 	}
 	n.leaving--
-	if h.revocable {
-		n.spare.leaving = n.spare.leaving.Sub(h.resources.Slack())
+	if !h.slack.IsZero() {
+		n.spare.leaving = n.spare.leaving.Sub(h.slack)
 	}
 	if h.victim {
 		a.preempted--
@@ -72,8 +72,8 @@ func (a *Allocator) leave(h *hold) {
 	h.leaving = true
 	h.node.given = false
 	h.node.leaving++
-	if h.revocable {
-		h.node.spare.leaving = h.node.spare.leaving.Add(h.resources.Slack())
+	if !h.slack.IsZero() {
+		h.node.spare.leaving = h.node.spare.leaving.Add(h.slack)
 	}
 	a.countLeaving(h, 1)
 	a.touch(h.node, true)

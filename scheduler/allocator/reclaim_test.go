@@ -33,7 +33,10 @@ func TestRoomCostsNoLess(t *testing.T) {
 				}
 				alloc := &structs.Allocation{ID: structs.AllocID(fmt.Sprint(i, "-", k)), Framework: "f", Role: "web", Job: fmt.Sprint("j", k%3), Group: "g",
 					Node: spec.ID, Priority: structs.Priority{Band: structs.Band(rapid.IntRange(0, bands-1).Draw(t, "band"))}, Desired: desired,
-					Gang: k%3 == 0, Revocable: k%5 == 1, Created: structs.Time(rapid.IntRange(1, 5).Draw(t, "created")), Resources: part("held"), Status: structs.AllocRunning}
+					Gang: k%3 == 0, Created: structs.Time(rapid.IntRange(1, 5).Draw(t, "created")), Resources: part("held"), Status: structs.AllocRunning}
+				if k%5 == 1 {
+					alloc.Revocable = &structs.Slack{CPU: alloc.Resources.CPU, Memory: alloc.Resources.Memory / 2}
+				}
 				a.SetAllocation(alloc)
 			}
 		}

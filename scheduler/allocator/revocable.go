@@ -10,8 +10,8 @@ import (
 )
 
 // Resource reclamation as in Borg (Verma and others, *Large-scale cluster management at Google with Borg*, 2015), with a pool of its
-// own on each node: what is revocable takes its cores and memory from the slack that the node reports, and all else (disk, ports,
-// devices) beside other work. So nothing that is placed on the node's own room depends on an estimate.
+// own on each node: what is revocable takes what it does not find free on the node from the slack that the node reports. So nothing
+// else depends on an estimate.
 
 // spare is the slack of a node, and what of it is held.
 type spare struct {
@@ -23,13 +23,8 @@ type spare struct {
 	shrunk  bool          // in Allocator.shrunk
 }
 
-// booked returns what h holds of its node beside all other work.
-func (h *hold) booked() structs.Resources {
-	if h.revocable {
-		return h.resources.Firm()
-	}
-	return h.resources
-}
+// booked returns what h holds of its node's own room.
+func (h *hold) booked() structs.Resources { return h.resources.Less(h.slack) }
 
 // SetSlack says what of a node is reserved and not used, as the node said it in one of its sessions. It counts while that is the
 // newest session and the node is ready; without it nothing more is placed there as revocable, and nothing is taken back.
@@ -81,21 +76,20 @@ func (n *node) slack() (structs.Slack, bool) {
 	return structs.Slack{CPU: min(x.size.CPU, most.CPU), Memory: min(x.size.Memory, most.Memory)}, true
 }
 
-// spareBack is what has to be given back on n's books so that they show what is free of its slack beside what is free of all else;
-// zero when that is nothing.
+// spareBack is what is left of n's slack: given back on its books, they show n as what is revocable sees it.
 func (n *node) spareBack() structs.Resources {
 	size, ok := n.slack()
-	if !ok || size.IsZero() {
+	if !ok {
 		return structs.Resources{}
 	}
-	left, free := size.Sub(n.spare.held), n.Free()
-	return structs.Resources{CPU: left.CPU - free.CPU, Memory: left.Memory - free.Memory}
+	left := size.Beyond(n.spare.held)
+	return structs.Resources{CPU: left.CPU, Memory: left.Memory}
 }
 
 // spareBooks returns n as what is revocable sees it; nil when it takes none.
 func (n *node) spareBooks() *placement.Node {
 	back := n.spareBack()
-	if back.IsZero() { // or both books are equal, and that it does not fit beside other work is known
+	if back.IsZero() {
 		return nil
 	}
 	return n.With(back)
@@ -125,7 +119,8 @@ func (g *group) takesSlack() bool {
 	return true
 }
 
-// chooseSpare returns the node for a slot of a group on whose slack it fits, or nil.
+// chooseSpare returns the node for a slot of a group where it fits in what is free and the slack, or nil. It has found that it fits
+// nowhere in what is free alone.
 func (a *Allocator) chooseSpare(g *group, slot Slot) *node {
 	s := g.shape
 	if a.spares == nil || !g.takesSlack() {
@@ -157,14 +152,14 @@ func (a *Allocator) hopeless(band structs.Band) bandSet {
 
 // borrowSlack takes what a revocable hold has of its node's slack, or gives it back.
 func (a *Allocator) borrowSlack(h *hold, sign int) {
-	if !h.revocable {
+	if h.slack.IsZero() {
 		return
 	}
 	x := a.spareOf(h.node)
 	if sign > 0 {
-		x.held = x.held.Add(h.resources.Slack())
+		x.held = x.held.Add(h.slack)
 	} else {
-		x.held = x.held.Sub(h.resources.Slack())
+		x.held = x.held.Sub(h.slack)
 	}
 }
 
@@ -198,7 +193,7 @@ func (a *Allocator) reclaimSlack() {
 		}
 		var holds, going []*hold
 		for _, h := range n.allocs {
-			if h.revocable && !h.leaving {
+			if !h.slack.IsZero() && !h.leaving {
 				holds = append(holds, h)
 			}
 		}
@@ -209,11 +204,11 @@ func (a *Allocator) reclaimSlack() {
 			if stay.Within(size) {
 				break
 			}
-			stay = stay.Sub(h.resources.Slack())
+			stay = stay.Sub(h.slack)
 			going = append(going, h)
 		}
 		for i := len(going) - 1; i >= 0; i-- {
-			if with := stay.Add(going[i].resources.Slack()); with.Within(size) {
+			if with := stay.Add(going[i].slack); with.Within(size) {
 				stay, going = with, slices.Delete(going, i, i+1)
 			}
 		}

@@ -29,8 +29,7 @@ func (a *Allocator) slackFor(g *group) *SlackWaiting {
 			continue
 		}
 		w.Nodes++
-		left := size.Sub(n.spare.held)
-		left = structs.Slack{CPU: max(left.CPU, 0), Memory: max(left.Memory, 0)}
+		left := size.Beyond(n.spare.held)
 		if best == nil || cmp.Or(cmp.Compare(left.CPU, w.Most.CPU), cmp.Compare(left.Memory, w.Most.Memory), strings.Compare(string(best.ID), string(n.ID))) > 0 {
 			best, w.Most, w.Name = n, left, n.Name()
 		}
@@ -46,7 +45,7 @@ func (w *Waiting) SlackText() []string {
 	if w.Slack.Nodes == 0 {
 		return []string{"no node has anything that is reserved and not used"}
 	}
-	return []string{fmt.Sprintf("it fits in nothing that is reserved and not used: %s on %s is the most", w.Slack.Most, w.Slack.Name)}
+	return []string{fmt.Sprintf("it does not fit with what is reserved and not used either: %s on %s is the most", w.Slack.Most, w.Slack.Name)}
 }
 
 // Slack says how the nodes stand that have, or had, something revocable, by name.

@@ -510,8 +510,8 @@ func (p *play) each() string {
 			if d.Place.Ordered != d.Place.Priority.Band {
 				fmt.Fprintf(&b, " (as %s)", d.Place.Ordered)
 			}
-			if d.Place.Revocable {
-				b.WriteString(", revocable")
+			if d.Place.Revocable != nil {
+				fmt.Fprintf(&b, ", revocable: %s", d.Place.Revocable)
 			}
 			b.WriteString("\n")
 		case d.Offer != nil:
@@ -575,7 +575,7 @@ func (p *play) step() string {
 				placed[d.Place.Request] = map[string]int{}
 			}
 			where := d.Place.NodeName
-			if d.Place.Revocable {
+			if d.Place.Revocable != nil {
 				where += "(revocable)"
 			}
 			placed[d.Place.Request][where]++

@@ -101,10 +101,11 @@ func (a *Allocator) serve(g *group) *Place {
 	if n == nil {
 		n = a.borrow(s, slot)
 	}
-	revocable := false
+	var slack structs.Slack
 	if n == nil {
-		n = a.chooseSpare(g, slot)
-		revocable = n != nil
+		if n = a.chooseSpare(g, slot); n != nil {
+			slack = s.ask.Resources.Slack().Beyond(n.Free().Slack())
+		}
 	}
 	if n == nil && a.makeRoom(s) {
 		n = a.choose(s, slot)
@@ -124,7 +125,7 @@ func (a *Allocator) serve(g *group) *Place {
 	}
 	band := g.queued
 	h := a.takeSlot(r, n)
-	h.ports, h.revocable = ports, revocable
+	h.ports, h.slack = ports, slack
 	return a.decide(h, r.Priority, band)
 }
 
@@ -189,7 +190,10 @@ func (a *Allocator) decide(h *hold, priority structs.Priority, ordered structs.B
 	p := &Place{ID: h.decision, Request: h.request, Framework: h.client.framework, Role: h.client.account.path, Priority: priority,
 		Ordered: ordered, Job: h.job, Group: h.group, Marks: h.marks,
 		Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Slot: h.slot, Node: h.node.ID, NodeName: h.node.Name(),
-		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun, Revocable: h.revocable}
+		Resources: h.resources, Ports: h.ports, MaxRun: h.maxRun}
+	if !h.slack.IsZero() {
+		p.Revocable = new(h.slack)
+	}
 	if spec := h.node.Spec(); spec != nil {
 		p.Incarnation = spec.Incarnation
 	}

@@ -20,19 +20,42 @@ type twinSlack struct {
 }
 
 func (h *twinHold) booked() structs.Resources {
-	if h.revocable {
-		return h.amount.Firm()
+	return h.amount.Sub(structs.Resources{CPU: h.slack.CPU, Memory: h.slack.Memory})
+}
+
+// drawSlack is a part of an amount that is revocable, often none.
+func drawSlack(t *rapid.T, of structs.Resources) (s structs.Slack) {
+	switch rapid.IntRange(0, 5).Draw(t, "revocable") {
+	case 0:
+		s = of.Slack()
+	case 1:
+		s.CPU = of.CPU / 2
+	case 2:
+		s.Memory = of.Memory
 	}
-	return h.amount
+	return s
+}
+
+// beyond is what of a request is not free on a node.
+func (w *twin) beyond(r *twinRequest, seen *placement.Node) (s structs.Slack) {
+	nodes, _ := w.books("", "", nil)
+	free := nodes[seen.ID].Free()
+	if more := r.Ask.Resources.CPU - max(free.CPU, 0); more > 0 {
+		s.CPU = more
+	}
+	if more := r.Ask.Resources.Memory - max(free.Memory, 0); more > 0 {
+		s.Memory = more
+	}
+	return s
 }
 
 // slackOf is how much may be revocable on a node, and how much of it is not being stopped, and all that is; false when nothing is known.
 func (w *twin) slackOf(id structs.NodeID) (size, stay, held structs.Slack, known bool) {
 	for _, h := range w.holds {
-		if h.node == id && h.revocable {
-			held = held.Add(h.amount.Slack())
+		if h.node == id {
+			held = held.Add(h.slack)
 			if !h.leaving {
-				stay = stay.Add(h.amount.Slack())
+				stay = stay.Add(h.slack)
 			}
 		}
 	}
@@ -53,12 +76,12 @@ func (w *twin) onSlack(r *twinRequest) *placement.Node {
 	avoid := w.avoid(nodes, r.Ask, r.pending[0]) // by what the nodes are, whatever is free
 	for id, n := range nodes {
 		size, _, held, known := w.slackOf(id)
-		if !known || size.IsZero() {
+		if !known {
 			delete(nodes, id)
 			continue
 		}
-		left, free := size.Sub(held), n.Free()
-		n.Drop(structs.Resources{CPU: left.CPU - free.CPU, Memory: left.Memory - free.Memory}, nil)
+		left := size.Sub(held)
+		n.Drop(structs.Resources{CPU: max(left.CPU, 0), Memory: max(left.Memory, 0)}, nil)
 	}
 	if n := nodes[r.pending[0].Prefer]; n != nil && !w.outlasts(n, r.Ask) && placement.Fits(n, peers, r.now, placement.First).OK {
 		return n
@@ -75,7 +98,7 @@ func (w *twin) reclaimSlack() {
 		}
 		var all []*twinHold
 		for _, h := range w.holds {
-			if h.node == id && h.revocable && h.alloc != "" && !h.leaving {
+			if h.node == id && !h.slack.IsZero() && h.alloc != "" && !h.leaving {
 				all = append(all, h)
 			}
 		}
@@ -85,7 +108,7 @@ func (w *twin) reclaimSlack() {
 		fits := func(going []*twinHold) bool {
 			rest := stay
 			for _, h := range going {
-				rest = rest.Sub(h.amount.Slack())
+				rest = rest.Sub(h.slack)
 			}
 			return rest.Within(size)
 		}
@@ -162,13 +185,14 @@ func TestRevocableEqualsContract(t *testing.T) {
 				case 5:
 					h := &twinHold{node: node(), framework: "batch", role: "a", job: "j", group: "g", alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, 9).Draw(t, "id"))),
 						amount: structs.Resources{CPU: structs.Milli(250 * rapid.IntRange(0, 3).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 2).Draw(t, "memory")) << 28, Disk: 1 << 28},
-						band:   structs.Band(rapid.IntRange(0, 1).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")), revocable: rapid.IntRange(0, 3).Draw(t, "revocable") > 0}
+						band:   structs.Band(rapid.IntRange(0, 1).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))}
+					h.slack = drawSlack(t, h.amount)
 					if slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc }) {
 						continue
 					}
 					w.holds = append(w.holds, h)
 					a.SetAllocation(&structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount,
-						Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: h.revocable})
+						Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: new(h.slack)})
 				case 6, 7:
 					ask, err := placement.Compile(&structs.Job{Name: "k"}, &structs.Group{Name: "g", Disk: 1 << 28, Tasks: []*structs.Task{{Name: "t",
 						Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 3).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 3).Draw(t, "memory")) << 28}}}})
@@ -202,7 +226,7 @@ func TestRevocableEqualsContract(t *testing.T) {
 					}
 					h.alloc, h.created = structs.AllocID(fmt.Sprintf("alloc%d", h.decision)), structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 					if err := a.Confirm(h.decision, &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created,
-						Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Marks: h.marks, Status: structs.AllocPending, Revocable: h.revocable}); err != nil {
+						Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Marks: h.marks, Status: structs.AllocPending, Revocable: new(h.slack)}); err != nil {
 						t.Fatal(err)
 					}
 					h.decision, h.request = 0, ""

@@ -90,7 +90,7 @@ type twinHold struct {
 	alloc     structs.AllocID
 	offer     structs.OfferID
 	expires   structs.Time
-	revocable bool
+	slack     structs.Slack
 }
 
 type twinFilter struct {
@@ -530,10 +530,11 @@ func (w *twin) step(now structs.Time) []string {
 			continue
 		}
 		ports, _ := n.Assign(r.Ask)
+		beyond := w.beyond(r, n)
 		w.place(r, n.ID, ports, c.band)
 		if c.revocable {
-			w.holds[len(w.holds)-1].revocable = true
-			w.out[len(w.out)-1] += " revocable"
+			w.holds[len(w.holds)-1].slack = beyond
+			w.out[len(w.out)-1] += " of slack " + beyond.String()
 		}
 	}
 	w.startClocks()
@@ -610,8 +611,8 @@ func texts(decisions []Decision) (out []string) {
 		case d.Place != nil:
 			p := d.Place
 			text := fmt.Sprintf("place %d %s[%d] on %s as %s %v", p.ID, p.Request, p.Slot.Index, p.Node, p.Ordered, p.Ports)
-			if p.Revocable {
-				text += " revocable"
+			if p.Revocable != nil {
+				text += " of slack " + p.Revocable.String()
 			}
 			out = append(out, text)
 		case d.Offer != nil:
@@ -847,11 +848,11 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
 		} else {
-			h.revocable = rapid.IntRange(0, 2).Draw(t, "revocable") == 0
+			h.slack = drawSlack(t, h.amount)
 		}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") && w.holds[i].revocable == h.revocable {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") && w.holds[i].slack == h.slack {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -861,7 +862,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		w.settle(h.node)
 		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
 			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Marks: h.marks,
-			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != "", Revocable: h.revocable}
+			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != "", Revocable: new(h.slack)}
 		if h.leaving {
 			alloc.Desired = structs.DesiredStop
 		}
@@ -979,7 +980,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 			h.created = structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 			alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Job: h.job,
 				Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Marks: h.marks,
-				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending, Gang: h.gang != "", Revocable: h.revocable}
+				Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocPending, Gang: h.gang != "", Revocable: new(h.slack)}
 			if err := a.Confirm(h.decision, alloc); err != nil {
 				t.Fatal(err)
 			}

@@ -61,12 +61,9 @@ func (l lack) plus(o lack) lack { return lack{l.cpu + o.cpu, l.memory + o.memory
 
 func (l lack) minus(o lack) lack { return lack{l.cpu - o.cpu, l.memory - o.memory, l.disk - o.disk} }
 
-// held is what an allocation has of the usual resources, beside other work.
+// held is what an allocation has of the usual resources of the node's own room.
 func (h *hold) held() lack {
-	if h.revocable {
-		return lack{disk: int64(h.resources.Disk)}
-	}
-	return lack{int64(h.resources.CPU), int64(h.resources.Memory), int64(h.resources.Disk)}
+	return lack{int64(h.resources.CPU - h.slack.CPU), int64(h.resources.Memory - h.slack.Memory), int64(h.resources.Disk)}
 }
 
 // unitFrom returns where what goes together and ends before end begins.

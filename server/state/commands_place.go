@@ -88,6 +88,9 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 	if get(tx.allocs, a.ID) != nil {
 		return RefusedInvalid, "there is an allocation with this id"
 	}
+	if s := a.OfSlack(); s.CPU < 0 || s.Memory < 0 || !s.Within(a.Resources.Slack()) {
+		return RefusedInvalid, "more of it is revocable than it has"
+	}
 	n := get(tx.nodes, a.Node)
 	switch {
 	case n == nil:

@@ -296,7 +296,7 @@ func (r *region) check() {
 			ended++
 			continue
 		}
-		usage[a.Node] = usage[a.Node].Add(a.Resources)
+		usage[a.Node] = usage[a.Node].Add(a.Booked())
 		for role := range upwards(a.Role) {
 			use := inRole[role]
 			use.add(&RoleUse{Usage: Usage{a.Resources, 1}})
@@ -306,7 +306,7 @@ func (r *region) check() {
 			inRole[role] = use
 		}
 		if a.Desired == structs.DesiredRun {
-			wanted[a.Node] = wanted[a.Node].Add(a.Resources)
+			wanted[a.Node] = wanted[a.Node].Add(a.Booked())
 		}
 		ports += len(a.Ports)
 		if a.Desired == structs.DesiredRun {
