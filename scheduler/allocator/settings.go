@@ -62,10 +62,18 @@ func (a *Allocator) SetSharing(o Options) {
 	if after := cmp.Or(o.KeepAfter, DefaultKeepAfter); a.options.KeepAfter != after {
 		a.options.KeepAfter = after
 		for _, r := range a.requests {
-			if a.lookNoMore(r.group); r.at >= 0 {
-				a.lookLater(r.group)
-			}
+			a.lookAnew(r)
 		}
+		for _, g := range a.gangs {
+			a.lookAnew(g.lead)
+		}
+	}
+}
+
+// lookAnew has the group of a request looked at when room may be due for it by the options as they are now.
+func (a *Allocator) lookAnew(r *request) {
+	if a.lookNoMore(r.group); r.at >= 0 {
+		a.lookLater(r.group)
 	}
 }
 
