@@ -67,7 +67,7 @@ type Spread struct {
 // SpreadTarget is the wanted share of one value.
 type SpreadTarget struct {
 	Value   string `json:"value" hcl:"label" doc:"A value of the attribute."`
-	Percent int    `json:"percent,omitempty" doc:"Wanted share in percent."`
+	Percent int    `json:"percent,omitempty" doc:"Wanted share in percent. Each value that is no target counts as one that wants what is left of 100."`
 }
 
 // Update bounds a rolling change.
