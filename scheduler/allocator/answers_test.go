@@ -285,3 +285,18 @@ func TestChangeIsToldInSeconds(t *testing.T) {
 		}
 	}
 }
+
+// An offer says when its node will not be there.
+func TestOffersSayTheWindow(t *testing.T) {
+	a := New(Options{})
+	window := structs.Window{Start: 3600e9, Duration: 60e9}
+	a.SetNode(&structs.Node{ID: "n", Name: "n", Status: structs.NodeReady, Eligible: true, Resources: structs.Resources{CPU: 1000, Memory: 1 << 30, Ports: 1},
+		Maintenance: &structs.Maintenance{Window: window}})
+	if err := a.SetFramework(&structs.Framework{ID: "spark", Roles: []string{"eng"}}); err != nil {
+		t.Fatal(err)
+	}
+	d := a.Step(1, 0)
+	if len(d) != 1 || d[0].Offer == nil || d[0].Offer.Unavailable == nil || *d[0].Offer.Unavailable != window {
+		t.Errorf("%+v", d)
+	}
+}
