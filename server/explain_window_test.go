@@ -55,5 +55,14 @@ func TestPlanAroundMaintenance(t *testing.T) {
 			}
 			r.propose(&state.SetMaintenance{Node: avoided})
 		}
+		r.propose(&state.SetMaintenance{Node: r.nodes[0].id, Maintenance: &structs.Maintenance{Window: structs.Window{
+			Start: structs.At(time.Now().Add(2 * time.Hour))}}})
+		r.propose(&state.SubmitJob{Job: job("runs", "service", 1)})
+		r.eventually("it runs", func() bool { return r.running("runs") == 1 })
+		groups, err := s.Explain(context.Background(), "runs", "")
+		check(t, err)
+		if g := groups[0]; len(g.Avoided) != 1 || g.Avoided[0].ID != r.nodes[0].id || g.Held[0].Node != r.nodes[1].id {
+			t.Errorf("it runs on %s, and avoids %v", g.Held[0].NodeName, g.Avoided)
+		}
 	})
 }
