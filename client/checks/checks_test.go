@@ -259,7 +259,7 @@ func TestHTTP(t *testing.T) {
 		w.WriteHeader(503)
 		io.WriteString(w, strings.Repeat("the database\n is away ", 10_000))
 	})
-	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/down", 302) })
+	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/down", http.StatusFound) })
 	mux.HandleFunc("/odd", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(204) })
 	for _, kind := range []string{"http", "https"} {
 		s := httptest.NewUnstartedServer(mux)

@@ -56,6 +56,8 @@ type Pool struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
+	announcing sync.Mutex // one announcement at a time; taken before mu
+
 	mu          sync.Mutex
 	list        *memberlist.Memberlist // another one after a move
 	life        int                    // of the list
@@ -338,6 +340,8 @@ func (p *Pool) Update(change func(*Member)) error {
 
 // announce tells the pool of new meta. When nobody can be told in time, exchanges of the state bring it.
 func (p *Pool) announce() {
+	p.announcing.Lock() // memberlist reads its own record without a lock, which another announcement writes
+	defer p.announcing.Unlock()
 	if err := p.memberlist().UpdateNode(5 * time.Second); err != nil {
 		p.log.Debug("gossip is slow to tell of a change", "err", err)
 	}
@@ -364,16 +368,16 @@ func (p *Pool) Leave(ctx context.Context) error {
 	p.mu.Lock()
 	p.leaving = true
 	n := p.noteLocked(p.local.Name, p.run, 0, false)
-	list := p.list // no move from now on
-	var told []*memberlist.Node
+	list := p.list              // no move from now on
+	var told []*memberlist.Node // made here: those of memberlist change under whoever reads them
+	for name, r := range p.members {
+		if r.status == Alive && name != p.config.Local.Name {
+			told = append(told, &memberlist.Node{Name: name, Addr: r.addr.Addr().AsSlice(), Port: r.addr.Port()})
+		}
+	}
 	p.mu.Unlock()
 
 	// Three members hear it by TCP: packets may all be lost.
-	for _, node := range list.Members() {
-		if node.Name != p.config.Local.Name {
-			told = append(told, node)
-		}
-	}
 	rand.Shuffle(len(told), func(i, j int) { told[i], told[j] = told[j], told[i] })
 	if len(told) > 3 {
 		told = told[:3]

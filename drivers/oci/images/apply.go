@@ -214,7 +214,7 @@ func (t *tree) entry(h *tar.Header, content io.Reader) error {
 			}
 		}
 		t.folders = append(t.folders, folder{name, uint32(h.Mode) & 0o7777, times(h)})
-	case tar.TypeReg, tar.TypeRegA:
+	case tar.TypeReg:
 		return t.file(parent, base, h, content)
 	case tar.TypeSymlink:
 		if err := t.clear(parent, base); err != nil {
