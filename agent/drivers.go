@@ -17,8 +17,8 @@ import (
 
 // Validators check the driver config of tasks at submission and at `job validate`, without a node.
 func Validators() structs.ConfigChecks {
-	return structs.ConfigChecks{"exec": (*exec.Driver)(nil).Validate, "docker": (*docker.Driver)(nil).Validate,
-		"oci": (*oci.Driver)(nil).Validate, "mock": mock.New(nil).Validate}
+	return structs.ConfigChecks{"exec": {Config: (*exec.Driver)(nil).Validate}, "oci": {Config: (*oci.Driver)(nil).Validate},
+		"docker": {Config: (*docker.Driver)(nil).Validate, Unfenced: docker.Unfenced}, "mock": {Config: mock.New(nil).Validate}}
 }
 
 // drivers makes what this node is configured to offer.

@@ -28,8 +28,14 @@ const (
 	minSize = Bytes(1 << 20) // of memory and disk
 )
 
-// ConfigChecks has the drivers that a job may name, each with the check of a task's config (drivers.Driver.Validate).
-type ConfigChecks = map[string]func(object string, config map[string]any) error
+// ConfigChecks has the drivers that a job may name.
+type ConfigChecks = map[string]DriverCheck
+
+// DriverCheck is what can be said of a task of a driver without a node.
+type DriverCheck struct {
+	Config   func(object string, config map[string]any) error // drivers.Driver.Validate
+	Unfenced string                                           // why its tasks cannot have on_lost = "fence"; empty: they can
+}
 
 // Validate reports every problem of a canonical job (see Canonicalize), offline: nothing but the job and drivers is
 // looked at. A nil drivers skips what only drivers know. The error is a Problems.Err.
@@ -162,6 +168,9 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		main = main || t.Lifecycle == nil
 		t.problems(p, at+".task."+t.Name, drivers)
 		checkChecks(p, at+".task."+t.Name, t, ports)
+		if why := drivers[t.Driver].Unfenced; why != "" && g.OnLost == "fence" {
+			p.Add(at+".on_lost", "task %q cannot be fenced by the %s driver: %s", t.Name, t.Driver, why).Advise("use another driver, or another on_lost")
+		}
 	}
 	switch {
 	case len(g.Tasks) == 0:
@@ -199,10 +208,10 @@ func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
 	}
 	if drivers != nil {
 		known := slices.Sorted(maps.Keys(drivers))
-		if check := drivers[t.Driver]; check == nil {
+		if check, ok := drivers[t.Driver]; !ok {
 			p.Add(at+".driver", "there is no driver %q", t.Driver).
 				didYouMean(t.Driver, known, "there are "+strings.Join(known, ", "))
-		} else if err := check(at+".config", t.Config); err != nil {
+		} else if err := check.Config(at+".config", t.Config); err != nil {
 			*p = append(*p, AsError(err))
 		}
 	}

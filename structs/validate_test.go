@@ -196,13 +196,13 @@ func TestValidate(t *testing.T) {
 
 func TestValidateDrivers(t *testing.T) {
 	drivers := ConfigChecks{
-		"exec": func(object string, config map[string]any) error {
+		"exec": {Config: func(object string, config map[string]any) error {
 			if config["command"] == nil {
 				return Errorf(Invalid, object+".command", "a command is needed")
 			}
 			return nil
-		},
-		"mock": func(string, map[string]any) error { return fmt.Errorf("odd") },
+		}},
+		"mock": {Config: func(string, map[string]any) error { return nil }, Unfenced: "it is not real"},
 	}
 	j := validJob()
 	if err := j.Validate(drivers); err == nil || err.Error() != "group.g.task.t.config.command: a command is needed" {
@@ -212,7 +212,16 @@ func TestValidateDrivers(t *testing.T) {
 	if err := j.Validate(drivers); err != nil {
 		t.Error(err)
 	}
-	j.Groups[0].Tasks[0].Driver = "docker"
+	j.Groups[0].OnLost = "fence"
+	if err := j.Validate(drivers); err != nil {
+		t.Error(err)
+	}
+	j.Groups[0].Tasks[0].Driver = "mock"
+	if err := j.Validate(drivers); err == nil ||
+		err.Error() != `group.g.on_lost: task "t" cannot be fenced by the mock driver: it is not real (use another driver, or another on_lost)` {
+		t.Errorf("got %v", err)
+	}
+	j.Groups[0].OnLost, j.Groups[0].Tasks[0].Driver = "replace", "docker"
 	if err := j.Validate(drivers); err == nil || err.Error() != `group.g.task.t.driver: there is no driver "docker" (there are exec, mock)` {
 		t.Errorf("got %v", err)
 	}

@@ -12,7 +12,7 @@ import (
 
 // checks are drivers that accept a string command and nothing else.
 var checks = structs.ConfigChecks{
-	"exec": func(object string, config map[string]any) error {
+	"exec": {Config: func(object string, config map[string]any) error {
 		var p structs.Problems
 		for name, v := range config {
 			if _, ok := v.(string); name == "command" && !ok {
@@ -20,8 +20,8 @@ var checks = structs.ConfigChecks{
 			}
 		}
 		return p.Err()
-	},
-	"mock": func(string, map[string]any) error { return nil },
+	}},
+	"mock": {Config: func(string, map[string]any) error { return nil }},
 }
 
 func TestReadJob(t *testing.T) {

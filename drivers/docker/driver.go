@@ -169,6 +169,9 @@ func (d *Driver) Prepare(ctx context.Context, spec *drivers.Spec) error {
 	return err
 }
 
+// Unfenced is why on_lost = "fence" is refused.
+const Unfenced = "nobody ends a container while the agent is down"
+
 // config reads the config of a task that is to run here.
 func (d *Driver) config(spec *drivers.Spec) (*config, error) {
 	c, err := parse("task "+spec.ID+".config", spec.Task.Config)
@@ -176,7 +179,7 @@ func (d *Driver) config(spec *drivers.Spec) (*config, error) {
 		return nil, err
 	}
 	if spec.Fence != nil {
-		return nil, structs.Errorf(structs.Forbidden, "task "+spec.ID, `on_lost = "fence" cannot be kept by the docker driver: nobody ends a container while the agent is down`).
+		return nil, structs.Errorf(structs.Forbidden, "task "+spec.ID, `on_lost = "fence" cannot be kept by the docker driver: `+Unfenced).
 			Advise(`use driver = "exec", or another on_lost`)
 	}
 	return c, d.permit(c, spec)
