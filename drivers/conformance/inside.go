@@ -62,9 +62,6 @@ func execute(s *suite) {
 }
 
 func terminal(s *suite) {
-	if s.h.Scripted {
-		s.Skip("it has no terminals")
-	}
 	task := s.start(s.spec(Script{Forever: true}))
 	stdin, keys := io.Pipe()
 	defer stdin.Close()

@@ -75,9 +75,6 @@ func startedOnce(s *suite) {
 }
 
 func noProgram(s *suite) {
-	if s.h.Scripted {
-		s.Skip("it runs no programs")
-	}
 	spec := s.spec(Script{})
 	for key, value := range spec.Task.Config {
 		if text, ok := value.(string); ok && strings.HasSuffix(text, "sh") {
@@ -148,9 +145,6 @@ func signal(s *suite) {
 }
 
 func outOfMemory(s *suite) {
-	if !s.h.Limits {
-		s.Skip("it has no memory limit here")
-	}
 	if exit := s.wait(s.start(s.spec(Script{Eat: true}))); !exit.OOM || exit.Code != 137 {
 		s.Errorf("exit %+v, want an OOM with 137", exit)
 	}
@@ -290,9 +284,6 @@ func callsEnd(s *suite) {
 
 // hang: what runs the tasks answers nothing. Every call ends with its context, the node says so, and all goes on afterwards.
 func hang(s *suite) {
-	if s.h.Hang == nil {
-		s.Skip("nothing can hang")
-	}
 	task := s.start(s.spec(Script{Forever: true}))
 	stubborn := s.start(s.spec(Script{Forever: true}))
 	resume := s.h.Hang(s.T)
