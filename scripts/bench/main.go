@@ -36,6 +36,7 @@ var measurements = []measurement{
 	{"reattach", "kill -9 of an agent with 200 tasks", false, measureReattach},
 	{"checks", "200 tasks with 1,000 checks", true, measureChecks},
 	{"docker", "a docker task beside docker run", true, measureDocker},
+	{"oci", "containers without an engine, and pulls beside docker pull", true, measureOCI},
 	{"failover", "kill -9 of the leader of three servers", true, measureFailover},
 	{"finished", "a million finished tasks", true, measureFinished},
 	{"gossip", "10,000 gossiping agents", true, measureGossip},
