@@ -56,7 +56,7 @@ type Pool struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	announcing sync.Mutex // one announcement at a time; taken before mu
+	announcing chan struct{} // has room for one announcement at a time
 
 	mu          sync.Mutex
 	list        *memberlist.Memberlist // another one after a move
@@ -91,6 +91,7 @@ func Start(c Config) (*Pool, error) {
 		disagreed:   make(chan string, 1),
 		saving:      make(chan struct{}, 1),
 		greeting:    make(chan struct{}, 1),
+		announcing:  make(chan struct{}, 1),
 		sizes:       c.sizes.orDefault(),
 		local:       c.Local,
 		run:         rand.Uint32(),
@@ -340,8 +341,13 @@ func (p *Pool) Update(change func(*Member)) error {
 
 // announce tells the pool of new meta. When nobody can be told in time, exchanges of the state bring it.
 func (p *Pool) announce() {
-	p.announcing.Lock() // memberlist reads its own record without a lock, which another announcement writes
-	defer p.announcing.Unlock()
+	// memberlist reads its own record without a lock, which another announcement writes. It takes seconds where nobody listens.
+	select {
+	case p.announcing <- struct{}{}:
+	case <-p.ctx.Done():
+		return
+	}
+	defer func() { <-p.announcing }()
 	if err := p.memberlist().UpdateNode(5 * time.Second); err != nil {
 		p.log.Debug("gossip is slow to tell of a change", "err", err)
 	}
