@@ -27,8 +27,8 @@ func TestValidate(t *testing.T) {
 		"typing error": {map[string]any{"comand": "sh"}, []string{`job.comand: the exec driver has no such setting (did you mean "command"?)`, "job.command: it is missing"}},
 		"strange key":  {map[string]any{"command": "sh", "zzzzzz": 1}, []string{"it has args, cap_add, command"}},
 		"wrong types": {map[string]any{"command": 5, "args": "x", "network": true, "cap_add": []any{1}, "pids": "many", "rlimits": []any{}},
-			[]string{"job.command: it must be the path or name of a program, not 5", `job.args: it must be a list of strings, not "x"`,
-				`job.network: it must be "host" or "none", not true`, "job.cap_add[0]: it must be a string, not 1", "job.pids: it must be a number",
+			[]string{"job.command: it must be a string, not 5", `job.args: it must be a list of strings, not "x"`,
+				`job.network: it must be a string, not true`, "job.cap_add[0]: it must be a string, not 1", "job.pids: it must be a whole number from 2",
 				"job.rlimits: it must be a map"}},
 		"isolation":       {map[string]any{"command": "sh", "isolation": "ful"}, []string{`it must be "full" or "none", not "ful" (did you mean "full"?)`}},
 		"capability":      {map[string]any{"command": "sh", "cap_add": []any{"net_raww"}}, []string{`did you mean "net_raw"?`}},
@@ -39,7 +39,7 @@ func TestValidate(t *testing.T) {
 		"zero byte":       {map[string]any{"command": "sh\x00", "args": []any{"a\x00"}}, []string{"job.command", "job.args[0]"}},
 		"absurd pids":     {map[string]any{"command": "sh", "pids": 1e300}, []string{"job.pids"}},
 		"one pid":         {map[string]any{"command": "sh", "pids": 1}, []string{"job.pids"}},
-		"too many args":   {map[string]any{"command": "sh", "args": slices.Repeat([]any{"x"}, maxArgs+1)}, []string{"4097 arguments"}},
+		"too many args":   {map[string]any{"command": "sh", "args": slices.Repeat([]any{"x"}, 4097)}, []string{"job.args: 4097 entries are more than 4096"}},
 		"strings as args": {map[string]any{"command": "sh", "args": []string{"x"}}, nil},
 	} {
 		err := d.Validate("job", c.config)

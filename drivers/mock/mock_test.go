@@ -58,7 +58,7 @@ func TestImages(t *testing.T) {
 		if images := d.Fingerprint(t.Context()).Images; len(images) != 1 || images["docker.io/library/web:1"] != 3<<30 {
 			t.Errorf("then: %v", images)
 		}
-		for _, bad := range []any{3, "many", "-1GiB"} {
+		for _, bad := range []any{-3, "many", "-1GiB"} {
 			if err := d.Validate("task", map[string]any{"image": "web:1", "image_size": bad}); structs.KindOf(err) != structs.Invalid {
 				t.Errorf("%v: %v", bad, err)
 			}
@@ -205,9 +205,10 @@ func TestValidate(t *testing.T) {
 	}
 	err := d.Validate("config", map[string]any{"runfor": "1s", "exit_code": 300, "stdout": 5, "oom": "yes", "start_delay": "forever", "zzzzzzzzz": 1,
 		"start_error_kind": "x", "fail_first": 1.5, "run_for": "-1s"})
-	for _, part := range []string{"config.runfor: the mock driver has no such setting (did you mean run_for?)", "config.exit_code: 300 is out of range",
-		"config.stdout: 5 is neither", "config.oom: yes is neither true nor false", `"forever" is not a duration`, "config.zzzzzzzzz: the mock driver has no such setting (it knows",
-		"x is not a kind", "1.5 is not a whole number", `"-1s" is negative`} {
+	for _, part := range []string{`config.runfor: the mock driver has no such setting (did you mean "run_for"?)`, "config.exit_code: it must be a whole number from 0 to 255, not 300",
+		"config.stdout: it must be a list of strings, not 5", `config.oom: it must be true or false, not "yes"`, `config.start_delay: it must be a duration such as "30s", not "forever"`,
+		"config.zzzzzzzzz: the mock driver has no such setting (it has", `config.start_error_kind: it must be "internal" or`,
+		"config.fail_first: it must be a whole number from 0 to 2147483647, not 1.5", `config.run_for: it must be a duration such as "30s", not "-1s"`} {
 		if structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is not in %v", part, err)
 		}

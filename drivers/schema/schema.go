@@ -158,7 +158,7 @@ func (b *Block) Duration(key string) structs.Duration {
 	}
 	text, ok := v.(string)
 	d, err := structs.ParseDuration(text)
-	if !ok || err != nil || d <= 0 {
+	if !ok || err != nil {
 		b.Problem(key, `it must be a duration such as "30s", not %s`, Describe(v))
 	}
 	return d
