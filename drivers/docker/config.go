@@ -2,10 +2,8 @@ package docker
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -95,7 +93,9 @@ func parse(object string, raw map[string]any) (*config, error) {
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}
 	c.check(b)
-	c.ulimits = ulimits(b)
+	for _, u := range b.Ulimits("ulimit") {
+		c.ulimits = append(c.ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
 	c.mounts = mounts(b)
 	c.devices = devices(b)
 	c.options = readOptions(b)
@@ -147,46 +147,6 @@ func capabilities(b *schema.Block, key string) (out []string) {
 		out = append(out, short)
 	}
 	return out
-}
-
-var ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-	"rttime", "sigpending", "stack"}
-
-// ulimits reads name = "soft:hard", or one number for both; -1 and "unlimited" are none.
-func ulimits(b *schema.Block) (out []*container.Ulimit) {
-	m := b.TextMap("ulimit")
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		at := "ulimit." + name
-		if !slices.Contains(ulimitNames, name) {
-			p := b.Problem(at, "there is no such limit")
-			if near := structs.Nearest(name, ulimitNames); near != "" {
-				p.Advise("did you mean %q?", near)
-			} else {
-				p.Advise("there are %s", strings.Join(ulimitNames, ", "))
-			}
-			continue
-		}
-		soft, hard, both := strings.Cut(m[name], ":")
-		if !both {
-			hard = soft
-		}
-		s, ok1 := limit(soft)
-		h, ok2 := limit(hard)
-		if !ok1 || !ok2 || h != -1 && (s > h || s == -1) {
-			b.Problem(at, `%q is neither a limit nor "soft:hard"`, m[name])
-			continue
-		}
-		out = append(out, &container.Ulimit{Name: name, Soft: s, Hard: h})
-	}
-	return out
-}
-
-func limit(text string) (int64, bool) {
-	if text == "unlimited" {
-		return -1, true
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil && n >= -1
 }
 
 // mounts reads volumes, "source:target" with an optional ":ro", and mount blocks.

@@ -29,7 +29,7 @@ type config struct {
 	mounts     []mount
 	capAdd     []string // CAP_…
 	capDrop    []string
-	ulimits    []ulimit
+	ulimits    []schema.Ulimit
 	sysctls    map[string]string
 	shm        structs.Bytes
 	pids       int64
@@ -52,11 +52,6 @@ type mount struct {
 	size     structs.Bytes
 }
 
-type ulimit struct {
-	name       string
-	soft, hard uint64
-}
-
 const (
 	maxPids     = 1 << 22
 	defaultPids = 4096
@@ -77,7 +72,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c.mounts = mounts(b)
 	c.capAdd = capabilities(b, "cap_add", addable)
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
-	c.ulimits = ulimits(b)
+	c.ulimits = b.Ulimits("ulimit")
 	c.groupIDs(b)
 	if c.image != "" && !schema.Refers(c.image) {
 		if _, err := images.ParseReference("", c.image); err != nil {
@@ -157,45 +152,6 @@ func capabilities(b *schema.Block, key string, allowed []string) (out []string) 
 		out = append(out, full)
 	}
 	return out
-}
-
-var ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-	"rttime", "sigpending", "stack"}
-
-// ulimits reads name = "soft:hard", or one number for both; -1 and "unlimited" are none.
-func ulimits(b *schema.Block) (out []ulimit) {
-	m := b.TextMap("ulimit")
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		if !slices.Contains(ulimitNames, name) {
-			p := b.Problem("ulimit."+name, "there is no such limit")
-			if near := structs.Nearest(name, ulimitNames); near != "" {
-				p.Advise("did you mean %q?", near)
-			} else {
-				p.Advise("there are %s", strings.Join(ulimitNames, ", "))
-			}
-			continue
-		}
-		soft, hard, both := strings.Cut(m[name], ":")
-		if !both {
-			hard = soft
-		}
-		s, ok1 := limit(soft)
-		h, ok2 := limit(hard)
-		if !ok1 || !ok2 || s > h {
-			b.Problem("ulimit."+name, `%q is neither a limit nor "soft:hard"`, m[name])
-			continue
-		}
-		out = append(out, ulimit{name, s, h})
-	}
-	return out
-}
-
-func limit(text string) (uint64, bool) {
-	if text == "unlimited" || text == "-1" {
-		return ^uint64(0), true
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	return uint64(n), err == nil && n >= 0
 }
 
 // ownTargets are what every task has of its own.
