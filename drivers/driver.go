@@ -103,6 +103,10 @@ type Output interface {
 	Offset() (int64, error)
 }
 
+// RevocableOOMScore is the oom_score_adj of revocable tasks: the kernel ends one before any other of its size, and before those that
+// have half of the node's memory more.
+const RevocableOOMScore = 500
+
 // Say calls Event where there is one.
 func (s *Spec) Say(kind, text string) {
 	if s.Event != nil {

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/proffer/proffer/structs"
@@ -79,4 +81,16 @@ func DiskError(object string, err error) error {
 	wrapped := structs.Errorf(kind, object, "%w", err)
 	wrapped.Do = do
 	return wrapped
+}
+
+// ImageUser reads the user of a task in an image where it is a number, or two, "uid:gid"; it is 0 and 0 for names, which mean what the
+// image says.
+func ImageUser(user string) (uid, gid int) {
+	first, second, _ := strings.Cut(user, ":")
+	u, err := strconv.ParseUint(first, 10, 31)
+	if err != nil {
+		return 0, 0
+	}
+	g, _ := strconv.ParseUint(second, 10, 31)
+	return int(u), int(g)
 }

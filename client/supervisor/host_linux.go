@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/exec/cgroup"
 	"github.com/proffer/proffer/drivers/exec/stage"
@@ -39,10 +40,10 @@ type kind struct{ full, revocable bool }
 
 func kindOf(l *exec.Launch) kind { return kind{l.Full, l.Revocable} }
 
-// likely is the oom_score_adj of tasks: a revocable one goes before any other of its size, and before those with half a node's memory more.
+// likely is the oom_score_adj of tasks.
 func (k kind) likely() string {
 	if k.revocable {
-		return "500"
+		return strconv.Itoa(drivers.RevocableOOMScore)
 	}
 	return "0"
 }

@@ -87,17 +87,8 @@ func OwnerOf(name string) (Owner, error) {
 // ImageOwner is whose the files of a task are that runs in an image: "uid" or "uid:gid" where the task says so, root's
 // otherwise, because names mean what the image says. Name stays as the task has it.
 func ImageOwner(name string) Owner {
-	o := Owner{Name: name}
-	user, group, both := strings.Cut(name, ":")
-	uid, err := strconv.ParseUint(user, 10, 31)
-	if err != nil {
-		return o
-	}
-	o.UID, o.GID = int(uid), 0
-	if gid, err := strconv.ParseUint(group, 10, 31); both && err == nil {
-		o.GID = int(gid)
-	}
-	return o
+	uid, gid := drivers.ImageUser(name)
+	return Owner{name, uid, gid}
 }
 
 // known caches users: looking one up reads /etc/passwd.

@@ -93,7 +93,7 @@ func (d *Driver) give(ctx context.Context, spec *drivers.Spec, id, user string) 
 		lines := bufio.NewScanner(files)
 		for lines.Scan() {
 			if f := strings.Split(lines.Text(), ":"); len(f) > 3 && f[0] == name {
-				uid, gid = owner(f[2] + ":" + f[3])
+				uid, gid = drivers.ImageUser(f[2] + ":" + f[3])
 				break
 			}
 		}
@@ -111,7 +111,7 @@ const minMemory = 6 << 20
 // describe says everything of the container.
 func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.ContainerCreateOptions, error) {
 	object := "task " + spec.ID
-	uid, gid := owner(runsAs(spec, img))
+	uid, gid := drivers.ImageUser(runsAs(spec, img))
 	if err := spec.MakeFolders(uid, gid); err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	host.CpusetCpus, host.Ulimits, host.PidsLimit = c.cpuset, c.ulimits, &pids
 	limits(spec, &host.Resources)
 	if spec.Revocable { // it has the cores that nobody else wants, and goes first for want of memory
-		host.CPUShares, host.OomScoreAdj = 2, 1000
+		host.CPUShares, host.OomScoreAdj = 2, drivers.RevocableOOMScore
 	}
 	for _, dev := range c.devices {
 		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: dev.host, PathInContainer: dev.inside, CgroupPermissions: dev.rights})
@@ -184,17 +184,6 @@ func limits(spec *drivers.Spec, r *container.Resources) {
 			r.MemoryReservation = max(minMemory, int64(spec.Memory))
 		}
 	}
-}
-
-// owner reads a user that is a number, or two; 0 for names, which mean what the image says.
-func owner(user string) (uid, gid int) {
-	u, g, _ := strings.Cut(user, ":")
-	a, err := strconv.ParseUint(u, 10, 31)
-	if err != nil {
-		return 0, 0
-	}
-	b, _ := strconv.ParseUint(g, 10, 31)
-	return int(a), int(b)
 }
 
 // mounts lists the folders of the task and what else its config mounts.

@@ -110,7 +110,7 @@ func bind(spec *drivers.Spec, m *mountConfig) (string, error) {
 		info, err := root.Lstat(part)
 		if os.IsNotExist(err) {
 			if err = root.Mkdir(part, 0o755); err == nil && os.Geteuid() == 0 {
-				uid, gid := owner(spec.Task.User)
+				uid, gid := drivers.ImageUser(spec.Task.User)
 				err = root.Lchown(part, uid, gid)
 			}
 			if err == nil {

@@ -256,13 +256,13 @@ func (ct *container) allowed(source string) (top, rest string) {
 	return "", ""
 }
 
-// program looks for what the container will run, unless it is in something mounted: the answer is better than the runtime's.
+// program looks for what the container will run: the answer is better than the runtime's.
 func (ct *container) program(object string, in *input) error {
 	args := in.args()
 	if len(args) == 0 || args[0] == "" {
 		return structs.Errorf(structs.Invalid, object, "the image says nothing about what to run, and neither does the task").Advise("write command or entrypoint")
 	}
-	code := ct.find(in, args[0])
+	code := look(in.root, in.mounts(), args[0], in.environment(), in.cwd())
 	if code == 0 {
 		return nil
 	}
@@ -272,21 +272,6 @@ func (ct *container) program(object string, in *input) error {
 	}
 	return &drivers.NoProgram{Code: code, Err: structs.Errorf(structs.Invalid, object, "program %q %s", args[0], why).
 		Advise("give a path that exists there, or a name that is in its PATH")}
-}
-
-func (ct *container) find(in *input, program string) (code int) {
-	if path.IsAbs(program) || strings.Contains(program, "/") {
-		at := program
-		if !path.IsAbs(at) {
-			at = path.Join(in.cwd(), at)
-		}
-		for _, m := range in.mounts() {
-			if at == m.Destination || strings.HasPrefix(at, m.Destination+"/") {
-				return 0
-			}
-		}
-	}
-	return look(in.root, program, in.environment(), in.cwd())
 }
 
 // explain puts what the runtime wrote about its failure into the error.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/structs"
@@ -100,8 +101,8 @@ func inRoot(root, name string, flags int) (*os.File, error) {
 }
 
 // look finds a program as the container's runtime will: a path, or a name in PATH. code is what a shell would end with, 0 when
-// it is there.
-func look(root, program string, env []string, cwd string) (code int) {
+// it is there, or would be looked for in something mounted, which the runtime sees.
+func look(root string, mounts []specs.Mount, program string, env []string, cwd string) (code int) {
 	places := []string{path.Join(cwd, program)}
 	if path.IsAbs(program) {
 		places = []string{program}
@@ -117,6 +118,9 @@ func look(root, program string, env []string, cwd string) (code int) {
 	}
 	code = 127
 	for _, p := range places {
+		if slices.ContainsFunc(mounts, func(m specs.Mount) bool { return p == m.Destination || strings.HasPrefix(p, m.Destination+"/") }) {
+			return 0
+		}
 		f, err := inRoot(root, p, unix.O_PATH)
 		if err != nil {
 			continue

@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -82,7 +83,7 @@ func (in *input) spec() *specs.Spec {
 func (in *input) oomScore() *int {
 	score := 0
 	if in.revocable {
-		score = 500 // as its stage
+		score = drivers.RevocableOOMScore
 	}
 	return &score
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -82,14 +81,7 @@ func (ct *container) findInside(program string) (code int, err error) {
 	if err != nil || s.Process == nil {
 		return 0, structs.Errorf(structs.Unavailable, "task "+ct.id, "its configuration cannot be read: %v", err)
 	}
-	if strings.Contains(program, "/") {
-		for _, m := range s.Mounts {
-			if strings.HasPrefix(program, m.Destination+"/") || !strings.HasPrefix(program, "/") {
-				return 0, nil // the runtime will tell
-			}
-		}
-	}
-	return look(ct.path("rootfs"), program, s.Process.Env, s.Process.Cwd), nil
+	return look(ct.path("rootfs"), s.Mounts, program, s.Process.Env, s.Process.Cwd), nil
 }
 
 // Destroy removes the container.
