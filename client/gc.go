@@ -66,11 +66,15 @@ func (c *Client) collectGarbage(ctx context.Context) {
 	c.removeOrphans()
 	ticker := time.NewTicker(c.settings.Load().GC.Every)
 	defer ticker.Stop()
-	for {
+	for due := true; ; {
 		c.collectOnce(ctx)
-		c.lookAtDisk()
+		if due {
+			c.lookAtDisk() // it writes: not each time that something ends
+		}
+		due = false
 		select {
 		case <-ticker.C:
+			due = true
 		case <-c.collect:
 			// What ends in bursts is looked at once.
 			timer := time.NewTimer(time.Second)

@@ -45,7 +45,7 @@ func allocPortForward(e *Environment) *command {
 			}
 			l, err := net.Listen("tcp", net.JoinHostPort(*bind, local))
 			if err != nil {
-				return structs.Errorf(structs.Invalid, arg, "it is not possible to listen on %s: %w", net.JoinHostPort(*bind, local), err).
+				return structs.Errorf(structs.Invalid, arg, "cannot listen on %s: %w", net.JoinHostPort(*bind, local), err).
 					Advise("choose another LOCAL port, or none")
 			}
 			listeners, ports = append(listeners, l), append(ports, port)

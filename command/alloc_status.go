@@ -101,11 +101,11 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 		}
 		heading(b, cell(fmt.Sprintf("Task %q: %s", name, line)))
 		if len(t.Checks) > 0 {
-			checks := newTable("  CHECK", "ASKS WHETHER IT IS", "STATUS", "SINCE", "WHY")
+			checks := newTable("  CHECK", "KIND", "STATUS", "SINCE", "WHY")
 			for _, c := range t.Checks {
 				kind := "ready"
 				if c.Live {
-					kind = "alive"
+					kind = "live"
 				}
 				checks.row("  "+c.Name, kind, string(c.Status), age(now, c.Since)+" ago", c.Why)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
 
 	"github.com/coder/websocket"
 
@@ -38,30 +39,24 @@ func (c *Client) Forward(ctx context.Context, alloc, port string, local Duplex) 
 func Splice(ctx context.Context, ws *websocket.Conn, other Duplex) error {
 	defer ws.CloseNow()
 	ws.SetReadLimit(maxMessage)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		err := fromSocket(ctx, ws, other)
-		if err != nil {
-			other.Close() // whoever reads from it is to stop
-		}
-		done <- err
-	}()
-	err := toSocket(ctx, ws, other)
-	if err != nil {
-		cancel()
+	defer other.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	context.AfterFunc(ctx, func() { other.Close() }) // whoever reads from it is to stop
+	var copies sync.WaitGroup
+	for _, direction := range []func(context.Context, *websocket.Conn, Duplex) error{fromSocket, toSocket} {
+		copies.Go(func() {
+			if err := direction(ctx, ws, other); err != nil {
+				cancel(err) // the first one is the reason
+			}
+		})
 	}
-	received := <-done
-	other.Close()
-	if err == nil && received == nil {
-		ws.Close(websocket.StatusNormalClosure, "")
-		return nil
+	copies.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return structs.Errorf(structs.Unavailable, "forwarded connection", "it broke: %w", err)
 	}
-	if received != nil && (err == nil || ctx.Err() == nil) {
-		err = received
-	}
-	return structs.Errorf(structs.Unavailable, "forwarded connection", "it broke: %w", err)
+	ws.Close(websocket.StatusNormalClosure, "")
+	return nil
 }
 
 func fromSocket(ctx context.Context, ws *websocket.Conn, to Duplex) error {

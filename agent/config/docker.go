@@ -49,21 +49,37 @@ func (d *Docker) defaults() {
 // secrets reads password files.
 func (d *Docker) secrets(p *structs.Problems) {
 	for _, r := range d.Registries {
-		if r.PasswordFile == "" {
-			continue
-		}
-		at := "client.docker.registry." + r.Name + ".password_file"
-		if r.Password != "" {
-			p.Add(at, "password is set too").Advise("use one of them")
-			continue
-		}
-		src, err := read(r.PasswordFile, 64<<10)
-		if err != nil {
-			p.Add(at, "%s %s", r.PasswordFile, structs.AsError(err).Why)
-			continue
-		}
-		r.Password = Secret(strings.TrimRight(string(src), "\r\n"))
+		passwordOf(p, "client.docker.registry."+r.Name, r.PasswordFile, &r.Password)
 	}
+}
+
+// passwordOf reads the password that a file holds, when there is one.
+func passwordOf(p *structs.Problems, at, file string, password *Secret) {
+	if file == "" {
+		return
+	}
+	at += ".password_file"
+	if *password != "" {
+		p.Add(at, "password is set too").Advise("use one of them")
+		return
+	}
+	src, err := read(file, 64<<10)
+	if err != nil {
+		p.Add(at, "%s %s", file, structs.AsError(err).Why)
+		return
+	}
+	*password = Secret(strings.TrimRight(string(src), "\r\n"))
+}
+
+// registryName reports a name of a registry that cannot be, or that has another block.
+func registryName(p *structs.Problems, at, name string, seen map[string]bool) {
+	switch {
+	case !validHost(name):
+		p.Add(at, "%q is not a host or host:port", name).Advise("write it as images do, such as registry.example.com:5000, without https://")
+	case seen[name]:
+		p.Add(at, "the registry has two blocks")
+	}
+	seen[name] = true
 }
 
 func (d *Docker) validate(p *structs.Problems) {
@@ -101,16 +117,12 @@ func (d *Docker) validate(p *structs.Problems) {
 	seen := map[string]bool{}
 	for _, r := range d.Registries {
 		name := at + "registry." + r.Name
+		registryName(p, name, r.Name, seen)
 		switch {
-		case !validHost(r.Name):
-			p.Add(name, "%q is not a host or host:port", r.Name).Advise("write it as images do, such as registry.example.com:5000, without https://")
-		case seen[r.Name]:
-			p.Add(name, "the registry has two blocks")
 		case r.Token == "" && (r.Username == "" || r.Password == ""):
 			p.Add(name, "it has neither username and password nor a token")
 		case r.Token != "" && r.Username+string(r.Password) != "":
 			p.Add(name, "token is instead of username and password")
 		}
-		seen[r.Name] = true
 	}
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/proffer/proffer/structs"
@@ -40,20 +39,7 @@ func (o *OCI) defaults() {
 // secrets reads password files.
 func (o *OCI) secrets(p *structs.Problems) {
 	for _, r := range o.Registry {
-		if r.PasswordFile == "" {
-			continue
-		}
-		at := "client.oci.registry." + r.Host + ".password_file"
-		if r.Password != "" {
-			p.Add(at, "password is set too").Advise("use one of them")
-			continue
-		}
-		src, err := read(r.PasswordFile, 64<<10)
-		if err != nil {
-			p.Add(at, "%s %s", r.PasswordFile, structs.AsError(err).Why)
-			continue
-		}
-		r.Password = Secret(strings.TrimRight(string(src), "\r\n"))
+		passwordOf(p, "client.oci.registry."+r.Host, r.PasswordFile, &r.Password)
 	}
 }
 
@@ -68,7 +54,9 @@ func (o *OCI) validate(p *structs.Problems) {
 	}
 	duration(p, "client.oci.image_age", o.ImageAge, time.Minute, 10*365*24*time.Hour)
 	duration(p, "client.oci.stall", o.Stall, time.Second, time.Hour)
+	seen := map[string]bool{}
 	for _, r := range o.Registry {
+		registryName(p, "client.oci.registry."+r.Host, r.Host, seen)
 		if (r.Username == "") != (r.Password == "") {
 			p.Add("client.oci.registry."+r.Host, "username and password belong together")
 		}

@@ -111,7 +111,7 @@ func busybox(t testing.TB) string {
 	t.Helper()
 	path, err := exec.LookPath("busybox")
 	if err != nil {
-		t.Skip("there is no busybox: apt-get install busybox-static")
+		t.Fatal("there is no busybox: apt-get install busybox-static")
 	}
 	raw, err := os.ReadFile(path)
 	if err != nil {

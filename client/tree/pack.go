@@ -58,11 +58,8 @@ func (p *packer) add(at, name string, info fs.FileInfo) error {
 		return p.file(at, h)
 	case info.Mode()&fs.ModeSymlink != 0:
 		target, err := p.root.Readlink(at)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it is gone
-		}
 		if err != nil {
-			return err
+			return gone(err)
 		}
 		h.Typeflag, h.Linkname = tar.TypeSymlink, target
 		return p.out.WriteHeader(h)
@@ -73,24 +70,18 @@ func (p *packer) add(at, name string, info fs.FileInfo) error {
 // folder adds what is in a folder, a thousand entries at a time.
 func (p *packer) folder(at, name string) error {
 	f, err := open(p.root, at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return err
+		return gone(err)
 	}
 	defer f.Close()
 	for {
 		list, err := f.ReadDir(1000)
 		for _, e := range list {
 			info, err := p.root.Lstat(path.Join(at, e.Name()))
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
+			if err == nil {
+				err = p.add(path.Join(at, e.Name()), name+"/"+e.Name(), info)
 			}
-			if err != nil {
-				return err
-			}
-			if err := p.add(path.Join(at, e.Name()), name+"/"+e.Name(), info); err != nil {
+			if err := gone(err); err != nil {
 				return err
 			}
 		}
@@ -105,11 +96,8 @@ func (p *packer) folder(at, name string) error {
 
 func (p *packer) file(at string, h *tar.Header) error {
 	f, err := open(p.root, at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
-		return err
+		return gone(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
@@ -128,6 +116,14 @@ func (p *packer) file(at string, h *tar.Header) error {
 		return structs.Errorf(structs.Conflict, at, "it became shorter while it was read").Advise("copy it again")
 	}
 	return nil
+}
+
+// gone makes no error of what is not there any more: folders of tasks change while they are read.
+func gone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // open never waits: what opens a pipe would, until somebody writes; nor does it follow a link.
