@@ -141,7 +141,9 @@ func region() canned {
 		{ID: structs.AllocID(id("1a2b3c4d5")), Job: "web", Version: 2, Group: "api", Index: 1, Node: structs.NodeID(id("aa02")), NodeName: "node-2", Desired: "run", Status: "running", Created: ago(90 * time.Second),
 			Why: "a task says \x1b[31mred\x1b[0m\nand more", Role: "eng/web", Priority: structs.Priority{Band: structs.Production},
 			Resources: structs.Resources{CPU: 500, Memory: 256 << 20}, Ports: []structs.AssignedPort{{Label: "http", Host: "10.0.0.1", Port: 20001, To: 80}},
-			Incarnation: 3, Tasks: map[string]*structs.TaskState{"main": {Status: structs.TaskRunning, Restarts: 1, Events: []structs.TaskEvent{
+			Incarnation: 3, Tasks: map[string]*structs.TaskState{"main": {Status: structs.TaskRunning, Restarts: 1, Checks: []structs.CheckState{
+				{Name: "page", Status: structs.CheckFailing, Since: ago(30 * time.Second), Why: "status 503: no\x1b[1m database"},
+				{Name: "answers", Live: true, Status: structs.CheckPassing, Since: ago(time.Minute)}}, Events: []structs.TaskEvent{
 				{Time: ago(time.Minute), Type: "started", Text: "pid 12"}}},
 				"setup": {Status: structs.TaskFailed, ExitCode: 137, Signal: 9, OOM: true}}},
 		{ID: structs.AllocID(id("9f")), Job: "web", Version: 1, Group: "api", Index: 1, NodeName: "node-1", Desired: "run", Status: "failed", Created: ago(50 * time.Hour), Why: "exit code 1"},

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -90,15 +89,15 @@ func measureChecks(ctx context.Context, b *bench) (err error) {
 	}
 	b.add(figure{What: "200 idle tasks, 1,000 http checks at 10 s: CPU of a core", Unit: "%", Must: 10, Aim: 3, Got: web,
 		Note: fmt.Sprintf("agent and supervisor; %.2f%% without checks, %.1f%% when each runs a command in its task", idle, exec)})
-	b.add(figure{What: "memory of agent and supervisor for a running task", Unit: "kB", Must: 1000, Aim: 100, Got: each, Note: "of 200"})
+	b.add(figure{What: "memory of agent, supervisor and stage for a running task", Unit: "kB", Must: 1000, Aim: 100, Got: each, Note: "of 200"})
 	return nil
 }
 
-// memory is what the agent, its supervisor and what starts tasks have resident, without the tasks, in MB.
+// memory is what the agent, its supervisor, and the starters and stages of tasks have resident, without the tasks, in MB.
 func (a *agent) memory() (sum float64) {
 	program, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", a.cmd.Process.Pid))
 	for _, p := range processes(a.dir) {
-		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.pid)); err == nil && (exe == program || strings.Contains(filepath.Base(p.args), "stage")) {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.pid)); err == nil && (exe == program || strings.HasPrefix(p.args, "proffer-starter")) {
 			sum += memoryOf(p.pid)
 		}
 	}
