@@ -32,11 +32,7 @@ func jobPlan(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		plan, err := client.PlanJob(ctx, job)
-		if err != nil {
-			return err
-		}
-		diff, err := diffOf(plan)
+		plan, diff, err := planOf(ctx, client, job)
 		if err != nil {
 			return err
 		}
@@ -49,11 +45,15 @@ func jobPlan(e *Environment) *command {
 	return c
 }
 
-func diffOf(plan *api.JobPlan) (diff spec.Diff, err error) {
-	if err := json.Unmarshal(plan.Diff, &diff); err != nil {
-		return diff, structs.Errorf(structs.Internal, "diff", "%w", err)
+// planOf asks what running a job would change.
+func planOf(ctx context.Context, client *api.Client, job *structs.Job) (plan *api.JobPlan, diff spec.Diff, err error) {
+	if plan, err = client.PlanJob(ctx, job); err != nil {
+		return nil, diff, err
 	}
-	return diff, nil
+	if err := json.Unmarshal(plan.Diff, &diff); err != nil {
+		return nil, diff, structs.Errorf(structs.Internal, "diff", "%w", err)
+	}
+	return plan, diff, nil
 }
 
 // writePlan prints what would change, where it would go, and what would be stopped for it.

@@ -44,11 +44,7 @@ interrupted. proffer help exit-codes says how it exits.`
 			return err
 		}
 		if *dry {
-			plan, err := client.PlanJob(ctx, job)
-			if err != nil {
-				return err
-			}
-			diff, err := diffOf(plan)
+			plan, diff, err := planOf(ctx, client, job)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/proffer/proffer/structs"
@@ -25,6 +26,14 @@ type View struct {
 
 	have   []*structs.Allocation
 	failed map[int][]*structs.Allocation
+}
+
+// SurplusWhy says why one of View.Surplus is stopped.
+func SurplusWhy(a *structs.Allocation, count int) string {
+	if a.Index >= count {
+		return fmt.Sprintf("count is %d", count)
+	}
+	return "a newer allocation has its index"
 }
 
 // ByGroup sorts the allocations of a job by group.

@@ -2,7 +2,6 @@ package allocator
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -45,13 +44,6 @@ const (
 	keptGuessed = 12
 	keptKnown   = 288
 )
-
-// start is when something would fit on a node as work ends there, or all of it on some.
-type start struct {
-	at    structs.Time // at the latest; zero: at once
-	known bool         // whether there is a latest time: enough of the work has a max_run_duration
-	guess structs.Time // by what is known and otherwise by age, see guessOf
-}
 
 // keptBelow reports whether room on n is kept for something that is served in a lower band.
 func (n *node) keptBelow(band structs.Band) bool { return n.kept != nil && n.kept.band < band }
@@ -397,102 +389,10 @@ func (a *Allocator) startOf(k *kept) (st start, last *spot, ok bool) {
 	return st, last, true
 }
 
-// and returns when both have started.
-func (s start) and(o start) start {
-	s.guess, s.at, s.known = max(s.guess, o.guess), max(s.at, o.at), s.known && o.known
-	if !s.known {
-		s.at = 0
-	}
-	return s
-}
-
 // endsBefore reports whether what is placed now and runs for at most d has ended when what k is kept for is expected to start.
 func (a *Allocator) endsBefore(d structs.Duration, k *kept) bool {
 	st, _, ok := a.startOf(k)
 	return ok && st.known && a.now.Add(d).Add(EndMargin) <= st.at
-}
-
-// startFor returns when a group would fit on a node as what is committed there ends, room that is kept for it there being its; false
-// when that would not be enough.
-func (a *Allocator) startFor(n *node, g *group) (st start, ok bool) {
-	if n.kept != nil && n.kept.group == g {
-		n.liftKept()
-		defer n.putKept()
-	}
-	return a.startOn(n, g.shape)
-}
-
-// startOn returns when one of a shape would fit on a node as what is committed there ends, offers taken back; false when that
-// would not be enough.
-func (a *Allocator) startOn(n *node, s *shape) (st start, ok bool) {
-	if n.Spec() == nil || !n.Spec().Schedulable() || s.index != nil && !s.index.Suits(n.Node) {
-		return st, false
-	}
-	ask, all := &s.ask.Resources, n.Available()
-	if !lackOf(ask, &all).none() {
-		return st, false
-	}
-	n.liftOffers()
-	defer n.putOffers()
-	st.guess, ok = a.fitsAfter(n, s, n.allocs, a.guessOf)
-	if !ok {
-		return st, false
-	}
-	var bounded []*hold
-	for _, h := range n.allocs {
-		if h.leaving || h.ends != 0 {
-			bounded = append(bounded, h)
-		}
-	}
-	st.at, st.known = a.fitsAfter(n, s, bounded, (*hold).end)
-	if !st.known {
-		st.at = 0
-	}
-	return st, true
-}
-
-// end returns when a hold has ended at the latest, of one that is being stopped or has a max_run_duration; zero is at once.
-func (h *hold) end() structs.Time {
-	if h.leaving {
-		return 0
-	}
-	return h.ends
-}
-
-// guessOf guesses when a hold ends: what has no max_run_duration is taken to run for as long again as it did.
-func (a *Allocator) guessOf(h *hold) structs.Time {
-	switch {
-	case h.leaving:
-		return a.now
-	case h.ends != 0:
-		return max(h.ends, a.now)
-	}
-	return a.now + max(a.now-h.created, 0)
-}
-
-// fitsAfter returns when s fits on n after holds have ended one after the other, at the times that end says.
-func (a *Allocator) fitsAfter(n *node, s *shape, holds []*hold, end func(*hold) structs.Time) (at structs.Time, ok bool) {
-	ordered := slices.Clone(holds)
-	slices.SortFunc(ordered, func(x, y *hold) int { return cmp.Or(cmp.Compare(end(x), end(y)), cmp.Compare(x.alloc, y.alloc)) })
-	peers, free := a.peersFor(s), n.freeFor(s.view)
-	missing := lackOf(&s.ask.Resources, &free)
-	fits := func() bool {
-		return missing.none() && placement.Fits(n.seen(s.view, false, false), peers, s.ask, placement.First).OK
-	}
-	gone := 0
-	for ok = fits(); !ok && gone < len(ordered); ok = fits() {
-		h := ordered[gone]
-		gone++
-		at, missing = end(h), missing.minus(h.held())
-		n.Drop(h.client.account, h.booked(), h.ports)
-	}
-	for _, h := range ordered[:gone] {
-		n.Hold(h.client.account, h.booked(), h.ports)
-	}
-	if !ok {
-		return 0, false
-	}
-	return at, true
 }
 
 // backfill returns the node for a slot of work that has ended when what room is kept for is expected to start, or nil.
@@ -526,82 +426,4 @@ func (a *Allocator) bestOf(books []*placement.Node, s *shape, slot Slot) *node {
 		return a.byOrd[best.Ord]
 	}
 	return nil
-}
-
-// KeptRoom is room on a node that is kept for a request.
-type KeptRoom struct {
-	Request   string            `json:"request"`
-	Node      structs.NodeID    `json:"node"`
-	Name      string            `json:"node_name"`
-	Known     bool              `json:"known"`               // whether there is a latest time for the start
-	In        structs.Duration  `json:"in"`                  // that time, from now
-	Unbounded []structs.AllocID `json:"unbounded,omitempty"` // what runs there without max_run_duration, when it is not known
-	Nodes     int               `json:"nodes,omitempty"`     // of a gang: on so many room is kept; Node is the one that is expected last
-}
-
-// keptFor returns the room that is kept for a request, and where it would fit but for room that is kept for others, by
-// node.
-func (a *Allocator) keptFor(r *request) (own *KeptRoom, others []KeptRoom) {
-	s := r.group.shape
-	for _, k := range a.kept {
-		if k.group == r.waitsIn() {
-			_, last, _ := a.startOf(k)
-			room := a.describeKept(k, cmp.Or(last, k.spots[0]))
-			room.Request = r.ID
-			own = &room
-			continue
-		}
-		for _, x := range k.spots {
-			if placement.Fits(x.node.seen(s.view, true, true), a.peersFor(s), s.ask, placement.First).OK {
-				others = append(others, a.describeKept(k, x))
-			}
-		}
-	}
-	slices.SortFunc(others, func(x, y KeptRoom) int { return strings.Compare(string(x.Node), string(y.Node)) })
-	return own, others
-}
-
-func (a *Allocator) describeKept(k *kept, at *spot) KeptRoom {
-	room := KeptRoom{Request: k.group.requests.top().ID, Node: at.node.ID, Name: at.node.Name()}
-	if k.on != nil {
-		room.Nodes = len(k.spots)
-	}
-	if st, _, ok := a.startOf(k); ok && st.known {
-		room.Known, room.In = true, max(st.at.Sub(a.now), 0)
-		return room
-	}
-	for _, x := range k.spots {
-		for _, h := range x.node.allocs {
-			if h.ends == 0 && !h.leaving {
-				room.Unbounded = append(room.Unbounded, h.alloc)
-			}
-		}
-	}
-	slices.Sort(room.Unbounded)
-	return room
-}
-
-// KeptText tells which room is kept for it, and whose room it might otherwise have.
-func (w *Waiting) KeptText() (lines []string) {
-	if k := w.Kept; k != nil {
-		where := k.Name
-		if k.Nodes > 1 {
-			where = fmt.Sprintf("%s and %d more for the gang", k.Name, k.Nodes-1)
-		}
-		lines = append(lines, fmt.Sprintf("room is kept for it on %s: %s", where, k.when()))
-	}
-	for _, k := range w.Behind {
-		lines = append(lines, fmt.Sprintf("room on %s is kept for %s: %s", k.Name, k.Request, k.when()))
-	}
-	return lines
-}
-
-func (k *KeptRoom) when() string {
-	if k.Known {
-		return fmt.Sprintf("it starts in %s at the latest", k.In-k.In%1e9)
-	}
-	if len(k.Unbounded) == 0 {
-		return "when it starts is not known yet"
-	}
-	return fmt.Sprintf("when it starts is not known, this has no max_run_duration: %s", joinIDs(k.Unbounded))
 }

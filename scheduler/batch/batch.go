@@ -115,11 +115,7 @@ func (n *next) look(g *structs.Group, have []*structs.Allocation) scheduler.View
 	n.wanted += count
 	v := scheduler.Look(have, count)
 	for _, a := range v.Surplus {
-		if a.Index >= count {
-			n.stop(a, fmt.Sprintf("count is %d", count))
-		} else {
-			n.stop(a, "a newer allocation has its index")
-		}
+		n.stop(a, scheduler.SurplusWhy(a, count))
 	}
 	n.stopping += v.Beyond
 	return v

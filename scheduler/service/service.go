@@ -78,11 +78,7 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 	}
 	v := scheduler.Look(have, count)
 	for _, a := range v.Surplus {
-		if a.Index >= count {
-			n.stop(a, fmt.Sprintf("count is %d", count))
-		} else {
-			n.stop(a, "a newer allocation has its index")
-		}
+		n.stop(a, scheduler.SurplusWhy(a, count))
 	}
 	n.stopping += v.Beyond
 
