@@ -101,12 +101,12 @@ func (n *Node) Unpack(ctx context.Context, alloc structs.AllocID, path string, r
 	defer st.Close()
 	out := &sender{stream: st, wrap: func(b []byte) any { return &chunk{Data: b} }}
 	_, failed := io.Copy(writing{out}, r)
-	if failed == nil {
-		failed = st.Send(&chunk{Done: true})
-	}
 	var refused *refusal
 	if failed != nil && !errors.As(failed, &refused) {
 		return nil, failed // r broke off; the node keeps what it has
+	}
+	if failed == nil {
+		st.Send(&chunk{Done: true}) // a node that needs no more has answered, or says why not
 	}
 	copied := &client.Copied{}
 	if err := st.Recv(copied); err != nil {

@@ -58,7 +58,11 @@ func Serve(s *rpc.Server, n *client.Client) {
 		if err := st.Request(&req); err != nil {
 			return err
 		}
-		copied, err := n.Unpack(ctx, req.Alloc, req.Path, &receiver{stream: st})
+		in := &receiver{stream: st}
+		copied, err := n.Unpack(ctx, req.Alloc, req.Path, in)
+		if err == nil {
+			_, err = io.Copy(io.Discard, in) // a tar stream may have something behind its end
+		}
 		if err != nil {
 			return err
 		}
