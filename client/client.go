@@ -155,7 +155,7 @@ func (c *Client) load(ctx context.Context) error {
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
-		Checks: checks.NewPool()}
+		Checks: checks.NewPool(), Providers: c.config.Providers}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}
@@ -248,6 +248,9 @@ func (c *Client) Start(ctx context.Context) error {
 			c.routines.Go(func() { k.Keep(c.watching, c.knows) })
 		}
 	}
+	for _, p := range c.config.Providers {
+		c.routines.Go(func() { p.Keep(c.watching, c.knowsAlloc) })
+	}
 	c.routines.Go(func() { c.watchSlack(c.watching) })
 	if c.uplink != nil {
 		c.routines.Go(func() { c.uplink.Run(c.watching) })
@@ -279,6 +282,13 @@ func (c *Client) holds(id string) bool {
 
 // knows is holds for what may still run: while a record cannot be read, it may be that of any task.
 func (c *Client) knows(id string) bool { return c.unread || c.holds(id) }
+
+// knowsAlloc is knows for an allocation.
+func (c *Client) knowsAlloc(id structs.AllocID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unread || c.held[id] != nil
+}
 
 // Stop ends watching: tasks go on, and the next Start finds them. It returns when no goroutine is left, or with ctx's error.
 func (c *Client) Stop(ctx context.Context) error {

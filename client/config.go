@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
@@ -31,8 +32,9 @@ type Config struct {
 	PortRange structs.Range // zero: 20000 to 32000
 	Hosts     []string      // addresses that tasks may use; empty: what is found. The first is the advertised one
 
-	Drivers []drivers.Driver
-	Fencers []Fencer // who else holds the deadline of the lease
+	Drivers   []drivers.Driver
+	Providers []runner.Provider // what gives allocations networks, volumes; in the order in which they are asked
+	Fencers   []Fencer          // who else holds the deadline of the lease
 
 	// Connect makes the node's session with the servers; session.New with a Config that has the node is meant. Nil: the node
 	// stays alone.

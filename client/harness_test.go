@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store/faultdisk"
 	"github.com/proffer/proffer/drivers"
@@ -50,12 +51,14 @@ type world struct {
 
 	prepare func(context.Context, *drivers.Spec) error // what comes before a start
 	keepers atomic.Int64                               // drivers that keep their things now
+	rooms   *rooms
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, machine: mock.NewMachine(true), disk: faultdisk.New(), dir: t.TempDir(), booted: time.Now().Add(-time.Hour),
 		boot: "boot-1", index: 100, jobs: make(map[string]*structs.JobVersion), allocs: make(map[structs.AllocID]*structs.Allocation),
 		seen: make(map[structs.AllocID]*structs.AllocUpdate)}
+	w.rooms = newRooms(w)
 	t.Cleanup(func() {
 		if v := w.machine.Violations(); len(v) > 0 {
 			t.Errorf("the machine saw: %s", strings.Join(v, "; "))
@@ -174,6 +177,7 @@ func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, err
 			return nil, err
 		}
 	}
+	g.w.rooms.entered(spec.Alloc, spec.Netns)
 	t, err := g.Driver.Start(ctx, spec)
 	if t != nil {
 		t = &gatedTask{t, g}
@@ -243,7 +247,7 @@ func (w *world) start() *Client {
 func (w *world) tryStart() (*Client, error) {
 	g := &gate{Driver: mock.New(w.machine), w: w}
 	up := &uplink{w: w, news: make(chan struct{}, 1)}
-	config := Config{DataDir: w.dir, Region: "eu", Name: "n1", Drivers: []drivers.Driver{g}, Clock: w, BootID: w.boot, Disk: w.disk,
+	config := Config{DataDir: w.dir, Region: "eu", Name: "n1", Drivers: []drivers.Driver{g}, Providers: []runner.Provider{agentRooms{w.rooms, g}}, Clock: w, BootID: w.boot, Disk: w.disk,
 		Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)), GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"},
 		Connect: func(n session.Node) Uplink { up.node = n; return up }}
 	if w.tune != nil {
@@ -297,6 +301,7 @@ func (w *world) crash(random *rand.Rand, power bool) {
 	if power {
 		next = w.disk.Crash(random)
 		w.machine.Reboot()
+		w.rooms.reboot()
 		w.boot += "+"
 	} else {
 		next = w.disk.Kill()

@@ -75,6 +75,9 @@ func TestRecoveryAtAnyPoint(t *testing.T) {
 					id := fmt.Sprintf("s%d-%d", seed, len(wanted))
 					j := w.job(id, structs.BatchJob, func(g *structs.Group) {
 						g.Restart = restart
+						if random.IntN(3) == 0 {
+							inRoom(g)
+						}
 						g.Tasks = []*structs.Task{task("main", script{"run_for": fmt.Sprintf("%dms", random.IntN(300)), "fail_first": random.IntN(3)})}
 						if random.IntN(3) == 0 {
 							pre := task("pre", script{"run_for": "20ms"})
@@ -128,6 +131,9 @@ func TestRecoveryAtAnyPoint(t *testing.T) {
 			}
 			if left := w.machine.Running(); len(left) > 0 {
 				t.Errorf("still running: %v", left)
+			}
+			if left := w.rooms.list(); left != "[]" {
+				t.Errorf("still held: %s", left)
 			}
 			w.stop()
 			if t.Failed() {

@@ -85,7 +85,9 @@ type Spec struct {
 	User        string        // resolved; empty: the agent's user. As the job says it where View.Image is
 	Fence       *Fence        // nil: no lease
 	Ports       []structs.AssignedPort
-	Revocable   bool // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
+	Netns       string  // host path of the network namespace that the task joins; empty: that of the host
+	Mounts      []Mount // folders and files of the host that it sees, beside its own
+	Revocable   bool    // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
 
 	// Event tells the task's user of progress, at most once a second and kind; a kind that follows itself replaces itself. It may
 	// be nil, does not block, and is called during Prepare and Start only.
@@ -93,6 +95,13 @@ type Spec struct {
 	// Output opens one stream ("stdout" or "stderr") for a driver through which the output of its tasks goes. One Output of a
 	// stream may be open at a time. nil: output is dropped.
 	Output func(stream string) Output
+}
+
+// Mount is a folder or file of the host in a task.
+type Mount struct {
+	Source   string // host path, chosen by the node
+	Target   string // absolute path in the task
+	ReadOnly bool
 }
 
 // Output is one stream of a task in the node's rotated files, all starts of the task one after the other.

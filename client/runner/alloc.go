@@ -33,8 +33,9 @@ type Node struct {
 	Lease func(ctx context.Context) error
 	Holds func() bool // whether it does now
 	// Starts has room for as many starts as may happen at the same time.
-	Starts chan struct{}
-	Checks *checks.Pool
+	Starts    chan struct{}
+	Checks    *checks.Pool
+	Providers []Provider // in the order in which they are asked
 }
 
 // poststopLimit is how long one poststop task may take.
@@ -60,7 +61,8 @@ type Alloc struct {
 	status   structs.AllocStatus
 	why      string
 	ended    structs.Time
-	recorded bool // the end is durable
+	recorded bool               // the end is durable
+	cancel   context.CancelFunc // of what its tasks wait for
 }
 
 // New makes a runner for an allocation that was not started before, or, when known has State or Tasks, for one that may run
@@ -250,6 +252,9 @@ func (a *Alloc) endLocked(why string, fail, hard bool) {
 	}
 	a.state.Hard = a.state.Hard || hard
 	a.node.Store.Enqueue(store.PutState(a.id, &a.state))
+	if a.cancel != nil {
+		a.cancel()
+	}
 	for _, t := range a.tasks {
 		t.interrupt()
 	}
@@ -271,13 +276,7 @@ func (a *Alloc) Run(ctx context.Context) (ended bool) {
 		defer limit.Stop()
 	}
 	a.mu.Unlock()
-	if !a.main(ctx) {
-		return false
-	}
-	if !a.poststop(ctx) {
-		return false
-	}
-	return a.finish(ctx)
+	return a.provide(ctx) && a.main(ctx) && a.poststop(ctx) && a.release(ctx) && a.finish(ctx)
 }
 
 // of returns the tasks of one stage, in the order of the job.

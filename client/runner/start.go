@@ -22,7 +22,7 @@ func (t *task) specID(start uint64) string {
 func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*drivers.Spec, *taskdir.Scope, error) {
 	a := t.alloc
 	a.mu.Lock()
-	alloc, job, group, def := a.alloc, a.job, a.group, t.def
+	alloc, job, group, def, given := a.alloc, a.job, a.group, t.def, a.state.Given
 	a.mu.Unlock()
 	var view drivers.View
 	if d, ok := driver.(drivers.Rooted); ok {
@@ -50,6 +50,9 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
 	s.Revocable = alloc.Revocable != nil
+	if given != nil {
+		s.Netns, s.Mounts = given.Netns, given.Mounts[def.Name]
+	}
 	if r := def.Resources; r != nil {
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -49,7 +50,13 @@ type State struct {
 	Quarantined string // why; empty: it is not
 	Started     structs.Time
 	Restarts    uint64 // newest value of Allocation.Restarts that was obeyed
-	Phase       string // which tasks run now: see package runner
+	Given       *Given // nil: nothing
+}
+
+// Given is what an allocation was given that its tasks have in common.
+type Given struct {
+	Netns  string                     // path of its network namespace; empty: the host's
+	Mounts map[string][]drivers.Mount // by task
 }
 
 // Task is one task of an allocation that has not ended.

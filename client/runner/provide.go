@@ -1,0 +1,150 @@
+package runner
+
+import (
+	"context"
+	"slices"
+
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/structs"
+)
+
+// Provider gives allocations something that all their tasks have in common, such as a network or volumes: it makes it before the
+// first task, and takes it back after the last one. Its methods may be called from any goroutine, for one allocation
+// one at a time.
+type Provider interface {
+	// Name is one word for messages: network, volumes.
+	Name() string
+	// Needs reports whether an allocation needs anything of it. The answer depends on the arguments alone.
+	Needs(alloc *structs.Allocation, group *structs.Group) bool
+	// Provide makes what the allocation needs and notes it in given. An agent that was killed meanwhile asks again, and so does one
+	// that finds none of the tasks running: what is there already is used. Unavailable and Exhausted: the node is short of something
+	// and it is tried again; another error fails the allocation. After an error Release follows, sooner or later.
+	Provide(ctx context.Context, need *Need, given *store.Given) error
+	// Release removes all of it; what is not there is no error. It is repeated until it succeeds, and only then the region hears
+	// that the allocation ended: ports and claims of it are free from then on.
+	Release(ctx context.Context, id structs.AllocID) error
+	// Keep removes what belongs to allocations that are not known any more, and does what else goes on without one, until ctx ends.
+	Keep(ctx context.Context, known func(structs.AllocID) bool)
+}
+
+// Need is what an allocation needs something for. It is not to be changed.
+type Need struct {
+	Alloc *structs.Allocation
+	Job   *structs.JobVersion
+	Group *structs.Group
+	Dir   string // folder of the allocation; it may be missing
+}
+
+// needs returns the providers that the allocation has something of.
+func (a *Alloc) needs() (of []Provider) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.node.Providers {
+		if p.Needs(a.alloc, a.group) {
+			of = append(of, p)
+		}
+	}
+	return of
+}
+
+// provide gives the allocation what it needs before its tasks. When one of them runs, it has it, and what is recorded is true:
+// an agent that was restarted does not touch it. False: ctx ended.
+func (a *Alloc) provide(ctx context.Context) bool {
+	a.mu.Lock()
+	need := &Need{Alloc: a.alloc, Job: a.job, Group: a.group, Dir: string(a.dir)}
+	runs := slices.ContainsFunc(a.tasks, func(t *task) bool { return t.handle != nil })
+	a.mu.Unlock()
+	providers := a.needs()
+	if runs || len(providers) == 0 {
+		return true
+	}
+	given := &store.Given{}
+	for _, p := range providers {
+		if !a.provideOne(ctx, p, need, given) {
+			return false
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state.Given = given
+	if a.state.Stop == "" {
+		a.why = ""
+	}
+	a.node.Store.Enqueue(store.PutState(a.id, &a.state)) // durable with the first start that relies on it
+	return true
+}
+
+// provideOne asks one provider until it could, the allocation ends, or ctx does (false).
+func (a *Alloc) provideOne(ctx context.Context, p Provider, need *Need, given *store.Given) bool {
+	for try := 0; ; try++ {
+		waiting, cancel := context.WithCancel(ctx)
+		if !a.unlessEnding(cancel) {
+			cancel()
+			return true // its tasks find out by themselves
+		}
+		err := p.Provide(waiting, need, given)
+		short := err != nil && classify(err) == shortage
+		if short && waiting.Err() == nil {
+			a.waits(err.Error(), try == 0)
+			sleep(waiting, nodeBackOff(try), nil)
+		}
+		interrupted := waiting.Err() != nil
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case err == nil || interrupted:
+			return true
+		case !short:
+			a.end(err.Error(), true, false)
+			return true
+		}
+	}
+}
+
+// unlessEnding has the end of the allocation call cancel, unless it began already.
+func (a *Alloc) unlessEnding(cancel context.CancelFunc) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cancel = cancel
+	return a.state.Stop == ""
+}
+
+// waits says why the first task is not started yet.
+func (a *Alloc) waits(why string, first bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.state.Stop != "" {
+		return
+	}
+	a.why = why
+	if first {
+		a.log.Warn("an allocation cannot be given what it needs now", "err", why)
+		for _, t := range a.tasks {
+			t.event("waiting", why)
+		}
+	}
+	a.report()
+}
+
+// release takes back what the allocation was given. It goes on until that is done. False: ctx ended.
+func (a *Alloc) release(ctx context.Context) bool {
+	providers := a.needs()
+	slices.Reverse(providers)
+	for _, p := range providers {
+		for try := 0; ; try++ {
+			err := p.Release(ctx, a.id)
+			if ctx.Err() != nil {
+				return false
+			}
+			if err == nil {
+				break
+			}
+			a.log.Warn("what an allocation was given cannot be taken back yet", "provider", p.Name(), "err", err)
+			if !sleep(ctx, nodeBackOff(try), nil) {
+				return false
+			}
+		}
+	}
+	return true
+}
