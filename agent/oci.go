@@ -21,5 +21,6 @@ func (a *Agent) oci(log *slog.Logger) (*oci.Driver, error) {
 		return nil, err
 	}
 	a.began(func(context.Context) { store.Close() })
-	return oci.New(a.sup, store, oci.Options{Dir: a.sub("oci/containers"), Runtime: c.Runtime, HostPaths: c.HostPaths, Logger: log}), nil
+	return oci.New(a.sup, store, oci.Options{Dir: a.sub("oci/containers"), Runtime: c.Runtime, HostPaths: c.HostPaths, Logger: log,
+		AllowUnconfined: a.config.Client.Unconfined}), nil
 }

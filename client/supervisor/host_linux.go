@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/exec/cgroup"
@@ -30,8 +32,9 @@ type host struct {
 	covers []string
 
 	mu       sync.Mutex
-	starters map[kind]*stage.Starter // those but for isolated tasks are made on first use
-	timer    *os.File                // ends with the lease
+	starters map[kind]*stage.Starter      // those but for isolated tasks are made on first use
+	filters  map[uint64][]unix.SockFilter // by the capabilities of tasks
+	timer    *os.File                     // ends with the lease
 }
 
 // kind is what tasks of one starter have in common: what they see, and how likely the kernel kills them for want of memory, which they
@@ -67,7 +70,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}}
+	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}, filters: map[uint64][]unix.SockFilter{}}
 	h.feats.Root = h.root
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
 	if len(s.with.hostPaths) > 0 {

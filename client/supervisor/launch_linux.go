@@ -24,7 +24,10 @@ import (
 func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	l := rec.Launch
 	object := "task " + l.ID
-	plan := h.plan(rec)
+	plan, err := h.plan(rec)
+	if err != nil {
+		return nil, err
+	}
 	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, l.Fenced
 	plan.Args = append([]string{l.Program}, l.Args...)
 	plan.Network = l.Network
@@ -105,7 +108,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 }
 
 // plan has what a task and a command in it have in common.
-func (h *host) plan(rec *record) *stage.Plan {
+func (h *host) plan(rec *record) (*stage.Plan, error) {
 	l := rec.Launch
 	p := &stage.Plan{
 		Full: l.Full, SetIDs: h.root, UID: l.UID, GID: l.GID, Groups: l.Groups, Env: l.Env, Host: l.Host,
@@ -125,7 +128,13 @@ func (h *host) plan(rec *record) *stage.Plan {
 			p.Caps |= 1 << n
 		}
 	}
-	return p
+	if l.Full && !l.Unconfined {
+		var err error
+		if p.Filter, err = h.filter(l.Caps, p.Caps); err != nil {
+			return nil, structs.Errorf(structs.Unavailable, "task "+l.ID, "%w", err)
+		}
+	}
+	return p, nil
 }
 
 func (h *host) entry(rec *record) (cgroup.Entry, error) {
@@ -187,7 +196,10 @@ func (h *host) clear(object string, rec *record, err error) error {
 
 // enter runs a command in a task.
 func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
-	plan := h.plan(t.rec)
+	plan, err := h.plan(t.rec)
+	if err != nil {
+		return nil, err
+	}
 	plan.Args, plan.TTY = args, tty
 	if tty && !slices.ContainsFunc(plan.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
 		plan.Env = append(plan.Env[:len(plan.Env):len(plan.Env)], "TERM=xterm-256color")

@@ -16,6 +16,9 @@ const (
 	isolationNone = "none"
 	networkHost   = "host"
 	networkNone   = "none"
+
+	seccompDefault    = "default"
+	seccompUnconfined = "unconfined"
 )
 
 // config is what a job writes for a task of this driver.
@@ -27,6 +30,8 @@ type config struct {
 	capAdd    []string
 	rlimits   []Rlimit
 	pids      int // 0: the default
+
+	unconfined bool // seccomp = "unconfined"
 }
 
 // rlimits that a config may set, with their numbers for setrlimit on Linux.
@@ -42,8 +47,9 @@ func parse(object string, raw map[string]any) (*config, error) {
 	if mode := b.OneOf("isolation", isolationFull, isolationNone); b.Has("isolation") {
 		c.isolation = mode
 	}
+	c.unconfined = b.OneOf("seccomp", seccompDefault, seccompUnconfined) == seccompUnconfined
 	if c.isolation == isolationNone {
-		for key, set := range map[string]bool{"network": c.network != networkHost, "cap_add": c.capAdd != nil} {
+		for key, set := range map[string]bool{"network": c.network != networkHost, "cap_add": c.capAdd != nil, "seccomp": b.Has("seccomp")} {
 			if set {
 				b.Problem(key, `it needs isolation = "full"`)
 			}

@@ -17,6 +17,8 @@ const defaultPids = 4096
 // Options are the node's configuration of the driver.
 type Options struct {
 	AllowNone bool // tasks may ask for isolation = "none"
+	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
+	AllowUnconfined bool
 	// DefaultNone runs tasks that do not ask for an isolation without it where full isolation is impossible: a dev agent
 	// without root. It implies AllowNone.
 	DefaultNone bool
@@ -57,8 +59,9 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 		return &structs.Driver{Why: err.Error()}
 	}
 	attrs := map[string]string{
-		"isolation.full": strconv.FormatBool(f.Full),
-		"isolation.none": strconv.FormatBool(d.opts.AllowNone),
+		"isolation.full":     strconv.FormatBool(f.Full),
+		"isolation.none":     strconv.FormatBool(d.opts.AllowNone),
+		"seccomp.unconfined": strconv.FormatBool(d.opts.AllowUnconfined),
 	}
 	if f.Cgroups > 0 {
 		attrs["cgroups"] = strconv.Itoa(f.Cgroups)
@@ -106,11 +109,14 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if err != nil {
 		return nil, err
 	}
+	if c.unconfined && !d.opts.AllowUnconfined {
+		return nil, drivers.Unconfined(object)
+	}
 	l := &Launch{
 		ID: spec.ID, Program: c.command, Args: c.args, Env: spec.Env, Full: full, Network: c.network == networkNone,
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
-		Pids: defaultPids, Fenced: spec.Fence != nil,
+		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined,
 	}
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		l.CPU, l.Revocable = 1, true

@@ -50,6 +50,9 @@ type Launch struct {
 	Caps     []string // with Full: capabilities that are kept, such as CAP_NET_BIND_SERVICE
 	Rlimits  []Rlimit
 
+	// Unconfined, with Full, leaves out the filter for system calls (package seccomp) that tasks have otherwise.
+	Unconfined bool `codec:",omitempty"`
+
 	AllocDir, TaskDir string // host paths
 	LogDir, LogName   string // files are LogDir/LogName.stdout.N, see package logs
 	LogFiles          int

@@ -34,6 +34,7 @@ type config struct {
 	shm        structs.Bytes
 	pids       int64
 	groups     []uint32
+	unconfined bool // seccomp = "unconfined"
 }
 
 // Kinds of mounts, and network modes.
@@ -74,6 +75,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
 	c.ulimits = b.Ulimits("ulimit")
 	c.groupIDs(b)
+	c.unconfined = b.OneOf("seccomp", "default", "unconfined") == "unconfined"
 	if c.image != "" && !schema.Refers(c.image) {
 		if _, err := images.ParseReference("", c.image); err != nil {
 			e := structs.AsError(err)

@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/moby/profiles/seccomp"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -51,6 +51,9 @@ func (ct *container) path(name string) string { return filepath.Join(ct.dir, nam
 // make prepares everything that the runtime needs, and says how to start it. After an error remove takes away what there is.
 func (ct *container) make(ctx context.Context, object string, c *config, spec *drivers.Spec) (*exec.Launch, error) {
 	d := ct.d
+	if c.unconfined && !d.opts.AllowUnconfined {
+		return nil, drivers.Unconfined(object)
+	}
 	f, err := d.sup.Features(ctx)
 	if err != nil {
 		return nil, structs.Errorf(structs.Unavailable, object, "%w", err)
@@ -115,8 +118,10 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		return nil, err
 	}
 	s := in.spec()
-	if s.Linux.Seccomp, err = seccomp.GetDefaultProfile(s); err != nil {
-		return nil, structs.Errorf(structs.Unavailable, object, "make the seccomp profile: %w", err)
+	if !c.unconfined {
+		if s.Linux.Seccomp, err = seccomp.Default(s.Process.Capabilities.Bounding); err != nil {
+			return nil, structs.Errorf(structs.Unavailable, object, "make the seccomp profile: %w", err)
+		}
 	}
 	raw, err := json.Marshal(s)
 	if err == nil {

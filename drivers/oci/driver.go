@@ -18,6 +18,8 @@ type Options struct {
 	// HostPaths are folders of the node that tasks may mount, with what is below them; whoever may submit jobs may read and
 	// write them. Empty: none.
 	HostPaths []string
+	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
+	AllowUnconfined bool
 	// CleanEvery is how often images that nobody uses are looked for; 0: 10 minutes.
 	CleanEvery time.Duration
 	Logger     *slog.Logger

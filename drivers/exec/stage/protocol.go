@@ -51,8 +51,9 @@ type Plan struct {
 	Groups   []uint32
 	Caps     uint64 // kept capabilities, as a bit set; with Full
 	Rlimits  []Rlimit
-	Seq      uint64 // written to the slot
-	Slot     uint32 // 0: none
+	Filter   []unix.SockFilter // for system calls of the program, loaded right before it; with Full. nil: none
+	Seq      uint64            // written to the slot
+	Slot     uint32            // 0: none
 
 	Dir    string // working folder, in the task's root
 	Host   string
@@ -118,12 +119,17 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 	u32(index(p.Stdin), index(p.Stdout), index(p.Stderr), index(p.KeepOut), index(p.KeepErr), index(report),
 		index(p.Cgroup), index(p.PidFD))
 	u32(uint32(len(fds)), uint32(len(fds)+len(p.Binds)))
+	u32(uint32(len(p.Filter)), 0)
 	for _, m := range p.Binds {
 		fds = append(fds, m.FD)
 	}
 	fds = append(fds, p.Joins...)
 	for _, r := range p.Rlimits {
 		u64(r.Resource, r.Soft, r.Hard)
+	}
+	for _, f := range p.Filter {
+		b = append(binary.NativeEndian.AppendUint16(b, f.Code), f.Jt, f.Jf)
+		u32(f.K)
 	}
 	u32(p.Groups...)
 	add := func(list ...string) {

@@ -25,7 +25,7 @@ enum {
 	SYS_rt_sigtimedwait = 128, SYS_pivot_root = 155, SYS_prctl = 157, SYS_mount = 165, SYS_umount2 = 166,
 	SYS_sethostname = 170, SYS_timer_create = 222, SYS_timer_settime = 223, SYS_clock_gettime = 228,
 	SYS_exit_group = 231, SYS_openat = 257, SYS_ppoll = 271, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
-	SYS_faccessat = 269, SYS_unshare = 272, SYS_dup3 = 292, SYS_prlimit64 = 302, SYS_setns = 308, SYS_fchmodat = 268,
+	SYS_faccessat = 269, SYS_unshare = 272, SYS_dup3 = 292, SYS_prlimit64 = 302, SYS_setns = 308, SYS_fchmodat = 268, SYS_seccomp = 317,
 };
 #define REGISTER_CALL \
 	register i64 r10 __asm__("r10") = d; \
@@ -45,7 +45,7 @@ enum {
 	SYS_clock_gettime = 113, SYS_kill = 129, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135,
 	SYS_rt_sigtimedwait = 137, SYS_setresuid = 147, SYS_setresgid = 149, SYS_setsid = 157, SYS_setgroups = 159,
 	SYS_sethostname = 161, SYS_umask = 166, SYS_prctl = 167, SYS_getpid = 172, SYS_socket = 198, SYS_sendto = 206,
-	SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268,
+	SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268, SYS_seccomp = 277,
 };
 #define REGISTER_CALL \
 	register i64 x8 __asm__("x8") = n; \
@@ -128,8 +128,11 @@ struct head {
 	u32 gid, groups, rlimits, args, env, covers, binds, joins;
 	i32 in, out, err, keep_out, keep_err, report, cgroup, pidfd; // indexes of descriptors, -1: none
 	i32 first_bind, first_join;
+	u32 filter, pad; // instructions of the program for system calls; 0: there is none
 };
 struct rlimit { u64 resource, soft, hard; };
+struct filter { u16 code; u8 jt, jf; u32 k; };
+struct program { u16 len; struct filter *filter; };
 struct record { u64 seq; i32 pid; u32 state, status, flags; u64 spare; };
 
 static u8 message[MAX_MESSAGE] __attribute__((aligned(16)));
@@ -206,22 +209,24 @@ static void make_root(char *plan, char *end) {
 
 static struct head *head;
 static struct rlimit *rlimits;
+static struct filter *filter;
 static u32 *groups;
 static char **argv, **envp, **covers, **binds; // binds: target paths, in the order of the descriptors
 static char *cwd, *host;
 
 static int fd_of(i32 index) { return index < 0 ? -1 : fds[index]; }
 
-// parse finds the parts of a message behind its head: rlimits, groups, then strings cwd, host, args, env, covers, binds.
+// parse finds the parts of a message behind its head: rlimits, the filter, groups, then strings cwd, host, args, env, covers, binds.
 static int parse(u64 size, u64 nfds) {
 	head = (struct head *)message;
 	if (size < sizeof *head || message[size - 1] != 0) return -EINVAL;
-	u64 need = sizeof *head + head->rlimits * sizeof(struct rlimit) + head->groups * 4;
+	u64 need = sizeof *head + head->rlimits * sizeof(struct rlimit) + head->filter * sizeof(struct filter) + head->groups * 4;
 	u64 count = 2 + (u64)head->args + head->env + head->covers + head->binds;
-	if (head->rlimits > 64 || head->groups > 65536 || need > size || count > MAX_STRINGS) return -E2BIG;
+	if (head->rlimits > 64 || head->filter > 4096 || head->groups > 65536 || need > size || count > MAX_STRINGS) return -E2BIG;
 	if (head->binds + head->joins > nfds) return -EINVAL;
 	rlimits = (struct rlimit *)(head + 1);
-	groups = (u32 *)(rlimits + head->rlimits);
+	filter = (struct filter *)(rlimits + head->rlimits);
+	groups = (u32 *)(filter + head->filter);
 	char *s = (char *)(groups + head->groups), *end = (char *)message + size;
 	char **slot = strings;
 	cwd = s;
@@ -268,19 +273,35 @@ static void cover(const char *path) {
 	if (err != -ENOENT && err != -ENOTDIR) must("cover", path, err);
 }
 
+static int is_dev(const char *path) { return path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && !path[4]; }
+
+// place puts a detached mount at its target.
+static void place(u32 i, u64 flags) {
+	int fd = fds[head->first_bind + i];
+	struct mount_attr attr = {flags, 0, MS_PRIVATE, 0};
+	must("mount_setattr", binds[i], C5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr));
+	must("move_mount", binds[i], C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH));
+}
+
 // mounts makes what a task has of its own; the rest of its root came with the copy of the starter's namespace.
 static void mounts(void) {
+	for (u32 i = 0; i < head->binds; i++)
+		if (is_dev(binds[i])) place(i, MS_RDONLY | MS_NOSUID | MS_NOEXEC); // of a task with devices of its own; others go onto it
 	must("mount", "/proc", C5(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	must("mount", "/dev/pts", C5(SYS_mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
 		"newinstance,ptmxmode=0666,mode=0620,gid=5"));
 	must("mount", "/dev/shm", C5(SYS_mount, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m"));
-	struct mount_attr attr = {MS_NOSUID | MS_NODEV, 0, MS_PRIVATE, 0};
-	for (u32 i = 0; i < head->binds; i++) {
-		int fd = fds[head->first_bind + i];
-		must("mount_setattr", binds[i], C5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr));
-		must("move_mount", binds[i], C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH));
-	}
+	for (u32 i = 0; i < head->binds; i++)
+		if (!is_dev(binds[i])) place(i, MS_NOSUID | MS_NODEV);
 	for (u32 i = 0; i < head->covers; i++) cover(covers[i]);
+	// What anybody may read there and is the host's; the rest of what drivers/oci masks is root's.
+	cover("/proc/keys");
+	cover("/proc/interrupts");
+	cover("/proc/latency_stats");
+	cover("/proc/sched_debug");
+	cover("/proc/acpi");
+	cover("/proc/asound");
+	cover("/proc/scsi");
 	if (head->uid) return;
 	// Files below /proc/sys obey the user id alone: root without any capability could write core_pattern.
 	read_only("/proc/sys");
@@ -289,10 +310,8 @@ static void mounts(void) {
 	read_only("/proc/bus");
 	read_only("/proc/fs");
 	cover("/proc/kcore");
-	cover("/proc/keys");
 	cover("/proc/timer_list");
-	cover("/proc/acpi");
-	cover("/proc/scsi");
+	cover("/proc/timer_stats");
 }
 
 static void loopback_up(void) {
@@ -374,6 +393,11 @@ __attribute__((noreturn)) static void program(void) {
 
 	// Whatever happens, the program gets 0, 1 and 2 alone.
 	must("close the rest", "", C3(SYS_close_range, 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */));
+
+	if (head->filter) { // the last thing: it need not allow any of the above
+		struct program prog = {(u16)head->filter, filter};
+		must("seccomp", "", C3(SYS_seccomp, 1 /* SECCOMP_SET_MODE_FILTER */, 4 /* SECCOMP_FILTER_FLAG_SPEC_ALLOW */, &prog));
+	}
 
 	i64 err = -ENOENT;
 	int slash = 0;
