@@ -23,7 +23,7 @@ func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
 	}
 	r, band := g.requests.top(), g.queued
 	h := a.takeSlot(r, n)
-	h.ordered = band
+	h.ordered, h.ports = band, n.Static(g.shape.ask)
 	a.stopFor(h, r.Priority, fresh)
 	a.claimed++
 	h.seq, h.check = a.claimed, a.now.Add(ClaimCheck)
@@ -83,29 +83,47 @@ func (a *Allocator) settleClaim(h *hold) {
 		a.again(h.request, h.slot)
 		return
 	}
-	var later []*hold
-	for _, o := range n.claims {
-		if o.with == nil && o.seq > h.seq {
-			later = append(later, o)
-			a.lift(o, -1)
-		}
-	}
-	ask := h.ask.Among(a.work)
-	fits := placement.Fits(n.seen(r.group.shape.view, false, false), a.peersOfAsk(ask), ask, placement.First).OK
-	ports, ok := n.Assign(ask)
-	for _, o := range later {
-		a.lift(o, 1)
-	}
+	back := a.liftLater(h)
+	fits, ports := a.fitsClaimed(h)
+	back()
 	if !fits && n.leaving > 0 && n.Spec() != nil && n.Spec().Schedulable() {
 		a.holdClaim(h)
 		return
 	}
-	if fits && ok {
+	if fits {
 		h.ports = ports
 		a.out = append(a.out, Decision{Place: a.decide(h, r.Priority, h.ordered)})
 		return
 	}
 	a.again(h.request, h.slot)
+}
+
+// liftLater takes the claims on the node of h off the books that came later and are not of its gang, for the time until the function that
+// it returns is called.
+func (a *Allocator) liftLater(h *hold) (back func()) {
+	var later []*hold
+	for _, o := range h.node.claims {
+		if o.seq > h.seq && (h.with == nil || o.with != h.with) {
+			later = append(later, o)
+			a.lift(o, -1)
+		}
+	}
+	return func() {
+		for _, o := range later {
+			a.lift(o, 1)
+		}
+	}
+}
+
+// fitsClaimed reports whether what a claim is for fits on its node, and with which ports. The claim is off the books.
+func (a *Allocator) fitsClaimed(h *hold) (ok bool, ports []structs.AssignedPort) {
+	ask := h.ask.Among(a.work)
+	books := h.node.seen(a.requests[h.request].group.shape.view, false, false)
+	if !placement.Fits(books, a.peersOfAsk(ask), ask, placement.First).OK {
+		return false, nil
+	}
+	ports, ok = h.node.Assign(ask)
+	return ok, ports
 }
 
 func (a *Allocator) holdClaim(h *hold) {

@@ -89,7 +89,7 @@ func (a *Allocator) SetGang(g *Gang) error {
 	c.holds--
 	made := a.newGang(Request{ID: g.ID, Framework: first.Framework, Role: first.Role, Priority: first.Priority, Seq: first.Seq}, c, first.Priority.Band, t)
 	for i, r := range g.Requests {
-		part := a.newPart(made, r, a.shape(r.Ask.Among(a.work), nil))
+		part := a.newPart(made, r, a.shape(r.Ask.Among(a.work), c.view))
 		part.pending = a.withoutInFlight(r.ID, pending[i])
 	}
 	slices.SortFunc(made.parts, func(x, y *request) int { return strings.Compare(x.ID, y.ID) })
@@ -274,20 +274,37 @@ func (a *Allocator) largestFirst(g *gang) []*request {
 
 // valuesFor returns the values in which a gang may fit, in the order in which they are tried.
 func (a *Allocator) valuesFor(g *gang, parts []*request, offered bool) (values []string) {
-	more := func(n *placement.Node) *structs.Resources { return &a.byOrd[n.Ord].offered }
-	if !offered {
-		more = nil
+	var more func(*node) structs.Resources
+	if offered {
+		more = func(n *node) structs.Resources { return n.offered }
 	}
 	rooms := make([]map[string]int64, len(parts))
 	for i, r := range parts {
-		a.sync(r.group.shape)
-		rooms[i] = r.group.shape.index.Rooms(more)
+		rooms[i] = a.roomsOf(r, more)
 	}
 	values = g.enough(parts, rooms)
 	slices.SortFunc(values, func(x, y string) int {
 		return cmp.Or(cmp.Compare(rooms[0][x], rooms[0][y]), strings.Compare(x, y))
 	})
 	return values
+}
+
+// roomsOf adds up how many allocations of a part the nodes take by their amounts alone, by value of the attribute, what is reserved for
+// its role counted as free, and what more says of a node.
+func (a *Allocator) roomsOf(r *request, more func(*node) structs.Resources) map[string]int64 {
+	s := r.group.shape
+	a.sync(s)
+	if s.view == nil && more == nil {
+		return s.index.Rooms(nil)
+	}
+	return s.index.Rooms(func(x *placement.Node) *structs.Resources {
+		n := a.byOrd[x.Ord]
+		sum := n.visible(s.view)
+		if more != nil {
+			sum = sum.Add(more(n))
+		}
+		return &sum
+	})
 }
 
 // enough returns the values that may have room for all parts, and notes what the gang lacks when there is none.
@@ -322,39 +339,33 @@ func (a *Allocator) landWithin(parts []*request, in string) (found []landing, ok
 	return found, true
 }
 
-// landing holds the best node for one slot for the time of a try; what is reserved stays as unused as it is.
-func (a *Allocator) landing(r *request, slot Slot, in string) (landing, bool) {
-	s := r.group.shape
-	a.sync(s)
-	f := landing{part: r, slot: slot}
-	if n := a.nodes[slot.Prefer]; slot.Prefer != "" && n != nil && s.index.FitsWithin(n.Node, in) {
-		f.node = n
-	} else if best := s.index.BestWithin(in, slot.Avoid); best != nil {
-		f.node = a.byOrd[best.Ord]
-	} else {
+// landing holds the best node for one slot for the time of a try.
+func (a *Allocator) landing(r *request, slot Slot, in string) (f landing, ok bool) {
+	f = landing{part: r, slot: slot, node: a.chooseWithin(r.group.shape, slot, &in)}
+	if f.node == nil {
 		return f, false
 	}
-	var ok bool
-	if f.ports, ok = f.node.Assign(s.ask); !ok {
+	if f.ports, ok = f.node.Assign(r.group.shape.ask); !ok {
 		return f, false
 	}
-	f.node.Node.Hold(s.ask.Resources, f.ports)
-	a.try(&f, 1)
+	a.try(&f)
 	return f, true
+}
+
+// try holds what a slot of a gang takes of a node, for the time until unland.
+func (a *Allocator) try(f *landing) {
+	f.node.Hold(f.part.group.client.account, f.part.Ask.Resources, f.ports)
+	a.countPeer(f.node, f.part.Ask.Job, f.part.Ask.Group, f.part.Ask.Marks, 1)
+	a.look(f.node)
 }
 
 func (a *Allocator) unland(found []landing) {
 	for i := range found {
 		f := &found[i]
-		f.node.Node.Drop(f.part.Ask.Resources, f.ports)
-		a.try(f, -1)
+		f.node.Drop(f.part.group.client.account, f.part.Ask.Resources, f.ports)
+		a.countPeer(f.node, f.part.Ask.Job, f.part.Ask.Group, f.part.Ask.Marks, -1)
+		a.look(f.node)
 	}
-}
-
-// try keeps the peers of the job, and has the node looked at.
-func (a *Allocator) try(f *landing, by int) {
-	a.countPeer(f.node, f.part.Ask.Job, f.part.Ask.Group, f.part.Ask.Marks, by)
-	a.pool.Changed(f.node.Node)
 }
 
 // rescindUnder takes the offers back that are on nodes of a gang, the oldest first.
@@ -436,6 +447,7 @@ func (a *Allocator) gain(grown []*node) {
 			if n.kept != nil && n.kept.group == g.lead.group {
 				more = more.Add(n.kept.room)
 			}
+			more = more.Add(n.visible(g.lead.group.client.view))
 			for _, r := range g.parts {
 				most = max(most, placement.Times(n.Node, r.Ask, &more))
 			}
@@ -488,8 +500,7 @@ func (a *Allocator) explainGang(part *request) (*GangWaiting, placement.Explanat
 	defer a.liftSpots(g.lead.group)()
 	parts := a.largestFirst(g)
 	if len(parts) > 0 {
-		a.sync(parts[0].group.shape)
-		rooms := parts[0].group.shape.index.Rooms(nil)
+		rooms := a.roomsOf(parts[0], nil)
 		for i, value := range slices.Sorted(maps.Keys(rooms)) {
 			if i == 0 || rooms[value] > rooms[w.Value] {
 				w.Value = value
@@ -515,7 +526,7 @@ func (a *Allocator) explainGang(part *request) (*GangWaiting, placement.Explanat
 			continue
 		}
 		if value, ok := part.Ask.ValueOn(n.Spec()); w.Value == "" || ok && value == w.Value {
-			nodes = append(nodes, n.Node)
+			nodes = append(nodes, n.seen(part.group.shape.view, false, false))
 		}
 	}
 	return w, placement.Explain(nodes, a.work.Look(part.Ask.Job), a.inForce(part))
@@ -534,14 +545,14 @@ func (a *Allocator) withoutOffers() (back func()) {
 			all = append(all, lifted{n, n.offers, n.offered})
 			n.liftOffers()
 			n.offers, n.offered = nil, structs.Resources{}
-			a.pool.Changed(n.Node)
+			a.look(n)
 		}
 	}
 	return func() {
 		for _, x := range all {
 			x.node.offers, x.node.offered = x.offers, x.offered
 			x.node.putOffers()
-			a.pool.Changed(x.node.Node)
+			a.look(x.node)
 		}
 	}
 }

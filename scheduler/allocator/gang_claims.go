@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -51,7 +50,7 @@ func (a *Allocator) claimGang(lead *group, overLimit bool) {
 			took[f.node] = true
 		}
 		h := a.takeSlot(f.part, f.node)
-		h.with, h.ganged, h.ordered, h.ready = with, true, band, !f.forced
+		h.with, h.ganged, h.ordered, h.ready, h.ports = with, true, band, !f.forced, f.node.Static(f.part.Ask)
 		with.holds = append(with.holds, h)
 		if f.forced {
 			a.stopFor(h, f.part.Priority, f.victims)
@@ -74,9 +73,8 @@ func (a *Allocator) landByForce(g *gang, band structs.Band) (found []landing, th
 	parts := a.largestFirst(g)
 	free, forced := make([]map[string]int64, len(parts)), make([]map[string]int64, len(parts))
 	for i, r := range parts {
-		a.sync(r.group.shape)
-		free[i] = r.group.shape.index.Rooms(nil)
-		forced[i] = r.group.shape.index.Rooms(func(n *placement.Node) *structs.Resources { return a.mayGo(a.byOrd[n.Ord], band) })
+		free[i] = a.roomsOf(r, nil)
+		forced[i] = a.roomsOf(r, func(n *node) structs.Resources { return a.mayGo(n, band) })
 	}
 	values := g.enough(parts, forced)
 	slices.SortFunc(values, func(x, y string) int { return cmp.Or(cmp.Compare(free[0][y], free[0][x]), strings.Compare(x, y)) })
@@ -91,17 +89,16 @@ func (a *Allocator) landByForce(g *gang, band structs.Band) (found []landing, th
 }
 
 // mayGo returns what of a node may give way to a band, and what is kept there for a lower one.
-func (a *Allocator) mayGo(n *node, band structs.Band) *structs.Resources {
-	sum := &structs.Resources{}
+func (a *Allocator) mayGo(n *node, band structs.Band) (sum structs.Resources) {
 	if n.keptBelow(band) {
-		*sum = n.kept.room
+		sum = n.kept.room
 	}
 	if len(n.allocs) == 0 || !a.mayPreempt(band) {
 		return sum
 	}
 	for _, w := range a.givingWay(n) {
 		if w.as < band {
-			*sum = sum.Add(w.booked())
+			sum = sum.Add(w.booked())
 		}
 	}
 	return sum
@@ -167,12 +164,11 @@ func (a *Allocator) landForced(forces map[*request]*force, r *request, slot Slot
 	if !ok {
 		return f, false // weighAgain has seen it: it cannot happen
 	}
-	f.victims = fresh(victims)
+	f.victims, f.ports = fresh(victims), f.node.Static(r.Ask)
 	for _, v := range f.victims {
 		a.markGoing(v, 1)
 	}
-	f.node.Node.Hold(r.Ask.Resources, nil)
-	a.try(&f, 1)
+	a.try(&f)
 	return f, true
 }
 
@@ -238,8 +234,9 @@ func (a *Allocator) settleGangClaim(h *hold) {
 		return
 	}
 	a.lift(h, -1)
-	ask := h.ask.Among(a.work)
-	h.ready = placement.Fits(n.Node, a.peersOfAsk(ask), ask, placement.First).OK
+	back := a.liftLater(h)
+	h.ready, _ = a.fitsClaimed(h)
+	back()
 	a.lift(h, 1)
 	switch {
 	case !h.ready && (n.leaving == 0 || n.Spec() == nil || !n.Spec().Schedulable()):
@@ -252,9 +249,9 @@ func (a *Allocator) settleGangClaim(h *hold) {
 // lift takes a claim out of the books for a moment, or puts it back.
 func (a *Allocator) lift(h *hold, by int) {
 	if by < 0 {
-		h.node.Drop(h.client.account, h.resources, nil)
+		h.node.Drop(h.client.account, h.resources, h.ports)
 	} else {
-		h.node.Hold(h.client.account, h.resources, nil)
+		h.node.Hold(h.client.account, h.resources, h.ports)
 	}
 	a.countPeer(h.node, h.job, h.group, h.marks, by)
 }
@@ -276,18 +273,14 @@ func (a *Allocator) placeClaimed(with *together) {
 	}
 	var found []landing
 	for _, h := range with.holds {
-		r := a.requests[h.request]
-		f := landing{part: r, slot: h.slot, node: h.node}
-		ask := h.ask.Among(a.work)
-		ok := placement.Fits(h.node.Node, a.peersOfAsk(ask), ask, placement.First).OK
-		if ok {
-			f.ports, ok = h.node.Assign(r.Ask)
-		}
+		f := landing{part: a.requests[h.request], slot: h.slot, node: h.node}
+		back, ok := a.liftLater(h), false
+		ok, f.ports = a.fitsClaimed(h)
+		back()
 		if !ok {
 			break
 		}
-		h.node.Node.Hold(r.Ask.Resources, f.ports)
-		a.try(&f, 1)
+		a.try(&f)
 		found = append(found, f)
 	}
 	a.unland(found)
@@ -310,7 +303,7 @@ func (a *Allocator) checkGang(with *together, now structs.Time) {
 	g := a.requests[with.holds[0].request].gang
 	for _, h := range with.holds {
 		a.lift(h, -1)
-		a.pool.Changed(h.node.Node)
+		a.look(h.node)
 		r := a.requests[h.request]
 		r.pending = append(r.pending, h.slot)
 	}
@@ -321,7 +314,7 @@ func (a *Allocator) checkGang(with *together, now structs.Time) {
 	for _, h := range with.holds {
 		a.requests[h.request].pending = nil
 		a.lift(h, 1)
-		a.pool.Changed(h.node.Node)
+		a.look(h.node)
 	}
 	if free {
 		a.giveUp(with)

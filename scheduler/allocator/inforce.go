@@ -29,11 +29,7 @@ func (a *Allocator) phase(r *request) *placement.Ask {
 // askAnew puts a request among those that ask for the same now.
 func (a *Allocator) askAnew(r *request) {
 	old := r.group
-	view := old.client.view
-	if r.gang != nil {
-		view = nil
-	}
-	s := a.shape(a.inForce(r), view)
+	s := a.shape(a.inForce(r), old.client.view)
 	if s == old.shape {
 		return
 	}

@@ -83,8 +83,7 @@ func (a *Allocator) gatherWithin(parts []*request, in string) (found []landing, 
 			n := nodes.top()
 			all = all.and(starts[n.Ord])
 			f := landing{part: r, slot: slot, node: n}
-			f.node.Node.Hold(r.Ask.Resources, nil)
-			a.try(&f, 1)
+			a.try(&f)
 			found = append(found, f)
 			nodes.remove(n)
 			weigh(n)
@@ -114,13 +113,13 @@ func (a *Allocator) liftSpots(g *group) (back func()) {
 	for _, x := range spots {
 		x.node.liftKept()
 		x.node.kept = nil
-		a.pool.Changed(x.node.Node)
+		a.look(x.node)
 	}
 	return func() {
 		for _, x := range spots {
 			x.node.kept = x
 			x.node.putKept()
-			a.pool.Changed(x.node.Node)
+			a.look(x.node)
 		}
 	}
 }
@@ -141,8 +140,7 @@ func (a *Allocator) startOfGathered(x *spot) (st start, ok bool) {
 			return st, false
 		}
 		st = st.and(one)
-		f.node.Node.Hold(f.part.Ask.Resources, nil)
-		a.try(&f, 1)
+		a.try(&f)
 		found = append(found, f)
 	}
 	return st, true
@@ -173,8 +171,7 @@ func (a *Allocator) landGathered(k *kept) (found []landing, ok bool) {
 		if f.ports, ok = f.node.Assign(s.ask); !ok {
 			return found, false
 		}
-		f.node.Node.Hold(s.ask.Resources, f.ports)
-		a.try(&f, 1)
+		a.try(&f)
 		found = append(found, f)
 	}
 	return found, true

@@ -199,10 +199,7 @@ func overdrawn(free structs.Resources) bool {
 
 // touch notes that the books of n changed; grew says that something may fit now that did not before.
 func (a *Allocator) touch(n *node, grew bool) {
-	a.pool.Changed(n.Node)
-	for _, v := range n.views {
-		v.look(n)
-	}
+	a.look(n)
 	if x := n.kept; x != nil {
 		x.fresh, a.keptChanged, grew = false, true, true // when it starts may have changed, and what ends before
 		for _, o := range x.spots {
@@ -221,6 +218,14 @@ func (a *Allocator) touch(n *node, grew bool) {
 	if grew && !n.grew {
 		n.grew = true
 		a.grown = append(a.grown, n)
+	}
+}
+
+// look has the books of n read anew by all that keep something of them.
+func (a *Allocator) look(n *node) {
+	a.pool.Changed(n.Node)
+	for _, v := range n.views {
+		v.look(n)
 	}
 }
 

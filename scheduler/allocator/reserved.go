@@ -352,7 +352,10 @@ func (a *Allocator) regroup(c *client) {
 	c.view = a.viewOf(c.account.path)
 	for k, g := range maps.Clone(c.groups) {
 		if g.shape.gang != nil {
-			continue // gangs see what is reserved for nobody
+			for _, part := range g.shape.gang.parts {
+				a.askAnew(part)
+			}
+			continue
 		}
 		old, s := g.shape, a.shape(g.shape.ask, c.view)
 		if s == old {
@@ -377,15 +380,15 @@ func (a *Allocator) regroup(c *client) {
 	}
 }
 
-// reserved returns the best node for a slot among those with unused room that is reserved for it, or nil.
-func (a *Allocator) reserved(s *shape, avoid []structs.NodeID) *placement.Node {
+// reserved returns the index over the nodes with unused room that is reserved for a shape, or nil.
+func (a *Allocator) reserved(s *shape) *placement.Index {
 	if s.view == nil {
 		return nil
 	}
 	if s.mine == nil || !s.mine.IsBeside(s.index) {
 		s.mine = s.view.pool.Beside(s.index, func(ord int) *placement.Node { return s.view.nodes[a.byOrd[ord]] })
 	}
-	return s.mine.Best(avoid)
+	return s.mine
 }
 
 // lends reports whether room on n is reserved from a time on.

@@ -101,9 +101,9 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.a.Demand(structs.FrameworkID(words[0]), []Want{{structs.NodeID(args["node"]), amount}})
 	case "remove-framework":
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
-	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B] [image=NAME]
+	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B] [image=NAME] [port=N]
 		return "", p.request(words, args)
-	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] and what a request takes
+	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] [port=N] [fw=F] [role=R] [priority=P] [owner=O]
 		return "", p.gang(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
@@ -398,6 +398,9 @@ func (p *play) request(words []string, args map[string]string) error {
 	if image := args["image"]; image != "" {
 		group.Tasks[0].Config = map[string]any{structs.ImageKey: image}
 	}
+	if err := withPort(group, args["port"]); err != nil {
+		return err
+	}
 	if tags := args["tags"]; tags != "" {
 		job.Tags = strings.Split(tags, ",")
 	}
@@ -424,6 +427,16 @@ func (p *play) request(words []string, args map[string]string) error {
 	return p.a.SetRequest(r)
 }
 
+// withPort has a group want one port of its node.
+func withPort(g *structs.Group, port string) error {
+	if port == "" {
+		return nil
+	}
+	n, err := strconv.Atoi(port)
+	g.Network = &structs.Network{Ports: []*structs.Port{{Label: "p", Static: n}}}
+	return err
+}
+
 func (p *play) gang(words []string, args map[string]string) error {
 	p.seq++
 	priority, err := structs.ParsePriority(args["priority"])
@@ -443,6 +456,9 @@ func (p *play) gang(words []string, args map[string]string) error {
 		}
 		group := &structs.Group{Name: fmt.Sprint(len(g.Requests)), Tasks: []*structs.Task{{Name: "t",
 			Resources: &structs.TaskResources{CPU: amount.CPU, Memory: amount.Memory, Custom: amount.Custom}}}}
+		if err := withPort(group, args["port"]); err != nil {
+			return err
+		}
 		ask, err := placement.Compile(job, group)
 		if err != nil {
 			return err

@@ -214,17 +214,23 @@ func (a *Allocator) inFlight(h *hold) {
 }
 
 // choose returns the node for a slot, or nil.
-func (a *Allocator) choose(s *shape, slot Slot) *node {
+func (a *Allocator) choose(s *shape, slot Slot) *node { return a.chooseWithin(s, slot, nil) }
+
+// chooseWithin is choose among the nodes where Ask.Within has a value; nil: all nodes.
+func (a *Allocator) chooseWithin(s *shape, slot Slot, in *string) *node {
 	a.sync(s)
 	if slot.Prefer != "" {
-		if n := a.nodes[slot.Prefer]; n != nil && !a.outlasts(s, n) && a.fitsOn(n, s) {
+		if n := a.nodes[slot.Prefer]; n != nil && !a.outlasts(s, n) && a.fitsOn(n, s) && isIn(s, n, in) {
 			return n
 		}
 	}
 	avoid := a.avoid(s, slot)
-	best := a.reserved(s, avoid)
+	var best *placement.Node
+	if mine := a.reserved(s); mine != nil {
+		best = mine.BestWithin(in, avoid)
+	}
 	if best == nil || slices.Contains(avoid, best.ID) {
-		if other := s.index.Best(avoid); other != nil && (best == nil || !slices.Contains(avoid, other.ID)) {
+		if other := s.index.BestWithin(in, avoid); other != nil && (best == nil || !slices.Contains(avoid, other.ID)) {
 			best = other
 		}
 	}
@@ -232,6 +238,15 @@ func (a *Allocator) choose(s *shape, slot Slot) *node {
 		return nil
 	}
 	return a.byOrd[best.Ord]
+}
+
+// isIn reports whether Ask.Within has a value on a node.
+func isIn(s *shape, n *node, in *string) bool {
+	if in == nil {
+		return true
+	}
+	value, ok := s.ask.ValueOn(n.Spec())
+	return ok && value == *in
 }
 
 // shape returns the shape of an ask of those who see the nodes in one way.

@@ -117,7 +117,7 @@ func (w *twin) missing(g *twinGang) int64 {
 // roomsFor is how many allocations of each part would fit by their amounts alone, by value of the attribute, without some offers.
 func (w *twin) roomsFor(parts []*twinRequest, without []*twinHold) map[string][]int64 {
 	rooms := map[string][]int64{}
-	books, _ := w.books("", "", without)
+	books, _ := w.books(parts[0].Role, "", without)
 	for _, n := range books {
 		for i, r := range parts {
 			if value, ok := r.Ask.ValueOn(n.Spec()); ok {
@@ -216,7 +216,7 @@ next:
 		for _, r := range parts {
 			for _, slot := range r.pending {
 				nodes, peers := w.within(r, value)
-				n := w.bestOf(nodes, peers, &twinRequest{Request: r.Request, now: r.now, pending: []Slot{slot}})
+				n := w.best(nodes, peers, &twinRequest{Request: r.Request, now: r.now, pending: []Slot{slot}})
 				if n == nil {
 					continue next
 				}
@@ -231,9 +231,9 @@ next:
 	return nil
 }
 
-// within is the nodes with one value of the attribute of a gang, as work sees them for which nothing is reserved.
+// within is the nodes with one value of the attribute of a gang, as work of its role sees them.
 func (w *twin) within(r *twinRequest, value string) (map[structs.NodeID]*placement.Node, *placement.Peers) {
-	nodes, peers := w.books("", r.Ask.Job, nil)
+	nodes, peers := w.books(r.Role, r.Ask.Job, nil)
 	maps.DeleteFunc(nodes, func(_ structs.NodeID, n *placement.Node) bool {
 		in, ok := r.Ask.ValueOn(n.Spec())
 		return !ok || in != value
@@ -241,10 +241,10 @@ func (w *twin) within(r *twinRequest, value string) (map[structs.NodeID]*placeme
 	return nodes, peers
 }
 
-// try holds what a slot would, of what is reserved nothing.
+// try holds what a slot would.
 func (w *twin) try(f twinLanding) {
 	r := f.part
-	w.holds = append(slices.Clone(w.holds), &twinHold{node: f.node, role: "\x00", amount: r.Ask.Resources, ports: f.ports,
+	w.holds = append(slices.Clone(w.holds), &twinHold{node: f.node, role: r.Role, amount: r.Ask.Resources, ports: f.ports,
 		job: r.Ask.Job, group: r.Ask.Group, marks: r.Ask.Marks})
 }
 
@@ -415,7 +415,7 @@ func (w *twin) claimGang(c candidate) {
 	for _, f := range found {
 		r := f.part
 		h := &twinHold{node: f.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
-			band: r.Priority.Band, claim: true, ordered: c.band, request: r.ID, slot: f.slot, wanted: true, gang: g.id, with: with, ready: !f.forced,
+			band: r.Priority.Band, claim: true, ports: w.static(f.node, r), ordered: c.band, request: r.ID, slot: f.slot, wanted: true, gang: g.id, with: with, ready: !f.forced,
 			maxRun: r.Ask.MaxRun, tag: tag{r.Owner, r.FrameworkScheduler}, marks: r.Ask.Marks, ask: r.Ask}
 		if f.forced {
 			for _, k := range w.keptBelow(f.node, c.band) {
@@ -447,7 +447,7 @@ func (w *twin) landByForce(g *twinGang, band structs.Band) (found []twinLanding,
 	defer w.withoutKept(g)()
 	parts := w.largestFirst(g)
 	free, forced := map[string]int64{}, map[string][]int64{}
-	books, _ := w.books("", "", nil)
+	books, _ := w.books(parts[0].Role, "", nil)
 	for id, n := range books {
 		more := structs.Resources{}
 		for _, k := range w.keptBelow(id, band) {
@@ -458,7 +458,7 @@ func (w *twin) landByForce(g *twinGang, band structs.Band) (found []twinLanding,
 				continue
 			}
 			if as := w.givesWayAs(h, nil); as < band && as <= structs.BatchBand && (h.leaving || !slices.ContainsFunc(w.goingWith(h), w.exempt)) {
-				more = more.Add(h.amount)
+				more = more.Add(h.booked())
 			}
 		}
 		for i, r := range parts {
@@ -508,9 +508,8 @@ func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band
 		for _, slot := range r.pending {
 			nodes, peers := w.within(r, value)
 			one := &twinRequest{Request: r.Request, now: r.now, pending: []Slot{slot}}
-			one.Role = "" // nothing is reserved for it
 			f := twinLanding{part: r, slot: slot}
-			if n := w.bestOf(nodes, peers, one); n != nil {
+			if n := w.best(nodes, peers, one); n != nil {
 				f.node = n.ID
 				f.ports, _ = n.Assign(r.Ask)
 			} else {
@@ -518,7 +517,7 @@ func (w *twin) forceWithin(parts []*twinRequest, value string, band structs.Band
 				if victims == nil {
 					return nil, false
 				}
-				f.node, f.forced, f.victims = best, true, w.fresh(victims)
+				f.node, f.forced, f.victims, f.ports = best, true, w.fresh(victims), nodes[best].Static(r.Ask)
 				for _, v := range f.victims {
 					v.leaving = true
 				}
@@ -564,7 +563,7 @@ func (w *twin) settleGangClaim(h *twinHold) {
 	}
 	saved := w.holds
 	w.holds = slices.DeleteFunc(slices.Clone(saved), func(o *twinHold) bool { return o == h })
-	nodes, peers := w.books("", h.job, nil)
+	nodes, peers := w.books(h.role, h.job, w.laterClaims(h))
 	w.holds = saved
 	n := nodes[h.node]
 	h.ready = n != nil && placement.Fits(n, peers, h.ask.Among(peers.Work()), placement.First).OK
@@ -580,7 +579,7 @@ func (w *twin) settleGangClaim(h *twinHold) {
 	saved = w.holds
 	for _, o := range gone {
 		x := w.requests[o.request]
-		nodes, peers := w.books("", h.job, nil)
+		nodes, peers := w.books(h.role, h.job, w.laterClaims(o))
 		n := nodes[o.node]
 		if n == nil || !placement.Fits(n, peers, o.ask.Among(peers.Work()), placement.First).OK {
 			w.holds = saved

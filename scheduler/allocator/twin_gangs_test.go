@@ -101,7 +101,7 @@ func (w *twin) gather(g *twinGang) (best []twinLanding, nodes int, least structs
 	if !g.gathers() {
 		return nil, 0, 0
 	}
-	as, parts, values := twinAs{"", g.key()}, w.largestFirst(g), map[string]bool{}
+	as, parts, values := twinAs{g.key().role, g.key()}, w.largestFirst(g), map[string]bool{}
 	for _, n := range w.nodes {
 		if value, ok := g.parts[0].Ask.ValueOn(n); ok {
 			values[value] = true
@@ -164,7 +164,7 @@ func (w *twin) startOfGang(k *twinKept) (latest structs.Time, known bool, last s
 	known = true
 	guesses := map[structs.NodeID]structs.Time{}
 	for _, f := range k.on {
-		guess, at, is, ok := w.startOn(f.node, f.part, twinAs{"", k.key})
+		guess, at, is, ok := w.startOn(f.node, f.part, twinAs{k.key.role, k.key})
 		if !ok {
 			return 0, false, "", false
 		}
@@ -242,7 +242,7 @@ func (w *twin) settleGathered(k *twinKept) {
 	on := slices.Clone(k.on)
 	for i := range on {
 		f := &on[i]
-		nodes, peers := w.booksBut("", f.part.Ask.Job, nil, func(x *twinKept) bool { return x.key == k.key })
+		nodes, peers := w.booksBut(k.key.role, f.part.Ask.Job, nil, func(x *twinKept) bool { return x.key == k.key })
 		n := nodes[f.node]
 		if n == nil || !placement.Fits(n, peers, f.part.now.Among(peers.Work()), placement.First).OK {
 			w.holds = saved

@@ -260,7 +260,8 @@ func (w *twin) claim(c candidate) {
 	r := c.request
 	w.serving(c)
 	h := &twinHold{node: c.node, framework: r.Framework, role: r.Role, amount: r.Ask.Resources, job: r.Ask.Job, group: r.Ask.Group,
-		tag: tag{r.Owner, r.FrameworkScheduler}, marks: r.now.Marks, ask: w.phase(r), band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true}
+		tag: tag{r.Owner, r.FrameworkScheduler}, marks: r.now.Marks, ask: w.phase(r), band: r.Priority.Band, maxRun: r.Ask.MaxRun, claim: true, ordered: c.band, request: r.ID, slot: r.pending[0], wanted: true,
+		ports: w.static(c.node, r)}
 	w.claimed++
 	h.seq, h.check = w.claimed, w.now.Add(ClaimCheck)
 	k := r.key()
@@ -277,6 +278,11 @@ func (w *twin) claim(c candidate) {
 	}
 	w.holds = append(w.holds, h)
 	w.out = append(w.out, fmt.Sprintf("preempt %s[%d] on %s: %v", h.request, h.slot.Index, h.node, ids))
+}
+
+// static is the ports on a node that a request names itself.
+func (w *twin) static(id structs.NodeID, r *twinRequest) []structs.AssignedPort {
+	return placement.NewNode(id, w.nodes[id]).Static(r.Ask)
 }
 
 // checkClaims gives up claims, in order of their time, for which there is free room elsewhere.
@@ -318,6 +324,13 @@ func (w *twin) settleClaims() {
 	}
 }
 
+// laterClaims are those on the node of a claim that came later and are not of its gang.
+func (w *twin) laterClaims(h *twinHold) []*twinHold {
+	return slices.DeleteFunc(slices.Clone(w.holds), func(o *twinHold) bool {
+		return !o.claim || o.node != h.node || o.seq <= h.seq || h.with != 0 && o.with == h.with
+	})
+}
+
 func (w *twin) settleClaimsOn(id structs.NodeID) {
 	for _, h := range slices.SortedFunc(slices.Values(w.holds), func(x, y *twinHold) int { return cmp.Compare(x.seq, y.seq) }) {
 		if !h.claim || h.node != id || !slices.Contains(w.holds, h) {
@@ -329,13 +342,7 @@ func (w *twin) settleClaimsOn(id structs.NodeID) {
 		}
 		r := w.requests[h.request]
 		w.holds = slices.DeleteFunc(w.holds, func(o *twinHold) bool { return o == h })
-		var later []*twinHold
-		for _, o := range w.holds {
-			if o.claim && o.with == 0 && o.node == id && o.seq > h.seq {
-				later = append(later, o)
-			}
-		}
-		nodes, peers := w.books(h.role, h.job, later)
+		nodes, peers := w.books(h.role, h.job, w.laterClaims(h))
 		n := nodes[id]
 		leaving := slices.ContainsFunc(w.holds, func(o *twinHold) bool { return o.node == id && o.leaving })
 		switch {

@@ -108,15 +108,7 @@ func (x *Index) Size() int {
 }
 
 // Best returns the best node for one more allocation, or nil. Nodes in avoid are taken only when no other fits.
-func (x *Index) Best(avoid []structs.NodeID) *Node {
-	x.sync()
-	if len(avoid) > 0 {
-		if n := x.best(avoid, nil); n != nil {
-			return n
-		}
-	}
-	return x.best(nil, nil)
-}
+func (x *Index) Best(avoid []structs.NodeID) *Node { return x.BestWithin(nil, avoid) }
 
 // Fits reports whether the ask fits on that node now.
 func (x *Index) Fits(n *Node) bool {

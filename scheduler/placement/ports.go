@@ -155,19 +155,27 @@ func (a *Ask) dynamic() int {
 	return d
 }
 
+// Static returns the ports of a that it names itself, as it would have them on n.
+func (n *Node) Static(a *Ask) (out []structs.AssignedPort) {
+	for _, p := range a.ports {
+		if p.Static != 0 {
+			out = append(out, structs.AssignedPort{Label: p.Label, Host: n.host(), Port: p.Static, To: p.To})
+		}
+	}
+	return out
+}
+
 // Assign chooses the ports of an allocation of a on n: static ones as asked, the others the lowest free ones of the
 // node's range. False means that a port is taken or none is left; nothing is held by it.
 func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 	if len(a.ports) == 0 && a.unnamed == 0 {
 		return nil, true
 	}
-	host, out, last := n.host(), make([]structs.AssignedPort, 0, len(a.ports)+a.unnamed), 0
-	for _, p := range a.ports {
-		if p.Static != 0 {
-			if n.ports.taken(host, p.Static) {
-				return nil, false
-			}
-			out = append(out, structs.AssignedPort{Label: p.Label, Host: host, Port: p.Static, To: p.To})
+	host, last := n.host(), 0
+	out := append(make([]structs.AssignedPort, 0, len(a.ports)+a.unnamed), n.Static(a)...)
+	for _, p := range out {
+		if n.ports.taken(host, p.Port) {
+			return nil, false
 		}
 	}
 	fixed := len(out)

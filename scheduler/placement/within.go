@@ -23,22 +23,15 @@ func (a *Ask) compileWithin(attribute string, problems *structs.Problems) {
 // ValueOn returns the value of a.Within on a node, and whether the node has one. Without Within all nodes have one.
 func (a *Ask) ValueOn(spec *structs.Node) (string, bool) { return a.within.resolve(spec) }
 
-// BestWithin is Best among the nodes where Ask.Within has a value.
-func (x *Index) BestWithin(in string, avoid []structs.NodeID) *Node {
+// BestWithin is Best among the nodes where Ask.Within has a value; nil: all nodes.
+func (x *Index) BestWithin(in *string, avoid []structs.NodeID) *Node {
 	x.sync()
 	if len(avoid) > 0 {
-		if n := x.best(avoid, &in); n != nil {
+		if n := x.best(avoid, in); n != nil {
 			return n
 		}
 	}
-	return x.best(nil, &in)
-}
-
-// FitsWithin is Fits on a node where Ask.Within has a value.
-func (x *Index) FitsWithin(n *Node, in string) bool {
-	x.sync()
-	b := x.view.of(n)
-	return b >= 0 && x.view.buckets[b].within == (value{in, true}) && x.fits(n) && x.open(int(b))
+	return x.best(nil, in)
 }
 
 // Rooms adds up, for each value of Ask.Within, how many allocations its nodes take by their amounts alone: never less than
