@@ -225,7 +225,7 @@ func (a *Agent) fatal(err error) {
 
 // sharing is what of the sharing of the region can be reloaded.
 func sharing(c *config.Server) server.Sharing {
-	return server.Sharing{Sorter: c.Sorter, Exclude: c.FairShareExclude, KeepRoomAfter: c.KeepRoomAfter.Std()}
+	return server.Sharing{Sorter: c.Sorter, Exclude: c.FairShareExclude, KeepRoomAfter: c.KeepRoomAfter.Std(), Sealed: c.SealedRoles}
 }
 
 // offerOptions has the settings of offers as the allocator takes them.

@@ -199,6 +199,7 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		s.OrphanAge, s.Offers = from.Server.OrphanAge, from.Server.Offers
 		shared := s
 		shared.Sorter, shared.FairShareExclude, shared.KeepRoomAfter = from.Server.Sorter, from.Server.FairShareExclude, from.Server.KeepRoomAfter
+		shared.SealedRoles = from.Server.SealedRoles
 		if a.server != nil {
 			if err := a.server.SetSharing(sharing(&shared)); err != nil {
 				a.log.Error("how the region is shared was not changed", "err", err)

@@ -27,7 +27,7 @@ func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupEx
 	if err := feed(a, snap); err != nil {
 		return nil, err
 	}
-	role, priority, err := snap.Admits(job)
+	role, priority, err := snap.Admits(job, s.shared.Load().Sealed)
 	if err != nil {
 		return nil, err
 	}

@@ -59,11 +59,19 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 
 // bounded gives a command the limits of the leader's configuration. It travels with them, so that every server decides alike.
 func (s *Server) bounded(cmd state.Command) state.Command {
-	most := int(s.maxJobs.Load())
+	most, sealed := int(s.maxJobs.Load()), s.shared.Load().Sealed
 	switch c := cmd.(type) {
 	case *state.SubmitJob:
 		bounded := *c
-		bounded.MaxJobs = most
+		bounded.MaxJobs, bounded.Sealed = most, sealed
+		return &bounded
+	case *state.PutFramework:
+		bounded := *c
+		bounded.Sealed = sealed
+		return &bounded
+	case *state.PutReservation:
+		bounded := *c
+		bounded.Sealed = sealed
 		return &bounded
 	case *state.ScaleJob:
 		bounded := *c

@@ -19,6 +19,7 @@ type Sharing struct {
 	// KeepRoomAfter is how long work may get nothing while others are served before room is kept for it; 0: as the allocator
 	// has it.
 	KeepRoomAfter time.Duration
+	Sealed        bool // nothing makes a role at the top by naming it
 }
 
 // SetSharing changes how this server shares the region, at once when it leads. It refuses sorters that there are not.

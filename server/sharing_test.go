@@ -239,3 +239,22 @@ func TestTheSorterOfARole(t *testing.T) {
 		r.eventually("one of them has it all", func() bool { return r.running("a") == 5 || r.running("b") == 5 })
 	})
 }
+
+// Where the leader says that the top is sealed, nothing makes a role there, whichever server is asked.
+func TestSealedRoles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 0)
+		check(t, r.leader().server.SetSharing(server.Sharing{Sealed: true}))
+		r.propose(&state.PutRole{Role: &structs.Role{Name: "eng"}})
+		for role, want := range map[string]structs.Kind{"strange": structs.Forbidden, "eng/web": ""} {
+			j := job("in-"+strings.ReplaceAll(role, "/", "-"), "service", 1)
+			j.Role = role
+			for _, h := range r.servers {
+				_, _, err := h.server.Propose(t.Context(), "", "ann", &state.SubmitJob{Job: j})
+				if structs.KindOf(err) != want {
+					t.Errorf("role %s through %s: %v", role, h.ip, err)
+				}
+			}
+		}
+	})
+}

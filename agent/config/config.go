@@ -51,6 +51,7 @@ type Server struct {
 
 	Sorter           string   `json:"sorter,omitempty" change:"reload" doc:"How the roles at the top of the tree take turns, and those below where no role says otherwise: drf, random, fifo, or a policy that was compiled in. What the leader has counts. Default drf."`
 	FairShareExclude []string `json:"fair_share_exclude,omitempty" change:"reload" doc:"Resources that do not count in shares, such as gpus. What the leader has counts."`
+	SealedRoles      bool     `json:"sealed_roles,omitempty" change:"reload" doc:"Roles at the top are made by role apply only, not on first use by a job, a framework or a reservation that names them; default is one of them. What the leader has counts."`
 }
 
 // Offers configures offers to external frameworks.

@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -12,12 +13,12 @@ var DefaultMaxPriority = structs.Priority{Band: structs.BatchBand, Level: 100}
 
 // Admits says in which role and with which priority a job would run, or why its role does not take it: the role is
 // draining or closed and the job would be new, the priority is too high, or an allocation of it, or it as a gang, could never run because it
-// asks for more than a limit or max_ask. What waits (max_pending) is not looked at.
-func (s *Snapshot) Admits(job *structs.Job) (role string, priority structs.Priority, err error) {
-	return s.admits(job)
+// asks for more than a limit or max_ask. What waits (max_pending) is not looked at. sealed says that the job makes no role at the top.
+func (s *Snapshot) Admits(job *structs.Job, sealed bool) (role string, priority structs.Priority, err error) {
+	return s.admits(job, sealed)
 }
 
-func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
+func (t *trees) admits(j *structs.Job, sealed bool) (string, structs.Priority, error) {
 	role := cmp.Or(j.Role, structs.DefaultRole)
 	r := get(t.roles, role)
 	usual, highest := "", highestOf(r)
@@ -33,7 +34,7 @@ func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 			highest, priority).Advise("set max_priority of the role")
 	}
 	if old := get(t.jobs, j.Name); old == nil || old.Stopped || old.Ended != 0 || old.Role != role {
-		if err := t.takesNew(role); err != nil {
+		if err := t.takesNew(role, sealed); err != nil {
 			return "", priority, err
 		}
 	}
@@ -52,8 +53,8 @@ func (t *trees) admits(j *structs.Job) (string, structs.Priority, error) {
 }
 
 // takesNew refuses jobs, frameworks and reservations that are new in a role that drains or is closed, or is below one, or that
-// nobody has made below a sealed one.
-func (t *trees) takesNew(role string) error {
+// nobody has made below a sealed one, or at the top where that is sealed.
+func (t *trees) takesNew(role string, sealed bool) error {
 	missing := get(t.roles, role) == nil
 	for name := range upwards(role) {
 		if r := get(t.roles, name); r != nil && (r.State == structs.RoleDraining || r.State == structs.RoleClosed) {
@@ -64,6 +65,10 @@ func (t *trees) takesNew(role string) error {
 			return structs.Errorf(structs.Forbidden, roleText(role), "there is none, and below role %q none is made on first use", name).
 				Advise("check the name, or have it made with role apply")
 		}
+	}
+	if top, _, _ := strings.Cut(role, "/"); sealed && get(t.roles, top) == nil {
+		return structs.Errorf(structs.Forbidden, roleText(top), "there is none, and at the top none is made on first use (server.sealed_roles)").
+			Advise("check the name, or have it made with role apply")
 	}
 	return nil
 }

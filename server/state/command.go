@@ -152,6 +152,8 @@ type SubmitJob struct {
 	KeepFinished bool
 	// MaxJobs bounds the jobs that have not ended, when it is set: one more is refused as Exhausted. The leader fills it in.
 	MaxJobs int
+	// Sealed says that nothing makes a role at the top by naming it. The leader fills it in, here and in other commands.
+	Sealed bool
 }
 
 // StopJob stops a job. With Purge its record goes too, and what runs of it is stopped at once. Answer: *Receipt.
@@ -305,7 +307,10 @@ type DeleteRole struct {
 }
 
 // PutFramework stores a framework. Answer: *Receipt.
-type PutFramework struct{ Framework *structs.Framework }
+type PutFramework struct {
+	Framework *structs.Framework
+	Sealed    bool
+}
 
 // SetHoarding records that a framework does not answer its offers, or with Hoarding nil that it does. Answer: *Receipt.
 type SetHoarding struct {

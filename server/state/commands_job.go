@@ -25,7 +25,7 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 	if err := tx.room(j.Name, old, c.MaxJobs); err != nil {
 		return nil, err
 	}
-	role, priority, err := tx.admits(j)
+	role, priority, err := tx.admits(j, c.Sealed)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ const (
 type PutReservation struct {
 	Reservation *structs.Reservation
 	Force       bool
+	Sealed      bool
 }
 
 // Reserved answers PutReservation.
@@ -72,7 +73,7 @@ func (c *PutReservation) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Exhausted, object, "there are %d reservations on the node, of %d, and %d in the region, of %d",
 			len(tx.reservedOn(n.ID)), MaxReservationsOfNode, tx.reservations.Len(), MaxReservations)
 	}
-	if err := tx.takesNew(r.Role); err != nil {
+	if err := tx.takesNew(r.Role, c.Sealed); err != nil {
 		return nil, err
 	}
 	before := tx.roomsOn(n)

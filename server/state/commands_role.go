@@ -65,7 +65,7 @@ func (c *PutFramework) Apply(tx *Tx) (any, error) {
 			return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("framework %q", f.Name), "%q is no valid role", role)
 		}
 		if old == nil || !slices.Contains(old.Roles, role) {
-			if err := tx.takesNew(role); err != nil {
+			if err := tx.takesNew(role, c.Sealed); err != nil {
 				return nil, err
 			}
 		}

@@ -80,4 +80,12 @@ func TestASealedRole(t *testing.T) {
 		r.must(&SubmitJob{Job: in(role, job("new", "service", 1, "a"))})
 	}
 	r.must(&SubmitJob{Job: in("eng/old", job("old", "service", 2, "a"))})
+	// Where the top is sealed, that is so for what is at the top.
+	want = `role "egn": there is none, and at the top none is made on first use`
+	r.says(structs.Forbidden, want, &SubmitJob{Job: in("egn/web", job("newer", "service", 1, "a")), Sealed: true})
+	r.says(structs.Forbidden, want, &PutFramework{Framework: &structs.Framework{ID: "f", Name: "f", Roles: []string{"egn"}}, Sealed: true})
+	r.says(structs.Forbidden, want, &PutReservation{Sealed: true,
+		Reservation: &structs.Reservation{ID: "r", Role: "egn", Node: id, Resources: structs.Resources{CPU: 1000}}})
+	r.says(structs.Forbidden, `role "default"`, &SubmitJob{Job: job("newer", "service", 1, "a"), Sealed: true})
+	r.must(&SubmitJob{Job: in("engine", job("newer", "service", 1, "a")), Sealed: true})
 }
