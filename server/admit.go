@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"time"
 
 	"github.com/proffer/proffer/scheduler/allocator"
@@ -22,11 +23,12 @@ type admitted struct {
 // admit asks an allocator with the state's books, as the loop would if nobody else asked, how much of what waits of a job
 // the quota of its role lets in, and for how much of it other work would be stopped. It fails as the submission would when
 // the role does not take the job.
-func (s *Server) admit(snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
+func (s *Server) admit(ctx context.Context, snap *state.Snapshot, job *structs.Job, groups []*GroupExplanation, asks map[string]*placement.Ask) (map[string]admitted, error) {
 	a := allocator.New(s.sharing(0))
 	if err := feed(a, snap); err != nil {
 		return nil, err
 	}
+	tell(a, s.slacks(ctx))
 	role, priority, err := snap.Admits(job, s.shared.Load().Sealed)
 	if err != nil {
 		return nil, err

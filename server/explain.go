@@ -166,7 +166,7 @@ func (s *Server) Plan(ctx context.Context, job *structs.Job) ([]*GroupExplanatio
 	if err != nil {
 		return nil, err
 	}
-	let, err := s.admit(snap, job, groups, books.asks)
+	let, err := s.admit(ctx, snap, job, groups, books.asks)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (s *Server) trySubmit(snap *state.Snapshot, job *structs.Job) error {
 	keep := old != nil && job.Type == structs.BatchJob && !slices.ContainsFunc(job.Groups, func(g *structs.Group) bool {
 		return s.config.Replaces(old.Job, job, g.Name)
 	})
-	_, err := snap.Try(&state.SubmitJob{Job: job, KeepFinished: keep}, structs.At(time.Now()))
+	_, err := snap.Try(s.bounded(&state.SubmitJob{Job: job, KeepFinished: keep}), structs.At(time.Now()))
 	return err
 }
 

@@ -89,6 +89,10 @@ func (s *Server) serveLeaderRPC() {
 		shares, err := s.loop.shares()
 		return &shares, asLeader(err)
 	})
+	rpc.Handle(s.config.RPC, "Server.Slacks", func(context.Context, *struct{}) (*[]said, error) {
+		all, err := s.loop.said()
+		return &all, asLeader(err)
+	})
 	rpc.Handle(s.config.RPC, "Server.Slack", func(_ context.Context, node *structs.NodeID) (*[]*structs.SlackStatus, error) {
 		status, err := s.loop.slackOf(*node)
 		if status == nil {

@@ -26,7 +26,8 @@ type Change struct {
 	Force  bool // of roles: also when a limit is below what is in use, or more is guaranteed than the nodes have
 	Jobs   []*structs.Job
 
-	Options allocator.Options // of the allocator
+	Options allocator.Options              // of the allocator
+	slacks  map[structs.NodeID]slackReport // what nodes said is reserved and not used
 	// Replaces is that of Config.
 	Replaces func(old, new *structs.Job, group string) bool
 }
@@ -85,7 +86,7 @@ func (s *Server) Simulate(ctx context.Context, change *Change) (*Simulation, err
 	if err != nil {
 		return nil, err
 	}
-	change.Options, change.Replaces = s.sharing(0), s.config.Replaces
+	change.Options, change.Replaces, change.slacks = s.sharing(0), s.config.Replaces, s.slacks(ctx)
 	return Simulate(ctx, snap, change, structs.At(time.Now()))
 }
 
@@ -110,6 +111,7 @@ func prepare(was *state.Snapshot, change *Change, now structs.Time) (*simulation
 	}
 	a := allocator.New(change.Options)
 	_ = feed(a, snap) // the loop leaves out a role that cannot be used, too
+	tell(a, change.slacks)
 	s := &simulation{snap: snap, world: simulate.NewWorld(a), asks: map[string]map[string]*placement.Ask{}, groups: map[string]*SimulatedGroup{},
 		out: &Simulation{Index: was.Index(), Time: was.Time()}}
 	s.world.Origin = s.origin

@@ -2,8 +2,11 @@ package server
 
 import (
 	"context"
+	"maps"
 	"sync"
+	"time"
 
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -18,8 +21,22 @@ type slackReports struct {
 }
 
 type slackReport struct {
-	session uint64
-	size    structs.Slack
+	Session uint64
+	Size    structs.Slack
+}
+
+// tell has an allocator count with what nodes said.
+func tell(a *allocator.Allocator, said map[structs.NodeID]slackReport) {
+	for id, r := range said {
+		a.SetSlack(id, r.Session, r.Size)
+	}
+}
+
+// all returns what each node said last.
+func (r *slackReports) all() map[structs.NodeID]slackReport {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.said)
 }
 
 func newSlackReports() *slackReports {
@@ -109,9 +126,51 @@ func (l *loop) takeSlack() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changed = true
-	for id, said := range news {
-		l.allocator.SetSlack(id, said.session, said.size)
+	tell(l.allocator, news)
+}
+
+// slacksTimeout is how long what only the leader knows is waited for, where the answer is of use without it, too.
+const slacksTimeout = 2 * time.Second
+
+// said is one node's report between servers.
+type said struct {
+	Node structs.NodeID
+	slackReport
+}
+
+// slacks returns what nodes said last, which only the leader knows; nothing when it cannot be asked.
+func (s *Server) slacks(ctx context.Context) map[structs.NodeID]slackReport {
+	ctx, cancel := context.WithTimeout(ctx, slacksTimeout)
+	defer cancel()
+	var all []said
+	err := s.onLeader(ctx, repeatable, func(context.Context) (err error) {
+		all, err = s.loop.said()
+		return err
+	}, func(ctx context.Context, leader string) error {
+		return s.config.Pool.Call(ctx, leader, "Server.Slacks", &struct{}{}, &all)
+	})
+	if err != nil {
+		s.log.Debug("what is reserved and not used is not known", "err", err)
+		return nil
 	}
+	out := make(map[structs.NodeID]slackReport, len(all))
+	for _, x := range all {
+		out[x.Node] = x.slackReport
+	}
+	return out
+}
+
+func (o *offerLoop) said() ([]said, error) {
+	l, err := o.get()
+	if err != nil {
+		return nil, err
+	}
+	all := l.slack.all()
+	out := make([]said, 0, len(all))
+	for id, r := range all {
+		out = append(out, said{id, r})
+	}
+	return out, nil
 }
 
 // Slack says how a node stands with what is reserved on it and not used, which only the leader knows; nil when nothing on it is, or

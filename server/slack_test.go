@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -53,6 +54,21 @@ func TestWhatIsNotUsedRunsBestEffortWork(t *testing.T) {
 		const want = "reserved and not used: cpu 5, memory 1GiB; revocable work holds cpu 4"
 		if got := slack(); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+
+		// Simulations and plans count with it, whoever is asked: one more of a core fits, and no second one.
+		for _, h := range r.servers {
+			more := job("more", "batch", 2, of(1, "best-effort"))
+			s, err := h.server.Simulate(t.Context(), &server.Change{Jobs: []*structs.Job{more}})
+			check(t, err)
+			if s.Placed != 1 {
+				t.Errorf("a simulation on %s places %d of two", h.ip, s.Placed)
+			}
+			plan, err := h.server.Plan(t.Context(), more)
+			check(t, err)
+			if got := len(plan[0].Held); got != 1 {
+				t.Errorf("a plan on %s places %d of two", h.ip, got)
+			}
 		}
 
 		old := r.leader()
