@@ -272,12 +272,18 @@ func (c *Client) sweep(ctx context.Context) {
 	}
 }
 
-// holds reports whether the allocation of a driver's id has not ended.
+// holds reports whether a driver's id is of a start that is not over, of an allocation that has not ended. An id that does not say
+// which start is of any.
 func (c *Client) holds(id string) bool {
+	alloc, task, start := cutTask(id)
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	alloc, _, _ := cutTask(id)
-	return c.held[alloc] != nil
+	h := c.held[alloc]
+	c.mu.Unlock()
+	if h == nil {
+		return false
+	}
+	number, err := strconv.ParseUint(start, 10, 64)
+	return err != nil || h.run.Needs(task, number)
 }
 
 // knows is holds for what may still run: while a record cannot be read, it may be that of any task.

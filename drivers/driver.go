@@ -63,7 +63,7 @@ type Sweeper interface {
 // Keeper is a driver with work of its own: connections to what runs its tasks, images, what was left behind.
 type Keeper interface {
 	// Keep does it until ctx ends, and returns when no goroutine of the driver is left; tasks run on. known reports whether the
-	// node knows the allocation of a Spec's ID: what belongs to no allocation is to be removed.
+	// node knows the start of a Spec's ID and it is not over: what belongs to none that it knows is to be removed.
 	Keep(ctx context.Context, known func(id string) bool)
 }
 

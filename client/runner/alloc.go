@@ -450,6 +450,14 @@ func (a *Alloc) EndedEarly() bool {
 	return a.status.Ended() && !a.recorded
 }
 
+// Needs reports whether a start of a task is the newest one and not over: nothing else of it is worth keeping.
+func (a *Alloc) Needs(name string, start uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	t := a.task(name)
+	return t != nil && start >= t.rec.Start && (t.rec.Running || t.handle != nil || start > t.rec.Start)
+}
+
 func (a *Alloc) task(name string) *task {
 	for _, t := range a.tasks {
 		if t.name == name {

@@ -172,6 +172,9 @@ func (t *task) look(ctx, starting context.Context, d drivers.Driver, spec *drive
 			return found, nil
 		case structs.KindOf(err) == structs.NotFound && starting.Err() != nil:
 			return nil, errInterrupted
+		case structs.KindOf(err) == structs.NotFound && structs.KindOf(startErr) == structs.Unknown:
+			// What it was asked of did not answer: that is no failure of the task, and uses up no restart.
+			return nil, structs.Errorf(structs.Unavailable, "task "+spec.ID, "%w", startErr)
 		case structs.KindOf(err) == structs.NotFound:
 			return nil, startErr
 		}

@@ -323,14 +323,16 @@ func (t *task) commit(ctx context.Context, rec *store.Task) bool {
 func (t *task) destroy(ctx context.Context) {
 	t.alloc.mu.Lock()
 	handle := t.handle
-	t.handle = nil
 	t.alloc.mu.Unlock()
 	if handle == nil {
 		return
 	}
 	if err := handle.Destroy(ctx); err != nil && ctx.Err() == nil {
-		t.alloc.log.Warn("what is left of a task cannot be removed", "task", t.name, "err", err)
+		t.alloc.log.Warn("what is left of a task cannot be removed now; the driver tries again", "task", t.name, "err", err)
 	}
+	t.alloc.mu.Lock()
+	t.handle = nil // from here on nobody knows the start: what is left of it may go
+	t.alloc.mu.Unlock()
 }
 
 // pause waits before the next start; it ends early when something else is wanted. False: ctx ended.

@@ -3,7 +3,6 @@
 package supervisor_test
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -218,20 +217,29 @@ func TestOCIRuntimeFails(t *testing.T) {
 			t.Errorf("%s: there is a task", name)
 		}
 	}
-	// One that hangs is given up with the start.
+	// One for which the disk is full is the node's trouble, and not the task's.
+	full := filepath.Join(p.dir, "runtime-full")
+	os.WriteFile(full, []byte(`#!/bin/sh
+[ "$1" = --version ] && echo fake && exit 0
+while [ "$1" != --log ]; do shift; done
+echo '{"level":"error","msg":"mkdir x: no space left on device"}' > "$2"
+exit 1
+`), 0o755)
+	p.opts.Runtime = full
+	if _, err := p.driver().Start(t.Context(), p.container("true", nil)); structs.KindOf(err) != structs.Exhausted {
+		t.Errorf("%v", err)
+	}
+	// One that hangs is given up in time.
 	fake := filepath.Join(p.dir, "runtime-hangs")
 	os.WriteFile(fake, []byte("#!/bin/sh\n[ \"$1\" = --version ] && echo fake && exit 0\nsleep 1000\n"), 0o755)
 	p.opts.Runtime = fake
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
+	p.opts.StartTimeout = 300 * time.Millisecond
 	s := p.container("true", nil)
 	d := p.driver()
-	if _, err := d.Start(ctx, s); err == nil {
-		t.Error("it was started by a runtime that hangs")
+	if _, err := d.Start(t.Context(), s); structs.KindOf(err) != structs.Unknown || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("it was started by a runtime that hangs: %v", err)
 	}
-	for { // the supervisor ends it
-		if _, err := d.Recover(t.Context(), s, nil); err != nil {
-			break
-		}
+	if _, err := d.Recover(t.Context(), s, nil); structs.KindOf(err) != structs.NotFound { // it waits until the supervisor has ended it
+		t.Error(err)
 	}
 }

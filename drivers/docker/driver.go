@@ -60,6 +60,7 @@ type Driver struct {
 
 	running context.Context // ends with Close
 	stop    context.CancelFunc
+	ending  sync.Mutex     // held while running ends, and while work begins
 	work    sync.WaitGroup // of outputs and pulls
 
 	mu      sync.Mutex
@@ -100,9 +101,22 @@ func New(opts Options) *Driver {
 
 // Close ends what the driver does by itself; containers run on.
 func (d *Driver) Close() {
+	d.ending.Lock()
 	d.stop()
+	d.ending.Unlock()
 	d.work.Wait()
 	d.engine.close()
+}
+
+// begin runs f in a goroutine that Close waits for. False: the driver is closed.
+func (d *Driver) begin(f func()) bool {
+	d.ending.Lock()
+	defer d.ending.Unlock()
+	if d.running.Err() != nil {
+		return false
+	}
+	d.work.Go(f)
+	return true
 }
 
 // Name is "docker".

@@ -159,7 +159,7 @@ func answered(err error) bool {
 		errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err)
 }
 
-// up waits until the engine answers, or ctx ends. Many may wait: each asks for itself, twice a second at most.
+// up waits until the engine answers, or ctx ends. Many may wait: each asks for itself, once a second in the end.
 func (e *engine) up(ctx context.Context) error {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := e.look(ctx, e.name(), "ping", func(ctx context.Context, api *client.Client) error {

@@ -90,6 +90,7 @@ func (t *task) attach(ctx context.Context, id string, cmd drivers.Command) error
 	if err != nil {
 		return err
 	}
+	defer conn.Close()
 	var copies sync.WaitGroup
 	defer copies.Wait()
 	inside, cancel := context.WithCancel(ctx)

@@ -2,13 +2,15 @@ package docker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
-
-	"encoding/json"
 
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/jsonstream"
@@ -48,7 +50,7 @@ type image struct {
 	user string // that it says to run as; empty: root
 }
 
-// name returns an image's full name: with a digest, and then without tag, or with a tag.
+// fullName returns an image's full name: with a digest, and then without tag, or with a tag.
 func fullName(ref string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -132,7 +134,7 @@ func (im *images) join(named reference.Named, say *func(kind, text string)) *pul
 		ctx, cancel := context.WithCancel(im.d.running)
 		p = &pull{done: make(chan struct{}), cancel: cancel, waiting: make(map[*func(kind, text string)]bool)}
 		im.pulls[name] = p
-		im.d.work.Go(func() {
+		if !im.d.begin(func() {
 			defer cancel()
 			p.img, p.err = im.pull(ctx, named, func(text string) { im.tell(p, text) })
 			im.mu.Lock()
@@ -141,7 +143,12 @@ func (im *images) join(named reference.Named, say *func(kind, text string)) *pul
 			}
 			im.mu.Unlock()
 			close(p.done)
-		})
+		}) {
+			cancel()
+			delete(im.pulls, name)
+			p.err = structs.Errorf(structs.Unavailable, "image "+name, "the agent stops")
+			close(p.done)
+		}
 	}
 	p.waiting[say] = true
 	return p
@@ -220,7 +227,7 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 			return nil, fail(structs.Unavailable, err)
 		}
 		if m.Error != nil {
-			return nil, fail(structs.Unavailable, m.Error)
+			return nil, fail(kindOf(m.Error), m.Error)
 		}
 		if layers.take(&m) {
 			stall.Reset(im.d.opts.PullStall)
@@ -234,6 +241,22 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 		im.use(name, found.id)
 	}
 	return found, err
+}
+
+// kindOf says what an error in the middle of a pull means for another try. Some engines send a code, others words alone.
+func kindOf(e *jsonstream.Error) structs.Kind {
+	says := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(e.Message, part) })
+	}
+	switch {
+	case e.Code == http.StatusNotFound, says("manifest unknown", "no matching manifest", "not found: manifest"):
+		return structs.NotFound
+	case e.Code == http.StatusUnauthorized, e.Code == http.StatusForbidden, says("pull access denied", "unauthorized:", "denied:"):
+		return structs.Forbidden
+	case says("no space left on device", "disk quota exceeded"):
+		return structs.Exhausted
+	}
+	return structs.Unavailable
 }
 
 // progress adds up what the engine says of the layers of a pull.

@@ -97,7 +97,8 @@ func (d *Driver) copyOutput(spec *drivers.Spec, id string) *output {
 	o.cancel = cancel
 	o.follow, o.last = context.WithCancel(ctx)
 	d.outputs[id] = o
-	if spec.Output == nil || d.running.Err() != nil {
+	if spec.Output == nil {
+		cancel()
 		close(o.done)
 		return o
 	}
@@ -121,14 +122,20 @@ func (d *Driver) copyOutput(spec *drivers.Spec, id string) *output {
 			o.at.Bytes[i] = now
 		}
 	}
-	d.work.Go(func() {
+	if !d.begin(func() {
 		defer close(o.done)
 		defer cancel()
 		o.run(ctx)
 		for _, s := range o.streams {
 			s.Close()
 		}
-	})
+	}) {
+		cancel()
+		close(o.done)
+		for _, s := range o.streams {
+			s.Close()
+		}
+	}
 	return o
 }
 

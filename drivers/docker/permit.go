@@ -91,9 +91,8 @@ func within(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// bind returns the host path of a source. One of the task's own folder is made when it is missing, and belongs
-// to its user; a link in it, which an earlier
-// start of the task may have left there, leads nowhere.
+// bind returns the host path of a source. One of the task's own folder is made when it is missing, and belongs to its user; a link in
+// it, which an earlier start of the task may have left there, leads nowhere.
 func bind(spec *drivers.Spec, m *mountConfig) (string, error) {
 	if filepath.IsAbs(m.source) {
 		return m.source, nil

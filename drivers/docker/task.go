@@ -69,7 +69,8 @@ func (t *task) ended(ctx context.Context) (*container.State, error) {
 		case structs.KindOf(err) == structs.NotFound:
 			return nil, err
 		}
-		if err := t.d.engine.up(ctx); err != nil {
+		// An engine that answers, but not this, is not asked without a pause.
+		if t.d.engine.up(ctx) != nil || !sleep(ctx, 100*time.Millisecond) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -209,9 +210,10 @@ func (t *task) Destroy(ctx context.Context) error {
 	return nil
 }
 
-// remove removes the container; one that is gone is no error. With force it may run, otherwise that is Conflict.
+// remove removes the container; one that is gone is no error. With force it may run, otherwise that is Conflict. One that the engine
+// goes on removing for call_timeout is Unavailable.
 func (t *task) remove(ctx context.Context, force bool) error {
-	for {
+	for began := time.Now(); ; {
 		err := t.d.engine.look(ctx, t.object(), "remove its container", func(ctx context.Context, api *client.Client) error {
 			_, err := api.ContainerRemove(ctx, t.id, client.ContainerRemoveOptions{RemoveVolumes: true, Force: force})
 			return err
@@ -228,6 +230,8 @@ func (t *task) remove(ctx context.Context, force bool) error {
 				return look
 			case state.Running && !force:
 				return structs.Errorf(structs.Conflict, t.object(), "it runs").Advise("stop it first")
+			case time.Since(began) > t.d.opts.CallTimeout:
+				return structs.Errorf(structs.Unavailable, t.object(), "the engine does not remove its container: %w", err)
 			}
 			if !sleep(ctx, 20*time.Millisecond) {
 				return context.Cause(ctx)

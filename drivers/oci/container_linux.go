@@ -285,6 +285,11 @@ func (ct *container) explain(object string, err error) error {
 	if said == "" {
 		return err
 	}
+	for _, short := range []error{unix.ENOSPC, unix.EDQUOT, unix.ENOMEM, unix.EMFILE, unix.ENFILE, unix.EAGAIN} {
+		if strings.HasSuffix(said, short.Error()) {
+			return structs.Errorf(structs.Exhausted, object, "the container cannot be made: %s", said)
+		}
+	}
 	code := 0
 	switch {
 	case strings.Contains(said, "executable file"), strings.Contains(said, "exec:") && strings.Contains(said, "no such file"):

@@ -20,6 +20,8 @@ type Options struct {
 	HostPaths []string
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
+	// StartTimeout is how long a start may take in the runtime before it is given up; 0: 2 minutes.
+	StartTimeout time.Duration
 	// CleanEvery is how often images that nobody uses are looked for; 0: 10 minutes.
 	CleanEvery time.Duration
 	Logger     *slog.Logger

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -36,6 +37,9 @@ type Driver struct {
 func New(sup exec.Supervisor, store *images.Store, opts Options) *Driver {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opts.StartTimeout <= 0 {
+		opts.StartTimeout = 2 * time.Minute
 	}
 	if opts.CleanEvery <= 0 {
 		opts.CleanEvery = 10 * time.Minute
@@ -160,9 +164,7 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	ct := d.container(spec.ID)
 	launch, err := ct.make(ctx, object, c, spec)
 	if err == nil {
-		if _, err = d.sup.Start(ctx, launch); err != nil {
-			err = ct.explain(object, err)
-		}
+		err = ct.run(ctx, object, launch)
 	}
 	switch structs.KindOf(err) {
 	case "":
@@ -179,6 +181,26 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 		d.log.Error("a container that was not started left something behind", "task", spec.ID, "err", gone)
 	}
 	return nil, err
+}
+
+// errSlow ends a start whose runtime hangs.
+var errSlow = errors.New("the runtime did not make the container in time")
+
+// run has the supervisor run the runtime, and returns once the container runs. A start that is given up is Unknown: the supervisor
+// ends it, and whoever asks it about the task waits for that.
+func (ct *container) run(ctx context.Context, object string, launch *exec.Launch) error {
+	starting, cancel := context.WithTimeoutCause(ctx, ct.d.opts.StartTimeout, errSlow)
+	defer cancel()
+	_, err := ct.d.sup.Start(starting, launch)
+	switch {
+	case err == nil:
+		return nil
+	case starting.Err() != nil:
+		return structs.Errorf(structs.Unknown, object, "its start was given up: %w", context.Cause(starting))
+	case structs.KindOf(err) == structs.Conflict || structs.KindOf(err) == structs.Unknown:
+		return err
+	}
+	return ct.explain(object, err)
 }
 
 // Recover finds a task by the ID of its spec; it needs no handle.

@@ -46,10 +46,7 @@ func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
 		raw, err := os.ReadFile(filepath.Join(d.opts.Dir, e.Name(), "id"))
 		id := string(raw)
 		if err != nil || id == "" {
-			if e.IsDir() && strings.HasPrefix(e.Name(), "probe-") {
-				continue
-			}
-			if e.IsDir() && e.Name() != "state" {
+			if e.IsDir() && e.Name() != "state" && e.Name() != probeName {
 				errs = append(errs, d.sweepNameless(e))
 			}
 			continue
@@ -98,16 +95,30 @@ func (d *Driver) sweep(ctx context.Context, id string) error {
 	return d.container(id).remove()
 }
 
-// sweepNameless removes a folder whose agent died before it could write down whose it is, or after that was removed. One that is
-// being made is a moment old.
+// sweepNameless removes a folder whose agent died before it could write down whose it is, or after that was removed: none that is
+// being made or removed now.
 func (d *Driver) sweepNameless(e os.DirEntry) error {
-	info, err := e.Info()
-	if err != nil || time.Since(info.ModTime()) < time.Minute {
+	if d.working(e.Name()) {
 		return nil
 	}
 	dir := filepath.Join(d.opts.Dir, e.Name())
+	if _, err := os.Stat(filepath.Join(dir, "id")); err == nil {
+		return nil // it was made meanwhile
+	}
 	if err := errors.Join((&container{dir: dir}).detach(), unmount(filepath.Join(dir, "rootfs"))); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)
+}
+
+// working reports whether the container of a folder's name is being worked on.
+func (d *Driver) working(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range d.busy {
+		if d.container(id).name == name {
+			return true
+		}
+	}
+	return false
 }

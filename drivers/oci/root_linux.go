@@ -18,14 +18,21 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// canOverlay tries to mount overlayfs in a folder, where upper folders of containers will be.
+// probeName is the folder in which overlayfs is tried.
+const probeName = "probe"
+
+// canOverlay tries to mount overlayfs in a folder, where upper folders of containers will be. What an agent left that was killed
+// meanwhile goes first.
 func canOverlay(dir string) error {
-	probe, err := os.MkdirTemp(dir, "probe-")
-	if err != nil {
+	probe := filepath.Join(dir, probeName)
+	if err := unmount(probe + "/root"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(probe); err != nil {
 		return err
 	}
 	defer os.RemoveAll(probe)
-	for _, sub := range []string{"lower", "upper", "work", "root"} {
+	for _, sub := range []string{"", "lower", "upper", "work", "root"} {
 		if err := os.Mkdir(filepath.Join(probe, sub), 0o700); err != nil {
 			return err
 		}

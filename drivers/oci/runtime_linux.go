@@ -24,7 +24,12 @@ type runtimes struct {
 	path    string
 	version string
 	changed time.Time
+	failed  error // of a look a moment ago: one runtime that hangs does not hold up all starts, one after the other
+	until   time.Time
 }
+
+// lookPause is how long the failure of a look stays.
+const lookPause = 5 * time.Second
 
 // find returns the path of the runtime and what it says of itself.
 func (r *runtimes) find(ctx context.Context, cgroups int) (path, version string, err error) {
@@ -32,6 +37,9 @@ func (r *runtimes) find(ctx context.Context, cgroups int) (path, version string,
 	defer r.mu.Unlock()
 	if info, err := os.Stat(r.path); r.path != "" && err == nil && info.ModTime().Equal(r.changed) {
 		return r.path, r.version, nil
+	}
+	if r.failed != nil && time.Now().Before(r.until) {
+		return "", "", r.failed
 	}
 	names := []string{r.asked}
 	if r.asked == "" {
@@ -57,11 +65,16 @@ func (r *runtimes) find(ctx context.Context, cgroups int) (path, version string,
 			why = append(why, err.Error())
 			continue
 		}
-		r.path, r.version, r.changed = path, version, info.ModTime()
+		r.path, r.version, r.changed, r.failed = path, version, info.ModTime(), nil
 		return path, version, nil
 	}
-	return "", "", structs.Errorf(structs.Unavailable, "OCI runtime", "there is none: %s", strings.Join(why, "; ")).
+	if ctx.Err() != nil {
+		return "", "", context.Cause(ctx)
+	}
+	r.until = time.Now().Add(lookPause)
+	r.failed = structs.Errorf(structs.Unavailable, "OCI runtime", "there is none: %s", strings.Join(why, "; ")).
 		Advise("install runc or crun, or name one in the node's configuration of the oci driver")
+	return "", "", r.failed
 }
 
 // lookPath also looks where services often do not.

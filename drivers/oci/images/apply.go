@@ -56,6 +56,7 @@ type tree struct {
 	dirName string
 	folders []folder // whose modes and times are set at the end: they would be in the way, and change
 	size    int64
+	most    int64 // that size may get: a sparse file is larger than what the archive has of it
 	files   int
 }
 
@@ -70,7 +71,7 @@ func (s *Store) apply(r io.Reader, to string) (size int64, err error) {
 	if err := os.Mkdir(to, 0o755); err != nil {
 		return 0, err
 	}
-	t := &tree{dir: -1, chown: os.Geteuid() == 0, opaque: opaqueOfUser}
+	t := &tree{dir: -1, chown: os.Geteuid() == 0, opaque: opaqueOfUser, most: int64(s.opts.MaxImage)}
 	if t.chown {
 		t.opaque = opaqueOfRoot
 	}
@@ -214,7 +215,10 @@ func (t *tree) entry(h *tar.Header, content io.Reader) error {
 			}
 		}
 		t.folders = append(t.folders, folder{name, uint32(h.Mode) & 0o7777, times(h)})
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse:
+		if h.Size > t.most-t.size {
+			return errTooLarge
+		}
 		return t.file(parent, base, h, content)
 	case tar.TypeSymlink:
 		if err := t.clear(parent, base); err != nil {

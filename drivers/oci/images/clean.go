@@ -4,12 +4,15 @@ package images
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -36,16 +39,28 @@ type kept struct {
 
 // Clean removes images that no task uses, once they are older than MaxAge or take more than MaxBytes, layers that are of no
 // image, and parts that nobody went on with for a day. A failure leaves something for the next time.
-func (s *Store) Clean(now time.Time) ([]Removed, error) {
+func (s *Store) Clean(now time.Time) ([]Removed, error) { return s.clean(now, 0) }
+
+// clean is Clean, and removes further images, the least recently used first, until their layers take want bytes.
+func (s *Store) clean(now time.Time, want structs.Bytes) ([]Removed, error) {
+	out, dead, err := s.unlist(now, want)
+	for _, dir := range dead { // it takes long, and nobody waits for it
+		err = errors.Join(err, s.disk(s.removeAll(dir, true)))
+	}
+	return out, err
+}
+
+// unlist decides what goes, and moves layers away from where they are looked for.
+func (s *Store) unlist(now time.Time, want structs.Bytes) (out []Removed, dead []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	images, err := s.list()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sizes, err := s.sizes()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	names := s.names()
 	users := map[string]int{} // of layers
@@ -66,7 +81,6 @@ func (s *Store) Clean(now time.Time) ([]Removed, error) {
 			free += size
 		}
 	}
-	var out []Removed
 	for _, im := range images { // the least recently used first
 		why := ""
 		age := now.Sub(im.used)
@@ -77,16 +91,19 @@ func (s *Store) Clean(now time.Time) ([]Removed, error) {
 			why = "no task used it for " + structs.Duration(age.Round(time.Second)).String()
 		case free > s.opts.MaxBytes:
 			why = "images that no task uses take " + free.String() + ", more than " + s.opts.MaxBytes.String()
+		case want > 0:
+			why = "the disk has no room for another image"
 		default:
 			continue
 		}
 		if err := s.remove(s.path("images", im.id)); err != nil {
-			return out, s.disk(err)
+			return out, dead, s.disk(err)
 		}
 		out = append(out, Removed{"sha256:" + im.id, names[im.id], why})
 		for _, l := range im.layers {
 			if users[l]--; users[l] == 0 {
 				free -= sizes[l]
+				want -= sizes[l]
 			}
 		}
 	}
@@ -94,7 +111,7 @@ func (s *Store) Clean(now time.Time) ([]Removed, error) {
 		if h, err := hexOf(r.Image); err != nil || !slices.ContainsFunc(images, func(k kept) bool { return k.id == h }) ||
 			slices.ContainsFunc(out, func(o Removed) bool { return o.Image == r.Image }) {
 			if err := s.remove(s.path("refs", sumOf(r.Name))); err != nil {
-				return out, s.disk(err)
+				return out, dead, s.disk(err)
 			}
 		}
 	}
@@ -102,34 +119,65 @@ func (s *Store) Clean(now time.Time) ([]Removed, error) {
 		if users[l] > 0 || s.pins[l] > 0 {
 			continue
 		}
-		if err := s.drop(l); err != nil {
-			return out, s.disk(err)
+		dir, err := s.drop(l)
+		if err != nil {
+			return out, dead, s.disk(err)
 		}
+		dead = append(dead, dir)
 	}
 	parts, err := os.ReadDir(s.path("parts"))
 	if err != nil {
-		return out, s.disk(err)
+		return out, dead, s.disk(err)
 	}
 	for _, p := range parts {
 		if info, err := p.Info(); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
 			if err := s.remove(s.path("parts", p.Name())); err != nil {
-				return out, s.disk(err)
+				return out, dead, s.disk(err)
 			}
 		}
 	}
-	return out, nil
+	return out, dead, nil
 }
 
-// drop removes a layer: first its name, so that it is never there in part.
-func (s *Store) drop(layer string) error {
-	dead := s.path("tmp", "dead-"+layer)
-	if err := s.removeAll(dead, true); err != nil { // a try before this one
+// drop takes a layer's name away, so that it is never there in part, and returns the folder to remove.
+func (s *Store) drop(layer string) (dead string, err error) {
+	if err := s.step("make a folder for a dead layer"); err != nil {
+		return "", err
+	}
+	if dead, err = os.MkdirTemp(s.path("tmp"), "dead-"); err != nil {
+		return "", err
+	}
+	return dead, s.rename(s.path("layers", layer), filepath.Join(dead, "layer"))
+}
+
+// room sees to it that the disk can take need bytes more: images that no task uses make place, if there are enough of them.
+// Otherwise it is Exhausted: a pull that cannot end would only fill the disk for all others.
+func (s *Store) room(image string, need int64) error {
+	free, err := s.free()
+	if err != nil || need <= free {
 		return err
 	}
-	if err := s.rename(s.path("layers", layer), dead); err != nil {
+	gone, err := s.clean(time.Now(), structs.Bytes(need-free))
+	for _, g := range gone {
+		s.log.Info("an image was removed", "image", g.Image, "names", strings.Join(g.Names, " "), "why", g.Why)
+	}
+	if err != nil {
 		return err
 	}
-	return s.removeAll(dead, true)
+	if free, err = s.free(); err != nil || need <= free {
+		return err
+	}
+	return structs.Errorf(structs.Exhausted, "image "+image, "it needs %s of the disk at least, and %s are free", structs.Bytes(need).Human(),
+		structs.Bytes(free).Human()).Advise("free space on the disk of the node's data folder")
+}
+
+// free is how much the disk of the store can take.
+func (s *Store) free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.dir, &st); err != nil {
+		return 0, s.disk(os.NewSyscallError("statfs", err))
+	}
+	return int64(st.Bavail) * st.Bsize, nil
 }
 
 // list returns the images, the least recently used first. One whose config cannot be read counts as never used.

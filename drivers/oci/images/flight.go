@@ -15,23 +15,28 @@ type flights struct {
 type flight struct {
 	done    chan struct{}
 	err     error // once done is closed
-	waiters int   // 0: given up
+	who     string
+	waiters int // 0: given up
 	cancel  context.CancelFunc
 }
 
-// do runs f under key, or joins it when it runs already.
-func (fs *flights) do(ctx context.Context, key string, f func(context.Context) error) error {
+// do runs f under key, or joins it when it runs already. The failure of somebody else's is no failure of one with another who: it
+// is tried again as its own.
+func (fs *flights) do(ctx context.Context, key, who string, f func(context.Context) error) error {
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		fl, joined := fs.join(key, f)
+		fl, joined := fs.join(key, who, f)
 		if !joined {
 			<-fl.done // soon, as it was given up
 			continue
 		}
 		select {
 		case <-fl.done:
+			if fl.err != nil && fl.who != who {
+				continue
+			}
 			return fl.err
 		case <-ctx.Done():
 		}
@@ -47,7 +52,7 @@ func (fs *flights) do(ctx context.Context, key string, f func(context.Context) e
 	}
 }
 
-func (fs *flights) join(key string, f func(context.Context) error) (fl *flight, joined bool) {
+func (fs *flights) join(key, who string, f func(context.Context) error) (fl *flight, joined bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fl := fs.m[key]; fl != nil {
@@ -58,7 +63,7 @@ func (fs *flights) join(key string, f func(context.Context) error) (fl *flight, 
 		return fl, true
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	fl = &flight{done: make(chan struct{}), waiters: 1, cancel: cancel}
+	fl = &flight{done: make(chan struct{}), who: who, waiters: 1, cancel: cancel}
 	if fs.m == nil {
 		fs.m = map[string]*flight{}
 	}

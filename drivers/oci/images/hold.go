@@ -17,8 +17,11 @@ func (s *Store) holdPath(id, holder string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.path("holds", h+"."+sumOf(holder)[:32]), nil
+	return s.path("holds", h+"."+holderName(holder)), nil
 }
+
+// holderName is the part of a hold's name that says whose it is.
+func holderName(holder string) string { return sumOf(holder)[:32] }
 
 // hold marks a complete image as used by holder. mu is held.
 func (s *Store) hold(id, holder string) (*Image, error) {
@@ -34,11 +37,13 @@ func (s *Store) hold(id, holder string) (*Image, error) {
 		return nil, err
 	}
 	// The kernel's end ends the tasks too: no sync. It is written before its name is seen, as an empty one is nobody's.
-	tmp := s.path("tmp", "hold-"+sumOf(holder)[:32])
-	if err := os.WriteFile(tmp, []byte(holder), 0o600); err != nil {
-		return nil, s.disk(err)
+	tmp := s.path("tmp", "hold-"+holderName(holder))
+	err = os.WriteFile(tmp, []byte(holder), 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
-	if err := os.Rename(tmp, path); err != nil {
+	if err != nil {
+		os.Remove(tmp)
 		return nil, s.disk(err)
 	}
 	s.touch(id)
@@ -90,13 +95,14 @@ func (s *Store) Holds() ([]Hold, error) {
 
 // Held returns the image that holder uses, NotFound when it uses none.
 func (s *Store) Held(holder string) (string, error) {
-	all, err := s.Holds()
+	entries, err := os.ReadDir(s.path("holds"))
 	if err != nil {
-		return "", err
+		return "", s.disk(err)
 	}
-	for _, h := range all {
-		if h.Holder == holder {
-			return h.Image, nil
+	name := holderName(holder)
+	for _, e := range entries {
+		if id, who, _ := strings.Cut(e.Name(), "."); who == name {
+			return "sha256:" + id, nil
 		}
 	}
 	return "", structs.Errorf(structs.NotFound, "task "+holder, "it uses no image")

@@ -45,6 +45,8 @@ type local struct {
 	dir  string
 }
 
+func (l *local) who() string { return l.dir + "/" + l.want.Ref.String() }
+
 func (l *local) fail(format string, args ...any) error {
 	return structs.Errorf(structs.Invalid, "image "+l.want.Ref.String(), format, args...)
 }

@@ -136,6 +136,9 @@ func (p *part) fetch(ctx context.Context) error {
 		case err == nil:
 			continue
 		case errors.As(err, new(diskError)):
+			if full(err) { // what is there helps nobody, and others need the room
+				err = errors.Join(err, p.r.s.remove(p.path))
+			}
 			return err
 		}
 		errs = append(errs, err)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,8 @@ type Progress struct{ Done, Total int64 }
 
 // source is where an image comes from.
 type source interface {
+	// who names the place, and whoever asks there: what it answers to one is what it answers to all of a name.
+	who() string
 	// image returns the manifest's digest and what the image consists of.
 	image(ctx context.Context) (*contents, error)
 	// blob opens a compressed layer from its beginning. It checks the digest, where there is one, when the last byte is read:
@@ -52,11 +55,13 @@ type blob struct {
 	name   string // in an archive
 }
 
-// Ensure returns the image, pulled if need be, and marks it as used by holder until Release. What other callers pull at the same
-// time is pulled once. progress may be nil; it is called from other goroutines, one at a time.
+// Ensure returns the image, and marks it as used by holder until Release. It is pulled if it is missing, if Fresh is asked for, and
+// if nobody with these credentials has got it before: the registry has to say whether they may have it, and layers that are here
+// are not transferred again. What other callers pull at the same time is pulled once. progress may be nil; it is called from other
+// goroutines, one at a time.
 func (s *Store) Ensure(ctx context.Context, want Want, holder string, progress func(Progress)) (*Image, error) {
 	if !want.Fresh || want.Ref.Pinned() {
-		if r := s.known(want.Ref); r != nil {
+		if r := s.known(want.Ref); r != nil && r.allows(s.pass(want)) {
 			s.mu.Lock()
 			im, err := s.hold(r.Image, holder)
 			s.mu.Unlock()
@@ -96,7 +101,7 @@ func (s *Store) pull(ctx context.Context, want Want, holder string, progress fun
 		return nil, structs.Errorf(structs.Invalid, "image "+want.Ref.String(), "its manifest has %d layers, its config %d", len(c.blobs), len(layers))
 	}
 	defer s.pin(layers)()
-	if err := s.layers(ctx, src, c, layers, progress); err != nil {
+	if err := s.layers(ctx, want.Ref.String(), src, c, layers, progress); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -109,7 +114,8 @@ func (s *Store) pull(ctx context.Context, want Want, holder string, progress fun
 		return nil, err
 	}
 	if !want.Ref.Local() { // a path means whatever is there
-		raw, err := json.Marshal(record{Name: want.Ref.key(), Image: c.id, Digest: c.digest, Pulled: structs.At(time.Now())})
+		raw, err := json.Marshal(record{Name: want.Ref.key(), Image: c.id, Digest: c.digest, Pulled: structs.At(time.Now()),
+			Passes: s.passes(want, c.id)})
 		if err != nil {
 			return nil, err
 		}
@@ -144,13 +150,21 @@ func (s *Store) pin(layers []string) (unpin func()) {
 }
 
 // layers sees to it that all layers are unpacked.
-func (s *Store) layers(ctx context.Context, src source, c *contents, layers []string, progress func(Progress)) error {
-	total := int64(0)
+func (s *Store) layers(ctx context.Context, image string, src source, c *contents, layers []string, progress func(Progress)) error {
+	total, largest, here := int64(0), int64(0), int64(0)
 	missing := map[string]blob{}
 	for i, l := range layers {
 		if _, again := missing[l]; !again && !s.has(l) {
 			missing[l] = c.blobs[i]
 			total += c.blobs[i].size
+			largest = max(largest, c.blobs[i].size)
+			here += s.partOf(c.blobs[i])
+		}
+	}
+	if len(missing) > 0 {
+		// Unpacked, layers take no less than what is transferred, and one is there twice before it is through.
+		if err := s.room(image, total+largest-here); err != nil {
+			return err
 		}
 	}
 	var done atomic.Int64
@@ -167,7 +181,7 @@ func (s *Store) layers(ctx context.Context, src source, c *contents, layers []st
 	for l, b := range missing {
 		g.Go(func() error {
 			counted := atomic.Int64{}
-			err := s.pulls.do(ctx, l, func(ctx context.Context) error {
+			err := s.pulls.do(ctx, l, src.who(), func(ctx context.Context) error {
 				return s.layer(ctx, src, l, b, func(n int) { counted.Add(int64(n)); tell(n) })
 			})
 			if err == nil && counted.Load() < b.size { // somebody else pulled it
@@ -177,6 +191,19 @@ func (s *Store) layers(ctx context.Context, src source, c *contents, layers []st
 		})
 	}
 	return g.Wait()
+}
+
+// partOf is how much of a blob an earlier time left.
+func (s *Store) partOf(b blob) int64 {
+	h, err := hexOf(b.digest)
+	if err != nil {
+		return 0
+	}
+	info, err := os.Stat(s.path("parts", h))
+	if err != nil {
+		return 0
+	}
+	return min(info.Size(), b.size)
 }
 
 // layer brings one layer here and unpacks it.
@@ -210,6 +237,9 @@ func (s *Store) transfer(ctx context.Context, src source, l string, b blob, coun
 			}
 		}
 		r.Close()
+		if h, bad := hexOf(b.digest); bad == nil && full(err) {
+			err = errors.Join(err, s.remove(s.path("parts", h)))
+		}
 		return err
 	}
 	r.Close()

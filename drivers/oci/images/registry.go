@@ -65,6 +65,7 @@ type endpoint struct {
 type registry struct {
 	s         *Store
 	ref       Reference
+	pass      string // of whoever asks, see Store.pass
 	endpoints []*endpoint
 
 	mu  sync.Mutex
@@ -73,7 +74,7 @@ type registry struct {
 
 func (s *Store) registry(want Want) (*registry, error) {
 	repo := want.Ref.ref.Context()
-	r := &registry{s: s, ref: want.Ref, bad: map[string][]*endpoint{}}
+	r := &registry{s: s, ref: want.Ref, pass: s.pass(want), bad: map[string][]*endpoint{}}
 	conf := s.remote.registries[repo.RegistryStr()]
 	places := append(slices.Clone(conf.Mirrors), repo.RegistryStr())
 	for i, place := range places {
@@ -81,8 +82,8 @@ func (s *Store) registry(want Want) (*registry, error) {
 		at := conf
 		if i < len(conf.Mirrors) {
 			at = s.remote.registries[host]
-		} else if want.Username != "" { // the task's own are for the registry that it names
-			at.Username, at.Password = want.Username, want.Password
+		} else { // the task's own are for the registry that it names
+			at.Username, at.Password = s.login(want)
 		}
 		var opts []name.Option
 		e := &endpoint{auth: authn.Anonymous, base: s.remote.plain}
@@ -232,6 +233,8 @@ func (e *endpoint) small(ctx context.Context, within time.Duration, kind, what s
 	}
 	return body, digest, nil
 }
+
+func (r *registry) who() string { return r.pass + " " + r.ref.ref.Context().Name() }
 
 func (r *registry) image(ctx context.Context) (*contents, error) {
 	body, digest, err := r.small(ctx, "manifests", r.ref.ref.Identifier())

@@ -29,6 +29,7 @@ import (
 //	refs/<hash of name>     which image a reference meant when it was pulled last
 //	holds/<id>.<hash>       a task uses the image
 //	parts/<digest>          what has arrived of a compressed layer
+//	key                     see Store.pass
 //	tmp/                    what is being made or removed; emptied by Open
 //
 // Its methods may be called from any goroutine.
@@ -41,6 +42,7 @@ type Store struct {
 	pulls  flights
 	lanes  chan struct{} // bounds layers that are pulled and unpacked at the same time
 	remote remote
+	key    []byte // see pass
 
 	mu   sync.Mutex     // held while an image is recorded, held or removed
 	pins map[string]int // layers of images that are being pulled, by diff id
@@ -85,7 +87,11 @@ func Open(dir string, opts Options) (*Store, error) {
 		return nil, structs.Errorf(structs.Conflict, "images in "+dir, "%w", errUsed)
 	}
 	s.lock = f
-	if err := s.removeAll(s.path("tmp"), false); err != nil {
+	err = s.removeAll(s.path("tmp"), false)
+	if err == nil {
+		err = s.openKey()
+	}
+	if err != nil {
 		f.Close()
 		return nil, s.disk(err)
 	}
@@ -133,6 +139,8 @@ type record struct {
 	Image  string       `json:"image"`            // its id
 	Digest string       `json:"digest,omitempty"` // of the manifest
 	Pulled structs.Time `json:"pulled"`
+	// Passes are whom the registry gave it to, newest last; see Store.pass. Others have to ask it first.
+	Passes []string `json:"passes"`
 }
 
 // known returns the image that a reference meant when it was pulled last, if it is still complete.
@@ -289,6 +297,9 @@ func forceRemove(path string) error {
 	return os.RemoveAll(path)
 }
 
+// full: the disk has no room.
+func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
 // disk gives an error of the disk its kind.
 func (s *Store) disk(err error) error {
 	var e *structs.Error
@@ -296,7 +307,7 @@ func (s *Store) disk(err error) error {
 		return err
 	}
 	kind, do := structs.Unavailable, ""
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+	if full(err) {
 		kind, do = structs.Exhausted, "free space on the disk of the node's data folder"
 	}
 	out := structs.Errorf(kind, "images in "+s.dir, "%w", err)

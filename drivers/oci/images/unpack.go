@@ -112,6 +112,9 @@ func decompress(r io.Reader) (io.Reader, error) {
 	return b, nil
 }
 
+var errTooLarge = structs.Errorf(structs.Invalid, "layer", "unpacked it is larger than this node allows").
+	Advise("max_layer in the oci block of the node's configuration is the bound")
+
 // measured hashes what passes and bounds it.
 type measured struct {
 	ctx  context.Context
@@ -127,7 +130,7 @@ func (m *measured) Read(b []byte) (int, error) {
 	n, err := m.from.Read(b)
 	m.sum.Write(b[:n])
 	if m.left -= int64(n); m.left < 0 {
-		return 0, structs.Errorf(structs.Invalid, "layer", "unpacked it is larger than this node's max_image")
+		return 0, errTooLarge
 	}
 	return n, err
 }
