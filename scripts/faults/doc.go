@@ -1,0 +1,8 @@
+// Package faults kills agents between any two changes of the world that a start and a stop make, with real drivers, and counts what
+// is left: containers, mounts, cgroups, processes, holds of images, files. It has tests only, with the build tag system; they need
+// root on Linux.
+//
+// An agent is a child of the test with the client of a node in it, and a region of one allocation. The kernel asks the test before
+// each system call of the child that changes something (seccomp's user notification), so that the test can kill it before the nth
+// one: no seam in the product, and nothing between two calls can be missed. Another agent of the same folder goes on.
+package faults

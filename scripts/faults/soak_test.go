@@ -1,0 +1,5 @@
+//go:build linux && soak
+
+package faults
+
+func init() { tries = 0 }
