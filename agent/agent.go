@@ -325,7 +325,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
-		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), AllowIsolationNone: c.IsolationNone,
+		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
 	})
 	if err != nil {
 		return err
@@ -359,7 +359,13 @@ func (a *Agent) hidden() []string {
 			paths = append(paths, abs)
 		}
 	}
-	for _, file := range []string{a.config.TokenFile, a.config.EncryptFile} {
+	secrets := []string{a.config.TokenFile, a.config.EncryptFile}
+	if c := a.config.Client; c != nil && c.Artifact != nil {
+		for _, s := range c.Artifact.S3 {
+			secrets = append(secrets, s.SecretKeyFile)
+		}
+	}
+	for _, file := range secrets {
 		if file != "" {
 			paths = append(paths, file)
 		}

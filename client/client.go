@@ -17,6 +17,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/proffer/proffer/client/checks"
+	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
@@ -39,6 +40,7 @@ type Client struct {
 	self     atomic.Pointer[structs.Node]
 	settings atomic.Pointer[Settings]
 	jobs     *jobs
+	fetch    *fetch.Cache
 
 	watching context.Context // ends with Stop: the runners watch no longer
 	unwatch  context.CancelCauseFunc
@@ -129,6 +131,9 @@ func (c *Client) openFolder() error {
 	if c.store, err = store.Open(c.config.Disk, filepath.Join(dir, "state")); err != nil {
 		return errors.Join(err, c.lock.Unlock())
 	}
+	if c.fetch, err = fetch.Open(c.config.fetch()); err != nil {
+		return errors.Join(err, c.closeFolder())
+	}
 	return nil
 }
 
@@ -155,7 +160,7 @@ func (c *Client) load(ctx context.Context) error {
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
-		Checks: checks.NewPool(), Providers: c.config.Providers}
+		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}

@@ -3,8 +3,10 @@ package client
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"time"
 
+	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
@@ -46,6 +48,7 @@ type Config struct {
 	GC                 GC
 	Health             []*structs.Check // commands of the host, of type exec, that tell whether the node is well
 	Revocable          Revocable
+	Fetch              fetch.Options    // Dir, Boot and Logger are set by the node
 	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
 	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
 	ParallelStarts     int              // tasks that are started at the same time; 0: 64
@@ -143,6 +146,13 @@ func (c *Config) fill() error {
 	setDefault(&c.FingerprintEvery, 30*time.Second)
 	setDefault(&c.ParallelStarts, 64)
 	return nil
+}
+
+// fetch is how the node fetches.
+func (c *Config) fetch() fetch.Options {
+	o := c.Fetch
+	o.Dir, o.Boot, o.Logger = filepath.Join(c.DataDir, "fetched"), c.BootID, c.Log
+	return o
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -75,6 +75,12 @@ func (t *Task) canonicalize() {
 	setBlock(&t.Resources)
 	setDefault(&t.Resources.CPU, 100)
 	setDefault(&t.Resources.Memory, 128<<20)
+	for _, a := range t.Artifacts {
+		if a != nil {
+			setDefault(&a.Destination, "local")
+			setDefault(&a.Mode, "0644")
+		}
+	}
 	for _, f := range t.Templates {
 		if f != nil {
 			setDefault(&f.Perms, "0644")

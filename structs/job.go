@@ -137,6 +137,7 @@ type Task struct {
 	Logs        *Logs             `json:"logs,omitempty" hcl:"block" change:"replace" doc:"How output is rotated."`
 	Resources   *TaskResources    `json:"resources,omitempty" hcl:"block" change:"replace" doc:"What the task needs."`
 	Lifecycle   *Lifecycle        `json:"lifecycle,omitempty" hcl:"block" change:"replace" doc:"Makes it a helper of the main tasks."`
+	Artifacts   []*Artifact       `json:"artifact,omitempty" hcl:"block" change:"replace" doc:"Files and archives that are fetched before the task starts."`
 	Templates   []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts."`
 	Ready       []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
 	Live        []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`

@@ -251,6 +251,7 @@ func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
 			p.Add(at+".lifecycle.sidecar", "only a prestart task can go on beside the main tasks")
 		}
 	}
+	checkArtifacts(p, at, t.Artifacts)
 	checkTemplates(p, at, t.Templates)
 }
 

@@ -92,6 +92,7 @@ type Client struct {
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
 	OCI           *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
 	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
+	Artifact      *Artifact         `json:"artifact,omitempty" hcl:"block" doc:"Fetching of artifacts."`
 	Docker        *Docker           `json:"docker,omitempty" hcl:"block" doc:"The docker driver."`
 }
 

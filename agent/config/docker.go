@@ -55,12 +55,17 @@ func (d *Docker) secrets(p *structs.Problems) {
 
 // passwordOf reads the password that a file holds, when there is one.
 func passwordOf(p *structs.Problems, at, file string, password *Secret) {
+	secretOf(p, at, "password", file, password)
+}
+
+// secretOf reads a secret from the file that the setting name_file names.
+func secretOf(p *structs.Problems, at, name, file string, password *Secret) {
 	if file == "" {
 		return
 	}
-	at += ".password_file"
+	at += "." + name + "_file"
 	if *password != "" {
-		p.Add(at, "password is set too").Advise("use one of them")
+		p.Add(at, "%s is set too", name).Advise("use one of them")
 		return
 	}
 	src, err := read(file, 64<<10)

@@ -105,6 +105,8 @@ func (c *Config) defaults() {
 		l.Docker.defaults()
 		setBlock(&l.OCI)
 		l.OCI.defaults()
+		setBlock(&l.Artifact)
+		l.Artifact.defaults()
 	}
 }
 
@@ -149,6 +151,7 @@ func (c *Config) secrets(p *structs.Problems) {
 	if c.Client != nil {
 		c.Client.Docker.secrets(p)
 		c.Client.OCI.secrets(p)
+		c.Client.Artifact.secrets(p)
 	}
 	if c.EncryptFile != "" {
 		if len(c.Encrypt) > 0 {

@@ -101,7 +101,7 @@ func TestErrors(t *testing.T) {
 		{"top attribute", "count = 1\njob \"a\" {}\n", `x.hcl:1: count: there is no attribute outside of a job block`},
 		{"unclosed", "job \"a\" {\n", `x.hcl:1: there is no closing brace for this block before the end of the file. This may be caused by incorrect brace nesting elsewhere in this file`},
 		{"unknown attribute", wrap("kil_timeout = \"1s\""), `x.hcl:7: group.g.task.t.kil_timeout: there is no "kil_timeout" here (did you mean "kill_timeout"?)`},
-		{"unknown attribute, far", wrap("nonsense = 1"), `x.hcl:7: group.g.task.t.nonsense: there is no "nonsense" here (known here: driver, config, env, meta, user, kill_timeout, kill_signal, logs, resources, lifecycle, template, ready, …)`},
+		{"unknown attribute, far", wrap("nonsense = 1"), `x.hcl:7: group.g.task.t.nonsense: there is no "nonsense" here (known here: driver, config, env, meta, user, kill_timeout, kill_signal, logs, resources, lifecycle, artifact, template, …)`},
 		{"unknown block", wrap("resource {\n}"), `x.hcl:7: group.g.task.t.resource: there is no block "resource" here (did you mean "resources"?)`},
 		{"block as attribute", wrap("resources = {}"), `x.hcl:7: group.g.task.t.resources: resources is a block (write resources { … } without the equals sign)`},
 		{"attribute as block", wrap("user {\n}"), `x.hcl:7: group.g.task.t.user: user is not a block (write user = …)`},
@@ -110,7 +110,7 @@ func TestErrors(t *testing.T) {
 		{"label too many", wrap("logs \"x\" {\n}"), `x.hcl:7: group.g.task.t.logs: a logs block has no label (write logs { … })`},
 		{"twice", wrap("logs {\n}\nlogs {\n}"), `x.hcl:9: group.g.task.t.logs: there is a second logs block (write everything into one)`},
 		{"several", wrap("a1b2c3 = 1\nusr = 2\nresources {\n  cpus = 1\n}"), `3 problems:
-  x.hcl:7: group.g.task.t.a1b2c3: there is no "a1b2c3" here (known here: driver, config, env, meta, user, kill_timeout, kill_signal, logs, resources, lifecycle, template, ready, …)
+  x.hcl:7: group.g.task.t.a1b2c3: there is no "a1b2c3" here (known here: driver, config, env, meta, user, kill_timeout, kill_signal, logs, resources, lifecycle, artifact, template, …)
   x.hcl:8: group.g.task.t.usr: there is no "usr" here (did you mean "user"?)
   x.hcl:10: group.g.task.t.resources.cpus: there is no "cpus" here (did you mean "cpu"?)`},
 

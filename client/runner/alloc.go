@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/client/checks"
+	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
@@ -35,7 +36,8 @@ type Node struct {
 	// Starts has room for as many starts as may happen at the same time.
 	Starts    chan struct{}
 	Checks    *checks.Pool
-	Providers []Provider // in the order in which they are asked
+	Providers []Provider   // in the order in which they are asked
+	Fetch     *fetch.Cache // nil: no artifacts
 }
 
 // poststopLimit is how long one poststop task may take.

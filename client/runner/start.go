@@ -122,6 +122,9 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 			return nil, err
 		}
 	}
+	if err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) }); err != nil {
+		return nil, err
+	}
 	select {
 	case a.node.Starts <- struct{}{}:
 		defer func() { <-a.node.Starts }()

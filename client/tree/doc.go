@@ -7,6 +7,9 @@ import "github.com/proffer/proffer/structs"
 const (
 	MaxBytes   = 64 << 30  // of all files together
 	MaxEntries = 1_000_000 // files, folders and links
+
+	maxElement = 255 // bytes of a name
+	maxDepth   = 100 // folders: each is looked at for what is in it
 )
 
 func tooMuch(object, format string, args ...any) error {

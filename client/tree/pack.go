@@ -69,7 +69,7 @@ func (p *packer) add(at, name string, info fs.FileInfo) error {
 
 // folder adds what is in a folder, a thousand entries at a time.
 func (p *packer) folder(at, name string) error {
-	f, err := open(p.root, at)
+	f, err := Open(p.root, at)
 	if err != nil {
 		return gone(err)
 	}
@@ -95,7 +95,7 @@ func (p *packer) folder(at, name string) error {
 }
 
 func (p *packer) file(at string, h *tar.Header) error {
-	f, err := open(p.root, at)
+	f, err := Open(p.root, at)
 	if err != nil {
 		return gone(err)
 	}
@@ -126,8 +126,9 @@ func gone(err error) error {
 	return err
 }
 
-// open never waits: what opens a pipe would, until somebody writes; nor does it follow a link.
-func open(root *os.Root, name string) (*os.File, error) {
+// Open opens a file for reading. It never waits: what opens a pipe would, until somebody writes; nor does it follow a link at the end
+// of the name.
+func Open(root *os.Root, name string) (*os.File, error) {
 	return root.OpenFile(name, os.O_RDONLY|noWait, 0)
 }
 

@@ -13,13 +13,7 @@ func WithStep(o Options, step func(what string) error) Options {
 // AwaitWaiters returns when so many wait for one layer.
 func AwaitWaiters(s *Store, n int) {
 	for {
-		s.pulls.mu.Lock()
-		most := 0
-		for _, f := range s.pulls.m {
-			most = max(most, f.waiters)
-		}
-		s.pulls.mu.Unlock()
-		if most >= n {
+		if s.pulls.Waiting() >= n {
 			return
 		}
 		runtime.Gosched()

@@ -181,7 +181,7 @@ func (s *Store) layers(ctx context.Context, image string, src source, c *content
 	for l, b := range missing {
 		g.Go(func() error {
 			counted := atomic.Int64{}
-			err := s.pulls.do(ctx, l, src.who(), func(ctx context.Context) error {
+			err := s.pulls.Do(ctx, l, src.who(), func(ctx context.Context) error {
 				return s.layer(ctx, src, l, b, func(n int) { counted.Add(int64(n)); tell(n) })
 			})
 			if err == nil && counted.Load() < b.size { // somebody else pulled it

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -39,7 +40,7 @@ type Store struct {
 	log  *slog.Logger
 	lock *os.File
 
-	pulls  flights
+	pulls  flight.Group
 	lanes  chan struct{} // bounds layers that are pulled and unpacked at the same time
 	remote remote
 	key    []byte // see pass

@@ -3,8 +3,6 @@
 package images
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,10 +12,9 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/compressed"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -45,7 +42,7 @@ func (s *Store) fill(ctx context.Context, dir, layer string, from io.Reader) err
 	if err := os.Chmod(dir, 0o711); err != nil {
 		return err
 	}
-	plain, err := decompress(from)
+	plain, err := compressed.Open(from)
 	if err != nil {
 		return structs.Errorf(structs.Invalid, "layer sha256:"+layer, "%w", err)
 	}
@@ -90,26 +87,6 @@ func layerError(layer string, err error) error {
 		return err
 	}
 	return structs.Errorf(structs.Invalid, "layer sha256:"+layer, "it cannot be unpacked: %w", err)
-}
-
-// decompress looks at the first bytes: media types are wrong too often.
-func decompress(r io.Reader) (io.Reader, error) {
-	b := bufio.NewReaderSize(r, 256<<10)
-	magic, err := b.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(b)
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, err
-		}
-		return z.IOReadCloser(), nil
-	}
-	return b, nil
 }
 
 var errTooLarge = structs.Errorf(structs.Invalid, "layer", "unpacked it is larger than this node allows").

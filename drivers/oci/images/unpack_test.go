@@ -7,11 +7,11 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/evil"
 	"github.com/proffer/proffer/drivers/oci/images"
 	"github.com/proffer/proffer/structs"
 )
@@ -131,44 +131,11 @@ func TestEscape(t *testing.T) {
 	if err := os.WriteFile(victim, []byte("untouched"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	up := strings.Repeat("../", 20)
-	pwned := file{name: "", body: "pwned", mode: 0o777}
-	at := func(name string) file { f := pwned; f.name = name; return f }
-	link := func(name, to string) file { return file{name: name, link: to, kind: tar.TypeSymlink} }
-	hard := func(name, to string) file { return file{name: name, link: to, kind: tar.TypeLink} }
-	for name, files := range map[string][]file{
-		"dots":                        {at(up + victim)},
-		"dots inside":                 {at("a/../../" + up + victim)},
-		"absolute":                    {at(victim)},
-		"through an absolute link":    {link("x", outside), at("x/victim")},
-		"through a relative link":     {link("x", up+outside), at("x/victim")},
-		"through two links":           {link("x", "y"), link("y", outside), at("x/victim")},
-		"through a deep link":         {file{name: "d/"}, link("d/x", outside), at("d/x/victim")},
-		"over a link":                 {link("x", victim), at("x")},
-		"link made a folder":          {link("x", outside), file{name: "x/", mode: 0o777}, at("x/victim")},
-		"folder made a link":          {file{name: "x/", mode: 0o777}, link("x", outside), at("x/victim")},
-		"folder's times":              {file{name: "d/x/", mode: 0o777}, link("d/x", outside)},
-		"hard link to the outside":    {hard("x", victim), at("x")},
-		"hard link by dots":           {hard("x", up+victim), at("x")},
-		"hard link through a link":    {link("d", outside), hard("x", "d/victim"), at("x")},
-		"hard link to a link":         {link("l", victim), hard("x", "l"), at("x")},
-		"hard link to a folder":       {file{name: "d/"}, hard("x", "d")},
-		"hard link to nothing":        {hard("x", "nothing")},
-		"the root a link":             {link("./", outside), at("victim")},
-		"whiteout of dots":            {file{name: "d/.wh..."}, file{name: ".wh..."}, file{name: ".wh.."}},
-		"whiteout through a link":     {link("x", outside), file{name: "x/.wh.victim"}},
-		"opaque through a link":       {link("x", outside), file{name: "x/.wh..wh..opq"}},
-		"magic link":                  {link("x", "/proc/self/root"+outside), at("x/victim")},
-		"magic link to a folder":      {link("x", "/proc/self/cwd"), at("x/victim")},
-		"a loop of links":             {link("x", "y"), link("y", "x"), at("x/z")},
-		"device":                      {file{name: "x", kind: tar.TypeBlock, mode: 0o666}, file{name: "n", kind: tar.TypeChar}},
-		"name too long":               {at(strings.Repeat("n", 300))},
-		"very deep":                   {at(strings.Repeat("d/", 3000) + "x")},
-		"file below a file":           {at("f"), at("f/g")},
-		"more than the node takes":    {file{name: "big", body: strings.Repeat("0", 9<<20)}},
-		"attributes of the overlay":   {file{name: "x/", pax: map[string]string{"SCHILY.xattr.trusted.overlay.redirect": outside}}},
-		"link as folder through dots": {link("x", ".."), at("x/" + filepath.Base(outside))},
-	} {
+	for name, entries := range evil.Archives(victim) {
+		var files []file
+		for _, e := range entries {
+			files = append(files, file{name: e.Name, body: e.Body, mode: e.Mode, kind: e.Kind, link: e.Link, pax: e.PAX})
+		}
 		t.Run(name, func(t *testing.T) {
 			dir, err := unpacked(t, files...)
 			if err != nil && structs.KindOf(err) != structs.Invalid && structs.KindOf(err) != structs.Unavailable {

@@ -1,13 +1,14 @@
-package images
+// Package flight shares work among those who want the same: it is done once.
+package flight
 
 import (
 	"context"
 	"sync"
 )
 
-// flights lets many callers share one piece of work. It ends early when the last of them has given up, and does not begin
+// Group lets many callers share one piece of work. It ends early when the last of them has given up, and does not begin
 // anew before it has ended: there is never more than one of a key.
-type flights struct {
+type Group struct {
 	mu sync.Mutex
 	m  map[string]*flight
 }
@@ -20,9 +21,9 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
-// do runs f under key, or joins it when it runs already. The failure of somebody else's is no failure of one with another who: it
+// Do runs f under key, or joins it when it runs already. The failure of somebody else's is no failure of one with another who: it
 // is tried again as its own.
-func (fs *flights) do(ctx context.Context, key, who string, f func(context.Context) error) error {
+func (fs *Group) Do(ctx context.Context, key, who string, f func(context.Context) error) error {
 	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -52,7 +53,17 @@ func (fs *flights) do(ctx context.Context, key, who string, f func(context.Conte
 	}
 }
 
-func (fs *flights) join(key, who string, f func(context.Context) error) (fl *flight, joined bool) {
+// Waiting returns how many wait for the piece of work that most wait for.
+func (fs *Group) Waiting() (most int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for _, fl := range fs.m {
+		most = max(most, fl.waiters)
+	}
+	return most
+}
+
+func (fs *Group) join(key, who string, f func(context.Context) error) (fl *flight, joined bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fl := fs.m[key]; fl != nil {

@@ -1,0 +1,178 @@
+//go:build linux && system
+
+package system
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/proffer/proffer/structs"
+	"github.com/proffer/proffer/website"
+)
+
+// archive is a tar.gz of files by name.
+func archive(t *testing.T, files ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for i := 0; i < len(files); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o755, Size: int64(len(files[i+1])), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(w, files[i+1])
+	}
+	w.Close()
+	z.Close()
+	return b.Bytes()
+}
+
+func sumOf(b []byte) string { s := sha256.Sum256(b); return "sha256:" + hex.EncodeToString(s[:]) }
+
+// examples are the jobs of a page of the documentation.
+func examples(t *testing.T, page string, count int) (texts []string) {
+	t.Helper()
+	raw, err := website.Files.ReadFile("docs/" + page + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range jobExample.FindAllSubmatch(raw, -1) {
+		texts = append(texts, string(m[1]))
+	}
+	if len(texts) != count {
+		t.Fatalf("%d examples, not %d", len(texts), count)
+	}
+	return texts
+}
+
+// ended waits for the end of the only allocation of a batch job.
+func (r *region) ended(job string) *structs.Allocation {
+	r.t.Helper()
+	var last *structs.Allocation
+	await(r.t, "the end of "+job, func() error {
+		if last = r.allocOf(job); !last.Ended() {
+			return fmt.Errorf("it is %s: %s", last.Status, last.Why)
+		}
+		return nil
+	})
+	return last
+}
+
+var anySum = regexp.MustCompile(`sha256:0{64}`)
+
+// TestArtifacts: the example of the documentation, a second allocation that has all of it from the cache, an agent killed in the middle of
+// a transfer, and sources that are not what they should be.
+func TestArtifacts(t *testing.T) {
+	t.Parallel()
+	tool := archive(t, "name.txt", "world\n")
+	greet := "#!/bin/sh\necho hello; id -u; cat \"$1\"; ls -ln /local | grep greet | cut -d' ' -f1,3\n"
+	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	var sent atomic.Int64
+	var half atomic.Bool // who asks for large gets half of it, and then nothing
+	half.Store(true)
+	reached := make(chan struct{}, 100)
+	var ranges atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent.Add(1)
+		w.Header().Set("ETag", `"`+r.URL.Path+`"`)
+		switch r.URL.Path {
+		case "/tool.tar.gz":
+			w.Write(tool)
+		case "/greet":
+			if r.Header.Get("If-None-Match") != "" {
+				sent.Add(-1)
+				w.WriteHeader(http.StatusNotModified)
+				return
+			}
+			io.WriteString(w, greet)
+		case "/large":
+			from := 0
+			if fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-", &from); from > 0 {
+				ranges.Store(r.Header.Get("Range"))
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(large)-1, len(large)))
+				w.WriteHeader(http.StatusPartialContent)
+			} else {
+				w.Header().Set("Content-Length", fmt.Sprint(len(large)))
+			}
+			if half.Load() {
+				w.Write(large[from : len(large)/2])
+				w.(http.Flusher).Flush()
+				reached <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			w.Write(large[from:])
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	r := newRegion(t)
+	a := single(r)
+	text := examples(t, "files", 1)[0]
+	text = anySum.ReplaceAllString(strings.ReplaceAll(text, "https://files.example.com", server.URL), sumOf(tool))
+	const want = "hello\n65534\nworld\n-rwxr-xr-x 65534\n"
+	for i, name := range []string{"fetch", "again"} {
+		job := r.file(name+".hcl", strings.Replace(text, `job "fetch"`, fmt.Sprintf("job %q", name), 1))
+		a.must("job", "validate", job)
+		a.must("job", "run", "-detach", job)
+		one := r.ended(name)
+		if out := a.must("alloc", "logs", string(one.ID)); out != want || one.Status != structs.AllocComplete {
+			t.Errorf("%s: %s, %s, %q", name, one.Status, one.Why, out)
+		}
+		if n := sent.Load(); n != 2 {
+			t.Errorf("after %d jobs %d files were sent", i+1, n)
+		}
+	}
+
+	batch := func(name, artifact, script string) string {
+		text := strings.Replace(service(name, 1, script), "{\n  group", "{\n  type = \"batch\"\n  group", 1)
+		text = strings.Replace(text, "    count = 1\n", "    count = 1\n    reschedule {\n      attempts = 0\n    }\n", 1)
+		return r.file(name+".hcl", strings.Replace(text, "    task \"t\" {\n", "    task \"t\" {\n      artifact {\n"+artifact+"      }\n", 1))
+	}
+	a.must("job", "run", "-detach", batch("large", fmt.Sprintf("source = %q\nchecksum = %q\n", server.URL+"/large", sumOf(large)), "cat /local/large | wc -c"))
+	<-reached
+	await(t, "it says how far it is", func() error {
+		if out := a.must("alloc", "status", string(r.allocOf("large").ID)); !strings.Contains(out, "512KiB of 1MiB") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	a.kill()
+	half.Store(false)
+	a.launch()
+	a.await()
+	if one := r.ended("large"); one.Status != structs.AllocComplete {
+		t.Errorf("after the agent was killed: %s, %s", one.Status, one.Why)
+	} else if out := a.must("alloc", "logs", string(one.ID)); strings.TrimSpace(out) != fmt.Sprint(len(large)) {
+		t.Errorf("after the agent was killed: %q", out)
+	}
+	if ranges.Load() == nil {
+		t.Error("what had arrived was fetched again")
+	}
+
+	for name, c := range map[string][2]string{
+		"wrong": {fmt.Sprintf("source = %q\nchecksum = %q\n", server.URL+"/greet", sumOf(tool)), "the checksum does not match"},
+		"none":  {fmt.Sprintf("source = %q\n", server.URL+"/none?token=hidden"), "404"},
+		"local": {`source = "file:///etc/passwd"` + "\n", "this node lets no job read it"},
+	} {
+		a.must("job", "run", "-detach", batch(name, c[0], "echo started"))
+		one := r.ended(name)
+		if one.Status != structs.AllocFailed || !strings.Contains(one.Why, c[1]) || strings.Contains(one.Why, "hidden") {
+			t.Errorf("%s: %s, %s", name, one.Status, one.Why)
+		}
+	}
+	a.proffer("job", "run", batch("out", `source = "https://example.com/x"`+"\n"+`destination = "../x"`+"\n", "true")).
+		has(t, "a destination outside", 4, "", "is not a path below the task folder")
+}
