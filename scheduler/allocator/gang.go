@@ -430,8 +430,12 @@ func (a *Allocator) missing(g *gang) int64 {
 		defer a.withoutOffers()()
 	}
 	defer a.liftSpots(g.lead.group)()
+	parts := a.largestFirst(g)
+	if len(parts) == 0 {
+		return 0 // it was placed meanwhile, where room was kept for it
+	}
 	lacks := g.lacks
-	a.valuesFor(g, a.largestFirst(g), false)
+	a.valuesFor(g, parts, false)
 	lacks, g.lacks = g.lacks, lacks
 	return lacks
 }
