@@ -21,8 +21,10 @@ import (
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/cluster"
 	"github.com/proffer/proffer/client/gossip"
+	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/remote"
 	"github.com/proffer/proffer/client/rpc"
+	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/supervisor"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
@@ -320,11 +322,16 @@ func (a *Agent) startClient(ctx context.Context) error {
 			hosts = []string{host}
 		}
 	}
+	networks, err := a.networks(hosts, log)
+	if err != nil {
+		return err
+	}
 	node, err := client.New(ctx, client.Config{
 		DataDir: a.sub("client"), Region: a.config.Region, Name: a.config.NodeName,
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
-		PortRange: c.Ports(), Hosts: hosts, Drivers: drivers,
+		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks}},
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
@@ -160,7 +161,7 @@ func (c *Client) load(ctx context.Context) error {
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
-		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch}
+		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}
@@ -211,7 +212,7 @@ func (c *Client) machine() fingerprint.Config {
 	}
 	c.mu.Unlock()
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
-		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts,
+		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts, HostNetwork: c.config.HostNetwork, Networks: c.config.Networks,
 		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held}
 }
 

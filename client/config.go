@@ -34,6 +34,9 @@ type Config struct {
 	PortRange structs.Range // zero: 20000 to 32000
 	Hosts     []string      // addresses that tasks may use; empty: what is found. The first is the advertised one
 
+	HostNetwork map[string][]string      // beside Hosts, by a name that ports may give
+	Networks    func() map[string]string // attributes that say what networks allocations can have; nil: none of their own
+
 	Drivers   []drivers.Driver
 	Providers []runner.Provider // what gives allocations networks, volumes; in the order in which they are asked
 	Fencers   []Fencer          // who else holds the deadline of the lease

@@ -13,6 +13,7 @@ import (
 
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/logs"
+	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
@@ -149,7 +150,9 @@ func (c *Client) Connect(ctx context.Context, alloc structs.AllocID, port string
 	if err != nil {
 		return nil, err
 	}
-	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, "tcp", address)
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := network.Dial(ctx, run.Netns(), "tcp", address)
 	if err != nil {
 		return nil, structs.Errorf(structs.Unavailable, fmt.Sprintf("port %q", port), "nothing can be reached at %s: %w", address, err).
 			Advise("see whether the task listens there: PROFFER_ADDR_%s has the address", port)

@@ -77,9 +77,13 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 		if p.To > 0 {
 			text += fmt.Sprintf("->%d", p.To)
 		}
+		if p.Protocol != "" {
+			text += "/" + p.Protocol
+		}
 		ports = append(ports, joinNonEmpty("=", p.Label, text))
 	}
 	d.say("Ports", strings.Join(ports, ", "))
+	d.say("Addresses", strings.Join(ownAddresses(a), ", "))
 	d.add("Created", age(now, a.Created)+" ago")
 	d.say("Replaces", structs.Short(a.Previous))
 	d.say("Replaced by", structs.Short(a.Next))
@@ -123,6 +127,16 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 }
 
 // taskOrder returns the names of an allocation's tasks: main ones first, then any that only its node knows.
+// ownAddresses are those of the allocation's own network, which all tasks that were started have.
+func ownAddresses(a *api.AllocDetail) []string {
+	for _, name := range taskOrder(a) {
+		if t := a.Tasks[name]; t != nil && len(t.Addresses) > 0 {
+			return t.Addresses
+		}
+	}
+	return nil
+}
+
 func taskOrder(a *api.AllocDetail) []string {
 	names := append([]string(nil), a.TaskNames...)
 	known := map[string]bool{}

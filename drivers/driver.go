@@ -86,6 +86,8 @@ type Spec struct {
 	Fence       *Fence        // nil: no lease
 	Ports       []structs.AssignedPort
 	Netns       string  // host path of the network namespace that the task joins; empty: that of the host
+	Hostname    string  // with Netns: its host name
+	Files       []Mount // files that belong over those of a root of its own, such as /etc/hosts
 	Mounts      []Mount // folders and files of the host that it sees, beside its own
 	Revocable   bool    // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
 

@@ -47,14 +47,6 @@ type Allocation struct {
 	WantIndex   uint64 `json:"want_index"`   // of the last change that its node must learn
 }
 
-// AssignedPort is a port of the host that an allocation holds.
-type AssignedPort struct {
-	Label string `json:"label"` // empty for ports without a name
-	Host  string `json:"host"`  // address
-	Port  int    `json:"port"`
-	To    int    `json:"to,omitempty"`
-}
-
 // Desired is what the region wants of an allocation.
 type Desired string
 
@@ -125,6 +117,8 @@ type TaskState struct {
 	Events   []TaskEvent `json:"events,omitempty"`   // the newest MaxTaskEvents, oldest first
 	// Checks has the ready and live checks of the task in the order of the job. It is not changed in place.
 	Checks []CheckState `json:"checks,omitempty"`
+	// Addresses are those of its network, when that is not the node's; without loopback, IPv4 first.
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // MaxTaskEvents bounds TaskState.Events.

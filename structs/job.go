@@ -89,7 +89,7 @@ type Group struct {
 	OnLost         string            `json:"on_lost,omitempty" change:"in_place" doc:"What happens when the node is cut off: replace, wait(DURATION) or fence. Default replace."`
 	MaxRunDuration Duration          `json:"max_run_duration,omitempty" change:"replace" doc:"When an allocation is stopped at the latest after its start."`
 	Disk           Bytes             `json:"disk,omitempty" change:"replace" doc:"Space of the shared alloc folder."`
-	Network        *Network          `json:"network,omitempty" hcl:"block" change:"replace" doc:"Ports of the group on the host."`
+	Network        *Network          `json:"network,omitempty" hcl:"block" change:"replace" doc:"What network the tasks of the group share, and its ports."`
 	Tags           []string          `json:"tags,omitempty" change:"replace" doc:"Tags beside those of the job."`
 	Meta           map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the job; wins over it."`
 	Tasks          []*Task           `json:"task,omitempty" hcl:"block" change:"replace" doc:"The tasks."`
@@ -110,18 +110,6 @@ type Reschedule struct {
 	Delay     Duration `json:"delay,omitempty" doc:"Pause before the first; doubles with each one. Default 5s for service, 5s for batch."`
 	MaxDelay  Duration `json:"max_delay,omitempty" doc:"Upper bound of the pause. Default 1h."`
 	Unlimited *bool    `json:"unlimited,omitempty" doc:"No bound on attempts. Default true for service without attempts."`
-}
-
-// Network lists ports of the host.
-type Network struct {
-	Ports []*Port `json:"port,omitempty" hcl:"block" doc:"Ports, given to tasks as PROFFER_PORT_name."`
-}
-
-// Port is one port of the host.
-type Port struct {
-	Label  string `json:"name" hcl:"label" doc:"The name of the port: letters, digits and _."`
-	Static int    `json:"static,omitempty" doc:"A fixed port; otherwise one is chosen."`
-	To     int    `json:"to,omitempty" doc:"The port inside the task, for drivers that map ports."`
 }
 
 // Task is one process tree run by a driver.

@@ -15,6 +15,8 @@ type Node struct {
 	ReservedFor map[string]*Resources `json:"reserved_for,omitempty"` // of what is shared, set aside for roles; scalars only
 	PortRange   Range                 `json:"port_range"`
 	Hosts       []string              `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
+	// Networks are addresses that tasks may use by a name (host_network of a port), beside Hosts.
+	Networks map[string][]string `json:"networks,omitempty"`
 	// Problems are what it finds wrong with itself (health checks that fail, its disk), sorted. With any it gets no more work.
 	Problems []string `json:"problems,omitempty"`
 

@@ -150,7 +150,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 	checkDuration(p, at+".max_run_duration", g.MaxRunDuration, 0, 10*year)
 	checkSize(p, at+".disk", g.Disk)
 	if g.Network != nil {
-		checkPorts(p, at+".network", g.Network.Ports)
+		g.Network.problems(p, at+".network")
 	}
 	checkMeta(p, at+".meta", g.Meta)
 	ports := g.portNames()
@@ -336,7 +336,11 @@ func checkPorts(p *Problems, at string, ports []*Port) {
 	if len(ports) > MaxPorts {
 		p.Add(at+".port", "%d ports are more than %d", len(ports), MaxPorts)
 	}
-	labels, static := map[string]bool{}, map[int]string{}
+	type fixed struct {
+		port           int
+		host, protocol string
+	}
+	labels, static := map[string]bool{}, map[fixed]string{}
 	for i, port := range ports {
 		if port == nil {
 			p.Add(index(at+".port", i), "a port is missing (null)")
@@ -352,14 +356,25 @@ func checkPorts(p *Problems, at string, ports []*Port) {
 		labels[port.Label] = true
 		if port.Static != 0 {
 			checkRange(p, object+".static", port.Static, 1, 65535)
-			if other, ok := static[port.Static]; ok {
-				p.Add(object+".static", "port %d is taken by port %q of the same group", port.Static, other)
+			for _, protocol := range []string{TCP, UDP} {
+				if port.Protocol != "" && port.Protocol != protocol {
+					continue
+				}
+				key := fixed{port.Static, port.Host, protocol}
+				if other, ok := static[key]; ok {
+					p.Add(object+".static", "port %d is taken by port %q of the same group", port.Static, other)
+					break
+				}
+				static[key] = port.Label
 			}
-			static[port.Static] = port.Label
 		}
 		if port.To != 0 {
 			checkRange(p, object+".to", port.To, 1, 65535)
 		}
+		if port.Protocol != "" {
+			checkOneOf(p, object+".protocol", port.Protocol, TCP, UDP)
+		}
+		port.checkHost(p, object)
 	}
 }
 

@@ -90,6 +90,8 @@ type Client struct {
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
 	Health        []*HealthCheck    `json:"health,omitempty" hcl:"block" doc:"Commands that tell whether the node is well. While one fails, the node gets no more work."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
+	Network       *Network          `json:"network,omitempty" hcl:"block" doc:"The networks that allocations have of their own."`
+	HostNetwork   []*HostNetwork    `json:"host_network,omitempty" hcl:"block" doc:"Addresses of the node, beside hosts, that ports may ask for by a name."`
 	OCI           *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
 	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
 	Artifact      *Artifact         `json:"artifact,omitempty" hcl:"block" doc:"Fetching of artifacts."`

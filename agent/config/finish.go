@@ -103,6 +103,8 @@ func (c *Config) defaults() {
 		setDefault(&l.Revocable.Every, structs.Duration(10*time.Second))
 		setBlock(&l.Docker)
 		l.Docker.defaults()
+		setBlock(&l.Network)
+		l.Network.defaults()
 		setBlock(&l.OCI)
 		l.OCI.defaults()
 		setBlock(&l.Artifact)

@@ -221,6 +221,7 @@ func (l *Client) validate(p *structs.Problems) {
 	l.Docker.validate(p)
 	l.OCI.validate(p)
 	l.Artifact.validate(p)
+	l.validateNetworks(p)
 	validateHealth(l.Health, p)
 	if g := l.GC; g != nil {
 		number(p, "client.gc.max_allocs", g.MaxAllocs, 1, 1_000_000)

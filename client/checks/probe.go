@@ -24,6 +24,19 @@ type Target struct {
 	Address string // host:port of the check's port; empty for exec
 	// Exec runs a command in the task; it is drivers.Task.Exec.
 	Exec func(context.Context, drivers.Command) (drivers.Exit, error)
+	// Dial connects to Address where that is not in the network of the node; nil: it is.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// http returns the client that asks the task.
+func (to Target) http(http2 bool) *http.Client {
+	switch {
+	case to.Dial != nil: // the same address is another task's elsewhere: no two share a client
+		return client(http2, to.Dial)
+	case http2:
+		return multiplexed
+	}
+	return plain
 }
 
 // said is how many bytes of what a task answered are shown.
@@ -85,7 +98,11 @@ func clean(raw []byte) string {
 }
 
 func askTCP(ctx context.Context, to Target) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", to.Address)
+	dial := to.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	conn, err := dial(ctx, "tcp", to.Address)
 	if err != nil {
 		return err
 	}
@@ -95,12 +112,12 @@ func askTCP(ctx context.Context, to Target) error {
 // plain and multiplexed ask once and keep nothing: no proxy, no redirect, no connection for later, no name of the server that has
 // to be right: the address is the task's own.
 var (
-	plain       = client(false)
-	multiplexed = client(true)
+	plain       = client(false, nil)
+	multiplexed = client(true, nil)
 )
 
-func client(http2 bool) *http.Client {
-	t := &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+func client(http2 bool, dial func(context.Context, string, string) (net.Conn, error)) *http.Client {
+	t := &http.Transport{DialContext: dial, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		Protocols: new(http.Protocols)}
 	t.Protocols.SetHTTP1(!http2)
 	t.Protocols.SetHTTP2(http2)
@@ -121,7 +138,7 @@ func askHTTP(ctx context.Context, c *structs.Check, to Target) error {
 		}
 		r.Header.Set(name, value)
 	}
-	answer, err := plain.Do(r.WithContext(ctx))
+	answer, err := to.http(false).Do(r.WithContext(ctx))
 	if err != nil {
 		return err
 	}
@@ -151,7 +168,7 @@ func askGRPC(ctx context.Context, c *structs.Check, to Target) error {
 		return err
 	}
 	r.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"proffer-check"}}
-	answer, err := multiplexed.Do(r)
+	answer, err := to.http(true).Do(r)
 	if err != nil {
 		return err
 	}

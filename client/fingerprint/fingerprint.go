@@ -22,8 +22,10 @@ type Config struct {
 	Meta        map[string]string
 	Resources   structs.Resources // non-zero amounts replace what is found; custom, ranges and sets are added
 	Reserved    structs.Resources
-	PortRange   structs.Range // zero: 20000 to 32000
-	Hosts       []string      // zero: the addresses of the machine
+	PortRange   structs.Range            // zero: 20000 to 32000
+	Hosts       []string                 // zero: the addresses of the machine
+	HostNetwork map[string][]string      // likewise, by name
+	Networks    func() map[string]string // attributes of the networks that allocations can have; nil: none
 	Drivers     []drivers.Driver
 	ReservedFor map[string]*structs.Resources // by role: of what is not Reserved, at most all of it
 	GPUs        GPUs                          // nil: NVIDIA's tool, when it is installed
@@ -40,7 +42,7 @@ const driverLimit = 10 * time.Second
 // Machine looks at the whole machine. What cannot be found is left out; a wrong configuration is an error.
 func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	n := &structs.Node{Attributes: make(map[string]string), Meta: maps.Clone(c.Meta), PortRange: c.PortRange,
-		Hosts: slices.Clone(c.Hosts), Reserved: c.Reserved, ReservedFor: c.ReservedFor}
+		Hosts: slices.Clone(c.Hosts), Networks: c.HostNetwork, Reserved: c.Reserved, ReservedFor: c.ReservedFor}
 	var problems structs.Problems
 	c.Resources.Problems("client.resources", &problems)
 	c.Reserved.Problems("client.reserved", &problems)
@@ -84,6 +86,7 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	}
 	overrideResources(&n.Resources, c.Resources)
 	n.Resources.Ports = int(n.PortRange.Last - n.PortRange.First + 1)
+	noteNetworks(a, c)
 	devices(ctx, n, c)
 	n.Drivers = Drivers(ctx, c.Drivers)
 	Describe(n)
@@ -116,6 +119,7 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 	if _, said := c.Resources.Custom["gpus"]; !said {
 		delete(n.Resources.Custom, "gpus")
 	}
+	noteNetworks(n.Attributes, c)
 	devices(ctx, &n, c)
 	n.Drivers = Drivers(ctx, c.Drivers)
 	if c.KeepImages {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,8 @@ type Node struct {
 	Checks    *checks.Pool
 	Providers []Provider   // in the order in which they are asked
 	Fetch     *fetch.Cache // nil: no artifacts
+	// Dial connects to an address in the network namespace at a path; it is used for allocations that were given one.
+	Dial func(ctx context.Context, netns, network, address string) (net.Conn, error)
 }
 
 // poststopLimit is how long one poststop task may take.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"reflect"
@@ -26,6 +27,11 @@ func (t *task) beginChecks(handle drivers.Task) {
 		}
 		t.rec.State.Checks = append(t.rec.State.Checks, s)
 		to := checks.Target{Address: t.alloc.address(c.Port), Exec: handle.Exec}
+		if ns := t.alloc.netns(); ns != "" {
+			to.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				return t.alloc.node.Dial(ctx, ns, network, address)
+			}
+		}
 		t.checks = append(t.checks, t.alloc.node.Checks.Add(c, to, t.rec.State.Started.Std(), s.Status, func(status structs.CheckStatus, a checks.Answer) {
 			t.checked(handle, i, status, a)
 		}))
@@ -52,14 +58,33 @@ func (t *task) endChecks() {
 	t.checks = nil
 }
 
-// address returns where the tasks listen on a port of the group. The caller holds mu.
+// address returns where the tasks listen on a port of the group, in the network of the allocation. The caller holds mu.
 func (a *Alloc) address(label string) string {
 	for _, p := range a.alloc.Ports {
-		if p.Label == label && label != "" {
-			return net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
+		if p.Label != label || label == "" {
+			continue
 		}
+		if own := a.state.Given.OwnAddresses(); len(own) > 0 && a.group.Network.Mapped() {
+			return net.JoinHostPort(own[0], strconv.Itoa(p.Inside()))
+		}
+		return net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
 	}
 	return ""
+}
+
+// netns returns the path of the allocation's network namespace; empty: it is that of the node. The caller holds mu.
+func (a *Alloc) netns() string {
+	if a.state.Given == nil {
+		return ""
+	}
+	return a.state.Given.Netns
+}
+
+// Netns is netns for others.
+func (a *Alloc) Netns() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.netns()
 }
 
 // Address returns where the tasks listen on a port of the group, by its name.

@@ -36,7 +36,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 		return nil, nil, err
 	}
 	scope, err := taskdir.NewScope(taskdir.Subject{Seen: view, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
-		Group: group, Task: def, Dir: a.dir, Owner: owner})
+		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -51,7 +51,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
 	s.Revocable = alloc.Revocable != nil
 	if given != nil {
-		s.Netns, s.Mounts = given.Netns, given.Mounts[def.Name]
+		s.Netns, s.Hostname, s.Files, s.Mounts = given.Netns, given.Hostname, given.Files, given.Mounts[def.Name]
 	}
 	if r := def.Resources; r != nil {
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
@@ -236,7 +236,7 @@ func (t *task) started(handle drivers.Task) {
 	t.handle = handle
 	t.rec.Handle = handle.Handle()
 	s := &t.rec.State
-	s.Status, s.Why, s.Started, s.Checks = structs.TaskRunning, "", now, nil
+	s.Status, s.Why, s.Started, s.Checks, s.Addresses = structs.TaskRunning, "", now, nil, a.state.Given.OwnAddresses()
 	t.beginChecks(handle)
 	t.event("started", fmt.Sprintf("start %d", t.rec.Start))
 	ops := []store.Op{store.PutTask(a.id, t.name, &t.rec)}

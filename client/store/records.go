@@ -55,8 +55,19 @@ type State struct {
 
 // Given is what an allocation was given that its tasks have in common.
 type Given struct {
-	Netns  string                     // path of its network namespace; empty: the host's
-	Mounts map[string][]drivers.Mount // by task
+	Netns     string                     // path of its network namespace; empty: the host's
+	Addresses []string                   // in it, without loopback, IPv4 first
+	Hostname  string                     // in it
+	Files     []drivers.Mount            // of all tasks with a root of their own
+	Mounts    map[string][]drivers.Mount // by task
+}
+
+// OwnAddresses returns the addresses of the allocation's own network; nil may be asked.
+func (g *Given) OwnAddresses() []string {
+	if g == nil {
+		return nil
+	}
+	return g.Addresses
 }
 
 // Task is one task of an allocation that has not ended.

@@ -31,6 +31,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, l.Fenced
 	plan.Args = append([]string{l.Program}, l.Args...)
 	plan.Network = l.Network
+	netns, err := openNetns(object, l, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer netns.Close()
 	var close []int
 	var pipes [2]*os.File // reading ends
 	defer func() {
@@ -98,7 +103,18 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			plan.KeepErr, plan.Stderr = pair[0], pair[1]
 		}
 	}
-	started, err := h.run(kindOf(l), func(st *stage.Starter) (*stage.Process, error) { return st.Start(ctx, plan) })
+	binds := plan.Binds
+	started, err := h.run(kindOf(l), func(st *stage.Starter) (*stage.Process, error) {
+		files, err := filesOf(l, st.PID())
+		for _, f := range files {
+			defer unix.Close(f.FD)
+		}
+		if err != nil {
+			return nil, err
+		}
+		plan.Binds = append(binds[:len(binds):len(binds)], files...)
+		return st.Start(ctx, plan)
+	})
 	if err != nil {
 		return nil, h.clear(object, rec, err)
 	}
@@ -107,12 +123,58 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	return p, nil
 }
 
+// filesOf opens the files that belong over those of the task's root, of which the starter has the pattern. One that is not there stays
+// away: the root is not the task's alone, and nothing is made in it.
+func filesOf(l *exec.Launch, starter int) (files []stage.Bind, err error) {
+	if !l.Full || len(l.Files) == 0 {
+		return nil, nil
+	}
+	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", starter), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "task "+l.ID, "open the root of tasks: %w", err)
+	}
+	defer unix.Close(root)
+	for _, m := range l.Files {
+		at, err := unix.Openat2(root, m.Target, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
+		if err != nil {
+			continue
+		}
+		unix.Close(at)
+		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
+		if err != nil {
+			return files, structs.Errorf(structs.Unavailable, "task "+l.ID, "mount %s: %w", m.Source, err)
+		}
+		files = append(files, stage.Bind{FD: fd, Target: m.Target})
+		if m.ReadOnly {
+			err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		}
+		if err != nil {
+			return files, structs.Errorf(structs.Unavailable, "task "+l.ID, "mount %s: %w", m.Source, err)
+		}
+	}
+	return files, nil
+}
+
+// openNetns opens the network namespace that a task or a command in it joins, for a plan. The file is nil when it is the host's, and
+// that of a container is joined by its runtime.
+func openNetns(object string, l *exec.Launch, plan *stage.Plan) (*os.File, error) {
+	if l.Netns == "" || l.Container != "" {
+		return nil, nil
+	}
+	f, err := os.Open(l.Netns)
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, object, "join its network: %w", err)
+	}
+	plan.Netns = int(f.Fd())
+	return f, nil
+}
+
 // plan has what a task and a command in it have in common.
 func (h *host) plan(rec *record) (*stage.Plan, error) {
 	l := rec.Launch
 	p := &stage.Plan{
 		Full: l.Full, SetIDs: h.root, UID: l.UID, GID: l.GID, Groups: l.Groups, Env: l.Env, Host: l.Host,
-		Dir: "/local", Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1,
+		Dir: "/local", Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1, Netns: -1,
 	}
 	switch {
 	case l.Container != "":
@@ -208,6 +270,13 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 		unix.SetsockoptTimeval(int(files[0].Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
 	}
 	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
+	if !t.rec.Launch.Full { // with namespaces of its own it is entered with all of them
+		netns, err := openNetns("exec", t.rec.Launch, plan)
+		if err != nil {
+			return nil, err
+		}
+		defer netns.Close()
+	}
 	entry, err := h.entry(t.rec)
 	if err != nil {
 		return nil, structs.Errorf(structs.Unavailable, "exec", "%w", err)

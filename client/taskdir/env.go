@@ -22,6 +22,8 @@ type Subject struct {
 	Dir    Dir
 	Owner  Owner
 	Seen   drivers.View
+	// Addresses are those of the allocation's own network, when its ports are mapped into it or it has none; IPv4 first.
+	Addresses []string
 }
 
 // below joins without a double slash, for a task folder that is the root.
@@ -102,9 +104,20 @@ func (sc *Scope) builtIn() {
 		e["PROFFER_CPU"] = r.CPU.String()
 		e["PROFFER_MEMORY"] = strconv.FormatInt(int64(r.Memory), 10)
 	}
+	sc.addresses()
+}
+
+// addresses tells the task of its address and ports: as it sees them itself, and, with HOST in the name, as others do.
+func (sc *Scope) addresses() {
+	s := &sc.subject
+	a, e := s.Alloc, sc.env
 	ip := ""
 	if len(s.Node.Hosts) > 0 {
 		ip = s.Node.Hosts[0]
+	}
+	own, mapped := "", s.Group.Network.Mapped()
+	if len(s.Addresses) > 0 {
+		own = s.Addresses[0]
 	}
 	var unnamed []string
 	for _, p := range a.Ports {
@@ -116,11 +129,25 @@ func (sc *Scope) builtIn() {
 			unnamed = append(unnamed, port)
 			continue
 		}
-		e["PROFFER_PORT_"+envName(p.Label)] = port
-		e["PROFFER_ADDR_"+envName(p.Label)] = net.JoinHostPort(host, port)
+		name := envName(p.Label)
+		e["PROFFER_HOST_IP_"+name], e["PROFFER_HOST_PORT_"+name] = host, port
+		e["PROFFER_HOST_ADDR_"+name] = net.JoinHostPort(host, port)
+		if mapped {
+			host, port = own, strconv.Itoa(p.Inside())
+		}
+		e["PROFFER_IP_"+name], e["PROFFER_PORT_"+name] = host, port
+		e["PROFFER_ADDR_"+name] = net.JoinHostPort(host, port)
 	}
 	if len(a.Ports) > 0 && a.Ports[0].Host != "" {
 		ip = a.Ports[0].Host
+	}
+	switch {
+	case !s.Group.Network.Own():
+	case mapped:
+		e["PROFFER_HOST_IP"] = ip
+		ip = own
+	default:
+		ip = ""
 	}
 	if ip != "" {
 		e["PROFFER_IP"] = ip

@@ -50,7 +50,8 @@ func TestEnvironment(t *testing.T) {
 	want := []string{
 		"HOME=" + dir + "/web/local", "PATH=" + taskdir.DefaultPath,
 		"PROFFER_ADDR_http=10.0.0.6:20001", "PROFFER_ALLOC_DIR=" + dir + "/alloc", "PROFFER_ALLOC_ID=a1", "PROFFER_CPU=1.5",
-		"PROFFER_DC=dc1", "PROFFER_GROUP=front", "PROFFER_INCARNATION=7", "PROFFER_INDEX=2", "PROFFER_IP=10.0.0.6", "PROFFER_JOB=shop",
+		"PROFFER_DC=dc1", "PROFFER_GROUP=front", "PROFFER_HOST_ADDR_http=10.0.0.6:20001", "PROFFER_HOST_IP_http=10.0.0.6", "PROFFER_HOST_PORT_http=20001",
+		"PROFFER_INCARNATION=7", "PROFFER_INDEX=2", "PROFFER_IP=10.0.0.6", "PROFFER_IP_http=10.0.0.6", "PROFFER_JOB=shop",
 		"PROFFER_MEMORY=67108864", "PROFFER_META_own_er=ann", "PROFFER_META_tier=group", "PROFFER_NODE_ID=n1",
 		"PROFFER_NODE_NAME=rack1-a", "PROFFER_PORTS=20002,20003", "PROFFER_PORT_http=20001", "PROFFER_REGION=eu", "PROFFER_ROLE=eng",
 		"PROFFER_SECRETS_DIR=" + dir + "/web/secrets", "PROFFER_TASK=web", "PROFFER_TASK_DIR=" + dir + "/web",
@@ -58,6 +59,29 @@ func TestEnvironment(t *testing.T) {
 	}
 	if got := scope(t, s).Env(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestEnvironmentOfAnOwnNetwork: a task is told its own address and port, and, with HOST, those by which others reach it.
+func TestEnvironmentOfAnOwnNetwork(t *testing.T) {
+	s := subject(t, func(s *taskdir.Subject) {
+		s.Group.Network, s.Task.Env = &structs.Network{Mode: structs.NetworkBridge}, nil
+		s.Addresses = []string{"172.30.64.2", "fd00::2"}
+		s.Alloc.Ports = []structs.AssignedPort{{Label: "http", Host: "10.0.0.6", Port: 20001, To: 80}, {Label: "same", Host: "10.0.0.6", Port: 20002}}
+	})
+	want := "PROFFER_ADDR_http=172.30.64.2:80 PROFFER_ADDR_same=172.30.64.2:20002 PROFFER_HOST_ADDR_http=10.0.0.6:20001 " +
+		"PROFFER_HOST_ADDR_same=10.0.0.6:20002 PROFFER_HOST_IP=10.0.0.6 PROFFER_HOST_IP_http=10.0.0.6 PROFFER_HOST_IP_same=10.0.0.6 " +
+		"PROFFER_HOST_PORT_http=20001 PROFFER_HOST_PORT_same=20002 PROFFER_IP=172.30.64.2 PROFFER_IP_http=172.30.64.2 PROFFER_IP_same=172.30.64.2 " +
+		"PROFFER_PORT_http=80 PROFFER_PORT_same=20002"
+	got := slices.DeleteFunc(scope(t, s).Env(), func(e string) bool {
+		return !strings.HasPrefix(e, "PROFFER_ADDR") && !strings.HasPrefix(e, "PROFFER_HOST") && !strings.HasPrefix(e, "PROFFER_IP") && !strings.HasPrefix(e, "PROFFER_PORT")
+	})
+	if strings.Join(got, " ") != want {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, " "), want)
+	}
+	s.Group.Network.Mode, s.Addresses, s.Alloc.Ports = structs.NetworkNone, nil, nil // such as none
+	if env := strings.Join(scope(t, s).Env(), " "); strings.Contains(env, "PROFFER_IP") {
+		t.Errorf("an address without a network: %s", env)
 	}
 }
 

@@ -118,6 +118,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
 		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined,
 	}
+	if !l.Network {
+		l.Netns, l.Files = spec.Netns, spec.Files
+	}
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		l.CPU, l.Revocable = 1, true
 	}
@@ -126,6 +129,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	}
 	if l.Host, err = os.Hostname(); err != nil || len(l.Host) > 63 {
 		l.Host = "proffer"
+	}
+	if spec.Hostname != "" {
+		l.Host = spec.Hostname
 	}
 	if logs := spec.Task.Logs; logs != nil {
 		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()

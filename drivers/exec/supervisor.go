@@ -38,12 +38,14 @@ type Supervisor interface {
 // Launch is a task to start, as the supervisor takes it: everything resolved, nothing looked up later.
 type Launch struct {
 	ID      string
-	Program string   // a path in the task's root, or a name that is looked up in the PATH of Env
-	Args    []string // without the program
-	Env     []string // complete
-	Full    bool     // isolation: own namespaces, root and rights
-	Network bool     // with Full: an own network namespace, with loopback only
-	Host    string   // with Full: host name in the task
+	Program string          // a path in the task's root, or a name that is looked up in the PATH of Env
+	Args    []string        // without the program
+	Env     []string        // complete
+	Full    bool            // isolation: own namespaces, root and rights
+	Network bool            // with Full: an own network namespace, with loopback only
+	Netns   string          // host path of the network namespace that it joins; empty: the host's, or that of Network
+	Host    string          // with Full: host name in the task
+	Files   []drivers.Mount // with Full: files of the host over those of the task's root, where it has them
 
 	UID, GID uint32 // used when the supervisor is root
 	Groups   []uint32

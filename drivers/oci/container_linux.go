@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,12 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		in.cpu = 1
 	}
+	if c.network == networkHost { // it says nothing else
+		in.netns = spec.Netns
+	}
+	if in.hostname == "" {
+		in.hostname = spec.Hostname
+	}
 	if in.hostname == "" {
 		if in.hostname, err = os.Hostname(); err != nil || len(in.hostname) > 63 {
 			in.hostname = "proffer"
@@ -104,11 +111,17 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	}
 	in.folders = []bind{{spec.AllocDir, "/alloc", false}, {filepath.Join(spec.TaskDir, "local"), "/local", false},
 		{filepath.Join(spec.TaskDir, "secrets"), "/secrets", false}, {filepath.Join(spec.TaskDir, "tmp"), "/tmp", false}}
-	if c.network == networkHost {
+	if c.network == networkHost && in.netns == "" {
 		for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
-			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			given := slices.ContainsFunc(spec.Files, func(m drivers.Mount) bool { return m.Target == file })
+			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && !given {
 				in.folders = append(in.folders, bind{file, file, true})
 			}
+		}
+	}
+	if c.network == networkHost {
+		for _, m := range spec.Files {
+			in.folders = append(in.folders, bind{m.Source, m.Target, m.ReadOnly})
 		}
 	}
 	if in.binds, err = ct.binds(object, c, spec); err != nil {

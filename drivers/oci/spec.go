@@ -21,6 +21,7 @@ type input struct {
 	image    v1.Config
 	env      []string // of the task; it wins over the image's
 	hostname string
+	netns    string // path of the network namespace that it joins; empty: as config says
 	user     identity
 	root     string
 	folders  []bind // the task's own, and files such as resolv.conf
@@ -68,7 +69,9 @@ func (in *input) spec() *specs.Spec {
 			ReadonlyPaths: slices.Clone(readonlyPaths),
 		},
 	}
-	if in.config.network == networkNone {
+	if in.netns != "" {
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: in.netns})
+	} else if in.config.network == networkNone {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
 	}
 	if in.cgroups == 2 {

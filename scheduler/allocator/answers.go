@@ -125,7 +125,7 @@ func (a *Allocator) rest(c *client, n *node, left structs.Resources, ops []Opera
 	if err := c.account.takes(ops); err != nil {
 		return left, err
 	}
-	taken := map[structs.AssignedPort]bool{}
+	var taken []structs.AssignedPort
 	for i, op := range ops {
 		object := fmt.Sprintf("operation %d", i)
 		var problems structs.Problems
@@ -143,11 +143,10 @@ func (a *Allocator) rest(c *client, n *node, left structs.Resources, ops []Opera
 			return left, structs.Errorf(structs.Invalid, object, "names %d ports and has %d among its resources", len(op.Ports), op.Resources.Ports)
 		}
 		for _, p := range op.Ports {
-			key := structs.AssignedPort{Host: p.Host, Port: p.Port}
-			if p.Port < 1 || p.Port > 65535 || taken[key] || !n.PortFree(p.Host, p.Port) {
+			if p.Port < 1 || p.Port > 65535 || !n.PortFree(&p) || slices.ContainsFunc(taken, p.Collides) {
 				return left, structs.Errorf(structs.Conflict, object, "port %d is not free on node %s", p.Port, n.Name())
 			}
-			taken[key] = true
+			taken = append(taken, p)
 		}
 		left = left.Sub(op.Resources)
 	}

@@ -695,7 +695,7 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 	case 3:
 		job.Constraints = []*structs.Constraint{{Attribute: "${meta.rack}", Value: "1"}}
 	case 4:
-		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80}}}
+		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80, Protocol: rapid.SampledFrom([]string{"", structs.TCP, structs.UDP}).Draw(t, "protocol")}}}
 	case 5, 6, 7:
 		drawNeighbour(t, group)
 	case 8:

@@ -30,11 +30,12 @@ type Ask struct {
 	wide        []neighbour // and on the nodes with the same value of an attribute
 	within      template    // of Within
 	ports       []structs.Port
-	unnamed     int  // ports without a name
-	unique      bool // it looks at what differs from node to node
-	customs     int  // custom scalars that it wants
-	special     bool // it wants more than CPU, memory and disk
-	apart       bool // placement = "spread"
+	networks    []string // attributes of the node, behind "network.", that its network needs
+	unnamed     int      // ports without a name
+	unique      bool     // it looks at what differs from node to node
+	customs     int      // custom scalars that it wants
+	special     bool     // it wants more than CPU, memory and disk
+	apart       bool     // placement = "spread"
 	key         string
 	viewKey     string // of what does not depend on amounts
 	kept        string // of the keys: what running work adds, see Among
@@ -131,6 +132,7 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*
 		for _, p := range group.Network.Ports {
 			a.ports = append(a.ports, *p)
 		}
+		a.networks = group.Network.Needs()
 	}
 	a.unnamed = max(0, a.Resources.Ports-len(a.ports))
 	if n := len(job.Constraints) + len(group.Constraints) + len(job.Affinities) + len(group.Affinities); n > MaxConditions {
@@ -201,6 +203,9 @@ func (a *Ask) state(job *structs.Job, group *structs.Group, waited structs.Durat
 	}
 	if len(a.images) > 0 {
 		a.stated += fmt.Sprintf(" images %q", a.images)
+	}
+	if len(a.networks) > 0 {
+		a.stated += fmt.Sprintf(" network %q", a.networks)
 	}
 	if a.Within != "" {
 		a.stated += fmt.Sprintf(" within %q", a.Within)

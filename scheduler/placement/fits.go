@@ -38,6 +38,8 @@ const (
 	KeptAway         ReasonKind = "kept_away"         // work there must not be beside this one
 	PortTaken        ReasonKind = "port_taken"        // a static port
 	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
+	NoAddress        ReasonKind = "host_network"      // the node has no address for a port
+	NetworkMissing   ReasonKind = "network"           // what the group's network needs
 )
 
 // String tells the reason in the words of job explain: "memory: 2GiB asked, 1.5GiB free".
@@ -95,6 +97,10 @@ func (r Reason) Title() string {
 		return "kept away as " + r.Subject
 	case PortTaken:
 		return "port " + r.Subject + " taken"
+	case NoAddress:
+		return "no address in host_network " + r.Subject
+	case NetworkMissing:
+		return "network " + r.Subject + " missing"
 	case ConstraintUnmet:
 		return "constraint " + r.Subject
 	}
@@ -246,6 +252,13 @@ func (c *check) static(spec *structs.Node, a *Ask) bool {
 			}
 		}
 	}
+	for _, name := range a.networks {
+		if have := spec.Attributes["network."+name]; have != "true" {
+			if c.refuse(Reason{Kind: NetworkMissing, Subject: name, Have: strings.TrimPrefix(have, "no: ")}) {
+				return true
+			}
+		}
+	}
 	for i := range a.constraints {
 		if cond := &a.constraints[i]; !cond.met(spec) {
 			r := Reason{Kind: ConstraintUnmet, Subject: cond.text}
@@ -308,24 +321,80 @@ func (c *check) assigned(n *Node, a *Ask) bool {
 	if len(a.ports) == 0 && a.unnamed == 0 {
 		return false
 	}
-	host, within := n.host(), 0
-	for i, p := range a.ports {
-		if p.Static == 0 {
+	var hosts [1]portsAt // usual asks have all their ports on one address
+	at := hosts[:0]
+	where := func(network string) (*portsAt, bool) {
+		host, ok := n.host(network)
+		if !ok {
+			return nil, c.refuse(Reason{Kind: NoAddress, Subject: network})
+		}
+		for i := range at {
+			if at[i].host == host {
+				return &at[i], false
+			}
+		}
+		at = append(at, portsAt{host: host})
+		return &at[len(at)-1], false
+	}
+	wanted := 0
+	for i := range a.ports {
+		p := &a.ports[i]
+		x, stop := where(p.Host)
+		if stop {
+			return true
+		}
+		switch {
+		case x == nil:
+			continue
+		case p.Static == 0:
+			x.dynamic++
+			wanted++
 			continue
 		}
-		if int64(p.Static) >= n.spec.PortRange.First && int64(p.Static) <= n.spec.PortRange.Last {
-			within++
+		if inRange(n.spec.PortRange, p.Static) {
+			x.static++
 		}
-		twice := slices.ContainsFunc(a.ports[:i], func(q structs.Port) bool { return q.Static == p.Static })
-		if (twice || n.ports.taken(host, p.Static)) && c.refuse(Reason{Kind: PortTaken, Subject: fmt.Sprint(p.Static)}) {
+		twice := slices.ContainsFunc(a.ports[:i], func(q structs.Port) bool {
+			host, _ := n.host(q.Host)
+			return q.Static == p.Static && host == x.host && (q.Protocol == p.Protocol || q.Protocol == "" || p.Protocol == "")
+		})
+		if (twice || n.ports.taken(x.host, p.Static, p.Protocol)) && c.refuse(Reason{Kind: PortTaken, Subject: fmt.Sprint(p.Static)}) {
 			return true
 		}
 	}
-	wanted := a.dynamic()
+	if a.unnamed > 0 {
+		x, stop := where("")
+		if stop {
+			return true
+		}
+		if x != nil {
+			x.dynamic += a.unnamed
+			wanted += a.unnamed
+		}
+	}
 	if wanted == 0 {
 		return false
 	}
 	// Offers hold ports by count only, so the count is looked at too; static ports beyond the range are not of the range.
-	free := min(n.ports.free(host)-within, n.avail.Ports-n.used.Ports+n.ports.outside())
-	return wanted > free && c.refuse(Reason{Kind: PortsShort, Subject: "ports", Asked: int64(wanted), Free: int64(free)})
+	count := n.avail.Ports - n.used.Ports + n.ports.outside()
+	for i := range at {
+		x := &at[i]
+		if x.dynamic == 0 {
+			continue
+		}
+		asked, free := x.dynamic, n.ports.free(x.host)-x.static
+		if count-free < wanted-asked { // the count is what is short
+			asked, free = wanted, count
+		}
+		if asked > free {
+			return c.refuse(Reason{Kind: PortsShort, Subject: "ports", Asked: int64(asked), Free: int64(free)})
+		}
+	}
+	return false
+}
+
+// portsAt is what an ask wants on one address of a node.
+type portsAt struct {
+	host            string
+	static, dynamic int // static ones of the range
 }

@@ -82,16 +82,16 @@ func (n *Node) Free() structs.Resources { return n.avail.Sub(n.used) }
 // Hold takes an amount and ports.
 func (n *Node) Hold(amount structs.Resources, ports []structs.AssignedPort) {
 	n.used = n.used.Add(amount)
-	for _, p := range ports {
-		n.ports.add(p.Host, p.Port, 1)
+	for i := range ports {
+		n.ports.add(&ports[i], 1)
 	}
 }
 
 // Drop gives back what Hold took.
 func (n *Node) Drop(amount structs.Resources, ports []structs.AssignedPort) {
 	n.used = n.used.Sub(amount)
-	for _, p := range ports {
-		n.ports.add(p.Host, p.Port, -1)
+	for i := range ports {
+		n.ports.add(&ports[i], -1)
 	}
 }
 

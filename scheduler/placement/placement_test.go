@@ -45,6 +45,10 @@ func drawNode(t *rapid.T, id int) *structs.Node {
 	case 3:
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 0}
 	}
+	if rapid.IntRange(0, 2).Draw(t, "lan") > 0 {
+		n.Networks = map[string][]string{"lan": {"10.1.0.1"}}
+		n.Attributes["network.bridge"] = rapid.SampledFrom([]string{"true", "no: it is not root"}).Draw(t, "bridge")
+	}
 	drawImages(t, n)
 	if rapid.IntRange(0, 5).Draw(t, "set") == 0 {
 		n.Resources.Sets = map[string][]string{"slots": {"a", "b"}}
@@ -77,7 +81,13 @@ func drawAsk(t *rapid.T, name string) *Ask {
 			group.Tasks = append(group.Tasks, &structs.Task{Name: "u", Config: map[string]any{"image": "both:1"}})
 		}
 	}
-	switch rapid.IntRange(0, 5).Draw(t, "network") {
+	switch rapid.IntRange(0, 7).Draw(t, "network") {
+	case 2:
+		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "a", Static: 53, Protocol: structs.TCP}, {Label: "b", Static: 20001, Protocol: structs.UDP},
+			{Label: "c", Static: 20001, Protocol: structs.TCP}, {Label: "d"}}}
+	case 3:
+		group.Network = &structs.Network{Mode: structs.NetworkBridge, Ports: []*structs.Port{{Label: "a", Host: "lan"}, {Label: "b"},
+			{Label: "c", Static: 80, Host: "10.1.0.0/16"}}}
 	case 0:
 		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "a"}, {Label: "b", Static: 20001}}}
 	case 1:
@@ -238,8 +248,8 @@ func (l *life) place(t *rapid.T, i int) {
 	if !ok {
 		t.Fatalf("%s fits and has no ports", want.ID)
 	}
-	for _, p := range ports {
-		if !want.PortFree(p.Host, p.Port) {
+	for i, p := range ports {
+		if !want.PortFree(&p) || slices.ContainsFunc(ports[:i], p.Collides) {
 			t.Fatalf("port %d given twice", p.Port)
 		}
 	}
@@ -374,7 +384,7 @@ func TestBooksBalance(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		spec := drawNode(t, 1)
 		n := NewNode(spec.ID, spec)
-		before, ports := n.Free().String(), n.ports.free(n.host())
+		before, ports := n.Free().String(), n.ports.free("10.0.0.1")
 		a := drawAsk(t, "j")
 		var all [][]structs.AssignedPort
 		for Fits(n, nil, a, First).OK && len(all) < 20 {
@@ -387,7 +397,7 @@ func TestBooksBalance(t *testing.T) {
 		for _, p := range all {
 			n.Drop(a.Resources, p)
 		}
-		if after := n.Free().String(); after != before || n.ports.free(n.host()) != ports {
+		if after := n.Free().String(); after != before || n.ports.free("10.0.0.1") != ports {
 			t.Fatalf("%s became %s", before, after)
 		}
 	})

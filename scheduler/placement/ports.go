@@ -1,9 +1,13 @@
 package placement
 
-import "github.com/proffer/proffer/structs"
+import (
+	"slices"
 
-// hostPorts counts the holders of each port of each host address. Two holders of one port are a fault of whoever
-// recorded them; counting keeps the books right when one of them goes.
+	"github.com/proffer/proffer/structs"
+)
+
+// hostPorts counts the holders of each port of each host address. Two holders of one port, unless one has it for TCP and the other
+// for UDP, are a fault of whoever recorded them; counting keeps the books right when one of them goes.
 type hostPorts struct {
 	in    structs.Range // the node's range for dynamic ports
 	hosts []*hostPort
@@ -11,9 +15,39 @@ type hostPorts struct {
 
 type hostPort struct {
 	host   string
-	ports  map[int]int8
+	ports  map[int]portHolders
 	within int // ports of the range that are held
+	beyond int // holders of other ports
 	low    int // every port of the range below it is held here
+}
+
+// portHolders are how many hold a port for both protocols, for TCP and for UDP.
+type portHolders struct{ both, tcp, udp int8 }
+
+func (h portHolders) held() bool { return h != portHolders{} }
+
+// of returns those that hold a port for a protocol.
+func (h portHolders) of(protocol string) int8 {
+	switch protocol {
+	case structs.TCP:
+		return h.both + h.tcp
+	case structs.UDP:
+		return h.both + h.udp
+	}
+	return h.both + h.tcp + h.udp
+}
+
+// plus returns h with one more or one less.
+func (h portHolders) plus(protocol string, by int8) portHolders {
+	switch protocol {
+	case structs.TCP:
+		h.tcp = max(0, h.tcp+by)
+	case structs.UDP:
+		h.udp = max(0, h.udp+by)
+	default:
+		h.both = max(0, h.both+by)
+	}
+	return h
 }
 
 func anyHost(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
@@ -24,19 +58,21 @@ func inRange(r structs.Range, port int) bool { return int64(port) >= r.First && 
 func (h *hostPorts) setRange(in structs.Range) {
 	h.in = in
 	for _, x := range h.hosts {
-		x.low, x.within = 0, 0
-		for port := range x.ports {
+		x.low, x.within, x.beyond = 0, 0, 0
+		for port, by := range x.ports {
 			if inRange(in, port) {
 				x.within++
+			} else {
+				x.beyond += int(by.of(""))
 			}
 		}
 	}
 }
 
-func (h *hostPorts) add(host string, port int, by int8) {
+func (h *hostPorts) add(p *structs.AssignedPort, by int8) {
 	var x *hostPort
 	for _, y := range h.hosts {
-		if y.host == host {
+		if y.host == p.Host {
 			x = y
 		}
 	}
@@ -44,29 +80,31 @@ func (h *hostPorts) add(host string, port int, by int8) {
 		if by < 0 {
 			return
 		}
-		x = &hostPort{host: host, ports: make(map[int]int8)}
+		x = &hostPort{host: p.Host, ports: make(map[int]portHolders)}
 		h.hosts = append(h.hosts, x)
 	}
-	was := x.ports[port]
-	switch now := was + by; {
-	case now > 0:
-		x.ports[port] = now
-		if was == 0 && inRange(h.in, port) {
-			x.within++
-		}
-	default:
-		delete(x.ports, port)
-		if was > 0 && inRange(h.in, port) {
-			x.within--
-			x.low = min(x.low, port)
-		}
+	was := x.ports[p.Port]
+	now := was.plus(p.Protocol, by)
+	if now.held() {
+		x.ports[p.Port] = now
+	} else {
+		delete(x.ports, p.Port)
+	}
+	switch {
+	case !inRange(h.in, p.Port):
+		x.beyond += int(now.of("") - was.of(""))
+	case now.held() && !was.held():
+		x.within++
+	case was.held() && !now.held():
+		x.within--
+		x.low = min(x.low, p.Port)
 	}
 }
 
 // taken reports whether port cannot be bound on host. A holder of all addresses takes it on each.
-func (h *hostPorts) taken(host string, port int) bool {
+func (h *hostPorts) taken(host string, port int, protocol string) bool {
 	for _, x := range h.hosts {
-		if (x.host == host || anyHost(x.host) || anyHost(host)) && x.ports[port] > 0 {
+		if (x.host == host || anyHost(x.host) || anyHost(host)) && x.ports[port].of(protocol) > 0 {
 			return true
 		}
 	}
@@ -112,12 +150,12 @@ func (h *hostPorts) free(host string) int {
 // outside returns how many ports beyond the range are held.
 func (h *hostPorts) outside() (n int) {
 	for _, x := range h.hosts {
-		n += len(x.ports) - x.within
+		n += x.beyond
 	}
 	return n
 }
 
-// next returns the lowest free port of the range from port on, or 0.
+// next returns the lowest port of the range from port on that nobody has for any protocol, or 0.
 func (h *hostPorts) next(host string, from int) int {
 	if h.in.Last <= 0 {
 		return 0
@@ -127,7 +165,7 @@ func (h *hostPorts) next(host string, from int) int {
 		first = x.low
 	}
 	for port := first; int64(port) <= h.in.Last; port++ {
-		if !h.taken(host, port) {
+		if !h.taken(host, port, "") {
 			if x != nil && from <= int(h.in.First) {
 				x.low = port // so the next search is short; a memo, not a change
 			}
@@ -137,33 +175,34 @@ func (h *hostPorts) next(host string, from int) int {
 	return 0
 }
 
-func (n *Node) host() string {
-	if n.spec != nil && len(n.spec.Hosts) > 0 {
-		return n.spec.Hosts[0]
+// host returns the address of n that a port with this host_network gets; false: it has none.
+func (n *Node) host(network string) (string, bool) {
+	if n.spec == nil || network == "" && len(n.spec.Hosts) == 0 {
+		return "", network == ""
 	}
-	return ""
-}
-
-// dynamic returns how many ports the node chooses for a.
-func (a *Ask) dynamic() int {
-	d := a.unnamed
-	for _, p := range a.ports {
-		if p.Static == 0 {
-			d++
-		}
+	found := n.spec.Addresses(network)
+	if len(found) == 0 {
+		return "", false
 	}
-	return d
+	return found[0], true
 }
 
 // Static returns the ports of a that it names itself, as it would have them on n.
 func (n *Node) Static(a *Ask) (out []structs.AssignedPort) {
-	for _, p := range a.ports {
-		if p.Static != 0 {
-			out = append(out, structs.AssignedPort{Label: p.Label, Host: n.host(), Port: p.Static, To: p.To})
+	for i := range a.ports {
+		if p := &a.ports[i]; p.Static != 0 {
+			host, ok := n.host(p.Host)
+			if !ok {
+				host = unreachable
+			}
+			out = append(out, structs.AssignedPort{Label: p.Label, Host: host, Port: p.Static, To: p.To, Protocol: p.Protocol})
 		}
 	}
 	return out
 }
+
+// unreachable is the host of a port for which a node has no address.
+const unreachable = "none"
 
 // Assign chooses the ports of an allocation of a on n: static ones as asked, the others the lowest free ones of the
 // node's range. False means that a port is taken or none is left; nothing is held by it.
@@ -171,39 +210,54 @@ func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 	if len(a.ports) == 0 && a.unnamed == 0 {
 		return nil, true
 	}
-	host, last := n.host(), 0
-	out := append(make([]structs.AssignedPort, 0, len(a.ports)+a.unnamed), n.Static(a)...)
-	for _, p := range out {
-		if n.ports.taken(host, p.Port) {
+	static := n.Static(a)
+	for i, p := range static {
+		if p.Host == unreachable || n.ports.taken(p.Host, p.Port, p.Protocol) || slices.ContainsFunc(static[:i], p.Collides) {
 			return nil, false
 		}
 	}
-	fixed := len(out)
-	choose := func(label string, to int) bool {
+	out := append(make([]structs.AssignedPort, 0, len(a.ports)+a.unnamed), static...)
+	type place struct {
+		host string
+		last int
+	}
+	fixed, places := len(out), make([]place, 0, 1)
+	choose := func(p *structs.Port) bool {
+		host, ok := n.host(p.Host)
+		if !ok {
+			return false
+		}
+		i := 0
+		for i < len(places) && places[i].host != host {
+			i++
+		}
+		if i == len(places) {
+			places = append(places, place{host: host})
+		}
 		for {
-			last = n.ports.next(host, last)
-			if last == 0 {
+			port := n.ports.next(host, places[i].last)
+			if port == 0 {
 				return false
 			}
-			port := last
-			last++
+			places[i].last = port + 1
+			q := structs.AssignedPort{Label: p.Label, Host: host, Port: port, To: p.To, Protocol: p.Protocol}
 			free := true
-			for _, p := range out[:fixed] {
-				free = free && p.Port != port
+			for j := range out[:fixed] {
+				free = free && (out[j].Port != port || out[j].Host != host && !anyHost(host))
 			}
 			if free {
-				out = append(out, structs.AssignedPort{Label: label, Host: host, Port: port, To: to})
+				out = append(out, q)
 				return true
 			}
 		}
 	}
-	for _, p := range a.ports {
-		if p.Static == 0 && !choose(p.Label, p.To) {
+	for i := range a.ports {
+		if a.ports[i].Static == 0 && !choose(&a.ports[i]) {
 			return nil, false
 		}
 	}
 	for range a.unnamed {
-		if !choose("", 0) {
+		if !choose(&structs.Port{}) {
 			return nil, false
 		}
 	}
@@ -211,4 +265,6 @@ func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 }
 
 // PortFree reports whether nobody holds that port of the node.
-func (n *Node) PortFree(host string, port int) bool { return !n.ports.taken(host, port) }
+func (n *Node) PortFree(p *structs.AssignedPort) bool {
+	return !n.ports.taken(p.Host, p.Port, p.Protocol)
+}

@@ -67,6 +67,7 @@ type Plan struct {
 	Joins                 []int // `tasks` files of cgroups v1
 	Binds                 []Bind
 	PidFD                 int // of the stage whose task is entered (Enter), or -1
+	Netns                 int // the network namespace to join, or -1; without Network
 }
 
 // Bind is a detached mount (open_tree) and where it goes.
@@ -118,8 +119,9 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		uint32(len(p.Covers)), uint32(len(p.Binds)), uint32(len(p.Joins)))
 	u32(index(p.Stdin), index(p.Stdout), index(p.Stderr), index(p.KeepOut), index(p.KeepErr), index(report),
 		index(p.Cgroup), index(p.PidFD))
+	netns := index(p.Netns)
 	u32(uint32(len(fds)), uint32(len(fds)+len(p.Binds)))
-	u32(uint32(len(p.Filter)), 0)
+	u32(uint32(len(p.Filter)), netns)
 	for _, m := range p.Binds {
 		fds = append(fds, m.FD)
 	}

@@ -41,7 +41,7 @@ func file(t *testing.T, name string) []byte {
 
 func TestPlansHaveBounds(t *testing.T) {
 	least := func() *Plan {
-		return &Plan{Args: []string{"x"}, Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1}
+		return &Plan{Args: []string{"x"}, Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1, Netns: -1}
 	}
 	if _, fds, err := least().encode(opStart, 3); err != nil || len(fds) != 1 {
 		t.Errorf("%v, %v", fds, err)

@@ -128,7 +128,8 @@ struct head {
 	u32 gid, groups, rlimits, args, env, covers, binds, joins;
 	i32 in, out, err, keep_out, keep_err, report, cgroup, pidfd; // indexes of descriptors, -1: none
 	i32 first_bind, first_join;
-	u32 filter, pad; // instructions of the program for system calls; 0: there is none
+	u32 filter; // instructions of the program for system calls; 0: there is none
+	i32 netns; // index of the descriptor of the network namespace to join, -1: none
 };
 struct rlimit { u64 resource, soft, hard; };
 struct filter { u16 code; u8 jt, jf; u32 k; };
@@ -578,6 +579,7 @@ __attribute__((noreturn)) static void stage(void) {
 	report_fd = fd_of(head->report);
 	C1(SYS_close, SOCKET);
 	join_cgroups();
+	if (head->netns >= 0) must("join the network", "", C2(SYS_setns, fd_of(head->netns), CLONE_NEWNET));
 	if (head->op == OP_EXEC && head->flags & FULL) {
 		must("enter the task", "", C2(SYS_setns, fd_of(head->pidfd),
 			CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET));

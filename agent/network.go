@@ -1,0 +1,26 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/proffer/proffer/client/network"
+)
+
+// networks makes what gives allocations networks of their own. hosts are the addresses that tasks may use, the first one's mapped ports
+// are those of loopback, too.
+func (a *Agent) networks(hosts []string, log *slog.Logger) (*network.Networks, error) {
+	c := a.config.Client.Network
+	v4, v6 := c.Prefixes()
+	o := network.Options{Dir: a.sub("network"), Bridge: c.Bridge, Subnet: v4, Subnet6: v6, NoIPv6: c.IPv4Only, CNIConfig: c.CNIConfig,
+		CNIPlugins: c.CNIPlugins, Log: log}
+	if len(hosts) > 0 {
+		o.Loop = hosts[0]
+	}
+	n, err := network.New(o)
+	if err != nil {
+		return nil, err
+	}
+	a.began(func(context.Context) { n.Close() })
+	return n, nil
+}

@@ -1,0 +1,580 @@
+//go:build linux && system
+
+package network
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// The node of the tests: a link with an address, and another machine behind it.
+const (
+	node   = "10.77.0.1"
+	other  = "10.77.0.2"
+	node6  = "fd77::1"
+	other6 = "fd77::2"
+)
+
+type world struct {
+	*testing.T
+	dir    string // of Networks
+	beside string // namespace of the other machine
+	nets   *Networks
+}
+
+// newWorld makes a node with a neighbour. At its end, nothing may be left.
+func newWorld(t *testing.T) *world {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	w := &world{T: t, dir: filepath.Join(dir, "network"), beside: filepath.Join(dir, "other")}
+	lo, err := netlink.LinkByName("lo")
+	must(t, err)
+	must(t, netlink.LinkSetUp(lo))
+	must(t, hold(w.beside, ""))
+	fd, err := unix.Open(w.beside, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	must(t, err)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "lan0"
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "lan0", PeerNamespace: netlink.NsFd(fd)}))
+	unix.Close(fd)
+	configure := func(addrs ...string) error {
+		l, err := netlink.LinkByName("lan0")
+		for _, a := range addrs {
+			if err == nil {
+				err = address(l, netip.MustParsePrefix(a))
+			}
+		}
+		if err == nil {
+			err = netlink.LinkSetUp(l)
+		}
+		return err
+	}
+	must(t, configure(node+"/24", node6+"/64"))
+	must(t, loopback(w.beside))
+	must(t, Inside(w.beside, func() error { return configure(other+"/24", other6+"/64") }))
+	w.nets = w.open()
+	before := w.count()
+	t.Cleanup(func() {
+		w.nets.Close()
+		w.nets = w.open()
+		must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return false }))
+		w.nets.Close()
+		if after := w.count(); after != before {
+			t.Errorf("before %s\nafter  %s", before, after)
+		}
+		must(t, w.nets.cut("lan0"))
+		must(t, drop(w.beside))
+	})
+	return w
+}
+
+func options(dir string) Options {
+	return Options{Dir: dir, Bridge: "pftest0", Subnet: netip.MustParsePrefix("10.78.0.0/24"), Loop: node, CNIConfig: dir + "/../cni",
+		CNIPlugins: []string{"/usr/lib/cni"}}
+}
+
+func (w *world) open() *Networks {
+	w.Helper()
+	n, err := New(options(w.dir))
+	must(w, err)
+	return n
+}
+
+// count is what there is in the kernel and on the disk.
+func (w *world) count() string {
+	w.Helper()
+	links, err := netlink.LinkList()
+	must(w, err)
+	var names []string
+	for _, l := range links {
+		name := l.Attrs().Name
+		if strings.HasPrefix(name, "veth") { // of a plugin
+			name = "veth"
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	must(w, err)
+	addrs = slices.DeleteFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
+	c, err := nftables.New()
+	must(w, err)
+	tables, err := c.ListTables()
+	must(w, err)
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	must(w, err)
+	files := 0
+	filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error { files++; return nil })
+	return fmt.Sprintf("links %v, %d addresses, %d tables, %d namespaces, %d files", names, len(addrs), len(tables),
+		strings.Count(string(mounts), " - nsfs "), files)
+}
+
+func need(id string, mode string, ports ...structs.AssignedPort) *Need {
+	return &Need{Alloc: structs.AllocID(id), Ask: &structs.Network{Mode: mode}, Ports: ports}
+}
+
+func (w *world) provide(n *Need) *Given {
+	w.Helper()
+	g, err := w.nets.Provide(context.Background(), n)
+	must(w, err)
+	return g
+}
+
+// serve answers on a port of a namespace with name and the address that it sees, over TCP and UDP.
+func (w *world) serve(ns, at, name string) {
+	w.Helper()
+	var l net.Listener
+	var u net.PacketConn
+	must(w, inOr(ns, func() (err error) {
+		if l, err = net.Listen("tcp", at); err == nil {
+			u, err = net.ListenPacket("udp", at)
+		}
+		return err
+	}))
+	done := make(chan struct{}, 2)
+	go func() {
+		defer func() { done <- struct{}{} }()
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			io.WriteString(c, name+" "+host)
+			c.Close()
+		}
+	}()
+	go func() {
+		defer func() { done <- struct{}{} }()
+		b := make([]byte, 100)
+		for {
+			_, from, err := u.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(from.String())
+			u.WriteTo([]byte(name+" "+host), from)
+		}
+	}()
+	w.Cleanup(func() { l.Close(); u.Close(); <-done; <-done })
+}
+
+func inOr(ns string, f func() error) error {
+	if ns == "" {
+		return f()
+	}
+	return Inside(ns, f)
+}
+
+// ask asks what serve answers; "refused" when nothing does.
+func (w *world) ask(ns, network, at string) string {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	c, err := Dial(ctx, ns, network, at)
+	if err != nil {
+		return "refused"
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if network == "udp" {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return "refused"
+		}
+	}
+	b := make([]byte, 100)
+	n, err := c.Read(b)
+	if err != nil {
+		return "refused"
+	}
+	return string(b[:n])
+}
+
+func (w *world) expect(what, got, want string) {
+	w.Helper()
+	if got != want {
+		w.Errorf("%s: got %q, want %q", what, got, want)
+	}
+}
+
+func at(label string, host string, port, to int, protocol string) structs.AssignedPort {
+	return structs.AssignedPort{Label: label, Host: host, Port: port, To: to, Protocol: protocol}
+}
+
+// A port of the node leads into the allocation, from the node, from its loopback, from other machines, from the allocation itself and
+// from another one; nothing else leads there.
+func TestMappedPortsLeadIntoTheAllocation(t *testing.T) {
+	w := newWorld(t)
+	a := w.provide(need("a", "bridge", at("http", node, 20001, 80, ""), at("six", node6, 20001, 80, ""), at("tcp", node, 53, 5353, "tcp"), at("all", "", 20009, 80, "")))
+	b := w.provide(need("b", "bridge", at("http", node, 20002, 0, ""), at("udp", node, 53, 5353, "udp")))
+	w.serve(a.Netns, ":80", "a")
+	w.serve(a.Netns, ":81", "a, not mapped")
+	w.serve(a.Netns, ":5353", "a's")
+	w.serve(b.Netns, ":20002", "b")
+	w.serve(b.Netns, ":5353", "b's")
+	w.serve("", "127.0.0.1:99", "the node's own")
+	w.serve("", node+":98", "the node's")
+	w.serve(w.beside, ":97", "other machine's")
+	for _, network := range []string{"tcp", "udp"} {
+		w.expect("node "+network, w.ask("", network, node+":20001"), "a "+node)
+		w.expect("node, any address "+network, w.ask("", network, node+":20009"), "a "+node)
+		w.expect("loopback "+network, w.ask("", network, "127.0.0.1:20001"), "a 10.78.0.1")
+		w.expect("other "+network, w.ask(w.beside, network, node+":20001"), "a "+other)
+		w.expect("other, IPv6 "+network, w.ask(w.beside, network, "["+node6+"]:20001"), "a "+other6)
+		w.expect("node, IPv6 "+network, w.ask("", network, "["+node6+"]:20001"), "a "+node6)
+		w.expect("itself "+network, w.ask(a.Netns, network, node+":20001"), "a 10.78.0.1")
+		w.expect("another allocation "+network, w.ask(b.Netns, network, node+":20001"), "a 10.78.0.1")
+		w.expect("the port is its own "+network, w.ask(w.beside, network, node+":20002"), "b "+other)
+		w.expect("out "+network, w.ask(a.Netns, network, other+":97"), "other machine's "+node)
+		w.expect("out, IPv6 "+network, w.ask(a.Netns, network, "["+other6+"]:97"), "other machine's "+node6)
+		w.expect("the node from within "+network, w.ask(a.Netns, network, node+":98"), "the node's "+a.Addresses[0])
+		w.expect("the node itself "+network, w.ask("", network, a.Addresses[0]+":81"), "a, not mapped 10.78.0.1")
+	}
+	w.expect("one port, TCP", w.ask(w.beside, "tcp", node+":53"), "a's "+other)
+	w.expect("one port, UDP", w.ask(w.beside, "udp", node+":53"), "b's "+other)
+	w.expect("not mapped", w.ask(w.beside, "tcp", node+":81"), "refused")
+	w.expect("another allocation's address", w.ask(b.Netns, "tcp", a.Addresses[0]+":81"), "refused")
+	w.expect("another allocation's address, IPv6", w.ask(b.Netns, "tcp", "["+a.Addresses[1]+"]:81"), "refused")
+	// One that knows the way is not let in.
+	must(t, Inside(w.beside, func() error {
+		return netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("10.78.0.0/24")), Gw: net.ParseIP(node)})
+	}))
+	w.expect("around the mapping", w.ask(w.beside, "tcp", a.Addresses[0]+":81"), "refused")
+	// Nor is one that sends to the node's loopback.
+	must(t, Inside(a.Netns, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err == nil {
+			err = netlink.LinkSetDown(lo)
+		}
+		eth, err2 := netlink.LinkByName(inner)
+		if err == nil {
+			err = err2
+		}
+		if err == nil {
+			err = sysctl("ipv4/conf/eth0/route_localnet", "1")
+		}
+		if err == nil {
+			err = netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("127.0.0.1/32")), Gw: net.ParseIP("10.78.0.1"), LinkIndex: eth.Attrs().Index, Table: 77})
+		}
+		if err == nil {
+			rule := netlink.NewRule()
+			rule.Table, rule.Priority, rule.Dst = 77, 0, ipNet(netip.MustParsePrefix("127.0.0.1/32"))
+			err = netlink.RuleAdd(rule)
+		}
+		return err
+	}))
+	short, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if c, err := Dial(short, a.Netns, "tcp", "127.0.0.1:99"); err == nil {
+		c.Close()
+		t.Error("a task reaches the node's loopback")
+	}
+}
+
+// What there is stays when it is asked for again, also by another agent.
+func TestProvideAgain(t *testing.T) {
+	w := newWorld(t)
+	ask := need("a", "bridge", at("http", node, 20001, 80, ""))
+	first := w.provide(ask)
+	w.serve(first.Netns, ":80", "a")
+	state := w.count()
+	for range 2 {
+		again := w.provide(ask)
+		if fmt.Sprint(again) != fmt.Sprint(first) || w.count() != state {
+			t.Errorf("%v, %s; then %v, %s", first, state, again, w.count())
+		}
+		w.expect("still", w.ask(w.beside, "tcp", node+":20001"), "a "+other)
+		w.nets.Close()
+		w.nets = w.open()
+		must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return true }))
+	}
+	// A machine that was started anew has the folders and nothing else.
+	must(t, w.nets.cut(linkName("pftest0", "a")))
+	must(t, w.nets.unrule())
+	must(t, w.nets.cut("pftest0"))
+	for isNamespace(first.Netns) {
+		must(t, unix.Unmount(first.Netns, unix.MNT_DETACH))
+	}
+	w.nets.Close()
+	w.nets = w.open()
+	must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return true }))
+	again := w.provide(ask)
+	w.serve(again.Netns, ":80", "a anew")
+	w.expect("anew", w.ask(w.beside, "tcp", node+":20001"), "a anew "+other)
+}
+
+// Another's table is not touched, and rules that somebody removed come back.
+func TestOtherRulesStay(t *testing.T) {
+	w := newWorld(t)
+	c, err := nftables.New()
+	must(t, err)
+	foreign := c.AddTable(&nftables.Table{Name: "foreign", Family: nftables.TableFamilyINet})
+	c.AddChain(&nftables.Chain{Name: "x", Table: foreign})
+	must(t, c.Flush())
+	g := w.provide(need("a", "bridge", at("http", node, 20001, 80, "")))
+	w.serve(g.Netns, ":80", "a")
+	must(t, w.nets.unrule())
+	must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return true }))
+	w.expect("again", w.ask(w.beside, "tcp", node+":20001"), "a "+other)
+	must(t, w.nets.Release(context.Background(), "a"))
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	must(t, err)
+	if len(chains) != 1 || chains[0].Table.Name != "foreign" {
+		t.Errorf("%d chains are left", len(chains))
+	}
+	c.DelTable(foreign)
+	must(t, c.Flush())
+}
+
+// none has loopback alone, and a group in the node's network only its own resolver.
+func TestNoneAndHost(t *testing.T) {
+	w := newWorld(t)
+	g := w.provide(need("a", "none"))
+	w.serve(g.Netns, "127.0.0.1:80", "a")
+	w.expect("loopback", w.ask(g.Netns, "tcp", "127.0.0.1:80"), "a 127.0.0.1")
+	w.expect("out", w.ask(g.Netns, "tcp", node+":22"), "refused")
+	must(t, Inside(g.Netns, func() error {
+		links, err := netlink.LinkList()
+		if len(links) != 1 {
+			t.Errorf("%d links", len(links))
+		}
+		return err
+	}))
+	h := w.provide(&Need{Alloc: "h", Ask: &structs.Network{DNS: &structs.DNS{Servers: []string{"192.0.2.53"}, Searches: []string{"corp"}, Options: []string{"ndots:2"}}}})
+	raw, err := os.ReadFile(h.Files["/etc/resolv.conf"])
+	must(t, err)
+	w.expect("resolv.conf", string(raw), "nameserver 192.0.2.53\nsearch corp\noptions ndots:2\n")
+	if h.Netns != "" || len(h.Files) != 1 {
+		t.Errorf("%+v", h)
+	}
+	raw, err = os.ReadFile(g.Files["/etc/hostname"])
+	must(t, err)
+	w.expect("hostname", string(raw), "a\n")
+	must(t, w.nets.Release(context.Background(), "a"))
+	must(t, w.nets.Release(context.Background(), "h"))
+	must(t, w.nets.Release(context.Background(), "never was"))
+}
+
+// A port that a process of the node has is not taken from it.
+func TestPortOfTheNode(t *testing.T) {
+	w := newWorld(t)
+	w.serve("", node+":20001", "the node's")
+	_, err := w.nets.Provide(context.Background(), need("a", "bridge", at("http", node, 20001, 80, "")))
+	if structs.KindOf(err) != structs.Exhausted || !strings.Contains(err.Error(), node+":20001 is taken by a process of the node") {
+		t.Errorf("%v", err)
+	}
+	must(t, w.nets.Release(context.Background(), "a"))
+}
+
+func TestEgress(t *testing.T) {
+	w := newWorld(t)
+	n := need("a", "bridge")
+	n.Ask.Egress = 1 << 20
+	g := w.provide(n)
+	w.provide(n)
+	var sum int
+	l, err := net.Listen("tcp", node+":0")
+	must(t, err)
+	defer l.Close()
+	got := make(chan int, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			got <- 0
+			return
+		}
+		n, _ := io.Copy(io.Discard, c)
+		got <- int(n)
+	}()
+	c, err := Dial(context.Background(), g.Netns, "tcp", l.Addr().String())
+	must(t, err)
+	begin := time.Now()
+	block := make([]byte, 64<<10)
+	for range 16 {
+		n, err := c.Write(block)
+		must(t, err)
+		sum += n
+	}
+	c.Close()
+	if n := <-got; n != sum {
+		t.Errorf("%d bytes of %d came", n, sum)
+	}
+	// 1 MiB at 1 MiB/s, with what may go at once.
+	if took := time.Since(begin); took < 700*time.Millisecond {
+		t.Errorf("%d bytes took %s", sum, took)
+	}
+}
+
+// A second agent of the machine does not get the bridge, and says so.
+func TestOneAgentHasTheBridge(t *testing.T) {
+	w := newWorld(t)
+	second, err := New(options(t.TempDir()))
+	must(t, err)
+	defer second.Close()
+	if f := second.Features(); f[AttrBridge] != "no: another agent of this machine has the bridge pftest0" || f[AttrNone] != "true" {
+		t.Errorf("%v", f)
+	}
+	if f := w.nets.Features(); f[AttrBridge] != "true" || f[AttrNone] != "true" || f[AttrEgress] != "true" {
+		t.Errorf("%v", f)
+	}
+	if _, err := second.Provide(context.Background(), need("a", "bridge")); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("%v", err)
+	}
+	must(t, second.Release(context.Background(), "a"))
+}
+
+// act is what a process that is killed does.
+type act struct {
+	Dir     string
+	Need    *Need
+	Release bool
+	Die     int // before which change, from 0
+}
+
+func actor(text string) {
+	var a act
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		panic(err)
+	}
+	n, err := New(options(a.Dir))
+	if err == nil {
+		steps := 0
+		n.step = func(string) {
+			if steps++; steps > a.Die {
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			}
+		}
+		if a.Release {
+			err = n.Release(context.Background(), a.Need.Alloc)
+		} else {
+			_, err = n.Provide(context.Background(), a.Need)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// killed runs an act in a process that dies; false: it came to its end.
+func (w *world) killed(a act) bool {
+	w.Helper()
+	raw, err := json.Marshal(a)
+	must(w, err)
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "PROFFER_TEST_ACT="+string(raw))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	if cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		w.Fatalf("%v: %s", err, out)
+	}
+	return true
+}
+
+// An agent that is killed after any change leaves nothing that the next one does not use, or remove.
+func TestKilledAfterEachChange(t *testing.T) {
+	for _, mode := range []string{"bridge", "none", "cni/test"} {
+		t.Run(mode, func(t *testing.T) {
+			w := newWorld(t)
+			w.conflist()
+			if mode == "cni/test" { // what the plugins make once
+				w.provide(need("first", mode, at("http", node, 20001, 80, "")))
+				must(t, w.nets.Release(context.Background(), "first"))
+			}
+			empty := w.count()
+			n := need("a", mode, at("http", node, 20001, 80, ""))
+			n.Ask.Egress = 1 << 30
+			all := func(structs.AllocID) bool { return true }
+			nobody := func(structs.AllocID) bool { return false }
+			full := ""
+			for release := range 2 {
+				for die := 0; ; die++ {
+					w.nets.Close()
+					if release == 1 {
+						w.nets = w.open()
+						w.provide(n)
+						w.nets.Close()
+					}
+					died := w.killed(act{Dir: w.dir, Need: n, Release: release == 1, Die: die})
+					w.nets = w.open()
+					if release == 0 { // one time it goes on, another time it does not
+						must(t, w.nets.Keep(context.Background(), all))
+						g := w.provide(n)
+						if mode != "none" {
+							w.Run(fmt.Sprint("die ", die), func(t *testing.T) {
+								inner := *w
+								inner.T = t
+								inner.serve(g.Netns, ":80", "a")
+								inner.expect("mapped", inner.ask(w.beside, "tcp", node+":20001"), "a "+other)
+							})
+						}
+						if full == "" {
+							full = w.count()
+						}
+						w.expect("full", w.count(), full)
+						must(t, w.nets.Release(context.Background(), "a"))
+						w.expect("released", w.count(), empty)
+						w.nets.Close()
+						w.killed(act{Dir: w.dir, Need: n, Die: die})
+						w.nets = w.open()
+					}
+					must(t, w.nets.Keep(context.Background(), nobody))
+					w.expect(fmt.Sprintf("release %d, killed after %d", release, die), w.count(), empty)
+					if !died {
+						if die < 2 {
+							t.Errorf("only %d changes", die)
+						}
+						break
+					}
+				}
+			}
+		})
+	}
+}
+
+// conflist makes a CNI network with Debian's plugins. Its rules are those of iptables, where there are any.
+func (w *world) conflist() {
+	w.Helper()
+	dir := options(w.dir).CNIConfig
+	must(w, os.MkdirAll(dir, 0o755))
+	must(w, os.MkdirAll(dir+"/state", 0o755))
+	must(w, os.WriteFile(dir+"/10-test.conflist", []byte(`{"cniVersion": "0.4.0", "name": "test", "plugins": [
+		{"type": "bridge", "bridge": "cnitest0", "isGateway": true, "ipMasq": false, "ipam": {"type": "host-local", "dataDir": "`+dir+`/state",
+			"ranges": [[{"subnet": "10.79.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+		{"type": "portmap", "capabilities": {"portMappings": true}}]}`), 0o644))
+	w.Cleanup(func() { // what the plugins keep
+		must(w, w.nets.cut("cnitest0"))
+		c, err := nftables.New()
+		must(w, err)
+		tables, err := c.ListTables()
+		must(w, err)
+		for _, t := range tables {
+			c.DelTable(t)
+		}
+		must(w, c.Flush())
+	})
+}

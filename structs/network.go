@@ -1,0 +1,193 @@
+package structs
+
+import (
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Network is what the tasks of a group share.
+type Network struct {
+	Mode     string  `json:"mode,omitempty" doc:"host (the network of the node), bridge (one of the allocation's own, with ports of the node mapped into it), none (loopback alone) or cni/NAME (a CNI network of the node). Empty: host."`
+	Ports    []*Port `json:"port,omitempty" hcl:"block" doc:"Ports, given to tasks as PROFFER_PORT_name."`
+	DNS      *DNS    `json:"dns,omitempty" hcl:"block" doc:"How names are looked up. Without it, as on the node."`
+	Hostname string  `json:"hostname,omitempty" doc:"The host name in the tasks, with an own network. Empty: the short id of the allocation."`
+	Egress   Bytes   `json:"egress,omitempty" doc:"What the tasks may send, in bytes a second, such as 10MiB; with mode bridge. 0: no limit."`
+}
+
+// Port is one port of the host.
+type Port struct {
+	Label    string `json:"name" hcl:"label" doc:"The name of the port: letters, digits and _."`
+	Static   int    `json:"static,omitempty" doc:"A fixed port; otherwise one is chosen."`
+	To       int    `json:"to,omitempty" doc:"The port inside the task, where ports are mapped. Without it, the port of the host."`
+	Protocol string `json:"protocol,omitempty" doc:"tcp or udp: a fixed port may be given twice, once for each. Empty: both."`
+	Host     string `json:"host_network,omitempty" doc:"On which address of the node: the name of a host_network of the node, or a network such as 10.0.0.0/8. Empty: the node's first one."`
+}
+
+// DNS is what a task's resolv.conf says.
+type DNS struct {
+	Servers  []string `json:"servers,omitempty" doc:"IP addresses of name servers. Without any, those of the node."`
+	Searches []string `json:"searches,omitempty" doc:"Domains that are tried behind a short name."`
+	Options  []string `json:"options,omitempty" doc:"Options of the resolver, such as ndots:2."`
+}
+
+// Modes of a network; that of CNI is followed by a name. Protocols of a port.
+const (
+	NetworkHost   = "host"
+	NetworkBridge = "bridge"
+	NetworkNone   = "none"
+	NetworkCNI    = "cni/"
+
+	TCP = "tcp"
+	UDP = "udp"
+)
+
+// Own reports whether allocations of n have a network of their own, beside that of the node.
+func (n *Network) Own() bool { return n != nil && n.Mode != "" && n.Mode != NetworkHost }
+
+// Mapped reports whether ports of the node lead to others in the allocation.
+func (n *Network) Mapped() bool {
+	return n.Own() && n.Mode != NetworkNone
+}
+
+// AssignedPort is a port of the host that an allocation holds.
+type AssignedPort struct {
+	Label    string `json:"label"` // empty for ports without a name
+	Host     string `json:"host"`  // address
+	Port     int    `json:"port"`
+	To       int    `json:"to,omitempty"`
+	Protocol string `json:"protocol,omitempty"` // tcp or udp; empty: both
+}
+
+// Inside returns the number of the port in an allocation to which ports are mapped.
+func (p AssignedPort) Inside() int {
+	if p.To != 0 {
+		return p.To
+	}
+	return p.Port
+}
+
+// Collides reports whether p and q are one port of one address, for one protocol at least.
+func (p AssignedPort) Collides(q AssignedPort) bool {
+	anywhere := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
+	return p.Port == q.Port && (p.Host == q.Host || anywhere(p.Host) || anywhere(q.Host)) &&
+		(p.Protocol == q.Protocol || p.Protocol == "" || q.Protocol == "")
+}
+
+// Needs returns the attributes, behind "network.", of which a node must say "true".
+func (n *Network) Needs() (names []string) {
+	if !n.Own() {
+		return nil
+	}
+	if name, ok := strings.CutPrefix(n.Mode, NetworkCNI); ok {
+		names = append(names, "cni."+name)
+	} else {
+		names = append(names, n.Mode)
+	}
+	if n.Egress > 0 {
+		names = append(names, "egress")
+	}
+	return names
+}
+
+// Bounds of a dns block, as those of resolvers.
+const (
+	maxServers  = 3
+	maxSearches = 32
+	maxOptions  = 16
+)
+
+var (
+	hostLabel   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	dnsName     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)
+	dnsOption   = regexp.MustCompile(`^[a-z0-9-]{1,32}(:[0-9]{1,5})?$`)
+	networkMode = regexp.MustCompile(`^(|host|bridge|none|cni/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})$`)
+)
+
+func (n *Network) problems(p *Problems, at string) {
+	checkPorts(p, at, n.Ports)
+	if !networkMode.MatchString(n.Mode) {
+		p.Add(at+".mode", "%q is not a mode", n.Mode).Advise("there are host, bridge, none and cni/NAME")
+		return
+	}
+	if n.Mode == NetworkNone && len(n.Ports) > 0 {
+		p.Add(at+".port", "nothing reaches a port with mode = \"none\"").Advise("leave the ports out, or use mode = \"bridge\"")
+	}
+	if n.Hostname != "" && !n.Own() {
+		p.Add(at+".hostname", "tasks in the network of the node have its name").Advise("leave it out, or use mode = \"bridge\"")
+	} else if n.Hostname != "" && !hostLabel.MatchString(n.Hostname) {
+		p.Add(at+".hostname", "%q is not a host name", n.Hostname).Advise("letters, digits and -, 63 at most")
+	}
+	if n.Egress != 0 && n.Mode != NetworkBridge {
+		p.Add(at+".egress", "only what a task sends over the bridge can be limited").Advise("use mode = \"bridge\"")
+	} else if n.Egress != 0 && (n.Egress < 1<<10 || n.Egress > 1<<40) {
+		p.Add(at+".egress", "%s a second is not from 1KiB to 1TiB", n.Egress)
+	}
+	if n.DNS != nil {
+		n.DNS.problems(p, at+".dns")
+	}
+}
+
+func (d *DNS) problems(p *Problems, at string) {
+	list := func(name string, values []string, most int, good func(string) bool, what string) {
+		if len(values) > most {
+			p.Add(at+"."+name, "%d are more than %d", len(values), most)
+		}
+		for i, v := range values {
+			if !good(v) {
+				p.Add(index(at+"."+name, i), "%q is not %s", v, what)
+			}
+		}
+	}
+	list("servers", d.Servers, maxServers, func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Zone() == "" }, "an IP address")
+	list("searches", d.Searches, maxSearches, dnsName.MatchString, "a domain")
+	list("options", d.Options, maxOptions, dnsOption.MatchString, "an option of the resolver")
+}
+
+// checkHost looks at where a port is to be on a node.
+func (port *Port) checkHost(p *Problems, at string) {
+	switch {
+	case strings.Contains(port.Host, "/"):
+		if _, err := netip.ParsePrefix(port.Host); err != nil {
+			p.Add(at+".host_network", "%q is not a network such as 10.0.0.0/8", port.Host)
+		}
+	case port.Host != "" && !ValidName(port.Host):
+		p.Add(at+".host_network", "%q is not the name of a host_network", port.Host)
+	}
+}
+
+// Addresses returns those of the node that a port with this host_network may have, the first one first.
+func (n *Node) Addresses(network string) []string {
+	if network == "" {
+		return n.Hosts[:min(1, len(n.Hosts))]
+	}
+	if found := n.Networks[network]; len(found) > 0 {
+		return found
+	}
+	p, err := netip.ParsePrefix(network)
+	if err != nil {
+		return nil
+	}
+	within := func(list []string) string {
+		for _, text := range list {
+			if a, err := netip.ParseAddr(text); err == nil && p.Contains(a) {
+				return text
+			}
+		}
+		return ""
+	}
+	best := within(n.Hosts)
+	if best == "" {
+		for _, name := range slices.Sorted(maps.Keys(n.Networks)) {
+			if best = within(n.Networks[name]); best != "" {
+				break
+			}
+		}
+	}
+	if best == "" {
+		return nil
+	}
+	return []string{best}
+}
