@@ -20,6 +20,7 @@ import (
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/remote"
@@ -333,6 +334,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
 		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks}},
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
+		GPUs: fingerprint.NVIDIA{Root: c.GPURoot},
 	})
 	if err != nil {
 		return err

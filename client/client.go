@@ -161,7 +161,8 @@ func (c *Client) load(ctx context.Context) error {
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
-		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial}
+		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial,
+		Stock: runner.NewStock(fingerprint.Cores())}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}
@@ -180,6 +181,9 @@ func (c *Client) load(ctx context.Context) error {
 		h := &held{alloc: known.Alloc, job: keyOf(known.Job), run: run}
 		c.holdLocked(h)
 		c.jobs.refer(known.Job)
+	}
+	if c.unread {
+		c.node.Stock.Close("a record of the node cannot be read, and what its tasks have is not known")
 	}
 	c.jobs.drop(c.store)
 	for _, id := range c.store.EndedIDs() {
@@ -213,7 +217,7 @@ func (c *Client) machine() fingerprint.Config {
 	c.mu.Unlock()
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
 		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts, HostNetwork: c.config.HostNetwork, Networks: c.config.Networks,
-		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held}
+		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held, Found: c.foundGPUs}
 }
 
 // Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx

@@ -55,6 +55,16 @@ func allocStatus(e *Environment) *command {
 	return c
 }
 
+// writeGiven shows what a task has for itself alone.
+func writeGiven(b *bytes.Buffer, t *structs.TaskState) {
+	if len(t.Cores) > 0 {
+		fmt.Fprintf(b, "  cores %s\n", strings.Trim(strings.ReplaceAll(fmt.Sprint(t.Cores), " ", ", "), "[]"))
+	}
+	for _, d := range t.Devices {
+		fmt.Fprintf(b, "  %s\n", cell(joinNonEmpty(", ", d.Resource+" "+d.ID, d.Model)))
+	}
+}
+
 func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 	var d details
 	d.add("ID", a.ID)
@@ -104,6 +114,7 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 			line += ", " + counted(t.Restarts, "restart", "restarts")
 		}
 		heading(b, cell(fmt.Sprintf("Task %q: %s", name, line)))
+		writeGiven(b, t)
 		if len(t.Checks) > 0 {
 			checks := newTable("  CHECK", "KIND", "STATUS", "SINCE", "WHY")
 			for _, c := range t.Checks {

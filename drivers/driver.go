@@ -91,12 +91,24 @@ type Spec struct {
 	Mounts      []Mount // folders and files of the host that it sees, beside its own
 	Revocable   bool    // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
 
+	Devices []Device        // device nodes of the host that it sees, beside those that every task has
+	Cores   []int           // whole cores that it has for itself; nil: it runs on what is left
+	IO      *structs.TaskIO // bounds of its disk use; nil: none
+
 	// Event tells the task's user of progress, at most once a second and kind; a kind that follows itself replaces itself. It may
 	// be nil, does not block, and is called during Prepare and Start only.
 	Event func(kind, text string)
 	// Output opens one stream ("stdout" or "stderr") for a driver through which the output of its tasks goes. One Output of a
 	// stream may be open at a time. nil: output is dropped.
 	Output func(stream string) Output
+}
+
+// Device is a device node that a task sees.
+type Device struct {
+	Host  string // path on the host
+	Path  string // in the task, below /dev
+	Perms string // of r, w and m
+	ID    string // what it is of, such as the UUID of a GPU; empty for what several share
 }
 
 // Mount is a folder or file of the host in a task.
@@ -194,4 +206,40 @@ type Stats struct {
 	Limit     structs.Bytes    `json:"memory_limit"`
 	OOMKills  int              `json:"oom_kills"`
 	Pids      int              `json:"pids"`
+
+	IO       *IOStats      `json:"io,omitempty"`       // since its start; nil: the host does not count it
+	Pressure *Pressure     `json:"pressure,omitempty"` // nil: the host does not measure it for a task
+	Disk     structs.Bytes `json:"disk,omitempty"`     // of its folder, as last measured; 0: it was not
+	GPUs     []*GPUStats   `json:"gpus,omitempty"`     // that it has, as last measured
+}
+
+// IOStats is what was read from and written to disks.
+type IOStats struct {
+	ReadBytes  structs.Bytes `json:"read_bytes"`
+	WriteBytes structs.Bytes `json:"write_bytes"`
+	ReadOps    int64         `json:"read_ops,omitempty"`
+	WriteOps   int64         `json:"write_ops,omitempty"`
+}
+
+// Pressure is how much work stood still for want of something, as the kernel measures it (PSI).
+type Pressure struct {
+	CPU    Stall `json:"cpu"`
+	Memory Stall `json:"memory"`
+	IO     Stall `json:"io"`
+}
+
+// Stall is the time in which some, or all, of the processes waited: the part of the last ten seconds, and all together.
+type Stall struct {
+	Some      structs.Milli    `json:"some"` // 0 to 1
+	Full      structs.Milli    `json:"full"`
+	SomeTotal structs.Duration `json:"some_total"`
+	FullTotal structs.Duration `json:"full_total"`
+}
+
+// GPUStats is what one GPU does.
+type GPUStats struct {
+	ID          string        `json:"id"`
+	Busy        structs.Milli `json:"busy"` // 0 to 1
+	Memory      structs.Bytes `json:"memory"`
+	MemoryTotal structs.Bytes `json:"memory_total,omitempty"`
 }

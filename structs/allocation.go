@@ -119,6 +119,9 @@ type TaskState struct {
 	Checks []CheckState `json:"checks,omitempty"`
 	// Addresses are those of its network, when that is not the node's; without loopback, IPv4 first.
 	Addresses []string `json:"addresses,omitempty"`
+	// Cores and Devices are what the node gave the task for itself alone, from its first start to its end. They are not changed in place.
+	Cores   []int            `json:"cores,omitempty"`
+	Devices []AssignedDevice `json:"devices,omitempty"`
 }
 
 // MaxTaskEvents bounds TaskState.Events.

@@ -73,6 +73,7 @@ func (t *Task) canonicalize() {
 	setDefault(&t.Logs.MaxFiles, 10)
 	setDefault(&t.Logs.MaxFileSize, 10<<20)
 	setBlock(&t.Resources)
+	setDefault(&t.Resources.CPU, Milli(t.Resources.Cores)*1000)
 	setDefault(&t.Resources.CPU, 100)
 	setDefault(&t.Resources.Memory, 128<<20)
 	for _, a := range t.Artifacts {

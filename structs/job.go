@@ -134,12 +134,22 @@ type Task struct {
 // TaskResources is what one task needs.
 type TaskResources struct {
 	CPU       Milli            `json:"cpu,omitempty" doc:"Cores. Default 0.1."`
+	Cores     int              `json:"cores,omitempty" doc:"Whole cores that nobody else has, instead of cpu."`
 	CPULimit  Milli            `json:"cpu_limit,omitempty" doc:"Hard cap in cores; without it idle cores may be used."`
 	Memory    Bytes            `json:"memory,omitempty" doc:"Memory. Default 128MiB."`
 	MemoryMax Bytes            `json:"memory_max,omitempty" doc:"Hard limit when it shall be above memory."`
 	Disk      Bytes            `json:"disk,omitempty" doc:"Space of the task folder."`
 	Ports     int              `json:"ports,omitempty" doc:"Host ports without a name, beside those of the network block."`
 	Custom    map[string]Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar resource, such as gpus."`
+	IO        *TaskIO          `json:"io,omitempty" hcl:"block" doc:"Bounds of what it reads from and writes to the node's disk."`
+}
+
+// TaskIO bounds what a task does with the disk of the node's data folder, in bytes and operations a second. Zero: no bound.
+type TaskIO struct {
+	ReadBps   Bytes `json:"read_bps,omitempty" doc:"Bytes read a second."`
+	WriteBps  Bytes `json:"write_bps,omitempty" doc:"Bytes written a second."`
+	ReadIops  int   `json:"read_iops,omitempty" doc:"Reads a second."`
+	WriteIops int   `json:"write_iops,omitempty" doc:"Writes a second."`
 }
 
 // Logs bounds a task's output files.

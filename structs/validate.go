@@ -262,6 +262,10 @@ func (r *TaskResources) problems(p *Problems, at string) {
 	if r.CPU < 0 || r.CPU > 1e9 {
 		p.Add(at+".cpu", "%s cores are out of range (0.001 to a million)", r.CPU)
 	}
+	checkRange(p, at+".cores", r.Cores, 0, MaxCores)
+	if r.Cores > 0 && r.CPU != Milli(r.Cores)*1000 {
+		p.Add(at+".cores", "cpu is %s and not as much as that", r.CPU).Advise("leave out cpu: the cores are what it reserves")
+	}
 	if r.CPULimit != 0 && r.CPULimit < r.CPU {
 		p.Add(at+".cpu_limit", "%s is less than cpu (%s)", r.CPULimit, r.CPU).Advise("the limit is at least what is reserved")
 	}
@@ -275,6 +279,12 @@ func (r *TaskResources) problems(p *Problems, at string) {
 	}
 	checkSize(p, at+".disk", r.Disk)
 	checkRange(p, at+".ports", r.Ports, 0, MaxPorts)
+	if io := r.IO; io != nil {
+		checkSize(p, at+".io.read_bps", io.ReadBps)
+		checkSize(p, at+".io.write_bps", io.WriteBps)
+		checkRange(p, at+".io.read_iops", io.ReadIops, 0, 1_000_000_000)
+		checkRange(p, at+".io.write_iops", io.WriteIops, 0, 1_000_000_000)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Custom)) {
 		switch object := at + ".custom." + name; {
 		case !ValidName(name):
@@ -283,6 +293,8 @@ func (r *TaskResources) problems(p *Problems, at string) {
 			p.Add(object, "%s is not a custom resource", name).Advise("write it in resources itself")
 		case r.Custom[name] < 0 || r.Custom[name] > 1e15:
 			p.Add(object, "%s is out of range (0 to 1e12)", r.Custom[name])
+		case IsGPU(name) && r.Custom[name]%1000 != 0:
+			p.Add(object, "%s: a GPU is given whole", r.Custom[name])
 		}
 	}
 }

@@ -219,12 +219,14 @@ group | max_run_duration | attribute | duration |  | replace
 group | disk | attribute | size |  | replace
 group | tags | attribute | list of strings |  | replace
 group.task.resources | cpu | attribute | number | 0.1 | replace
+group.task.resources | cores | attribute | whole number |  | replace
 group.task.resources | cpu_limit | attribute | number |  | replace
 group.task.resources | memory | attribute | size | 128MiB | replace
 group.task.resources | memory_max | attribute | size |  | replace
 group.task.resources | disk | attribute | size |  | replace
 group.task.resources | ports | attribute | whole number |  | replace
 group.task.resources | custom | map | names to numbers |  | replace
+group.task.resources | io | block |  |  | replace
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

@@ -27,10 +27,11 @@ type Config struct {
 	HostNetwork map[string][]string      // likewise, by name
 	Networks    func() map[string]string // attributes of the networks that allocations can have; nil: none
 	Drivers     []drivers.Driver
-	ReservedFor map[string]*structs.Resources // by role: of what is not Reserved, at most all of it
-	GPUs        GPUs                          // nil: NVIDIA's tool, when it is installed
-	KeepImages  bool                          // Again: those that a driver said before count on
-	Held        structs.Resources             // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
+	ReservedFor map[string]*structs.Resources                   // by role: of what is not Reserved, at most all of it
+	GPUs        GPUs                                            // nil: NVIDIA's tool, when it is installed
+	Found       func(gpus []GPU, resources []string, err error) // hears which GPUs there are, and the resource of each; nil: nobody
+	KeepImages  bool                                            // Again: those that a driver said before count on
+	Held        structs.Resources                               // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 }
 
 // DefaultPorts are the host ports that tasks share.
@@ -116,9 +117,10 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 			delete(n.Attributes, name)
 		}
 	}
-	if _, said := c.Resources.Custom["gpus"]; !said {
-		delete(n.Resources.Custom, "gpus")
-	}
+	maps.DeleteFunc(n.Resources.Custom, func(name string, _ structs.Milli) bool {
+		_, said := c.Resources.Custom[name]
+		return structs.IsGPU(name) && !said
+	})
 	noteNetworks(n.Attributes, c)
 	devices(ctx, &n, c)
 	n.Drivers = Drivers(ctx, c.Drivers)
@@ -188,6 +190,9 @@ func Describe(n *structs.Node) {
 			n.Attributes[driverPrefix+name] = "1"
 		}
 		for k, v := range d.Attributes {
+			if k == "cores" && n.Resources.CPU > structs.Milli(len(Cores()))*1000 { // the region would give more than there are
+				k, v = "cores.missing", "the node offers more CPU than it has cores"
+			}
 			n.Attributes[driverPrefix+name+"."+k] = v
 		}
 	}

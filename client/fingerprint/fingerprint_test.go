@@ -21,7 +21,7 @@ func (f *fixed) List(context.Context) ([]GPU, error) { return f.gpus, f.err }
 
 func TestThisMachine(t *testing.T) {
 	machine := mock.NewMachine(false)
-	gpus := &fixed{gpus: []GPU{{"GPU-1", "A100", 40 << 30}, {"GPU-2", "A100", 40 << 30}}}
+	gpus := &fixed{gpus: []GPU{{ID: "GPU-1", Model: "A100", Memory: 40 << 30}, {ID: "GPU-2", Model: "A100", Memory: 40 << 30}}}
 	c := Config{DataDir: t.TempDir(), Attributes: map[string]string{"zone": "z1", "os.name": "mine"}, Meta: map[string]string{"rack": "r1"},
 		Resources: structs.Resources{CPU: 7000, Custom: map[string]structs.Milli{"licenses": 2000},
 			Sets: map[string][]string{"disks": {"sda"}}, Ranges: map[string][]structs.Range{"vlans": {{First: 1, Last: 9}}}},
@@ -111,7 +111,7 @@ func TestReservedForRoles(t *testing.T) {
 
 func TestParseNVIDIA(t *testing.T) {
 	got := parseNVIDIA([]byte("GPU-5e, NVIDIA A100-SXM4-40GB, 40960\nnonsense\nGPU-6f, Tesla T4, [N/A]\nGPU-7a, Tesla T4, 15360\n"))
-	if len(got) != 2 || got[0] != (GPU{"GPU-5e", "NVIDIA A100-SXM4-40GB", 40960 << 20}) || got[1].ID != "GPU-7a" {
+	if len(got) != 2 || got[0].ID != "GPU-5e" || got[0].Model != "NVIDIA A100-SXM4-40GB" || got[0].Memory != 40960<<20 || got[1].ID != "GPU-7a" {
 		t.Errorf("%+v", got)
 	}
 }

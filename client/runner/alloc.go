@@ -40,7 +40,8 @@ type Node struct {
 	Providers []Provider   // in the order in which they are asked
 	Fetch     *fetch.Cache // nil: no artifacts
 	// Dial connects to an address in the network namespace at a path; it is used for allocations that were given one.
-	Dial func(ctx context.Context, netns, network, address string) (net.Conn, error)
+	Dial  func(ctx context.Context, netns, network, address string) (net.Conn, error)
+	Stock *Stock // what one task at a time has
 }
 
 // poststopLimit is how long one poststop task may take.
@@ -95,6 +96,9 @@ func New(n *Node, known *store.Alloc) (*Alloc, error) {
 		t := &task{alloc: a, name: def.Name, def: def, wake: make(chan struct{}), up: make(chan struct{})}
 		if rec := known.Tasks[def.Name]; rec != nil {
 			t.rec = *rec
+			if !rec.Done {
+				n.Stock.Keep(t.holder(), &rec.State)
+			}
 		} else {
 			t.rec.State = structs.TaskState{Status: structs.TaskStaging}
 			t.event("received", "the node received the allocation")
@@ -423,6 +427,11 @@ func (a *Alloc) finish(ctx context.Context) bool {
 		a.recorded = err == nil
 		if !told && (err == nil || structs.KindOf(err) == structs.Exhausted) {
 			a.status, told = status, true
+			if err == nil { // before the region hears of it and sends others
+				for _, t := range a.tasks {
+					t.yield()
+				}
+			}
 			a.node.Report(u)
 		}
 		a.mu.Unlock()

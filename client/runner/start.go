@@ -23,6 +23,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	a := t.alloc
 	a.mu.Lock()
 	alloc, job, group, def, given := a.alloc, a.job, a.group, t.def, a.state.Given
+	cores, devices := t.rec.State.Cores, t.rec.State.Devices
 	a.mu.Unlock()
 	var view drivers.View
 	if d, ok := driver.(drivers.Rooted); ok {
@@ -36,7 +37,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 		return nil, nil, err
 	}
 	scope, err := taskdir.NewScope(taskdir.Subject{Seen: view, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
-		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses()})
+		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses(), Cores: cores, Devices: devices})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,11 +50,15 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
-	s.Revocable = alloc.Revocable != nil
+	s.Revocable, s.Cores = alloc.Revocable != nil, cores
+	if len(devices) > 0 {
+		s.Devices = a.node.Stock.Nodes(devices)
+	}
 	if given != nil {
 		s.Netns, s.Hostname, s.Files, s.Mounts = given.Netns, given.Hostname, given.Files, given.Mounts[def.Name]
 	}
 	if r := def.Resources; r != nil {
+		s.IO = r.IO
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
 	}
 	if alloc.OnLost == "fence" {
@@ -110,6 +115,9 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 		if err := t.unlessUnwanted(ctx, a.node.Lease); err != nil {
 			return nil, err
 		}
+	}
+	if err := t.equip(); err != nil {
+		return nil, err
 	}
 	number := t.rec.Start + 1 // only run changes it
 	spec, scope, err := t.spec(ctx, driver, number)

@@ -296,6 +296,9 @@ func (t *task) settle(ctx context.Context) bool {
 	t.destroy(ctx)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if t.rec.Done {
+		t.yield()
+	}
 	if t.changed {
 		a.report()
 	}

@@ -31,6 +31,8 @@ type host struct {
 	roots  stage.Root
 	covers []string
 
+	pins     sync.RWMutex // for writing while where tasks may run changes
+	rest     string       // of the cores, for tasks that have none of their own; empty: all
 	mu       sync.Mutex
 	starters map[kind]*stage.Starter      // those but for isolated tasks are made on first use
 	filters  map[uint64][]unix.SockFilter // by the capabilities of tasks
@@ -88,6 +90,14 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		s.log.Warn("tasks will not be limited", "why", err)
 	} else {
 		h.feats.Cgroups, h.feats.Lacks, h.feats.CgroupBase = h.cgroup.Version, h.cgroup.Missing(), h.cgroup.Base()
+		if err := h.cgroup.Cores(); err != nil {
+			h.feats.NoCores = err.Error()
+		}
+		if err := h.cgroup.IO(); err != nil {
+			h.feats.NoIO = err.Error()
+		} else if _, err := cgroup.DiskOf(s.dir); err != nil {
+			h.feats.NoIO = err.Error()
+		}
 		if err := h.cgroup.MoveSelf(selfGroup); err != nil {
 			s.log.Warn("the supervisor stays in the service's cgroup: a service manager may end it with the agent", "err", err)
 		}
@@ -139,6 +149,11 @@ func (h *host) spawn(k kind) (*stage.Starter, error) {
 	st, err := stage.Spawn(h.slots, root)
 	if err == nil {
 		os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", st.PID()), []byte(k.likely()), 0)
+		if h.cgroup != nil {
+			if err := h.cgroup.Adopt(st.PID()); err != nil {
+				h.s.log.Warn("tasks may run on cores that others have for themselves", "why", err)
+			}
+		}
 	}
 	return st, err
 }
@@ -199,7 +214,7 @@ func (h *host) clean(rec *record) error {
 	if rec.Cgroup == "" || h.cgroup == nil {
 		return nil
 	}
-	g := h.cgroup.Open(rec.Cgroup)
+	g := h.group(rec)
 	if base := filepath.Dir(rec.Cgroup); base != h.cgroup.Base() { // it was another one when the task began
 		defer h.cgroup.Prune(base, selfGroup)
 	}

@@ -49,6 +49,7 @@ func (h *host) cgroupPath(uint64) string { return "" }
 func (h *host) oomKills(*record) int     { return 0 }
 func (h *host) clean(*record) error      { return nil }
 func (h *host) sweep(map[uint64]*record) {}
+func (h *host) pin([]*record)            {}
 func (h *host) close()                   {}
 
 // process is a child and its process group.

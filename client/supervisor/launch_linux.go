@@ -58,7 +58,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			}
 		}()
 	} else if rec.Cgroup != "" {
-		group, failed := h.cgroup.Create(rec.Cgroup, cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids})
+		group, failed := h.create(rec)
 		if failed != nil {
 			return nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", failed)
 		}
@@ -88,6 +88,14 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			close = append(close, fd)
 			plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: b.to})
 		}
+	}
+	if len(l.Devices) > 0 {
+		fd, err := devFolder(l.Devices)
+		if err != nil {
+			return nil, structs.Errorf(structs.Unavailable, object, "make its devices: %w", err)
+		}
+		close = append(close, fd)
+		plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: "/dev"})
 	}
 	for i := range pipes {
 		var pair [2]int
@@ -203,7 +211,7 @@ func (h *host) entry(rec *record) (cgroup.Entry, error) {
 	if rec.Cgroup == "" || h.cgroup == nil || rec.Launch.Container != "" { // a runtime and its commands are not the container's
 		return cgroup.Entry{Dir: -1}, nil
 	}
-	return h.cgroup.Open(rec.Cgroup).Entry()
+	return h.group(rec).Entry()
 }
 
 // clear says in words what a stage could not do.

@@ -128,6 +128,7 @@ func open(dir string, with settings, log *slog.Logger, given *handover) (*server
 		}
 	}
 	s.host.sweep(s.table.live)
+	s.pin()
 	return s, nil
 }
 
@@ -176,12 +177,18 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	if err != nil {
 		return nil, err
 	}
+	if len(l.Cores) > 0 {
+		s.pin()
+	}
 	proc, err := s.host.start(ctx, t.rec)
 	s.mu.Lock()
 	if err != nil {
 		s.drop(t)
 		close(t.started)
 		s.mu.Unlock()
+		if len(l.Cores) > 0 {
+			s.pin()
+		}
 		return nil, err
 	}
 	t.proc = proc
@@ -192,6 +199,9 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	status := t.rec.status()
 	close(t.started)
 	s.mu.Unlock()
+	if l.Container != "" && len(l.Cores) == 0 {
+		s.pin()
+	}
 	s.hold(t)
 	return status, nil
 }
@@ -320,10 +330,26 @@ func (s *server) finish(t *task, exit drivers.Exit) {
 	s.poke()
 }
 
+// pin says to the host where tasks may run.
+func (s *server) pin() {
+	s.mu.Lock()
+	var all []*record
+	for _, t := range s.tasks {
+		if t.rec.Exit == nil {
+			all = append(all, t.rec)
+		}
+	}
+	s.mu.Unlock()
+	s.host.pin(all)
+}
+
 // clean removes what an ended task left on the host.
 func (s *server) clean(t *task) {
 	if err := s.host.clean(t.rec); err != nil {
 		s.log.Error("an ended task left something behind", "task", t.rec.Launch.ID, "err", err)
+	}
+	if len(t.rec.Launch.Cores) > 0 {
+		s.pin()
 	}
 	if t.proc != nil {
 		t.proc.close()

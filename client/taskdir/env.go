@@ -24,6 +24,9 @@ type Subject struct {
 	Seen   drivers.View
 	// Addresses are those of the allocation's own network, when its ports are mapped into it or it has none; IPv4 first.
 	Addresses []string
+
+	Cores   []int // that it has for itself alone
+	Devices []structs.AssignedDevice
 }
 
 // below joins without a double slash, for a task folder that is the root.
@@ -66,6 +69,7 @@ func NewScope(s Subject) (*Scope, error) {
 	for name, value := range set {
 		sc.env[name] = value
 	}
+	sc.devices()
 	return sc, nil
 }
 

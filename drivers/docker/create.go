@@ -145,6 +145,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	for _, dev := range c.devices {
 		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: dev.host, PathInContainer: dev.inside, CgroupPermissions: dev.rights})
 	}
+	d.assign(spec, &host.Resources)
 	for _, text := range c.dns {
 		a, err := netip.ParseAddr(text)
 		if err != nil {

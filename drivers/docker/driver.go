@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -63,6 +64,7 @@ type Driver struct {
 	ending  sync.Mutex     // held while running ends, and while work begins
 	work    sync.WaitGroup // of outputs and pulls
 
+	nvidia  atomic.Bool // the engine has NVIDIA's runtime, as last seen
 	mu      sync.Mutex
 	outputs map[string]*output // by container
 }
@@ -155,6 +157,8 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	if i.OSType != "linux" {
 		return &structs.Driver{Why: "the engine runs containers of " + i.OSType + ", not of linux", Attributes: attrs}
 	}
+	_, nvidia := i.Runtimes["nvidia"]
+	d.nvidia.Store(nvidia)
 	for name := range i.Runtimes {
 		attrs["runtime."+name] = "1"
 	}

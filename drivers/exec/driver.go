@@ -66,6 +66,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	if f.Cgroups > 0 {
 		attrs["cgroups"] = strconv.Itoa(f.Cgroups)
 	}
+	Exclusive(f, attrs)
 	if f.Lacks != "" {
 		attrs["limits.missing"] = f.Lacks
 	}
@@ -109,6 +110,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if err != nil {
 		return nil, err
 	}
+	if len(spec.Devices) > 0 && !full {
+		return nil, structs.Errorf(structs.Invalid, object, `devices are for tasks with isolation = "full"`)
+	}
 	if c.unconfined && !d.opts.AllowUnconfined {
 		return nil, drivers.Unconfined(object)
 	}
@@ -116,7 +120,7 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		ID: spec.ID, Program: c.command, Args: c.args, Env: spec.Env, Full: full, Network: c.network == networkNone,
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
-		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined,
+		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,
 	}
 	if !l.Network {
 		l.Netns, l.Files = spec.Netns, spec.Files

@@ -67,6 +67,10 @@ type Launch struct {
 	Fenced        bool          // it ends when the node's lease does
 	Revocable     bool          // it goes first for want of memory
 
+	Devices []drivers.Device `codec:",omitempty"` // with Full: beside those that every task has
+	Cores   []int            `codec:",omitempty"` // that it has for itself alone; with Container: Program says so to the kernel
+	IO      *structs.TaskIO  `codec:",omitempty"` // bounds of what it does with the disk of TaskDir
+
 	// Container is the cgroup of a container, relative to the top of each hierarchy, that Program makes and limits: it is the
 	// command of an OCI runtime, ends with 0 once the container runs, and leaves the container's first process, which is the task.
 	// Resources above are not used then. It must be below Features.CgroupBase. Without Full. Empty: Program is the task.
@@ -96,6 +100,9 @@ type Features struct {
 	Root    bool   // it may change users
 	Cgroups int    // version that tasks are limited by, 0: none
 	Lacks   string // why not, or which controllers are missing
+
+	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
+	NoIO    string // why their use of disks cannot be bounded; empty: it can
 
 	CgroupBase string // below it are the cgroups of tasks, relative to the top of each hierarchy; empty: there are none
 }

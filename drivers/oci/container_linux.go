@@ -127,6 +127,9 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if in.binds, err = ct.binds(object, c, spec); err != nil {
 		return nil, err
 	}
+	if err := ct.exclusive(object, f, in, spec); err != nil {
+		return nil, err
+	}
 	if err := ct.program(object, in); err != nil {
 		return nil, err
 	}
@@ -147,7 +150,7 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		ID: spec.ID, Program: runtime, Args: ct.command("--log", ct.path("log"), "--log-format", "json", "run", "--detach",
 			"--bundle", ct.dir, "--pid-file", ct.path("pid"), ct.name),
 		Env: []string{"PATH=" + defaultPath}, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir, LogName: spec.Task.Name,
-		Memory: in.memory, Revocable: spec.Revocable, Fenced: spec.Fence != nil, Container: f.CgroupBase + "/" + ct.name, PidFile: ct.path("pid"),
+		Memory: in.memory, Revocable: spec.Revocable, Fenced: spec.Fence != nil, Container: f.CgroupBase + "/" + ct.name, PidFile: ct.path("pid"), Cores: spec.Cores,
 	}
 	if logs := spec.Task.Logs; logs != nil {
 		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()

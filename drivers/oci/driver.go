@@ -18,6 +18,8 @@ type Options struct {
 	// HostPaths are folders of the node that tasks may mount, with what is below them; whoever may submit jobs may read and
 	// write them. Empty: none.
 	HostPaths []string
+	// CDI are folders of files about devices; nil: /etc/cdi and /var/run/cdi.
+	CDI []string
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
 	// StartTimeout is how long a start may take in the runtime before it is given up; 0: 2 minutes.

@@ -32,6 +32,11 @@ type input struct {
 	cpu, cpuLimit structs.Milli
 	memory        structs.Bytes
 	revocable     bool // it yields to all other tasks
+	cores         []int
+	io            *structs.TaskIO
+	disk          [2]int64 // that io is for: major and minor number
+	devices       []specs.LinuxDevice
+	hooks         *specs.Hooks
 }
 
 type bind struct {
@@ -77,6 +82,7 @@ func (in *input) spec() *specs.Spec {
 	if in.cgroups == 2 {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
+	s.Linux.Devices, s.Hooks = in.devices, in.hooks
 	for _, u := range in.config.ulimits {
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)}) // -1 is all bits
 	}
@@ -224,6 +230,11 @@ func (in *input) resources() *specs.LinuxResources {
 	if in.cpuLimit > 0 {
 		quota, period := max(int64(in.cpuLimit)*cpuPeriod/1000, 1000), uint64(cpuPeriod)
 		r.CPU.Quota, r.CPU.Period = &quota, &period
+	}
+	r.CPU.Cpus = coresText(in.cores)
+	r.BlockIO = in.blockIO()
+	for _, d := range in.devices {
+		r.Devices = append(r.Devices, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: "rw"})
 	}
 	if in.memory > 0 {
 		limit := int64(in.memory)

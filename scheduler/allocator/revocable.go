@@ -108,7 +108,7 @@ func (s *shape) takesSlack() bool {
 // takesSlack reports whether what a group asks for may be revocable: it is best-effort, and of no role whose work is never
 // stopped for others.
 func (g *group) takesSlack() bool {
-	if g.band != structs.BestEffort || g.shape.gang != nil {
+	if g.band != structs.BestEffort || g.shape.gang != nil || g.shape.ask.Whole {
 		return false
 	}
 	for role := g.client.account.roleOf(); role != nil; role = role.parent {

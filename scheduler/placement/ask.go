@@ -17,9 +17,11 @@ type Ask struct {
 	Drivers   []string         // sorted, each once
 	MaxRun    structs.Duration // after its start; 0: it may run for ever
 	Marks     *structs.Marks   // of its allocations
+	Whole     bool             // it wants cores for itself alone: never revocable ones
 	Within    string           // of a gang: the attribute of which all its allocations get nodes with one value; empty: anywhere
 
-	images      []image // that its tasks run from, sorted, each once
+	needs       []string // what its resources ask of drivers
+	images      []image  // that its tasks run from, sorted, each once
 	datacenters []string
 	constraints []condition
 	affinities  []affinity
@@ -121,6 +123,7 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*
 		}
 		a.Drivers = append(a.Drivers, driver)
 		a.addImage(driver, t)
+		a.compileNeeds(driver, t, &problems)
 		if t.Resources != nil {
 			a.unnamed += t.Resources.Ports
 		}
@@ -200,6 +203,9 @@ func (a *Ask) state(job *structs.Job, group *structs.Group, waited structs.Durat
 		raw, _ := json.Marshal([]any{job.Constraints, group.Constraints, job.Affinities, group.Affinities, job.Spreads,
 			group.Spreads, waited})
 		a.stated += string(raw)
+	}
+	if len(a.needs) > 0 {
+		a.stated += fmt.Sprintf(" needs %q", a.needs)
 	}
 	if len(a.images) > 0 {
 		a.stated += fmt.Sprintf(" images %q", a.images)

@@ -32,6 +32,9 @@ type Layout struct {
 	homes []string
 	// others are the remaining hierarchies of v1: a container's runtime makes a group in every one.
 	others []string
+
+	has   map[string]bool // of version 2: the controllers beside those that have to be there
+	cores error           // why whole cores cannot be given
 }
 
 // Limits of one group. Zero leaves a limit out.
@@ -39,6 +42,11 @@ type Limits struct {
 	CPU, CPULimit structs.Milli
 	Memory        structs.Bytes
 	Pids          int
+
+	Cores []int // that it has for itself alone; nil: it runs on Rest
+	Rest  string
+	IO    *structs.TaskIO // of Disk
+	Disk  Disk
 }
 
 // Detect finds the hierarchies and makes base (a relative path, such as "proffer/1a2b3c4d") in them.
@@ -52,13 +60,21 @@ func Detect(base string) (*Layout, error) {
 		return nil, errors.New("no cgroup hierarchy with the memory controller is mounted")
 	}
 	if l.Version == 2 {
-		return l, l.prepare2()
+		err := l.prepare2()
+		l.cores = l.prepareCores()
+		return l, err
 	}
 	for _, dir := range l.names {
 		if err := os.MkdirAll(filepath.Join(dir, base), 0o755); err != nil {
 			return nil, err
 		}
 	}
+	if dir := l.roots["blkio"]; dir != "" {
+		if err := os.MkdirAll(filepath.Join(dir, base), 0o755); err != nil {
+			delete(l.roots, "blkio")
+		}
+	}
+	l.cores = l.prepareCores()
 	return l, nil
 }
 
@@ -79,7 +95,7 @@ func layoutOf(mountinfo []byte, base string) *Layout {
 			l.others = append(l.others, point)
 			for opt := range strings.SplitSeq(kinds[2], ",") {
 				switch opt {
-				case "cpu", "cpuacct", "memory", "pids":
+				case "cpu", "cpuacct", "memory", "pids", "cpuset", "blkio":
 					l.roots[opt] = point
 				case "name=systemd":
 					l.homes = append(l.homes, point)
@@ -130,6 +146,12 @@ func (l *Layout) prepare2() error {
 		}
 		if err != nil {
 			return err
+		}
+		l.has = map[string]bool{}
+		for _, c := range []string{"cpuset", "io"} { // one that is missing takes what it is for
+			if slices.Contains(strings.Fields(string(have)), c) && write(filepath.Join(dir, "cgroup.subtree_control"), "+"+c) == nil {
+				l.has[c] = true
+			}
 		}
 		if i == len(steps) {
 			return nil
@@ -198,6 +220,7 @@ func (l *Layout) Leave(self string) {
 func (l *Layout) Prune(base, self string) {
 	for _, root := range append(l.all(), l.others...) {
 		unix.Rmdir(filepath.Join(root, base, self))
+		unix.Rmdir(filepath.Join(root, base, sharedGroup))
 		unix.Rmdir(filepath.Join(root, base))
 		if parent := filepath.Dir(base); parent == DefaultParent {
 			unix.Rmdir(filepath.Join(root, parent))
@@ -228,23 +251,42 @@ func (l *Layout) all() []string {
 
 // Group is the cgroup of one task.
 type Group struct {
-	l    *Layout
-	Path string // relative to the top of each hierarchy
+	l     *Layout
+	Path  string   // relative to the top of each hierarchy
+	names []string // the folders that it has
 }
 
 // Path returns that of a group below ours.
 func (l *Layout) Path(name string) string { return l.base + "/" + name }
 
 // Open returns the group of that path, which need not exist, nor be below ours.
-func (l *Layout) Open(path string) *Group { return &Group{l, path} }
+func (l *Layout) Open(path string) *Group { return &Group{l, path, l.names} }
+
+// OpenWith returns one that was made with such limits: it may be in more hierarchies of version 1 than others.
+func (l *Layout) OpenWith(path string, limits Limits) *Group {
+	g := l.Open(path)
+	if l.Version == 1 {
+		g.names = slices.Clone(g.names)
+		if len(limits.Cores) > 0 {
+			g.names = append(g.names, l.roots["cpuset"])
+		}
+		if limits.IO != nil {
+			g.names = append(g.names, l.roots["blkio"])
+		}
+	}
+	return g
+}
 
 // List returns the paths of the groups below ours that exist in any hierarchy.
 func (l *Layout) List() []string {
 	var paths []string
-	for _, root := range l.names {
+	for _, root := range append(slices.Clone(l.names), l.roots["cpuset"], l.roots["blkio"]) {
+		if root == "" {
+			continue
+		}
 		entries, _ := os.ReadDir(filepath.Join(root, l.base))
 		for _, e := range entries {
-			if path := l.Path(e.Name()); e.IsDir() && !slices.Contains(paths, path) {
+			if path := l.Path(e.Name()); e.IsDir() && e.Name() != sharedGroup && !slices.Contains(paths, path) {
 				paths = append(paths, path)
 			}
 		}
@@ -265,11 +307,17 @@ func (g *Group) file(controller, name string) string {
 
 // Create makes the group with its limits. On an error nothing is left.
 func (l *Layout) Create(path string, limits Limits) (*Group, error) {
-	g := l.Open(path)
-	for _, root := range l.names {
+	g := l.OpenWith(path, limits)
+	for _, root := range g.names {
 		if err := unix.Mkdir(root+"/"+path, 0o755); err != nil && !errors.Is(err, unix.EEXIST) {
 			g.Remove()
 			return nil, &os.PathError{Op: "mkdir", Path: root + "/" + path, Err: err}
+		}
+	}
+	if len(limits.Cores) > 0 && l.Version == 1 {
+		if err := fillCores(filepath.Join(l.roots["cpuset"], l.base), filepath.Join(l.roots["cpuset"], path)); err != nil {
+			g.Remove()
+			return nil, err
 		}
 	}
 	for _, s := range settings(l.Version, limits) {
@@ -301,6 +349,13 @@ func settings(version int, limits Limits) []setting {
 	num := func(n int64) string { return strconv.FormatInt(n, 10) }
 	quota := max(int64(limits.CPULimit)*period/1000, 1000)
 	memory := num(int64(limits.Memory))
+	switch {
+	case len(limits.Cores) > 0:
+		add("cpuset", "cpuset.cpus", FormatCores(limits.Cores))
+	case version == 2 && limits.Rest != "":
+		add("cpuset", "cpuset.cpus", limits.Rest)
+	}
+	ioSettings(version, limits.Disk, limits.IO, add)
 	if version == 2 {
 		if limits.CPU > 0 {
 			add("cpu", "cpu.weight", num(min(max(int64(limits.CPU)/10, 1), 10_000)))
@@ -343,7 +398,7 @@ type Entry struct {
 // through cgroup.procs would stall for milliseconds.
 func (g *Group) Entry() (Entry, error) {
 	e := Entry{Dir: -1}
-	for _, root := range g.l.names {
+	for _, root := range g.names {
 		dir := root + "/" + g.Path
 		path, mode := dir+"/tasks", unix.O_WRONLY
 		if g.l.Version == 2 {
@@ -419,7 +474,7 @@ func (g *Group) Pids() ([]int, error) {
 func (l *Layout) Base() string { return l.base }
 
 // Remove removes the group. What ended a moment ago may still hold it, so it tries for about ten seconds.
-func (g *Group) Remove() error { return g.remove(g.l.names) }
+func (g *Group) Remove() error { return g.remove(g.names) }
 
 // RemoveEverywhere removes what a container's runtime made: groups in hierarchies that we do not use too.
 func (g *Group) RemoveEverywhere() error { return g.remove(append(g.l.all(), g.l.others...)) }
