@@ -403,11 +403,23 @@ func (c *Client) refresh(change func(old *structs.Node) *structs.Node) {
 		}
 		if c.self.CompareAndSwap(old, n) {
 			c.log.Info("the node changed", "drivers", healthy(n))
+			if !maps.Equal(old.Attributes, n.Attributes) || !maps.Equal(old.Meta, n.Meta) {
+				c.tellRuns()
+			}
 			if c.uplink != nil {
 				c.uplink.Fingerprint(n)
 			}
 			return
 		}
+	}
+}
+
+// tellRuns says to what runs that the node changed.
+func (c *Client) tellRuns() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.held {
+		h.run.NodeChanged()
 	}
 }
 

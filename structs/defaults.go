@@ -84,7 +84,7 @@ func (t *Task) canonicalize() {
 	}
 	for _, f := range t.Templates {
 		if f != nil {
-			setDefault(&f.Perms, "0644")
+			f.canonicalize()
 		}
 	}
 	for _, list := range [][]*Check{t.Ready, t.Live} {

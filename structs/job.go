@@ -126,7 +126,7 @@ type Task struct {
 	Resources   *TaskResources    `json:"resources,omitempty" hcl:"block" change:"replace" doc:"What the task needs."`
 	Lifecycle   *Lifecycle        `json:"lifecycle,omitempty" hcl:"block" change:"replace" doc:"Makes it a helper of the main tasks."`
 	Artifacts   []*Artifact       `json:"artifact,omitempty" hcl:"block" change:"replace" doc:"Files and archives that are fetched before the task starts."`
-	Templates   []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts."`
+	Templates   []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts, and again when what they say changes."`
 	Ready       []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
 	Live        []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
 }
@@ -163,13 +163,6 @@ type Logs struct {
 type Lifecycle struct {
 	Hook    string `json:"hook,omitempty" doc:"prestart or poststop."`
 	Sidecar bool   `json:"sidecar,omitempty" doc:"A prestart task that goes on beside the main tasks."`
-}
-
-// Template is a file rendered from text with the functions env, meta and alloc.
-type Template struct {
-	Destination string `json:"destination,omitempty" doc:"Path below the task folder, such as local/app.conf."`
-	Data        string `json:"data,omitempty" doc:"The text, in Go template syntax."`
-	Perms       string `json:"perms,omitempty" doc:"Mode in octal. Default 0644."`
 }
 
 // JobVersion is one accepted text of a job.

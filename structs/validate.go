@@ -3,11 +3,9 @@ package structs
 import (
 	"encoding/json"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"text/template/parse"
 	"time"
 )
 
@@ -298,51 +296,6 @@ func (r *TaskResources) problems(p *Problems, at string) {
 		}
 	}
 }
-
-func checkTemplates(p *Problems, at string, templates []*Template) {
-	if len(templates) > MaxTemplates {
-		p.Add(at+".template", "%d templates are more than %d", len(templates), MaxTemplates)
-	}
-	written := map[string]bool{}
-	for i, f := range templates {
-		object := index(at+".template", i)
-		if f == nil {
-			p.Add(object, "a template is missing (null)")
-			continue
-		}
-		d, where := f.Destination, object+".destination"
-		clean := path.Clean(d)
-		switch {
-		case d == "":
-			p.Add(where, "a template needs a destination").Advise("a path below the task folder, such as local/app.conf")
-		case strings.HasPrefix(d, "/") || strings.ContainsAny(d, "\\\x00") || len(d) > 1024:
-			p.Add(where, "%q is not a path below the task folder", d).Advise("write it relative, such as local/app.conf")
-		case slices.Contains(strings.Split(d, "/"), ".."):
-			p.Add(where, "%q leads out of the task folder", d).Advise("no .. in it")
-		case strings.HasSuffix(d, "/") || clean == "." || clean == "local" || clean == "secrets" || clean == "alloc":
-			p.Add(where, "%q is a folder", d).Advise("name a file in it")
-		case written[clean]:
-			p.Add(where, "%q is written by another template too", d)
-		}
-		written[clean] = true
-		if !filePerms.MatchString(f.Perms) {
-			p.Add(object+".perms", "%q is not a mode", f.Perms).Advise(`three octal digits, such as "0644"`)
-		}
-		if _, err := parse.Parse("template", f.Data, "", "", templateFunctions); err != nil {
-			p.Add(object+".data", "%s", strings.TrimPrefix(err.Error(), "template: "))
-		}
-	}
-}
-
-// templateFunctions are what a template may call: what Go has, and what the node adds.
-var templateFunctions = func() map[string]any {
-	known := map[string]any{}
-	for _, name := range []string{"and", "break", "call", "continue", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not",
-		"or", "print", "printf", "println", "slice", "urlquery", "alloc", "env", "meta"} {
-		known[name] = true // only the names count
-	}
-	return known
-}()
 
 func checkPorts(p *Problems, at string, ports []*Port) {
 	if len(ports) > MaxPorts {

@@ -113,7 +113,7 @@ func TestValidate(t *testing.T) {
 		{"template, outside", func(j *Job) { task(j).Templates[0].Destination = "local/../../x" }, `group.g.task.t.template[0].destination: "local/../../x" leads out of the task folder (no .. in it)`},
 		{"template, folder", func(j *Job) { task(j).Templates[0].Destination = "./local/" }, `group.g.task.t.template[0].destination: "./local/" is a folder (name a file in it)`},
 		{"template, twice", func(j *Job) {
-			task(j).Templates = append(task(j).Templates, &Template{Destination: "local//a", Perms: "0600"})
+			task(j).Templates = append(task(j).Templates, &Template{Destination: "local//a", Perms: "0600", ChangeMode: "none", ChangeSignal: "SIGHUP"})
 		}, `group.g.task.t.template[1].destination: "local//a" is written by another template too`},
 		{"template mode", func(j *Job) { task(j).Templates[0].Perms = "rw" }, `group.g.task.t.template[0].perms: "rw" is not a mode (three octal digits, such as "0644")`},
 		{"template text", func(j *Job) { task(j).Templates[0].Data = "{{ env \"A\" }\n" }, `group.g.task.t.template[0].data: template:1: unexpected "}" in operand`},

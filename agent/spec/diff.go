@@ -199,6 +199,9 @@ func (c *comparer) block(old, new reflect.Value, path string, e Effect) {
 	case new.IsNil():
 		c.add(path, Removed, inline(old), "", e)
 	default:
+		if b, ok := new.Interface().(interface{ EditClass() string }); ok && b.EditClass() != "" { // the block itself says it
+			e = Effect(b.EditClass())
+		}
 		c.structs(old.Elem(), new.Elem(), path, e)
 	}
 }

@@ -42,6 +42,9 @@ func (t *task) beginChecks(handle drivers.Task) {
 func (t *task) take(def *structs.Task) {
 	same := func(a, b *structs.Check) bool { return reflect.DeepEqual(a, b) }
 	other := !slices.EqualFunc(t.def.Ready, def.Ready, same) || !slices.EqualFunc(t.def.Live, def.Live, same)
+	if !reflect.DeepEqual(t.def.Templates, def.Templates) {
+		defer t.outdated()
+	}
 	t.def = def
 	if other && t.rec.Running && t.handle != nil {
 		t.beginChecks(t.handle)

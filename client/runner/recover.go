@@ -48,9 +48,12 @@ func (t *task) recover(ctx context.Context, try int) bool {
 		err = structs.Errorf(structs.Unavailable, fmt.Sprintf("task %q", t.name), "%w", err)
 	}
 	if err == nil {
-		spec, _, specErr := t.spec(ctx, driver, t.rec.Start)
+		spec, scope, specErr := t.spec(ctx, driver, t.rec.Start)
 		if err = specErr; err == nil {
 			found, err = driver.Recover(ctx, spec, t.rec.Handle)
+		}
+		if err == nil && len(spec.Task.Templates) > 0 {
+			t.texts, _ = scope.Texts() // as they were written, but for what the node changed meanwhile
 		}
 	}
 	a.mu.Lock()

@@ -232,7 +232,12 @@ func (t *task) render(scope *taskdir.Scope, spec *drivers.Spec) error {
 	if err := t.alloc.dir.Create(spec.Task.Name, scope.Owner()); err != nil {
 		return err
 	}
-	return scope.Render()
+	texts, err := scope.Texts()
+	if err != nil {
+		return err
+	}
+	t.texts = texts
+	return scope.Write(texts)
 }
 
 // started notes that a start went well.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -29,9 +30,13 @@ type task struct {
 	wake    chan struct{}
 	up      chan struct{} // closed when it was started once, or will not be
 	isUp    bool
-	cancel  context.CancelFunc // of the present wait
-	checks  []*checks.Check    // of the present start
-	unwell  string             // which live check failed; empty: none
+	cancel  context.CancelFunc  // of the present wait
+	checks  []*checks.Check     // of the present start
+	unwell  string              // which live check failed; empty: none
+	texts   []*taskdir.Text     // that its templates said last; only run uses it
+	owed    []*structs.Template // those that changed and whose change nobody was told; likewise
+	stale   bool                // its templates may say something else now
+	splay   *time.Timer         // until stale
 }
 
 func (t *task) hook() string {
@@ -112,6 +117,9 @@ func (t *task) skip(why string) {
 // done notes the last state. The caller holds mu.
 func (t *task) done(status structs.TaskStatus, why string) {
 	t.rec.Done, t.rec.Running = true, false
+	if t.splay != nil {
+		t.splay.Stop()
+	}
 	t.rec.State.Status, t.rec.State.Why = status, why
 	if t.rec.State.Ended == 0 || t.rec.State.Ended < t.rec.State.Started {
 		t.rec.State.Ended = now()
@@ -378,9 +386,20 @@ func (t *task) wait(ctx context.Context, handle drivers.Task) (drivers.Exit, boo
 		a.mu.Lock()
 		stop, hard := t.unwanted()
 		again := cmp.Or(t.again, t.unwell)
+		stale := t.stale && !stop && again == ""
+		t.stale = t.stale && !stale
 		waiting, cancel := context.WithCancel(ctx)
 		t.cancel = cancel
 		a.mu.Unlock()
+		if stale {
+			t.refresh(waiting, handle)
+			cancel()
+			t.uncancel()
+			if ctx.Err() != nil {
+				return drivers.Exit{}, false
+			}
+			continue
+		}
 		var exit drivers.Exit
 		var err error
 		if stop || again != "" {

@@ -271,3 +271,44 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// TestSource: a template's text may come from a file of the task folder, and from nowhere else.
+func TestSource(t *testing.T) {
+	s := subject(t, nil)
+	dir := s.Dir.Task("web")
+	for name, text := range map[string]string{"local/tpl": `{{ node "meta.rack" }} {{ attr "kernel.name" }} {{ node "id" }}`, "local/bad": `{{ node "none" }}`} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	os.Symlink("/etc/passwd", filepath.Join(dir, "local/link"))
+	os.Symlink("/etc", filepath.Join(dir, "local/far"))
+	render := func(source string) ([]*taskdir.Text, error) {
+		s.Task.Templates = []*structs.Template{{Destination: "local/out", Source: source}}
+		texts, err := scope(t, s).Texts()
+		if err == nil {
+			err = scope(t, s).Write(texts)
+		}
+		return texts, err
+	}
+	first, err := render("local/tpl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, _ := os.ReadFile(filepath.Join(dir, "local/out")); string(raw) != "r1 linux n1" {
+		t.Errorf("%q", raw)
+	}
+	if same, _ := render("local/tpl"); !first[0].Same(same[0]) {
+		t.Error("the same text is another")
+	}
+	s.Node.Meta["rack"] = "r2"
+	if other, _ := render("local/tpl"); first[0].Same(other[0]) {
+		t.Error("another text is the same")
+	}
+	for source, kind := range map[string]structs.Kind{"local/none": structs.NotFound, "local/bad": structs.Invalid, "local/link": structs.NotFound, "local/far/passwd": structs.NotFound,
+		"local": structs.Invalid, "../a1/web/local/tpl": structs.NotFound} {
+		if _, err := render(source); structs.KindOf(err) != kind {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}

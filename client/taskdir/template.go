@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -13,6 +14,7 @@ import (
 	"text/template"
 	"text/template/parse"
 
+	"github.com/proffer/proffer/client/tree"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -58,55 +60,127 @@ func perms(s string) (fs.FileMode, error) {
 	return fs.FileMode(n), nil
 }
 
-// Render writes the templates of the task below its folder, following no link out of it. Its error is Invalid for a faulty
-// template, and Unavailable or Exhausted when the disk cannot take it.
-func (sc *Scope) Render() error {
-	s := &sc.subject
-	if len(s.Task.Templates) == 0 {
-		return nil
-	}
-	root, err := os.OpenRoot(s.Dir.Task(s.Task.Name))
-	if err != nil {
-		return failure("template", err)
-	}
-	defer root.Close()
-	for _, t := range s.Task.Templates {
-		if err := sc.render(root, t); err != nil {
-			return err
-		}
-	}
-	return nil
+// Text is what a template says now.
+type Text struct {
+	Template *structs.Template
+	name     string // below the task folder
+	mode     fs.FileMode
+	data     []byte
 }
 
-func (sc *Scope) render(root *os.Root, t *structs.Template) error {
-	object := "template " + strconv.Quote(t.Destination)
+// Same reports whether the file would be the same.
+func (t *Text) Same(o *Text) bool {
+	return t.name == o.name && t.mode == o.mode && bytes.Equal(t.data, o.data)
+}
+
+// Name is the path below the task folder.
+func (t *Text) Name() string { return t.name }
+
+// Texts renders the templates of the task. Those with a source read it below the task folder, following no link out of it. Its error is
+// Invalid for a faulty template, and Unavailable or Exhausted for one of the disk.
+func (sc *Scope) Texts() ([]*Text, error) {
+	var texts []*Text
+	for _, t := range sc.subject.Task.Templates {
+		text, err := sc.text(t)
+		if err != nil {
+			var known *structs.Error
+			if !errors.As(err, &known) {
+				err = structs.Errorf(structs.Invalid, "template "+strconv.Quote(t.Destination), "%w", err)
+			}
+			return nil, err
+		}
+		texts = append(texts, text)
+	}
+	return texts, nil
+}
+
+func (sc *Scope) text(t *structs.Template) (*Text, error) {
 	name, err := sc.Expand(t.Destination)
 	if err == nil {
 		name, err = destination(name)
 	}
 	if err != nil {
-		return structs.Errorf(structs.Invalid, object, "%w", err)
+		return nil, err
 	}
 	mode, err := perms(t.Perms)
 	if err != nil {
-		return structs.Errorf(structs.Invalid, object, "%w", err)
+		return nil, err
 	}
-	parsed, err := sc.parse(t.Data)
+	data := t.Data
+	if t.Source != "" {
+		if data, err = sc.source(t); err != nil {
+			return nil, err
+		}
+	}
+	parsed, err := sc.parse(data)
 	if err != nil {
-		return structs.Errorf(structs.Invalid, object, "%w", err)
+		return nil, err
 	}
 	out := &bounded{}
 	if err := parsed.Execute(out, nil); err != nil {
-		return structs.Errorf(structs.Invalid, object, "%w", err)
+		return nil, err
 	}
-	if err := sc.place(root, name, out.Bytes(), mode); err != nil {
-		var escape *fs.PathError
-		if errors.As(err, &escape) && strings.Contains(escape.Err.Error(), "escapes") {
-			return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
+	return &Text{t, name, mode, out.Bytes()}, nil
+}
+
+// source reads the text of a template from a file.
+func (sc *Scope) source(t *structs.Template) (string, error) {
+	object := "template " + strconv.Quote(t.Destination)
+	root, err := os.OpenRoot(sc.subject.Dir.Task(sc.subject.Task.Name))
+	if err != nil {
+		return "", failure(object, err)
+	}
+	defer root.Close()
+	name, err := sc.Expand(t.Source)
+	if err != nil {
+		return "", err
+	}
+	f, err := tree.Open(root, name)
+	if err != nil {
+		return "", structs.Errorf(structs.NotFound, object, "its source %s cannot be read: %w", name, err).Advise("an artifact may have to bring it")
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > MaxRendered {
+		return "", structs.Errorf(structs.Invalid, object, "its source %s is no file of at most %s", name, structs.Bytes(MaxRendered))
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, MaxRendered))
+	if err != nil {
+		return "", failure(object, err)
+	}
+	return string(raw), nil
+}
+
+// Write puts texts below the task folder, following no link out of it. Its error is Invalid for a path that leads out, and Unavailable or
+// Exhausted when the disk cannot take it.
+func (sc *Scope) Write(texts []*Text) error {
+	if len(texts) == 0 {
+		return nil
+	}
+	root, err := os.OpenRoot(sc.subject.Dir.Task(sc.subject.Task.Name))
+	if err != nil {
+		return failure("template", err)
+	}
+	defer root.Close()
+	for _, t := range texts {
+		object := "template " + strconv.Quote(t.Template.Destination)
+		if err := sc.place(root, t.name, t.data, t.mode); err != nil {
+			var escape *fs.PathError
+			if errors.As(err, &escape) && strings.Contains(escape.Err.Error(), "escapes") {
+				return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
+			}
+			return failure(object, err)
 		}
-		return failure(object, err)
 	}
 	return nil
+}
+
+// Render is Texts and Write.
+func (sc *Scope) Render() error {
+	texts, err := sc.Texts()
+	if err != nil {
+		return err
+	}
+	return sc.Write(texts)
 }
 
 // place writes a file so that a task sees the old or the new one, never a part.
@@ -156,6 +230,8 @@ func (sc *Scope) parse(text string) (*template.Template, error) {
 		"env":   sc.envFunc,
 		"meta":  sc.metaFunc,
 		"alloc": sc.alloc,
+		"node":  func(field string) (string, error) { return sc.ofNode("node." + field) },
+		"attr":  func(name string) (string, error) { return sc.ofNode("attr." + name) },
 		stepFunc: func() (string, error) {
 			if steps++; steps > maxSteps {
 				return "", fmt.Errorf("it takes more than %d steps", maxSteps)
@@ -210,6 +286,15 @@ func (sc *Scope) metaFunc(name string) (string, error) {
 	v, ok := sc.meta[name]
 	if !ok {
 		return "", fmt.Errorf("the job, group and task have no meta %q", name)
+	}
+	return v, nil
+}
+
+// ofNode gives what the node is, as ${node.…} and ${attr.…} do.
+func (sc *Scope) ofNode(name string) (string, error) {
+	v, ok, _ := sc.lookup(name)
+	if !ok {
+		return "", fmt.Errorf("the node has no %q", name)
 	}
 	return v, nil
 }

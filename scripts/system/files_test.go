@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/proffer/proffer/structs"
@@ -120,7 +121,7 @@ func TestArtifacts(t *testing.T) {
 	defer server.Close()
 	r := newRegion(t)
 	a := single(r)
-	text := examples(t, "files", 1)[0]
+	text := examples(t, "files", 2)[0]
 	text = anySum.ReplaceAllString(strings.ReplaceAll(text, "https://files.example.com", server.URL), sumOf(tool))
 	const want = "hello\n65534\nworld\n-rwxr-xr-x 65534\n"
 	for i, name := range []string{"fetch", "again"} {
@@ -175,4 +176,58 @@ func TestArtifacts(t *testing.T) {
 	}
 	a.proffer("job", "run", batch("out", `source = "https://example.com/x"`+"\n"+`destination = "../x"`+"\n", "true")).
 		has(t, "a destination outside", 4, "", "is not a path below the task folder")
+}
+
+// TestTemplateChanges: what a template says changes with the job and with the node, while its task runs.
+func TestTemplateChanges(t *testing.T) {
+	t.Parallel()
+	r := newRegion(t)
+	a := r.agent("a", "-server", "-client", "-bootstrap-expect", "1")
+	rack := func(name string) { a.inClient = fmt.Sprintf("  meta {\n    rack = %q\n  }\n", name) }
+	rack("r1")
+	r.startAll()
+	text := examples(t, "files", 2)[1]
+	a.must("job", "run", r.file("site.hcl", text))
+	one := r.allocs("site", 1)[0]
+	says := func(alloc *structs.Allocation, what string, want ...string) {
+		t.Helper()
+		await(t, what, func() error {
+			out := a.must("alloc", "logs", string(alloc.ID)) + a.must("alloc", "status", string(alloc.ID))
+			for _, w := range want {
+				if !strings.Contains(out, w) {
+					return fmt.Errorf("no %q in %s", w, out)
+				}
+			}
+			return nil
+		})
+	}
+	a.must("job", "run", r.file("site.hcl", strings.Replace(text, "first", "second", 1)))
+	says(one, "the job's new text", "title = second\nrack  = r1\n", "local/site.conf changed", "SIGHUP sent")
+
+	script := strings.NewReplacer(`"site"`, `"script"`, `"signal"`, `"script"`, "change_signal = \"SIGHUP\"", `change_script = ["/bin/sh", "-c", "cat /local/site.conf >/local/seen; exit 3"]`).Replace(text)
+	restart := strings.NewReplacer(`"site"`, `"restart"`, `"signal"`, `"restart"`, "change_signal = \"SIGHUP\"", "", "trap 'cat /local/site.conf' HUP;", "cat /local/site.conf;").Replace(text)
+	a.must("job", "run", r.file("script.hcl", script))
+	a.must("job", "run", r.file("restart.hcl", restart))
+	scripted, restarted := r.allocs("script", 1)[0], r.allocs("restart", 1)[0]
+	rack("r2")
+	a.writeConfig()
+	a.signal(syscall.SIGHUP)
+	says(one, "the node's new meta", "title = second\nrack  = r2\n")
+	says(scripted, "a script", "/bin/sh ran, and failed: exit code 3")
+	if out := a.must("alloc", "fs", string(scripted.ID), "t/local/seen"); out != "title = first\nrack  = r2\n" {
+		t.Errorf("the script saw %q", out)
+	}
+	says(restarted, "a restart", "title = first\nrack  = r1\ntitle = first\nrack  = r2\n", "template local/site.conf changed")
+
+	// What was written before the agent was killed is known to the next one.
+	a.kill()
+	a.launch()
+	a.await()
+	a.must("job", "run", r.file("site.hcl", strings.Replace(text, "first", "third", 1)))
+	says(one, "a change after a restart of the agent", "title = third\nrack  = r2\n")
+	for job, alloc := range map[string]*structs.Allocation{"site": one, "script": scripted, "restart": restarted} {
+		if now := r.allocs(job, 1)[0]; now.ID != alloc.ID {
+			t.Errorf("%s was replaced", job)
+		}
+	}
 }
