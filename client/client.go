@@ -198,6 +198,7 @@ func (c *Client) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.noticeBoot(allocs, n.Attributes)
 	n.ID, n.Name, n.Datacenter, n.Address, n.Version = c.memory.ID, c.config.Name, c.config.Datacenter, c.config.Address, c.config.Version
 	if c.config.AllowIsolationNone {
 		n.Attributes["isolation.none"] = "1"

@@ -168,6 +168,12 @@ func (c *Client) stopLocked(e Ending) {
 		c.log.Warn("stopping an allocation that the region does not know any more", "alloc", e.ID, "job", h.alloc.Job)
 	}
 	h.run.Quarantine("")
+	if e.Alloc != nil && e.Alloc.ReplacedBy != 0 {
+		if next := c.jobs.find(jobKey{e.Alloc.Job, e.Alloc.ReplacedBy}); next != nil {
+			c.routines.Go(func() { h.run.Replace(c.watching, next, e.Why) })
+			return
+		}
+	}
 	h.run.Stop(e.Why)
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -65,4 +66,61 @@ func pulling(s *structs.TaskState) string {
 		}
 	}
 	return strings.Join(all, " ")
+}
+
+// TestReplacedAfterItsImagesAreThere: an allocation that a newer version replaces runs on until the node has what that one needs. A
+// stop for another reason ends it at once, what cannot be got holds up nothing, and what takes too long not for ever.
+func TestReplacedAfterItsImagesAreThere(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.prepare = func(ctx context.Context, spec *drivers.Spec) error {
+			if !strings.HasSuffix(spec.ID, "/next") {
+				return nil
+			}
+			switch spec.Task.Config["image"] {
+			case "slow:2":
+				spec.Say("pulling", "half of it")
+				time.Sleep(time.Minute)
+			case "never:2":
+				<-ctx.Done()
+				return ctx.Err()
+			case "none:2":
+				return structs.Errorf(structs.NotFound, "image none:2", "there is no such image")
+			}
+			return nil
+		}
+		replaced := func(a *structs.Allocation) {
+			stopped(a)
+			a.ReplacedBy = 2
+		}
+		for _, id := range []string{"slow", "never", "none", "hurry"} {
+			w.run(id, w.service("job-"+id, nil))
+			after(time.Second)
+			w.expect(id, structs.AllocRunning, "")
+			old := w.jobs["job-"+id]
+			next := w.service("job-"+id, func(g *structs.Group) {
+				image := id + ":2"
+				if id == "hurry" {
+					image = "never:2"
+				}
+				g.Tasks[0].Config["image"] = image
+			})
+			w.up.node.Desired(&session.Desired{Index: w.index + 1, Allocs: []*structs.Allocation{w.change(id, replaced)}, Jobs: []*structs.JobVersion{old, next}})
+		}
+		after(time.Second)
+		w.expect("none", structs.AllocComplete, "the user stopped it")
+		for _, id := range []string{"slow", "never", "hurry"} {
+			w.expect(id, structs.AllocRunning, "")
+		}
+		if events := w.task("slow", "main").Events; events[len(events)-1].Text != "version 2: half of it" {
+			t.Errorf("%+v", events)
+		}
+		w.want(w.change("hurry", func(a *structs.Allocation) { a.ReplacedBy = 0 }))
+		after(time.Second)
+		w.expect("hurry", structs.AllocComplete, "the user stopped it")
+		after(time.Minute)
+		w.expect("slow", structs.AllocComplete, "the user stopped it")
+		w.expect("never", structs.AllocRunning, "")
+		after(5 * time.Minute)
+		w.expect("never", structs.AllocComplete, "the user stopped it")
+	})
 }

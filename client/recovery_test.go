@@ -48,8 +48,27 @@ func TestRebootLosesTasksAndThePolicyDecides(t *testing.T) {
 		after(2 * time.Second)
 		w.expect("a", structs.AllocRunning, "")
 		w.expectRunning("a/main/2")
-		w.expect("b", structs.AllocFailed, "nobody knows how it ended")
+		w.expect("b", structs.AllocFailed, "the machine was restarted while it ran")
 		w.expectTask("b", "main", structs.TaskLost, "")
+		said := func() string {
+			n := w.agent.Node()
+			return n.Attributes["boot.id"] + " " + n.Attributes["boot.interrupted"]
+		}
+		if got := said(); got != "boot-1+ 2" || w.agent.Node().Attributes["boot.time"] == "" {
+			t.Errorf("the node says of its boot: %q, %v", got, w.agent.Node().Attributes)
+		}
+		w.stop()
+		w.start()
+		w.welcome("g1")
+		if got := said(); got != "boot-1+ 2" {
+			t.Errorf("after another start of the agent: %q", got)
+		}
+		w.crash(rand.New(rand.NewPCG(1, 1)), true)
+		w.start()
+		w.welcome("g1")
+		if got := said(); got != "boot-1++ 1" {
+			t.Errorf("after another boot: %q", got)
+		}
 	})
 }
 

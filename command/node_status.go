@@ -180,6 +180,13 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	d.add("Address", n.Address)
 	d.add("Version", n.Version)
 	d.add("Status", joinNonEmpty(": ", nodeState(&n.Node), n.Reason)+", since "+age(now, n.Changed))
+	if at, err := time.Parse(time.RFC3339, n.Attributes[structs.AttrBoot+"time"]); err == nil {
+		text := age(now, structs.At(at)) + " ago"
+		if cut := n.Attributes[structs.AttrBoot+"interrupted"]; cut != "" {
+			text += ", " + cut + " tasks ran when it went down"
+		}
+		d.add("Machine started", text)
+	}
 	d.add("Eligible", yesNo(n.Eligible))
 	for _, p := range n.Problems {
 		d.add("Problem", p)

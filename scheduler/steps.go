@@ -40,12 +40,14 @@ type Placement struct {
 	Previous structs.AllocID  `json:"previous,omitempty"` // what it replaces
 	Avoid    []structs.NodeID `json:"avoid,omitempty"`    // nodes where it failed before: taken only when nothing else fits
 	Failures []structs.Time   `json:"failures,omitempty"` // of its predecessors, newest last, for Allocation.Failures
+	Prefer   structs.NodeID   `json:"prefer,omitempty"`   // its images were got there for it
 }
 
 // Stop ends one allocation.
 type Stop struct {
 	Alloc structs.AllocID `json:"alloc"`
 	Why   string          `json:"why"`
+	By    uint64          `json:"by,omitempty"` // for Allocation.ReplacedBy
 }
 
 // Update moves one running allocation to a version of its job without restarting it.

@@ -175,7 +175,7 @@ func nextSteps(snap *state.Snapshot, record *structs.JobRecord, job *structs.Job
 func requestOf(record *structs.JobRecord, job *structs.Job, group string, ask *placement.Ask, places []scheduler.Placement) allocator.Request {
 	slots := make([]allocator.Slot, len(places))
 	for i, p := range places {
-		slots[i] = allocator.Slot{Index: p.Index, Previous: p.Previous, Avoid: p.Avoid}
+		slots[i] = allocator.Slot{Index: p.Index, Previous: p.Previous, Avoid: p.Avoid, Prefer: p.Prefer}
 	}
 	return allocator.Request{ID: record.Name + "/" + group, Framework: structs.FrameworkID(record.Type), Role: record.Role,
 		Priority: record.Priority, Seq: record.CreateIndex, Ask: ask, Slots: slots, Owner: job.Owner, FrameworkScheduler: job.FrameworkScheduler}
@@ -213,7 +213,7 @@ func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, step
 		}
 	}
 	for _, s := range steps.Stop {
-		l.out.stop(s.Alloc, s.Why)
+		l.out.replace(s.Alloc, s.Why, s.By)
 	}
 	for _, u := range steps.Update {
 		l.out.update(u.Alloc, u.Version)

@@ -34,10 +34,13 @@ func newOutbox() outbox {
 		giveUps: map[giveUpKey]struct{}{}, statuses: map[string]*statusWish{}}
 }
 
-func (o *outbox) stop(id structs.AllocID, why string) {
+func (o *outbox) stop(id structs.AllocID, why string) { o.replace(id, why, 0) }
+
+// replace stops an allocation for a version of its job; 0: for nothing.
+func (o *outbox) replace(id structs.AllocID, why string, by uint64) {
 	if _, asked := o.stops[id]; !asked {
 		o.stops[id] = struct{}{}
-		o.next.Stops = append(o.next.Stops, &state.Stop{ID: id, Why: why})
+		o.next.Stops = append(o.next.Stops, &state.Stop{ID: id, Why: why, By: by})
 	}
 }
 

@@ -282,15 +282,17 @@ func (n *nodeSession) send(d *session.Desired) error {
 		if snap == nil {
 			snap = n.server.store.Snapshot()
 		}
-		v, job := jobVersion{a.Job, a.Version}, snap.Version(a.Job, a.Version)
-		if job == nil || n.sent[v] == job.Index { // nil: stopped and purged since; the node will be told to stop it
-			continue
+		for _, version := range []uint64{a.Version, a.ReplacedBy} {
+			v, job := jobVersion{a.Job, version}, snap.Version(a.Job, version)
+			if job == nil || n.sent[v] == job.Index { // nil: stopped and purged since; the node will be told to stop it
+				continue
+			}
+			if len(n.sent) >= sentJobs {
+				clear(n.sent)
+			}
+			n.sent[v] = job.Index
+			d.Jobs = append(d.Jobs, job)
 		}
-		if len(n.sent) >= sentJobs {
-			clear(n.sent)
-		}
-		n.sent[v] = job.Index
-		d.Jobs = append(d.Jobs, job)
 	}
 	return n.conn.Send(&session.FromServer{Desired: d})
 }

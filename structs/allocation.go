@@ -27,10 +27,13 @@ type Allocation struct {
 	// Revocable is what of its resources others reserved and do not use; nil when nothing is.
 	Revocable *Slack `json:"revocable,omitempty"`
 
-	Desired     Desired `json:"desired"`
-	DesiredWhy  string  `json:"desired_why,omitempty"`
-	RestartTask string  `json:"restart_task,omitempty"` // with Restarts: the task to restart, all when empty
-	Restarts    uint64  `json:"restarts,omitempty"`     // counts restarts that were asked for
+	Desired    Desired `json:"desired"`
+	DesiredWhy string  `json:"desired_why,omitempty"`
+	// ReplacedBy is the version of its job that takes its place, when it is stopped for that and the version has images: its node
+	// gets them before it stops the allocation. 0: none.
+	ReplacedBy  uint64 `json:"replaced_by,omitempty"`
+	RestartTask string `json:"restart_task,omitempty"` // with Restarts: the task to restart, all when empty
+	Restarts    uint64 `json:"restarts,omitempty"`     // counts restarts that were asked for
 
 	Status   AllocStatus           `json:"status"`
 	Why      string                `json:"why,omitempty"`

@@ -1,5 +1,9 @@
 package structs
 
+// AttrBoot begins the attributes that say of what boot of its machine a node is: id, time, and interrupted, the number of tasks that
+// ran when the one before it ended.
+const AttrBoot = "boot."
+
 // Node is a machine that runs a client: what it said of itself, and what the region knows and wants of it.
 type Node struct {
 	ID          NodeID                `json:"id"`

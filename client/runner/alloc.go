@@ -34,6 +34,8 @@ type Node struct {
 	// Lease waits until the node holds its lease; fenced tasks start only then.
 	Lease func(ctx context.Context) error
 	Holds func() bool // whether it does now
+	// Rebooted says that the machine was restarted since the last agent ran: what was recorded as running does not.
+	Rebooted bool
 	// Starts has room for as many starts as may happen at the same time.
 	Starts    chan struct{}
 	Checks    *checks.Pool
@@ -67,8 +69,12 @@ type Alloc struct {
 	status   structs.AllocStatus
 	why      string
 	ended    structs.Time
-	recorded bool               // the end is durable
-	cancel   context.CancelFunc // of what its tasks wait for
+	recorded bool // the end is durable
+	replaced bool // Replace was called
+
+	ending context.Context // ends when the allocation is to end
+	hurry  context.CancelFunc
+	cancel context.CancelFunc // of what its tasks wait for
 }
 
 // New makes a runner for an allocation that was not started before, or, when known has State or Tasks, for one that may run
@@ -81,6 +87,7 @@ func New(n *Node, known *store.Alloc) (*Alloc, error) {
 		status: structs.AllocPending,
 		ready:  make(chan struct{}), done: make(chan struct{}),
 	}
+	a.ending, a.hurry = context.WithCancel(context.Background())
 	if a.group == nil || len(a.group.Tasks) == 0 {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("job %q", known.Alloc.Job), "version %d has no group %q with tasks",
 			known.Alloc.Version, known.Alloc.Group)
@@ -260,6 +267,7 @@ func (a *Alloc) endLocked(why string, fail, hard bool) {
 		a.why = why
 	}
 	a.state.Hard = a.state.Hard || hard
+	a.hurry()
 	a.node.Store.Enqueue(store.PutState(a.id, &a.state))
 	if a.cancel != nil {
 		a.cancel()
@@ -273,6 +281,7 @@ func (a *Alloc) endLocked(why string, fail, hard bool) {
 // store's records goes on with them. The result says whether it ended.
 func (a *Alloc) Run(ctx context.Context) (ended bool) {
 	defer close(a.done)
+	defer a.hurry()
 	a.recover(ctx)
 	var limit *time.Timer
 	a.mu.Lock()

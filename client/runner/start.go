@@ -22,7 +22,17 @@ func (t *task) specID(start uint64) string {
 func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*drivers.Spec, *taskdir.Scope, error) {
 	a := t.alloc
 	a.mu.Lock()
-	alloc, job, group, def, given := a.alloc, a.job, a.group, t.def, a.state.Given
+	job, group, def := a.job, a.group, t.def
+	a.mu.Unlock()
+	return t.specOf(ctx, driver, t.specID(start), job, group, def)
+}
+
+// specOf is spec for any version of the task.
+func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job *structs.JobVersion, group *structs.Group,
+	def *structs.Task) (*drivers.Spec, *taskdir.Scope, error) {
+	a := t.alloc
+	a.mu.Lock()
+	alloc, given := a.alloc, a.state.Given
 	cores, devices := t.rec.State.Cores, t.rec.State.Devices
 	a.mu.Unlock()
 	var view drivers.View
@@ -47,7 +57,7 @@ func (t *task) spec(ctx context.Context, driver drivers.Driver, start uint64) (*
 	}
 	resolved := *def
 	resolved.Config = config
-	s := &drivers.Spec{ID: t.specID(start), Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
+	s := &drivers.Spec{ID: id, Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
 	s.Revocable, s.Cores = alloc.Revocable != nil, cores

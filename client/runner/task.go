@@ -155,6 +155,9 @@ func (t *task) run(ctx context.Context) bool {
 		switch {
 		case lost:
 			exit = drivers.Exit{Code: -1, Why: "nobody knows how it ended"}
+			if t.alloc.node.Rebooted {
+				exit.Why = "the machine was restarted while it ran"
+			}
 			t.note(exit)
 			t.alloc.mu.Lock()
 			t.rec.State.Status = structs.TaskLost

@@ -35,8 +35,9 @@ type Node struct {
 	Region     string
 	Generation string // of the region that its work belongs to
 	Index      uint64 // newest index of desired state that it acted upon
-	Boot       string // boot of the machine that Lease is of
+	Boot       string // newest boot of the machine; Lease is of it
 	Lease      int64  // end of the lease, in nanoseconds of the clock that counts from the boot
+	Cut        int    // how many tasks ran when the boot before this one ended
 }
 
 // Format is the version of the records that this build reads and writes.

@@ -145,6 +145,9 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 			n.stop(a, "its node drains")
 		} else {
 			n.stop(a, n.replaceWhy(a))
+			if slices.ContainsFunc(g.Tasks, func(t *structs.Task) bool { return t.Config[structs.ImageKey] != nil }) {
+				n.steps.Stop[len(n.steps.Stop)-1].By = n.want.Record.Version
+			}
 		}
 	}
 }
@@ -202,6 +205,10 @@ func (n *next) missing(g *structs.Group, v *scheduler.View, index int, last *str
 	if last.Desired == structs.DesiredStop || outdated.Outdated(last) {
 		if !outdated.Outdated(last) {
 			p.Failures = last.Failures // moved, not changed
+		}
+		// Where its images are already, unless somebody has wishes about where it shall be.
+		if last.ReplacedBy == n.want.Record.Version && len(n.want.Job.Affinities)+len(g.Affinities)+len(n.want.Job.Spreads)+len(g.Spreads) == 0 {
+			p.Prefer = last.Node
 		}
 		n.place(p)
 		return

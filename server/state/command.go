@@ -200,6 +200,7 @@ type Place struct {
 type Stop struct {
 	ID  structs.AllocID
 	Why string
+	By  uint64 // for Allocation.ReplacedBy
 }
 
 // Update moves a running allocation to the current version of its job in place.

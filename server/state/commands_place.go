@@ -16,7 +16,7 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 				stopped = make(map[structs.AllocID]uint64, len(c.Stops))
 			}
 			stopped[a.ID] = a.ModifyIndex
-			tx.stop(a, s.Why)
+			tx.replace(a, s.Why, s.By)
 		}
 	}
 	for _, u := range c.Updates {

@@ -284,6 +284,34 @@ func TestRollingReplacement(t *testing.T) {
 	}
 }
 
+// TestReplacedBy: a stop for a newer version says so; one for another reason overrides that, and nothing else does.
+func TestReplacedBy(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 4000)
+	r.must(&SubmitJob{Job: job("web", "service", 1, "a")})
+	a := r.place("web", "a", 0, id)
+	look := func(by uint64, why string) uint64 {
+		t.Helper()
+		now := r.store.Snapshot().Alloc(a.ID)
+		if now.Desired != structs.DesiredStop || now.ReplacedBy != by || now.DesiredWhy != why {
+			t.Errorf("%+v", now)
+		}
+		return now.WantIndex
+	}
+	r.must(&Place{Stops: []*Stop{{ID: a.ID, Why: "replaced", By: 2}}})
+	first := look(2, "replaced")
+	r.must(&Place{Stops: []*Stop{{ID: a.ID, Why: "replaced again", By: 3}}})
+	if now := look(2, "replaced"); now != first {
+		t.Errorf("its node is told again at %d", now)
+	}
+	r.must(&StopAlloc{ID: a.ID, Why: "now"})
+	if now := look(0, "now"); now <= first {
+		t.Errorf("its node is not told that it is urgent: %d, %d", now, first)
+	}
+	r.must(&StopAlloc{ID: a.ID, Why: "once more"})
+	look(0, "now")
+}
+
 func TestUpdateInPlace(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 4000)

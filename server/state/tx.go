@@ -346,13 +346,16 @@ func (tx *Tx) putAlloc(old *structs.Allocation, a structs.Allocation) *structs.A
 	return &a
 }
 
-// stop has a stopped, unless it ended or is being stopped. What can be told to no node any more is lost at once.
-func (tx *Tx) stop(a *structs.Allocation, why string) {
-	if a.Ended() || a.Desired == structs.DesiredStop {
+// stop has a stopped, unless it ended or is being stopped: at once, also when it waits for what replaces it.
+func (tx *Tx) stop(a *structs.Allocation, why string) { tx.replace(a, why, 0) }
+
+// replace has a stopped for a version of its job; 0: for nothing. What can be told to no node any more is lost at once.
+func (tx *Tx) replace(a *structs.Allocation, why string, by uint64) {
+	if a.Ended() || a.Desired == structs.DesiredStop && (a.ReplacedBy == 0 || by != 0) {
 		return
 	}
 	next := *a
-	next.Desired, next.DesiredWhy, next.WantIndex = structs.DesiredStop, bounded(why), tx.Index
+	next.Desired, next.DesiredWhy, next.ReplacedBy, next.WantIndex = structs.DesiredStop, bounded(why), by, tx.Index
 	if n := get(tx.nodes, a.Node); n == nil || n.Status == structs.NodeLeft {
 		next.Status, next.Why = structs.AllocLost, "its node is gone"
 	}

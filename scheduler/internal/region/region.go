@@ -73,7 +73,9 @@ func (r *Region) Find(index int) (found *structs.Allocation) {
 func (r *Region) Stop(s scheduler.Steps) {
 	for _, stop := range s.Stop {
 		i := slices.IndexFunc(r.Allocs, func(a *structs.Allocation) bool { return a.ID == stop.Alloc })
-		r.Change(r.Allocs[i], func(a *structs.Allocation) { a.Desired, a.DesiredWhy = structs.DesiredStop, stop.Why })
+		r.Change(r.Allocs[i], func(a *structs.Allocation) {
+			a.Desired, a.DesiredWhy, a.ReplacedBy = structs.DesiredStop, stop.Why, stop.By
+		})
 	}
 	for _, u := range s.Update {
 		i := slices.IndexFunc(r.Allocs, func(a *structs.Allocation) bool { return a.ID == u.Alloc })
@@ -160,6 +162,10 @@ func (r *Region) Run(line string) string {
 				group.Count = &n
 			case "gang":
 				r.Want.Job.Gang = &structs.Gang{}
+			case "image":
+				group.Tasks[0].Config = map[string]any{structs.ImageKey: v}
+			case "rack_spread":
+				group.Spreads = []*structs.Spread{{Attribute: "rack"}}
 			case "on_lost":
 				group.OnLost = v
 			case "max_parallel":
@@ -284,6 +290,8 @@ func (r *Region) PickNode(p scheduler.Placement) structs.NodeID {
 	}
 	worse := func(id structs.NodeID) int {
 		switch {
+		case id == p.Prefer && r.Nodes[id].Drain == nil:
+			return -1
 		case r.Nodes[id].Drain != nil:
 			return 2
 		case slices.Contains(p.Avoid, id):
@@ -300,7 +308,11 @@ func (r *Region) show() string {
 	s := r.Steps()
 	var b strings.Builder
 	for _, stop := range s.Stop {
-		fmt.Fprintf(&b, "stop %s: %s\n", stop.Alloc, stop.Why)
+		fmt.Fprintf(&b, "stop %s: %s", stop.Alloc, stop.Why)
+		if stop.By != 0 {
+			fmt.Fprintf(&b, ", once the images of version %d are there", stop.By)
+		}
+		b.WriteString("\n")
 	}
 	for _, u := range s.Update {
 		fmt.Fprintf(&b, "update %s to version %d\n", u.Alloc, u.Version)
@@ -315,6 +327,9 @@ func (r *Region) show() string {
 		}
 		if len(p.Avoid) > 0 {
 			fmt.Fprintf(&b, ", not on %v", p.Avoid)
+		}
+		if p.Prefer != "" {
+			b.WriteString(", where its images are")
 		}
 		b.WriteString("\n")
 	}
