@@ -127,7 +127,10 @@ func (a *Allocator) liftSpots(g *group) (back func()) {
 // startOfGathered returns when all that is to go on one node for a gang is expected to fit there.
 func (a *Allocator) startOfGathered(x *spot) (st start, ok bool) {
 	x.node.liftKept()
-	defer x.node.putKept()
+	defer func() {
+		x.node.putKept()
+		a.look(x.node) // what is tried meanwhile has it looked at without
+	}()
 	var found []landing
 	defer func() { a.unland(found) }()
 	st.known = true
