@@ -106,7 +106,8 @@ func (f *figures) Collect(out chan<- prometheus.Metric) {
 			connected = 1
 		}
 		gauge("client_connected", "1 when the node has a session.", connected)
-		if u, err := a.client.Usage(f.ctx); err == nil {
+		if u, err := a.client.Usage(f.ctx, a.config.Client.TaskMetrics); err == nil {
+			usageFigures(gauge, u)
 			gauge("client_allocations", "Allocations on this node that did not end.", float64(u.Allocs))
 			gauge("client_tasks", "Tasks that run on this node.", float64(u.Tasks))
 			gauge("client_cpu_cores", "Cores that tasks use.", float64(u.CPU)/1000)

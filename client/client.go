@@ -162,7 +162,7 @@ func (c *Client) load(ctx context.Context) error {
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
 		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial,
-		Stock: runner.NewStock(fingerprint.Cores())}
+		Stock: runner.NewStock(fingerprint.Cores()), GPUs: c.gpuMeter()}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()] = d
 	}

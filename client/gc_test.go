@@ -78,7 +78,7 @@ func TestFoldersGoByCountAgeDiskAndWord(t *testing.T) {
 		}
 		w.stop()
 		w.start() // what was removed is remembered
-		if u, err := w.agent.Usage(w.t.Context()); err != nil || u.Ended != 5 {
+		if u, err := w.agent.Usage(w.t.Context(), 0); err != nil || u.Ended != 5 {
 			t.Errorf("usage: %+v, %v", u, err)
 		}
 		after(25 * time.Hour)

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -198,10 +200,26 @@ type Usage struct {
 	Memory      structs.Bytes     `json:"memory"`
 	DiskFree    structs.Bytes     `json:"disk_free"`
 	DiskTotal   structs.Bytes     `json:"disk_total"`
+
+	Throttled structs.Duration    `json:"throttled"` // of tasks that run, by their cpu_limit
+	OOMKills  int                 `json:"oom_kills"`
+	Pids      int                 `json:"pids"`
+	IO        drivers.IOStats     `json:"io"`
+	Pressure  *drivers.Pressure   `json:"pressure,omitempty"` // of the machine; nil: its kernel does not measure it
+	GPUs      []*drivers.GPUStats `json:"gpus,omitempty"`
+	// Each are tasks themselves, those of the first allocations by ID, as many as were asked for.
+	Each []TaskUsage `json:"each,omitempty"`
 }
 
-// Usage says what the node uses. Tasks that do not answer are left out.
-func (c *Client) Usage(ctx context.Context) (*Usage, error) {
+// TaskUsage is what one task uses.
+type TaskUsage struct {
+	Alloc            structs.AllocID
+	Job, Group, Task string
+	Stats            *drivers.Stats
+}
+
+// Usage says what the node uses, and what each of at most so many tasks does. Tasks that do not answer are left out.
+func (c *Client) Usage(ctx context.Context, each int) (*Usage, error) {
 	u := &Usage{}
 	c.mu.Lock()
 	runs := make([]*runner.Alloc, 0, len(c.held))
@@ -211,18 +229,40 @@ func (c *Client) Usage(ctx context.Context) (*Usage, error) {
 	}
 	u.Allocs, u.Ended, u.Quarantined = len(c.held), len(c.ended), c.quarantinedLocked()
 	c.mu.Unlock()
+	slices.SortFunc(runs, func(a, b *runner.Alloc) int { return cmp.Compare(a.ID(), b.ID()) })
 	for _, run := range runs {
-		stats, err := run.Stats(ctx)
+		stats, err := run.Light(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
 			continue
 		}
-		for _, s := range stats {
+		for _, name := range slices.Sorted(maps.Keys(stats)) {
+			s := stats[name]
+			if len(u.Each) < each {
+				of := run.Allocation()
+				u.Each = append(u.Each, TaskUsage{of.ID, of.Job, of.Group, name, s})
+			}
 			u.Tasks++
+			u.Throttled += s.Throttled
+			u.OOMKills += s.OOMKills
+			u.Pids += s.Pids
+			if s.IO != nil {
+				u.IO.ReadBytes += s.IO.ReadBytes
+				u.IO.WriteBytes += s.IO.WriteBytes
+				u.IO.ReadOps += s.IO.ReadOps
+				u.IO.WriteOps += s.IO.WriteOps
+			}
 			u.CPU += s.CPU
 			u.Memory += s.Memory
+		}
+	}
+	u.Pressure = fingerprint.Pressure()
+	if c.node.GPUs != nil && c.self.Load().Attributes["gpu.count"] != "" {
+		gpus := c.node.GPUs(ctx)
+		for _, id := range slices.Sorted(maps.Keys(gpus)) {
+			u.GPUs = append(u.GPUs, gpus[id])
 		}
 	}
 	var err error

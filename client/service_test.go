@@ -99,8 +99,8 @@ func TestServicesOfATask(t *testing.T) {
 		if err != nil || stats["main"] == nil || stats["main"].Pids != 1 {
 			t.Errorf("stats: %v %v", stats, err)
 		}
-		u, err := c.Usage(ctx)
-		if err != nil || u.Tasks != 1 || u.Allocs != 1 || u.Ended != 1 || u.DiskTotal == 0 {
+		u, err := c.Usage(ctx, 1)
+		if err != nil || u.Tasks != 1 || len(u.Each) != 1 || u.Each[0].Task != "main" || u.Each[0].Alloc != "a" || u.Allocs != 1 || u.Ended != 1 || u.DiskTotal == 0 {
 			t.Errorf("usage: %+v %v", u, err)
 		}
 		if err := c.Signal(ctx, "a", "main", "SIGHUP"); err != nil {

@@ -3,7 +3,46 @@ package command
 import (
 	"bytes"
 	"context"
+
+	"github.com/proffer/proffer/agent/api"
 )
+
+// writeMore shows what not every driver and host can say.
+func writeMore(b *bytes.Buffer, stats *api.AllocStats) {
+	t := newTable("TASK", "FOLDER", "READ", "WRITTEN", "CPU STALL", "MEMORY STALL", "IO STALL")
+	gpus := newTable("TASK", "GPU", "BUSY", "MEMORY")
+	devices, rows := 0, 0
+	for _, name := range sortedKeys(stats.Tasks) {
+		s := stats.Tasks[name]
+		if s == nil {
+			continue
+		}
+		for _, g := range s.GPUs {
+			gpus.row(name, g.ID, percent(g.Busy), g.Memory.Human()+" of "+g.MemoryTotal.Human())
+			devices++
+		}
+		if s.IO == nil && s.Pressure == nil && s.Disk == 0 {
+			continue
+		}
+		rows++
+		read, written, cpu, memory, io := "", "", "", "", ""
+		if s.IO != nil {
+			read, written = s.IO.ReadBytes.Human(), s.IO.WriteBytes.Human()
+		}
+		if p := s.Pressure; p != nil {
+			cpu, memory, io = percent(p.CPU.Some), percent(p.Memory.Some), percent(p.IO.Some)
+		}
+		t.row(name, s.Disk.Human(), read, written, cpu, memory, io)
+	}
+	if rows > 0 {
+		b.WriteByte('\n')
+		t.write(b)
+	}
+	if devices > 0 {
+		b.WriteByte('\n')
+		gpus.write(b)
+	}
+}
 
 func allocStats(e *Environment) *command {
 	c := newCommand(e, "alloc stats", "ALLOC", "Show what the tasks of an allocation use").reads()
@@ -32,6 +71,7 @@ func allocStats(e *Environment) *command {
 				t.row(name, s.CPU, rounded(s.CPUTime), rounded(s.Throttled), s.Memory.Human(), s.MemoryMax.Human(), s.Limit.Human(), s.OOMKills, s.Pids)
 			}
 			t.write(b)
+			writeMore(b, stats)
 			return nil
 		})
 	}

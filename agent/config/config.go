@@ -86,6 +86,7 @@ type Client struct {
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
 	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
 	Unconfined    bool              `json:"seccomp_unconfined,omitempty" doc:"Lets exec and oci tasks run with seccomp = \"unconfined\": every system call, user namespaces among them."`
+	TaskMetrics   int               `json:"task_metrics,omitempty" doc:"For how many tasks, those of the first allocations by ID, the metrics have figures of their own: seven series each. Without it, only what all use together."`
 	GPURoot       string            `json:"gpu_root,omitempty" doc:"Where dev, proc/driver/nvidia and usr/bin/nvidia-smi are, for a GPU driver in a folder of its own such as /run/nvidia/driver, instead of the top."`
 	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`

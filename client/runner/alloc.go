@@ -44,6 +44,8 @@ type Node struct {
 	// Dial connects to an address in the network namespace at a path; it is used for allocations that were given one.
 	Dial  func(ctx context.Context, netns, network, address string) (net.Conn, error)
 	Stock *Stock // what one task at a time has
+	// GPUs measures devices, by ID; nil: nobody does. What it returns is not changed.
+	GPUs func(ctx context.Context) map[string]*drivers.GPUStats
 }
 
 // poststopLimit is how long one poststop task may take.
@@ -75,6 +77,8 @@ type Alloc struct {
 	ending context.Context // ends when the allocation is to end
 	hurry  context.CancelFunc
 	cancel context.CancelFunc // of what its tasks wait for
+
+	folders folders
 }
 
 // New makes a runner for an allocation that was not started before, or, when known has State or Tasks, for one that may run
@@ -569,8 +573,8 @@ func (a *Alloc) handles() map[string]drivers.Task {
 	return out
 }
 
-// Stats says what each running task uses. Tasks that end meanwhile are left out.
-func (a *Alloc) Stats(ctx context.Context) (map[string]*drivers.Stats, error) {
+// Light says what each running task uses, without what takes a look at files or asks a tool.
+func (a *Alloc) Light(ctx context.Context) (map[string]*drivers.Stats, error) {
 	out := make(map[string]*drivers.Stats)
 	for name, h := range a.handles() {
 		s, err := h.Stats(ctx)

@@ -31,6 +31,7 @@ func (h *host) stats(rec *record) (*drivers.Stats, error) {
 	}
 	u := h.cgroup.Open(rec.Cgroup).Usage()
 	st.CPUTime, st.Throttled = structs.Duration(u.CPU), structs.Duration(u.Throttled)
+	st.IO, st.Pressure = u.IO, u.Pressure
 	st.Memory, st.MemoryMax, st.Limit, st.OOMKills, st.Pids = u.Memory, u.Peak, u.Limit, u.OOMKills, u.Pids
 	return st, nil
 }

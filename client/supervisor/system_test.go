@@ -254,12 +254,22 @@ func (l *lines) Write(p []byte) (int, error) {
 func TestStatsSayWhatIsUsed(t *testing.T) {
 	needRoot(t)
 	n := newNode(t)
-	s := n.spec(`head -c 20000000 /dev/zero | tail > /dev/null; x=$(head -c 8000000 /dev/zero | tr '\0' x); echo ready; exec sleep 100000`)
+	s := n.spec(`head -c 20000000 /dev/zero | tail > /dev/null; x=$(head -c 8000000 /dev/zero | tr '\0' x); dd if=/dev/zero of=/local/x bs=1M count=4 conv=fsync 2>/dev/null; echo ready; exec sleep 100000`)
 	task := n.start(s)
 	n.until(s, "ready")
 	st, err := task.Stats(n.ctx)
-	if err != nil || st.CPUTime <= 0 || st.MemoryMax < 8<<20 || st.Limit != 64<<20 || st.Pids != 2 || st.OOMKills != 0 {
+	if err != nil || st.IO == nil || st.CPUTime <= 0 || st.MemoryMax < 8<<20 || st.Limit != 64<<20 || st.Pids != 2 || st.OOMKills != 0 {
 		t.Errorf("stats = %+v, %v", st, err)
+	}
+	f, err := n.client.Features(n.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.NoIO == "" && st.IO.WriteBytes < 4<<20 { // otherwise it is in memory
+		t.Errorf("it wrote %+v", st.IO)
+	}
+	if f.Cgroups == 2 && st.Pressure == nil {
+		t.Error("the kernel says nothing of its pressure")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -183,7 +184,7 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	m := &raw.MemoryStats
 	s := &drivers.Stats{Time: structs.At(time.Now()), CPUTime: structs.Duration(raw.CPUStats.CPUUsage.TotalUsage),
 		Throttled: structs.Duration(raw.CPUStats.ThrottlingData.ThrottledTime), Memory: structs.Bytes(m.Usage - min(m.Usage, cache(m.Stats))),
-		MemoryMax: structs.Bytes(m.MaxUsage), Limit: structs.Bytes(m.Limit), Pids: int(raw.PidsStats.Current)}
+		MemoryMax: structs.Bytes(m.MaxUsage), Limit: structs.Bytes(m.Limit), Pids: int(raw.PidsStats.Current), IO: ioOf(&raw.BlkioStats)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if d := s.Time.Sub(t.at); !t.at.IsZero() && d > 0 && s.CPUTime >= t.spent {
@@ -191,6 +192,31 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	}
 	t.at, t.spent, s.MemoryMax = s.Time, s.CPUTime, max(s.MemoryMax, s.Memory)
 	return s, nil
+}
+
+// ioOf adds up what was read from and written to all disks; nil: the engine counts nothing.
+func ioOf(b *container.BlkioStats) *drivers.IOStats {
+	if len(b.IoServiceBytesRecursive) == 0 {
+		return nil
+	}
+	s := &drivers.IOStats{}
+	for _, e := range b.IoServiceBytesRecursive {
+		switch strings.ToLower(e.Op) {
+		case "read":
+			s.ReadBytes += structs.Bytes(e.Value)
+		case "write":
+			s.WriteBytes += structs.Bytes(e.Value)
+		}
+	}
+	for _, e := range b.IoServicedRecursive {
+		switch strings.ToLower(e.Op) {
+		case "read":
+			s.ReadOps += int64(e.Value)
+		case "write":
+			s.WriteOps += int64(e.Value)
+		}
+	}
+	return s
 }
 
 // cache is page cache that can be dropped, by cgroups v1 and v2.

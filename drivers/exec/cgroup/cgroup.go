@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -524,6 +525,9 @@ type Usage struct {
 	Peak, Limit    structs.Bytes // Limit 0: none
 	OOMKills       int
 	Pids           int
+
+	IO       *drivers.IOStats  // nil: it is not counted
+	Pressure *drivers.Pressure // nil: it is not measured
 }
 
 // Usage reads the group. What a host does not count is zero.
@@ -550,6 +554,10 @@ func (g *Group) Usage() Usage {
 		u.Limit = 0
 	}
 	u.OOMKills = g.OOMKills()
+	u.IO = g.io()
+	if g.l.Version == 2 {
+		u.Pressure = Pressure(g.l.names[0]+"/"+g.Path, ".pressure")
+	}
 	return u
 }
 
