@@ -160,6 +160,31 @@ func TestOCIMounts(t *testing.T) {
 	}
 }
 
+// TestOCIInit: with init, a program without a handler ends on SIGTERM, orphans are reaped, and the exit code is the program's.
+func TestOCIInit(t *testing.T) {
+	p := newPier(t)
+	with := map[string]any{"init": true, "read_only": true}
+	if exit, out := p.run(t, p.container(`cat /proc/1/cmdline | head -c 9; echo; (sh -c 'sleep 0.01 & kill -9 $$' &); while :; do
+n=0; for s in /proc/[0-9]*/stat; do read a b state rest < $s; n=$((n+1)); [ $state = Z ] && n=9; done; [ $n -le 2 ] && break; done 2>/dev/null; echo reaped; exit 7`, with)); exit.Code != 7 || out != "/dev/init\nreaped\n" {
+		t.Errorf("%+v %q", exit, out)
+	}
+	s := p.container("echo up; exec sleep 1000", with)
+	task, err := p.driver().Start(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.until(s, "up")
+	if err := task.Stop(t.Context(), "SIGTERM", patience); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := task.Wait(t.Context()); err != nil || exit.Code != 128+15 {
+		t.Errorf("%+v %v", exit, err)
+	}
+	if err := task.Destroy(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestOCISurvives: the supervisor and the agent are killed; the container goes on, and its output and exit status are there.
 func TestOCISurvives(t *testing.T) {
 	p := newPier(t)

@@ -25,6 +25,7 @@ type config struct {
 	workDir    string
 	hostname   string
 	readOnly   bool
+	init       bool
 	network    string
 	mounts     []mount
 	capAdd     []string // CAP_…
@@ -65,7 +66,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c := &config{
 		image: b.Required("image", `image = "debian:bookworm"`), forcePull: b.Bool("force_pull"),
 		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
-		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), readOnly: b.Bool("read_only"),
+		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), readOnly: b.Bool("read_only"), init: b.Bool("init"),
 		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
 		pids: b.Whole("pids", 2, maxPids, defaultPids),
 	}

@@ -124,6 +124,13 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 			in.folders = append(in.folders, bind{m.Source, m.Target, m.ReadOnly})
 		}
 	}
+	if c.init {
+		program, err := d.first()
+		if err != nil {
+			return nil, drivers.DiskError(object, err)
+		}
+		in.folders = append(in.folders, bind{program, initPath, true})
+	}
 	if in.binds, err = ct.binds(object, c, spec); err != nil {
 		return nil, err
 	}

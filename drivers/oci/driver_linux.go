@@ -29,8 +29,9 @@ type Driver struct {
 	copies  bool   // there is no overlayfs: roots are copies
 	copyWhy string // why not
 
-	mu   sync.Mutex
-	busy map[string]int // ids that are being started, prepared or removed: nothing of them is left over
+	mu    sync.Mutex
+	busy  map[string]int // ids that are being started, prepared or removed: nothing of them is left over
+	wrote bool           // the program for init is there
 }
 
 // New makes the driver over the node's supervisor and its images. The caller closes the store, after the driver.

@@ -62,7 +62,7 @@ func (in *input) spec() *specs.Spec {
 		Root:     &specs.Root{Path: in.root, Readonly: in.config.readOnly},
 		Process: &specs.Process{
 			User: specs.User{UID: in.user.uid, GID: in.user.gid, AdditionalGids: in.additional()},
-			Args: in.args(), Env: in.environment(), Cwd: in.cwd(), NoNewPrivileges: true, Capabilities: in.capabilities(),
+			Args: in.process(), Env: in.environment(), Cwd: in.cwd(), NoNewPrivileges: true, Capabilities: in.capabilities(),
 			OOMScoreAdj: in.oomScore(),
 		},
 		Mounts: in.mounts(),
@@ -102,6 +102,17 @@ var maskedPaths = []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/p
 	"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"}
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+// initPath is where a container has its first process, if it asks for one: /dev is its own whatever the image is.
+const initPath = "/dev/init"
+
+// process is what the container's first process is started with.
+func (in *input) process() []string {
+	if in.config.init {
+		return append([]string{initPath}, in.args()...)
+	}
+	return in.args()
+}
 
 // args are what runs: a task's entrypoint or command takes the place of the image's, and so does what follows of it.
 func (in *input) args() []string {

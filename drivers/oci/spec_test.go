@@ -36,6 +36,7 @@ func TestSpec(t *testing.T) {
 				in.cpuLimit = 2500
 			},
 		},
+		"init":    {config: map[string]any{"init": true, "command": "echo"}},
 		"dropped": {config: map[string]any{"cap_drop": []any{"all"}, "command": "echo", "args": []any{"hi"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
