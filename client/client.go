@@ -69,7 +69,12 @@ type slot struct {
 	index      int
 }
 
-func slotOf(a *structs.Allocation) slot { return slot{a.Job, a.Group, a.Index} }
+func slotOf(a *structs.Allocation) slot {
+	if a.External != nil {
+		return slot{group: string(a.ID)} // no other one ever takes its place
+	}
+	return slot{a.Job, a.Group, a.Index}
+}
 
 // held is an allocation that has not ended.
 type held struct {

@@ -26,6 +26,12 @@ func (s *Server) lead(term context.Context, number uint64) {
 			return
 		}
 	}
+	if err := s.cutOff(term); err != nil {
+		if term.Err() == nil {
+			log.Error("cannot record that frameworks must subscribe again", "err", err)
+		}
+		return
+	}
 	var services sync.WaitGroup
 	services.Go(func() { s.reconcileMembers(term) })
 	services.Go(func() { newLeaseWatch(s).run(term) })
@@ -33,6 +39,7 @@ func (s *Server) lead(term context.Context, number uint64) {
 	services.Go(func() { s.release(term) })
 	services.Go(func() { s.watchDrains(term) })
 	services.Go(func() { s.watchMaintenance(term) })
+	services.Go(func() { s.watchFrameworks(term) })
 	services.Go(func() { s.runLoop(term) })
 	services.Wait()
 }

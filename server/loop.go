@@ -83,6 +83,7 @@ type loop struct {
 	nudge    chan struct{} // holds one: the allocator was told something by others than the loop
 	inFlight int
 	slack    *slackReports
+	subs     subscriptions // of external frameworks
 
 	changed   bool      // since tellAt was set
 	tellAt    time.Time // when it is looked at why jobs wait; zero: when something has changed
@@ -102,7 +103,7 @@ func (s *Server) runLoop(term context.Context) {
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
 			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
 			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports(),
-			nudge: make(chan struct{}, 1)}
+			nudge: make(chan struct{}, 1), subs: newSubscriptions()}
 		err := l.run(term)
 		s.loop.set(nil)
 		if term.Err() != nil {
@@ -134,6 +135,7 @@ func (l *loop) run(term context.Context) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer cancel()
+	defer l.endSubscriptions()
 
 	snap, feed := l.server.store.Subscribe(1 << 18)
 	defer feed.Close()
@@ -203,7 +205,7 @@ func (l *loop) sleep() time.Duration {
 	l.mu.Lock()
 	at := l.allocator.WakeAt().Std()
 	l.mu.Unlock()
-	for _, t := range []time.Time{l.wakes.next(), l.tellAt} {
+	for _, t := range []time.Time{l.wakes.next(), l.tellAt, l.subs.repeats.next()} {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}
@@ -287,6 +289,8 @@ func (l *loop) take(batch *state.Batch) {
 			l.takeReservation(c)
 		}
 	}
+	l.subs.taken = batch.Index
+	l.letGo()
 }
 
 // wantsOtherwise reports whether a job's record changed in what it asks for, and not only in how it looks.
@@ -324,6 +328,10 @@ func (l *loop) takeAlloc(c state.Change) {
 		old.Owner != a.Owner || old.FrameworkScheduler != a.FrameworkScheduler {
 		l.allocator.SetAllocation(a)
 	}
+	if a.External != nil {
+		l.takeTasks(old, a)
+		return
+	}
 	if old == nil || old.Status != a.Status || old.Desired != a.Desired || old.Version != a.Version || old.Started != a.Started {
 		l.dirty[a.Job] = struct{}{}
 	}
@@ -331,6 +339,8 @@ func (l *loop) takeAlloc(c state.Change) {
 
 func (l *loop) takeNode(c state.Change) {
 	n, _ := c.New.(*structs.Node)
+	was, _ := c.Old.(*structs.Node)
+	l.takeLostNode(was, n)
 	if n == nil {
 		id := c.Old.(*structs.Node).ID
 		l.allocator.RemoveNode(id)
@@ -339,7 +349,7 @@ func (l *loop) takeNode(c state.Change) {
 	}
 	l.allocator.SetNode(n)
 	l.slack.again(n.ID) // it may have been said before the node was known
-	if old, _ := c.Old.(*structs.Node); n.Drain != nil && (old == nil || old.Drain == nil) {
+	if n.Drain != nil && (was == nil || was.Drain == nil) {
 		for a := range l.server.store.Snapshot().HeldOnNode(n.ID) {
 			l.dirty[a.Job] = struct{}{}
 		}
@@ -353,10 +363,11 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) {
 		l.dirty[string(job)] = struct{}{}
 	}
 	l.mu.Lock()
+	l.sendAgain(now)
 	l.lookAtJobs(now)
 	for l.inFlight < placesInFlight {
 		var decisions []allocator.Decision
-		if len(l.out.next.Placements) == 0 { // otherwise an entry did not take all that was decided
+		if len(l.out.next.Placements)+len(l.out.next.Accepts) == 0 { // otherwise an entry did not take all that was decided
 			decisions = l.allocator.Step(structs.At(now), placeChunk)
 		}
 		for rest := decisions; len(rest) > 0; {
@@ -371,6 +382,8 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) {
 				l.keep(d.Keep)
 			case d.Hoard != nil:
 				l.hoard(term, helpers, d.Hoard)
+			default:
+				l.offer(&d)
 			}
 			rest = rest[n:]
 		}
@@ -522,6 +535,7 @@ func (l *loop) answered(p placed) error {
 	for name, why := range refused {
 		l.backOff(name, why)
 	}
+	l.accepted(p.cmd, p.answer)
 	for _, r := range p.answer.Updates {
 		l.log.Debug("update refused", "alloc", r.ID, "refused", r.Refused, "why", r.Why)
 	}

@@ -86,15 +86,30 @@ func (o *offerLoop) offerStatus(id structs.FrameworkID) (*structs.OfferStatus, e
 // mu.
 func (l *loop) takeFramework(old, now *structs.Framework) {
 	switch {
-	case now == nil && !old.BuiltIn:
-		l.allocator.RemoveFramework(old.ID)
-	case now == nil || now.BuiltIn:
+	case now == nil && old.BuiltIn || now != nil && now.BuiltIn:
+	case now == nil || now.Ended != 0:
+		if old != nil {
+			l.allocator.RemoveFramework(old.ID)
+			l.dismiss(old.ID, state.WhyFrameworkRemoved)
+		}
 	case !now.Connected:
 		l.allocator.Disconnect(now.ID)
+		l.dismiss(now.ID, "its scheduler is away")
+	case now.Connection != "" && (old == nil || old.Connection != now.Connection):
+		l.subscribe(now)
+	case now.Connection != "" && l.subs.active[now.ID] == nil: // see subscribe
 	case old == nil || !old.Connected || old.Since != now.Since || !slices.Equal(old.Roles, now.Roles) || !reflect.DeepEqual(old.Terms, now.Terms):
 		if err := l.allocator.SetFramework(now); err != nil {
 			l.log.Error("a stored framework cannot be used", "framework", now.Name, "err", err)
 		}
+	}
+}
+
+// dismiss ends the subscription of a framework. The caller holds mu.
+func (l *loop) dismiss(id structs.FrameworkID, why string) {
+	if sub := l.subs.active[id]; sub != nil {
+		sub.end(structs.Errorf(structs.Conflict, frameworkObject(id), "%s", why))
+		l.unsubscribe(id)
 	}
 }
 

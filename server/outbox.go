@@ -15,6 +15,7 @@ type outbox struct {
 	updates  map[structs.AllocID]uint64 // to which version
 	giveUps  map[giveUpKey]struct{}
 	statuses map[string]*statusWish // by job, the newest
+	sizes    map[*state.Accept]int  // of those that are not sent
 }
 
 type giveUpKey struct {
@@ -31,7 +32,8 @@ type statusWish struct {
 
 func newOutbox() outbox {
 	return outbox{stops: map[structs.AllocID]struct{}{}, updates: map[structs.AllocID]uint64{},
-		giveUps: map[giveUpKey]struct{}{}, statuses: map[string]*statusWish{}}
+		giveUps: map[giveUpKey]struct{}{}, statuses: map[string]*statusWish{},
+		sizes: map[*state.Accept]int{}}
 }
 
 func (o *outbox) stop(id structs.AllocID, why string) { o.replace(id, why, 0) }
@@ -72,6 +74,12 @@ func (o *outbox) status(s *state.SetJobStatus) {
 
 func (o *outbox) place(p *state.Placement) { o.next.Placements = append(o.next.Placements, p) }
 
+// accept takes what a framework does with offers, of so many bytes in an entry. It goes whole.
+func (o *outbox) accept(a *state.Accept, size int) {
+	o.sizes[a] = size
+	o.next.Accepts = append(o.next.Accepts, a)
+}
+
 // What each part of a command takes in an entry, in bytes, beside its texts; more than that rather than less.
 const (
 	partBytes      = 128
@@ -88,8 +96,13 @@ func (o *outbox) take(budget int) *state.Place {
 		return partBytes + len(g.Job) + len(g.Group) + len(g.Why)
 	})
 	cmd.Placements = o.takePlacements(&budget, len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps) == 0)
+	cmd.Accepts = part(&o.next.Accepts, &budget, func(a *state.Accept) int {
+		size := o.sizes[a]
+		delete(o.sizes, a)
+		return size
+	})
 	cmd.Statuses = part(&o.next.Statuses, &budget, func(s *state.SetJobStatus) int { return partBytes + len(s.Name) + len(s.Why) })
-	if len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps)+len(cmd.Placements)+len(cmd.Statuses) == 0 {
+	if len(cmd.Stops)+len(cmd.Updates)+len(cmd.GiveUps)+len(cmd.Placements)+len(cmd.Accepts)+len(cmd.Statuses) == 0 {
 		return nil
 	}
 	for _, s := range cmd.Statuses {

@@ -404,6 +404,7 @@ type work struct {
 	key    string
 
 	quarantined bool
+	killed      bool
 }
 
 // witness stands outside the cluster: it knows which task runs where, whatever the region believes.
@@ -530,7 +531,31 @@ func (n *node) Observed() (out []*structs.AllocUpdate) {
 }
 
 func (n *node) update(w *work) *structs.AllocUpdate {
-	return &structs.AllocUpdate{ID: w.alloc.ID, Incarnation: w.alloc.Incarnation, Status: w.status, Time: structs.At(time.Now())}
+	u := &structs.AllocUpdate{ID: w.alloc.ID, Incarnation: w.alloc.Incarnation, Status: w.status, Time: structs.At(time.Now())}
+	if w.alloc.External != nil && w.status != structs.AllocPending {
+		u.Tasks = map[string]*structs.TaskState{}
+		for _, x := range w.alloc.External.Tasks {
+			t := &structs.TaskState{Status: structs.TaskRunning, Started: 1}
+			switch {
+			case w.status == structs.AllocComplete && w.killed:
+				t.Status = structs.TaskKilled
+			case w.status == structs.AllocComplete:
+				t.Status = structs.TaskFinished
+			}
+			u.Tasks[x.Name] = t
+		}
+	}
+	return u
+}
+
+// finish ends the work of an allocation well.
+func (n *node) finish(id structs.AllocID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	w := n.allocs[id]
+	w.status = structs.AllocComplete
+	n.region.witness.stop(w.key, n)
+	n.up.Observe(n.update(w))
 }
 
 func (n *node) Desired(d *session.Desired) {
@@ -545,6 +570,9 @@ func (n *node) Desired(d *session.Desired) {
 		switch {
 		case w == nil && a.Desired == structs.DesiredRun && !a.Ended():
 			w = &work{alloc: a, status: structs.AllocPending, key: fmt.Sprintf("%s/%s/%d", a.Job, a.Group, a.Index)}
+			if a.External != nil {
+				w.key = string(a.ID)
+			}
 			n.allocs[a.ID] = w
 			n.begin(w)
 		case w != nil && a.Desired == structs.DesiredStop && !w.status.Ended():
@@ -598,7 +626,7 @@ func (n *node) begin(w *work) {
 }
 
 func (n *node) kill(w *work) {
-	w.status = structs.AllocComplete
+	w.status, w.killed = structs.AllocComplete, true
 	n.region.witness.stop(w.key, n)
 	n.up.Observe(n.update(w))
 }

@@ -276,7 +276,7 @@ func (n *nodeSession) send(d *session.Desired) error {
 	}
 	var snap *state.Snapshot
 	for _, a := range d.Allocs {
-		if a.Job == "" || a.Ended() {
+		if a.Job == "" && a.External == nil || a.Ended() {
 			continue
 		}
 		if snap == nil {
@@ -287,10 +287,12 @@ func (n *nodeSession) send(d *session.Desired) error {
 			if job == nil || n.sent[v] == job.Index { // nil: stopped and purged since; the node will be told to stop it
 				continue
 			}
-			if len(n.sent) >= sentJobs {
-				clear(n.sent)
+			if a.External == nil { // otherwise nothing else is of that version
+				if len(n.sent) >= sentJobs {
+					clear(n.sent)
+				}
+				n.sent[v] = job.Index
 			}
-			n.sent[v] = job.Index
 			d.Jobs = append(d.Jobs, job)
 		}
 	}

@@ -26,6 +26,9 @@ type Allocation struct {
 	Gang               bool `json:"gang,omitempty"` // it goes with all other allocations of its job, or not at all
 	// Revocable is what of its resources others reserved and do not use; nil when nothing is.
 	Revocable *Slack `json:"revocable,omitempty"`
+	// External is what an external framework launched it with; nil for work of jobs. Such an allocation has no job, and its
+	// version is of a job without a name, which goes with it.
+	External *External `json:"external,omitempty"`
 
 	Desired    Desired `json:"desired"`
 	DesiredWhy string  `json:"desired_why,omitempty"`

@@ -7,12 +7,15 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Operation uses a part of accepted offers for one allocation.
+// Operation uses a part of accepted offers for one allocation, or changes how a part is reserved.
 type Operation struct {
 	Job, Group string // whose peers it joins, for distinct_hosts and the like; may be empty
 	Priority   structs.Priority
 	Resources  structs.Resources
 	Ports      []structs.AssignedPort // at most Resources.Ports
+	MaxRun     structs.Duration       // after its start; 0: it may run for ever
+	// Reserves: the host reserves Resources, or releases them, and nothing is placed. The operations that follow may use them.
+	Reserves bool
 }
 
 // Decline gives offers back. Offers that ended already are passed over; an offer of another framework is an error and
@@ -54,9 +57,12 @@ func (a *Allocator) live(id structs.FrameworkID, offers []structs.OfferID) (out 
 	return out, nil
 }
 
-// Accept uses offers of one node for operations: each becomes a decision, to be answered with Confirm or Refuse. What the
-// operations leave goes back with the filter; without any operation it is a Decline. All or nothing: after an error
-// nothing changed.
+// Accept uses offers of one node for operations: each that places becomes a decision, to be answered with Confirm or Refuse.
+// What the operations leave goes back with the filter; without any operation it is a Decline. All or nothing: after an
+// error nothing changed.
+//
+// When operations reserve something that the others leave, all that is left is held, too: by one more decision, the last
+// one, with Keeps set. The host answers it with Refuse once the reservations are told with SetReservation, or will not be.
 func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops []Operation, f Filter, now structs.Time) ([]*Place, error) {
 	all, err := a.acceptable(id, offers, now)
 	if err != nil {
@@ -65,13 +71,12 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	if len(ops) == 0 {
 		return nil, a.Decline(id, offers, f, now)
 	}
-	var left structs.Resources
-	for _, o := range all {
-		left = left.Add(o.Resources)
-	}
 	n, c := all[0].node, all[0].client
-	if left, err = a.rest(c, n, left, ops); err != nil {
-		return nil, err
+	left, faults := a.rest(all, ops)
+	for _, err := range faults {
+		if err != nil {
+			return nil, err
+		}
 	}
 	for _, o := range all {
 		a.endOffer(o)
@@ -81,16 +86,48 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	a.heard(c.of)
 	c.streaks.end(n.Ord)
 	var out []*Place
+	var kept structs.Resources
 	for _, op := range ops {
+		if op.Reserves {
+			kept = kept.Add(op.Resources)
+			continue
+		}
 		h := &hold{node: n, client: c, job: op.Job, group: op.Group, amount: a.amount(op.Resources), resources: op.Resources,
-			ports: op.Ports, band: op.Priority.Band}
-		p := a.decide(h, op.Priority, structs.BatchBand)
+			ports: op.Ports, band: op.Priority.Band, maxRun: op.MaxRun}
+		out = append(out, a.decide(h, op.Priority, structs.BatchBand))
+	}
+	if kept = left.Least(kept); !kept.IsZero() {
+		// All of it, so that the rest of the node is not offered in two pieces.
+		h := &hold{node: n, client: c, amount: a.amount(left), resources: left, band: offerPriority.Band}
+		p := a.decide(h, offerPriority, structs.BatchBand)
+		p.Keeps = true
 		out = append(out, p)
+		left = left.Sub(kept)
 	}
 	if !left.IsZero() {
-		a.refuse(c, n, left, min(f.Refuse, MaxRefuse), 0, now)
+		a.refuse(c, n, positive(left), min(f.Refuse, MaxRefuse), 0, now)
 	}
 	return out, nil
+}
+
+// Check says what Accept would say: of the offers, and of each operation, nil where it may be carried out. The other
+// operations do without those that may not.
+func (a *Allocator) Check(id structs.FrameworkID, offers []structs.OfferID, ops []Operation, now structs.Time) ([]error, error) {
+	all, err := a.acceptable(id, offers, now)
+	if err != nil {
+		return nil, err
+	}
+	_, faults := a.rest(all, ops)
+	return faults, nil
+}
+
+// Accepted returns the role and the node of offers that Accept would take.
+func (a *Allocator) Accepted(id structs.FrameworkID, offers []structs.OfferID, now structs.Time) (role string, on *structs.Node, err error) {
+	all, err := a.acceptable(id, offers, now)
+	if err != nil {
+		return "", nil, err
+	}
+	return all[0].client.account.path, all[0].node.Spec(), nil
 }
 
 // acceptable returns the offers that an accept names: at least one, each once, all of one framework, role and node, none
@@ -120,53 +157,72 @@ func (a *Allocator) acceptable(id structs.FrameworkID, offers []structs.OfferID,
 	return all, nil
 }
 
-// rest returns what operations leave of what offers of a node hold, or what is wrong with them.
-func (a *Allocator) rest(c *client, n *node, left structs.Resources, ops []Operation) (structs.Resources, error) {
-	if err := c.account.takes(ops); err != nil {
-		return left, err
+// rest returns what operations leave of what offers hold, and what is wrong with each of them: those with a fault leave all.
+func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resources, faults []error) {
+	for _, o := range offers {
+		left = left.Add(o.Resources)
 	}
+	c, n := offers[0].client, offers[0].node
 	var taken []structs.AssignedPort
-	for i, op := range ops {
-		object := fmt.Sprintf("operation %d", i)
-		var problems structs.Problems
-		op.Resources.Problems(object, &problems)
-		if err := problems.Err(); err != nil {
-			return left, err
-		}
-		if op.Priority.Band < 0 || int(op.Priority.Band) >= bands {
-			return left, structs.Errorf(structs.Invalid, object, "%s is not a band", op.Priority.Band)
-		}
-		if !left.Fits(op.Resources) {
-			return left, structs.Errorf(structs.Invalid, object, "needs %s, the offers have %s left", op.Resources, left)
-		}
-		if len(op.Ports) > op.Resources.Ports {
-			return left, structs.Errorf(structs.Invalid, object, "names %d ports and has %d among its resources", len(op.Ports), op.Resources.Ports)
-		}
+	placed, named := 0, n.portsNamed(offers)
+	faults = make([]error, len(ops))
+	for i := range ops {
+		op, object := &ops[i], fmt.Sprintf("operation %d", i)
+		faults[i] = a.fault(n, left, op, object, taken)
 		for _, p := range op.Ports {
-			if p.Port < 1 || p.Port > 65535 || !n.PortFree(&p) || slices.ContainsFunc(taken, p.Collides) {
-				return left, structs.Errorf(structs.Conflict, object, "port %d is not free on node %s", p.Port, n.Name())
+			if faults[i] == nil && structs.HasIndex(named, p.Port) {
+				faults[i] = structs.Errorf(structs.Conflict, object, "port %d of node %s is in another offer", p.Port, n.Name())
 			}
-			taken = append(taken, p)
+		}
+		if faults[i] == nil && !op.Reserves {
+			faults[i] = c.account.takes(op, placed, object)
+		}
+		if faults[i] != nil || op.Reserves {
+			continue
 		}
 		left = left.Sub(op.Resources)
+		placed++
+		taken = append(taken, op.Ports...)
 	}
-	return left, nil
+	return left, faults
 }
 
-// takes refuses operations that are more, or one of them larger, than the roles of a framework allow.
-func (acc *account) takes(ops []Operation) error {
-	for role := acc.roleOf(); role != nil; role = role.parent {
-		if role.most > 0 && len(ops) > 0 && role.running+len(ops) > role.most {
-			return structs.Errorf(structs.Conflict, "role "+role.path, "holds %d allocations of the %d that it may (max_running), and this is %d more",
-				role.running, role.most, len(ops))
+// fault says what is wrong with an operation, when so much is left and these ports are taken.
+func (a *Allocator) fault(n *node, left structs.Resources, op *Operation, object string, taken []structs.AssignedPort) error {
+	var problems structs.Problems
+	op.Resources.Problems(object, &problems)
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	if op.Priority.Band < 0 || int(op.Priority.Band) >= bands {
+		return structs.Errorf(structs.Invalid, object, "%s is not a band", op.Priority.Band)
+	}
+	if !left.Fits(op.Resources) {
+		return structs.Errorf(structs.Invalid, object, "needs %s, the offers have %s left", op.Resources, left)
+	}
+	if len(op.Ports) > op.Resources.Ports {
+		return structs.Errorf(structs.Invalid, object, "names %d ports and has %d among its resources", len(op.Ports), op.Resources.Ports)
+	}
+	for i, p := range op.Ports {
+		if p.Port < 1 || p.Port > 65535 || !n.PortFree(&p) || slices.ContainsFunc(taken, p.Collides) || slices.ContainsFunc(op.Ports[:i], p.Collides) {
+			return structs.Errorf(structs.Conflict, object, "port %d is not free on node %s", p.Port, n.Name())
 		}
-		for i, op := range ops {
-			for resource, most := range role.maxAsk.All() {
-				if asked := op.Resources.Amount(resource); asked > most {
-					want, bounded := structs.AmountsText(resource, asked, most)
-					return structs.Errorf(structs.Invalid, fmt.Sprintf("operation %d", i), "asks for %s %s, and max_ask of role %s is %s",
-						resource, want, role.path, bounded)
-				}
+	}
+	return nil
+}
+
+// takes refuses an operation that is larger than the roles of a framework allow, or one too many beside others of the accept.
+func (acc *account) takes(op *Operation, others int, object string) error {
+	for role := acc.roleOf(); role != nil; role = role.parent {
+		if role.most > 0 && role.running+others+1 > role.most {
+			return structs.Errorf(structs.Conflict, "role "+role.path, "holds %d allocations of the %d that it may (max_running), and this is one more",
+				role.running+others, role.most)
+		}
+		for resource, most := range role.maxAsk.All() {
+			if asked := op.Resources.Amount(resource); asked > most {
+				want, bounded := structs.AmountsText(resource, asked, most)
+				return structs.Errorf(structs.Invalid, object, "asks for %s %s, and max_ask of role %s is %s",
+					resource, want, role.path, bounded)
 			}
 		}
 	}

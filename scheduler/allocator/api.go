@@ -60,6 +60,7 @@ type Place struct {
 	Ports       []structs.AssignedPort
 	MaxRun      structs.Duration // after its start; 0: it may run for ever
 	Revocable   *structs.Slack   // what of its resources is of the node's slack; nil when nothing is
+	Keeps       bool             // nothing is placed: see Accept
 
 	Owner              string // these two as asked
 	FrameworkScheduler bool

@@ -14,8 +14,9 @@ type offer struct {
 	client *client
 	node   *node
 	amount []int64
-	listed *list.Element // in the offers of the client
-	older  *offer        // in Allocator.standing
+	ports  []structs.Range // see PortsOf; nil: nobody asked
+	listed *list.Element   // in the offers of the client
+	older  *offer          // in Allocator.standing
 	newer  *offer
 }
 

@@ -444,7 +444,12 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 	gone := func(p *twinHold) bool { return p == o }
 	switch answer {
 	case 0, 1:
-		places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now)
+		ops := []Operation{op}
+		reserves := rapid.IntRange(0, 2).Draw(t, "reserves") == 0
+		if reserves {
+			ops = append(ops, Operation{Priority: structs.DefaultPriority, Resources: o.amount.Sub(half).Least(half), Reserves: true})
+		}
+		places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, ops, filter, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -458,7 +463,19 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 			decision: w.lastID})
 		w.heard(o.framework)
 		delete(w.streaks, clientKey(o.framework, o.role)+" "+string(o.node))
-		if refused := o.amount.Sub(half); !refused.IsZero() {
+		refused := o.amount.Sub(half)
+		if kept := refused.Least(half); reserves && !kept.IsZero() {
+			w.lastID++
+			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: refused, band: structs.BatchBand,
+				decision: w.lastID})
+			if len(places) != 2 || places[1].ID != w.lastID || !places[1].Keeps {
+				t.Fatalf("what is reserved is held by %+v", places[1:])
+			}
+			refused = refused.Sub(kept)
+		} else if len(places) != 1 {
+			t.Fatalf("%d decisions", len(places))
+		}
+		if !refused.IsZero() {
 			w.filters = append(w.filters, twinFilter{client: clientKey(o.framework, o.role), node: o.node, refused: refused, until: now.Add(filter.Refuse)})
 		}
 		return

@@ -268,3 +268,38 @@ func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 func (n *Node) PortFree(p *structs.AssignedPort) bool {
 	return !n.ports.taken(p.Host, p.Port, p.Protocol)
 }
+
+// FreePorts returns the lowest count ports of the range that nobody holds and that are not among others, as ranges.
+func (n *Node) FreePorts(count int, others []structs.Range) []structs.Range {
+	in := structs.Range{First: max(n.ports.in.First, 1), Last: n.ports.in.Last}
+	if in.Last < in.First || count <= 0 {
+		return nil
+	}
+	const name = "ports"
+	taken := structs.Resources{}
+	if len(others) > 0 {
+		taken.Ranges = map[string][]structs.Range{name: others}
+	}
+	host, _ := n.host("")
+	var held []structs.Range
+	for _, x := range n.ports.hosts {
+		if x.host == host || anyHost(x.host) || anyHost(host) {
+			for port := range x.ports {
+				held = append(held, structs.Range{First: int64(port), Last: int64(port)})
+			}
+		}
+	}
+	if len(held) > 0 {
+		taken = taken.Add(structs.Resources{Ranges: map[string][]structs.Range{name: held}})
+	}
+	free := structs.Resources{Ranges: map[string][]structs.Range{name: {in}}}.Sub(taken).Ranges[name]
+	for i, x := range free {
+		if size := int(x.Last - x.First + 1); size < count {
+			count -= size
+			continue
+		}
+		free[i].Last = x.First + int64(count) - 1
+		return free[:i+1]
+	}
+	return free
+}

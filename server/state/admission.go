@@ -52,6 +52,16 @@ func (t *trees) admits(j *structs.Job, sealed bool) (string, structs.Priority, e
 	return role, priority, nil
 }
 
+// PriorityIn returns the priority of work in a role that names none, as that of external frameworks.
+func (s *Snapshot) PriorityIn(role string) structs.Priority {
+	if r := get(s.roles, role); r != nil {
+		if p, err := structs.ParsePriority(r.DefaultPriority); err == nil {
+			return p
+		}
+	}
+	return structs.DefaultPriority
+}
+
 // takesNew refuses jobs, frameworks and reservations that are new in a role that drains or is closed, or is below one, or that
 // nobody has made below a sealed one, or at the top where that is sealed.
 func (t *trees) takesNew(role string, sealed bool) error {

@@ -186,7 +186,7 @@ type SetJobStatus struct {
 }
 
 // Place carries decisions of the allocator: what to stop, what to change in place, what will never be tried again, and
-// what to start, done in this order. Each part is checked against the state that it meets and answered for itself; the
+// what to start, and what frameworks do with offers, done in this order. Each part is checked against the state that it meets and answered for itself; the
 // command as a whole does not fail. Answer: *Placed.
 type Place struct {
 	Stops      []*Stop
@@ -194,6 +194,7 @@ type Place struct {
 	GiveUps    []*GiveUp
 	Placements []*Placement
 	Statuses   []*SetJobStatus // one that is a conflict changes nothing
+	Accepts    []*Accept
 }
 
 // Stop has an allocation stopped. One that ended or is being stopped is left alone.
@@ -229,13 +230,16 @@ type Placement struct {
 	ReplacesIndex uint64
 	// Gang is the same for placements that follow each other and are done all or not at all; 0: each for itself.
 	Gang uint64
+	// Job is what an allocation of an external framework runs, in the group that the allocation names; nil: it has a job.
+	Job *structs.Job
 }
 
 // Placed answers Place.
 type Placed struct {
 	Index      uint64
-	Placements []PlaceResult // one for each placement, in order
-	Updates    []PlaceResult // those that were refused
+	Placements []PlaceResult   // one for each placement, in order
+	Updates    []PlaceResult   // those that were refused
+	Accepts    [][]PlaceResult // for each accept one for each operation, in order
 }
 
 // PlaceResult is the answer for one placement or update.
@@ -307,7 +311,7 @@ type DeleteRole struct {
 	Force bool // also one that jobs or frameworks use: their work goes on, with weight 1 and without a quota
 }
 
-// PutFramework stores a framework. Answer: *Receipt.
+// PutFramework stores a framework as it is. Answer: *Receipt.
 type PutFramework struct {
 	Framework *structs.Framework
 	Sealed    bool
@@ -318,9 +322,6 @@ type SetHoarding struct {
 	Framework structs.FrameworkID
 	Hoarding  *structs.Hoarding
 }
-
-// RemoveFramework removes a framework; what runs of it is stopped, and what it reserved is orphaned. Answer: *Receipt.
-type RemoveFramework struct{ ID structs.FrameworkID }
 
 // Collect removes ended allocations that nothing needs any more, and ended jobs without allocations: the oldest first,
 // those that ended before Before, and those beyond MaxFinished; and roles that were made on first use and that no job, held

@@ -34,7 +34,7 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 		return !out.More
 	})
 	for _, a := range allocs {
-		tx.put(Allocs, a, nil)
+		tx.removeAlloc(a)
 	}
 	out.Allocs = len(allocs)
 
@@ -79,6 +79,9 @@ func (tx *Tx) hasAllocs(job string) (found bool) {
 
 // needless reports whether no decision will look at an ended allocation again.
 func (tx *Tx) needless(a *structs.Allocation) bool {
+	if a.External != nil {
+		return a.External.Told() || tx.framework(a.Framework) == nil
+	}
 	if a.Next != "" || a.Job == "" {
 		return true
 	}

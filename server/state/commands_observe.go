@@ -74,6 +74,7 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 	if a.Status == structs.AllocLost && !status.Ended() {
 		next.WantIndex = tx.Index // the node hears that it goes on
 	}
+	tx.inform(a, &next)
 	made := tx.putAlloc(a, next)
 	if a.Job != "" {
 		tx.account(made, jobs)
@@ -106,7 +107,7 @@ func (tx *Tx) welcome(n *structs.Node, a *structs.Allocation) bool {
 	}
 	if a.Job == "" {
 		refused, _ := tx.fits(n, a)
-		return refused == "" && get(tx.frameworks, a.Framework) != nil
+		return refused == "" && tx.framework(a.Framework) != nil
 	}
 	r := get(tx.jobs, a.Job)
 	if r == nil || r.Stopped || a.CreateIndex < r.CreateIndex || a.CreateIndex < r.Restart {

@@ -35,6 +35,9 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 		tx.placeTogether(c.Placements[i:i+n], stopped, out.Placements[i:i+n])
 		i += n
 	}
+	for _, accept := range c.Accepts {
+		out.Accepts = append(out.Accepts, tx.accept(accept))
+	}
 	for _, status := range c.Statuses {
 		status.Apply(tx) // a conflict changes nothing: the job moved on, and is looked at again
 	}
@@ -118,6 +121,10 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 	a.Desired, a.DesiredWhy, a.RestartTask, a.Restarts = structs.DesiredRun, "", "", 0
 	a.Status, a.Why, a.Tasks, a.Started = structs.AllocPending, "", nil, 0
 	a.Previous, a.Next = p.Replaces, ""
+	if p.Job != nil {
+		a.Version = a.Incarnation
+		tx.put(Versions, nil, &structs.JobVersion{Job: p.Job, Version: a.Version, Time: tx.Now, Actor: tx.Actor, Index: tx.Index})
+	}
 	made := tx.putAlloc(nil, a)
 	if old := get(tx.allocs, p.Replaces); old != nil {
 		next := *old
@@ -130,10 +137,10 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 // wanted checks a against its job and fills in what the job says. Allocations of external frameworks have no job.
 func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
 	if a.Job == "" {
-		if get(tx.frameworks, a.Framework) == nil {
+		if tx.framework(a.Framework) == nil {
 			return RefusedJob, "its framework is gone"
 		}
-		return "", ""
+		return tx.known(a)
 	}
 	r := get(tx.jobs, a.Job)
 	switch {

@@ -66,7 +66,7 @@ func (c *PutReservation) Apply(tx *Tx) (any, error) {
 	if r.Until != 0 && r.Until <= tx.Now {
 		return nil, structs.Errorf(structs.Invalid, object, "it ends in the past, at %s", r.Until)
 	}
-	if r.Owner != "" && get(tx.frameworks, r.Owner) == nil {
+	if r.Owner != "" && tx.framework(r.Owner) == nil {
 		return nil, structs.Errorf(structs.NotFound, object, "there is no framework %q that could own it", r.Owner)
 	}
 	if tx.reservations.Len() >= MaxReservations || len(tx.reservedOn(n.ID)) >= MaxReservationsOfNode {

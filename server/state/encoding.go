@@ -97,7 +97,6 @@ func init() {
 	register[DeleteRole, Receipt]()
 	register[PutFramework, Receipt]()
 	register[SetHoarding, Receipt]()
-	register[RemoveFramework, Receipt]()
 	register[Collect, Collected]()
 }
 

@@ -24,7 +24,6 @@ func (*PutRoles) Kind() string        { return "role.put_all" }
 func (*DeleteRole) Kind() string      { return "role.delete" }
 func (*PutFramework) Kind() string    { return "framework.put" }
 func (*SetHoarding) Kind() string     { return "framework.hoarding" }
-func (*RemoveFramework) Kind() string { return "framework.remove" }
 func (*Collect) Kind() string         { return "collect" }
 
 func (*SetMaintenance) Kind() string   { return "node.maintenance" }

@@ -45,6 +45,7 @@ type trees struct {
 	ended     *btree.BTreeG[endedKey]
 	endedJobs *btree.BTreeG[endedJobKey]
 	ports     *btree.BTreeG[portKey]
+	byTask    *btree.BTreeG[taskKey]
 	usage     *btree.Map[structs.NodeID, *Usage]
 	roleUse   *btree.Map[string, *RoleUse] // without the roles below
 }
@@ -77,6 +78,13 @@ type slotKey struct {
 	index       int
 	incarnation uint64
 	id          structs.AllocID
+}
+
+// taskKey orders the tasks of external frameworks by framework and by what they call them.
+type taskKey struct {
+	framework structs.FrameworkID
+	task      string
+	id        structs.AllocID
 }
 
 type endedKey struct {
@@ -127,6 +135,15 @@ func newTrees() trees {
 			return a.id < b.id
 		}, options),
 		byJob: btree.NewBTreeGOptions(func(a, b slotKey) bool { return a.compare(b) < 0 }, options),
+		byTask: btree.NewBTreeGOptions(func(a, b taskKey) bool {
+			if a.framework != b.framework {
+				return a.framework < b.framework
+			}
+			if a.task != b.task {
+				return a.task < b.task
+			}
+			return a.id < b.id
+		}, options),
 		ended: btree.NewBTreeGOptions(func(a, b endedKey) bool {
 			if a.at != b.at {
 				return a.at < b.at
@@ -347,7 +364,7 @@ func (s *Snapshot) Role(name string) *structs.Role { return get(s.roles, name) }
 // Roles yields all roles by name.
 func (s *Snapshot) Roles() iter.Seq[*structs.Role] { return from(s.roles, "") }
 
-// Framework returns a framework, or nil.
+// Framework returns a framework, or nil; also one that was removed and is remembered.
 func (s *Snapshot) Framework(id structs.FrameworkID) *structs.Framework { return get(s.frameworks, id) }
 
 // Frameworks yields all frameworks by id.

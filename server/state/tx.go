@@ -35,6 +35,7 @@ const (
 	dirtyUsage
 	dirtyPorts
 	dirtyReserved
+	dirtyByTask
 )
 
 // run applies one command and undoes what it did when it fails. A panic in Apply is the same on every server; it becomes
@@ -157,6 +158,17 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 		t.byJob.Delete(slotKey{old.Job, old.Group, old.Index, old.Incarnation, old.ID})
 		d |= dirtyByJob
 	}
+	if old == nil && new.External != nil {
+		for _, x := range new.External.Tasks {
+			t.byTask.Set(taskKey{new.Framework, x.ID, new.ID})
+		}
+		d |= dirtyByTask
+	} else if new == nil && old.External != nil {
+		for _, x := range old.External.Tasks {
+			t.byTask.Delete(taskKey{old.Framework, x.ID, old.ID})
+		}
+		d |= dirtyByTask
+	}
 	if old != nil && old.Ended() {
 		t.ended.Delete(endedKey{old.ModifyIndex, old.ID})
 		d |= dirtyEnded
@@ -251,6 +263,9 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	if d&dirtyByJob != 0 {
 		s.byJob = tx.byJob.Copy()
 	}
+	if d&dirtyByTask != 0 {
+		s.byTask = tx.byTask.Copy()
+	}
 	if d&dirtyEnded != 0 {
 		s.ended = tx.ended.Copy()
 	}
@@ -273,6 +288,7 @@ func (t *trees) copied() trees {
 		roles: t.roles.Copy(), frameworks: t.frameworks.Copy(), byNode: t.byNode.Copy(), byJob: t.byJob.Copy(),
 		ended: t.ended.Copy(), endedJobs: t.endedJobs.Copy(), ports: t.ports.Copy(), usage: t.usage.Copy(),
 		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
+		byTask: t.byTask.Copy(),
 	}
 }
 

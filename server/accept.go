@@ -1,0 +1,355 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// What external frameworks do with their offers.
+
+// FrameworkOperation is one thing that a framework does with accepted offers. Exactly one field is set.
+type FrameworkOperation struct {
+	Launch    *Launch
+	Reserve   *structs.Reservation // its role, labels, principal and resources; it is made on the node of the offers
+	Unreserve *structs.Reservation // likewise, of what the framework reserved
+}
+
+// Launch starts an allocation.
+type Launch struct {
+	Group     *structs.Group // what runs
+	External  *structs.External
+	Resources structs.Resources
+	Ports     []int // of the node, at most Resources.Ports
+}
+
+// Accepted is what became of an accept.
+type Accepted struct {
+	Node   structs.NodeID
+	Allocs []structs.AllocID // of the operations that launched, in their places
+	Faults []error           // of the operations, nil where it was done
+}
+
+// accepting is an accept that is being committed, part by part.
+type accepting struct {
+	node    *structs.Node
+	rest    []*state.Operation // not sent yet
+	index   []int              // of what is sent and of rest, in the accept of the framework
+	keep    uint64             // decision that holds what is reserved; 0: none
+	made    uint64             // the index of the last part in which something was reserved
+	result  *Accepted
+	done    chan struct{}
+	failed  error
+	cmd     *state.Accept // what is sent
+	started []uint64      // decisions of what launches, by the operations of the framework
+}
+
+// kept is a decision that is answered once the feed was taken up to an index.
+type kept struct {
+	decision uint64
+	index    uint64
+}
+
+func (a *accepting) fail(err error) {
+	a.failed = err
+	close(a.done)
+}
+
+// InvalidOffers is the error of an accept whose offers cannot be accepted: one of them ended, or is not the framework's, or they
+// do not belong together. Those that are still the framework's are taken back.
+type InvalidOffers struct{ Err error }
+
+func (e *InvalidOffers) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *InvalidOffers) Unwrap() error { return e.Err }
+
+// Accept uses offers of a framework for operations, in their order, and returns when their outcome is committed. Each operation
+// is done or not for itself; what they leave of the offers goes back with the filter. An error says that nothing was done:
+// *InvalidOffers is about the offers.
+func (s *Server) Accept(ctx context.Context, id structs.FrameworkID, connection string, offers []structs.OfferID, ops []*FrameworkOperation,
+	filter allocator.Filter) (*Accepted, error) {
+	var a *accepting
+	err := s.asFramework(id, connection, func(l *loop, sub *Subscription) (err error) {
+		a, err = l.accept(sub, offers, ops, filter)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-a.done:
+		if a.failed != nil {
+			return nil, a.failed
+		}
+		return a.result, nil
+	case <-ctx.Done():
+		return nil, structs.Errorf(structs.Unknown, frameworkObject(id), "its accept is under way: %w", ctx.Err())
+	}
+}
+
+// accept checks an accept, and puts its first part into the outbox. The caller holds mu.
+func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*FrameworkOperation, filter allocator.Filter) (*accepting, error) {
+	id, now := sub.Framework, structs.At(time.Now())
+	role, node, err := l.allocator.Accepted(id, offers, now)
+	if err == nil && node == nil {
+		err = structs.Errorf(structs.Conflict, "offer", "its node is gone")
+	}
+	if err != nil {
+		l.allocator.Return(id, offers) // those of others stay
+		return nil, &InvalidOffers{err}
+	}
+	priority := l.server.store.Snapshot().PriorityIn(role)
+	a := &accepting{node: node, done: make(chan struct{}), started: make([]uint64, len(ops)),
+		result: &Accepted{Node: node.ID, Allocs: make([]structs.AllocID, len(ops)), Faults: make([]error, len(ops))}}
+	host := ""
+	if len(node.Hosts) > 0 {
+		host = node.Hosts[0]
+	}
+	asked := make([]allocator.Operation, len(ops))
+	wishes := make([]*state.Operation, len(ops))
+	for i, op := range ops {
+		asked[i], wishes[i], a.result.Faults[i] = operation(op, role, priority, host)
+		if wishes[i] != nil && wishes[i].Launch != nil {
+			alloc := wishes[i].Launch.Alloc
+			alloc.Framework, alloc.Role, alloc.Priority, alloc.Node = id, role, priority, node.ID
+		}
+	}
+	good := make([]allocator.Operation, 0, len(ops))
+	for i := range ops {
+		if a.result.Faults[i] == nil {
+			a.index, good = append(a.index, i), append(good, asked[i])
+		}
+	}
+	faults, err := l.allocator.Check(id, offers, good, now)
+	if err != nil {
+		return nil, &InvalidOffers{err}
+	}
+	index, able := a.index, good[:0]
+	a.index = nil
+	for i, fault := range faults {
+		if fault != nil {
+			a.result.Faults[index[i]] = fault
+			continue
+		}
+		a.index, able = append(a.index, index[i]), append(able, good[i])
+		a.rest = append(a.rest, wishes[index[i]])
+	}
+	places, err := l.allocator.Accept(id, offers, able, filter, now)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range a.index {
+		if alloc := wishes[i].Launch; alloc != nil {
+			a.started[i] = places[0].ID
+			a.result.Allocs[i] = alloc.Alloc.ID
+			l.placing[alloc.Alloc.ID] = places[0].ID
+			places = places[1:]
+		}
+	}
+	if len(places) > 0 {
+		a.keep = places[0].ID
+	}
+	l.sendPart(id, a)
+	return a, nil
+}
+
+// operation returns what the allocator and the state are asked for an operation.
+func operation(op *FrameworkOperation, role string, priority structs.Priority, host string) (allocator.Operation, *state.Operation, error) {
+	switch {
+	case op.Launch != nil:
+		x := op.Launch
+		asked := allocator.Operation{Group: x.Group.Name, Priority: priority, Resources: x.Resources, MaxRun: x.Group.MaxRunDuration}
+		for _, port := range x.Ports {
+			asked.Ports = append(asked.Ports, structs.AssignedPort{Host: host, Port: port})
+		}
+		job := &structs.Job{Type: structs.BatchJob, Role: role, Groups: []*structs.Group{x.Group}}
+		return asked, &state.Operation{Launch: &state.Placement{Job: job, Alloc: &structs.Allocation{ID: structs.AllocID(structs.NewID()),
+			Group: x.Group.Name, Resources: x.Resources, Ports: asked.Ports, MaxRunDuration: x.Group.MaxRunDuration, External: x.External,
+			OnLost: "replace"}}}, nil
+	case op.Reserve != nil || op.Unreserve != nil:
+		which := op.Reserve
+		if which == nil {
+			which = op.Unreserve
+		}
+		x := *which
+		if err := x.Problems().Err(); err != nil {
+			return allocator.Operation{}, nil, err
+		}
+		if !structs.RoleWithin(role, x.Role) && !structs.RoleWithin(x.Role, role) {
+			return allocator.Operation{}, nil, structs.Errorf(structs.Invalid, "reservation", "it is for role %q and the offers are for role %q", x.Role, role)
+		}
+		asked := allocator.Operation{Priority: priority, Resources: x.Resources, Reserves: true}
+		if op.Unreserve != nil {
+			return asked, &state.Operation{Unreserve: &x}, nil
+		}
+		x.ID = structs.ReservationID(structs.NewID())
+		return asked, &state.Operation{Reserve: &x}, nil
+	}
+	return allocator.Operation{}, nil, structs.Errorf(structs.Invalid, "operation", "it says nothing")
+}
+
+// sendPart puts the next part of an accept into the outbox, as much as fits in an entry beside others; without one it is done.
+// The caller holds mu.
+func (l *loop) sendPart(id structs.FrameworkID, a *accepting) {
+	budget, n, size := l.server.entryBytes/4, 0, 0
+	for n < len(a.rest) {
+		cost := operationBytes(a.rest[n])
+		if n > 0 && size+cost > budget {
+			break
+		}
+		if cost > budget { // the first one, and it never fits
+			l.refuseOperation(a, a.index[0], structs.Errorf(structs.Exhausted, "operation", "it takes %d bytes of an entry, and %d are taken", cost, budget))
+			a.rest, a.index = a.rest[1:], a.index[1:]
+			continue
+		}
+		n, size = n+1, size+cost
+	}
+	if n == 0 {
+		l.doneWith(a)
+		return
+	}
+	a.cmd = &state.Accept{Framework: id, Node: a.node.ID, NodeIncarnation: a.node.Incarnation, Operations: slices.Clone(a.rest[:n])}
+	a.rest = a.rest[n:]
+	l.subs.accepts[a.cmd] = a
+	l.out.accept(a.cmd, size+partBytes)
+	l.wake()
+}
+
+// refuseOperation gives back what was decided for an operation. The caller holds mu.
+func (l *loop) refuseOperation(a *accepting, i int, why error) {
+	a.result.Faults[i] = why
+	if decision := a.started[i]; decision != 0 {
+		delete(l.placing, a.result.Allocs[i])
+		a.result.Allocs[i] = ""
+		if err := l.allocator.Refuse(decision); err != nil {
+			l.log.Error("a decision cannot be taken back", "err", err)
+		}
+	}
+}
+
+// doneWith ends an accept. What it reserved is held until the feed has brought it. The caller holds mu.
+func (l *loop) doneWith(a *accepting) {
+	if a.keep != 0 {
+		l.subs.keeping = append(l.subs.keeping, kept{a.keep, a.made})
+		l.letGo()
+	}
+	close(a.done)
+}
+
+// letGo answers the decisions that held what is reserved by now. The caller holds mu.
+func (l *loop) letGo() {
+	l.subs.keeping = slices.DeleteFunc(l.subs.keeping, func(k kept) bool {
+		if k.index > l.subs.taken {
+			return false
+		}
+		if err := l.allocator.Refuse(k.decision); err != nil {
+			l.log.Error("a decision cannot be taken back", "err", err)
+		}
+		return true
+	})
+}
+
+// accepted takes what became of parts of accepts. The caller holds mu.
+func (l *loop) accepted(cmd *state.Place, answer *state.Placed) {
+	for i, part := range cmd.Accepts {
+		a := l.subs.accepts[part]
+		delete(l.subs.accepts, part)
+		if a == nil || i >= len(answer.Accepts) {
+			continue
+		}
+		for j, r := range answer.Accepts[i] {
+			at := a.index[j]
+			switch {
+			case r.Refused != "":
+				l.refuseOperation(a, at, refusal(r))
+			case part.Operations[j].Launch == nil:
+				a.made = answer.Index
+			}
+		}
+		a.index = a.index[len(part.Operations):]
+		l.sendPart(part.Framework, a)
+	}
+}
+
+// RefusedOperation is why the state refused an operation.
+type RefusedOperation struct {
+	Reason state.Refusal
+	err    *structs.Error
+}
+
+func (e *RefusedOperation) Error() string { return e.err.Error() }
+
+// Unwrap returns the error with its kind.
+func (e *RefusedOperation) Unwrap() error { return e.err }
+
+func refusal(r state.PlaceResult) error {
+	kind := structs.Conflict
+	if r.Refused == state.RefusedInvalid {
+		kind = structs.Invalid
+	}
+	return &RefusedOperation{r.Refused, structs.Errorf(kind, "operation", "%s", r.Why)}
+}
+
+// operationBytes is what an operation takes in an entry, or a little more.
+func operationBytes(op *state.Operation) int {
+	raw, err := json.Marshal(op)
+	if err != nil {
+		return 1 << 30 // it cannot be sent, and is refused for its size
+	}
+	return len(raw) + placementBytes
+}
+
+// Decline gives offers back with a filter.
+func (s *Server) Decline(id structs.FrameworkID, connection string, offers []structs.OfferID, filter allocator.Filter) error {
+	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error {
+		return l.allocator.Decline(id, offers, filter, structs.At(time.Now()))
+	})
+}
+
+// Suppress stops offers to a framework in some of its roles, all when none is named.
+func (s *Server) Suppress(id structs.FrameworkID, connection string, roles []string) error {
+	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Suppress(id, roles...) })
+}
+
+// Revive makes offers flow again to a framework in some of its roles, all when none is named, and ends its filters.
+func (s *Server) Revive(id structs.FrameworkID, connection string, roles []string) error {
+	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Revive(id, roles...) })
+}
+
+// Demand notes what a framework says that it needs: filters end for nodes that have it.
+func (s *Server) Demand(id structs.FrameworkID, connection string, wants []allocator.Want) error {
+	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Demand(id, wants) })
+}
+
+// AnswerInverse says whether a framework gives nodes up for their windows.
+func (s *Server) AnswerInverse(id structs.FrameworkID, connection string, offers []structs.OfferID, accept bool, filter allocator.Filter) error {
+	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error {
+		now := structs.At(time.Now())
+		if accept {
+			return l.allocator.AcceptInverse(id, offers, now)
+		}
+		return l.allocator.DeclineInverse(id, offers, filter, now)
+	})
+}
+
+// offer tells a framework of what the allocator decided for it. The caller holds mu.
+func (l *loop) offer(d *allocator.Decision) {
+	switch {
+	case d.Offer != nil:
+		o := *d.Offer
+		l.pushTo(o.Framework, FrameworkEvent{Offer: &FrameworkOffer{Offer: o, Ports: l.allocator.PortsOf(o.ID)}})
+	case d.Rescind != nil && d.Rescind.Inverse:
+		l.pushTo(d.Rescind.Framework, FrameworkEvent{RescindInverse: d.Rescind.Offer})
+	case d.Rescind != nil:
+		l.pushTo(d.Rescind.Framework, FrameworkEvent{Rescind: d.Rescind.Offer})
+	case d.Inverse != nil:
+		x := *d.Inverse
+		l.pushTo(x.Framework, FrameworkEvent{Inverse: &x})
+	}
+}

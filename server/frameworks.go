@@ -1,0 +1,482 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server/consensus"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// External frameworks: who is subscribed, and for how long who is not may be away. What they are offered and do with it is in
+// accept.go, and what they are told of their tasks in tasks.go.
+
+const (
+	// reconnectGrace is how long frameworks at least have to find a new leader.
+	reconnectGrace = time.Minute
+	// maxQueued bounds the events of a subscription that its scheduler has not taken.
+	maxQueued = 100_000
+	// eventsAtOnce bounds the events of one Next.
+	eventsAtOnce = 256
+)
+
+// FrameworkEvent is one thing that a framework is told. Exactly one field is set.
+type FrameworkEvent struct {
+	Offer          *FrameworkOffer
+	Rescind        structs.OfferID
+	Inverse        *structs.InverseOffer
+	RescindInverse structs.OfferID
+	Update         *TaskNews
+	Lost           structs.NodeID // a node is gone
+}
+
+// FrameworkOffer is an offer with what frameworks must know beside it.
+type FrameworkOffer struct {
+	structs.Offer
+	Ports []structs.Range // of the node; as many as Resources says
+	On    *structs.Node   // nil: it is gone
+	Rooms []*structs.Reservation
+}
+
+// Subscription is one subscription of an external framework. It lives on the leader, at most as long as that leads. Its events
+// are taken by one goroutine, and Close is called when nobody takes them any more.
+type Subscription struct {
+	Framework  structs.FrameworkID
+	Connection string
+	Again      bool // the framework was known
+
+	server *Server
+	active chan struct{} // closed when the loop has it
+	done   chan struct{} // closed when it ended
+	wake   chan struct{} // holds one
+
+	mu    sync.Mutex
+	queue []FrameworkEvent
+	due   map[taskKey]tellKind
+	order []taskKey // of due
+	err   error     // why it ended
+	taken bool      // another scheduler subscribed for the framework
+}
+
+// taskKey names a task of a framework.
+type taskKey struct {
+	alloc structs.AllocID
+	task  string // as the framework calls it
+}
+
+// tellKind says what a framework is told of a task; bits.
+type tellKind int
+
+const (
+	tellUpdate    tellKind = 1 << iota // what it must acknowledge next
+	tellReconcile                      // how it is, since it asked
+	tellAway                           // how it is, since its node went
+	tellBack                           // how it is, since its node came back
+)
+
+// Subscribe begins a subscription: of a new framework when f has no ID, of a known one, or of one that nobody knows, which is
+// made with the id that it claims. One that is connected is taken over. It fails with Unavailable when this server does not
+// lead, or not yet.
+func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framework) (*Subscription, error) {
+	if err := allocator.CheckTerms(f); err != nil {
+		return nil, err
+	}
+	l, err := s.loop.get()
+	if err != nil {
+		return nil, err
+	}
+	wish := *f
+	if wish.ID == "" {
+		wish.ID = structs.FrameworkID(structs.NewID())
+	}
+	wish.Connection = structs.NewID()
+	sub := &Subscription{Framework: wish.ID, Connection: wish.Connection, server: s, active: make(chan struct{}), done: make(chan struct{}),
+		wake: make(chan struct{}, 1), due: map[taskKey]tellKind{}}
+	if err := l.await(sub); err != nil {
+		return nil, err
+	}
+	answer, _, err := s.raft.Propose(ctx, "", actor, &state.ConnectFramework{Framework: &wish, Sealed: s.shared.Load().Sealed})
+	if err != nil {
+		sub.end(err)
+		l.awaitNoMore(sub)
+		if kind := structs.KindOf(err); kind == structs.Unknown || kind == structs.Unavailable {
+			sub.Close()
+		}
+		return nil, asLeader(err)
+	}
+	sub.Again = answer.(*state.Connected).Again
+	select {
+	case <-sub.active:
+		return sub, nil
+	case <-sub.done:
+		err = sub.Err()
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	l.awaitNoMore(sub)
+	sub.Close()
+	return nil, err
+}
+
+// Next waits for events and returns them, in order. After the subscription has ended it returns why: Conflict when the
+// framework was taken over or removed, Exhausted when the scheduler was too slow, Unavailable when this server leads no more.
+func (sub *Subscription) Next(ctx context.Context) ([]FrameworkEvent, error) {
+	for {
+		events, err := sub.take()
+		if len(events) > 0 || err != nil {
+			return events, err
+		}
+		select {
+		case <-sub.wake:
+		case <-sub.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// take returns what there is.
+func (sub *Subscription) take() (events []FrameworkEvent, err error) {
+	sub.mu.Lock()
+	if sub.err != nil {
+		defer sub.mu.Unlock()
+		return nil, sub.err
+	}
+	n := min(len(sub.queue), eventsAtOnce)
+	events = append(events, sub.queue[:n]...)
+	if sub.queue = sub.queue[n:]; len(sub.queue) == 0 {
+		sub.queue = nil
+	}
+	type told struct {
+		taskKey
+		kind tellKind
+	}
+	var tell []told
+	for len(sub.order) > 0 && len(events)+len(tell) < eventsAtOnce {
+		key := sub.order[0]
+		sub.order = sub.order[1:]
+		tell = append(tell, told{key, sub.due[key]})
+		delete(sub.due, key)
+	}
+	sub.mu.Unlock()
+	if len(events)+len(tell) == 0 {
+		return nil, nil
+	}
+	snap := sub.server.store.Snapshot()
+	for i := range events {
+		if o := events[i].Offer; o != nil {
+			o.On = snap.Node(o.Node)
+			for _, part := range o.Reserved {
+				o.Rooms = append(o.Rooms, snap.Reservation(part.Reservation))
+			}
+		}
+	}
+	for _, t := range tell {
+		for _, news := range newsOf(snap, t.taskKey, t.kind) {
+			events = append(events, FrameworkEvent{Update: news})
+		}
+	}
+	return events, nil
+}
+
+// push adds an event. A scheduler that lets too many wait is cut off.
+func (sub *Subscription) push(e FrameworkEvent) {
+	sub.mu.Lock()
+	switch {
+	case sub.err != nil:
+	case len(sub.queue) >= maxQueued:
+		sub.endLocked(structs.Errorf(structs.Exhausted, frameworkObject(sub.Framework), "its scheduler does not take its events: %d wait", maxQueued))
+	default:
+		sub.queue = append(sub.queue, e)
+	}
+	sub.mu.Unlock()
+	sub.poke()
+}
+
+// tell has the framework told of a task. What waits already is not told twice.
+func (sub *Subscription) tell(key taskKey, kind tellKind) {
+	sub.mu.Lock()
+	if sub.err == nil {
+		if sub.due[key] == 0 {
+			sub.order = append(sub.order, key)
+		}
+		sub.due[key] |= kind
+	}
+	sub.mu.Unlock()
+	sub.poke()
+}
+
+func (sub *Subscription) poke() {
+	select {
+	case sub.wake <- struct{}{}:
+	default:
+	}
+}
+
+// end ends it; the first reason counts.
+func (sub *Subscription) end(err error) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	sub.endLocked(err)
+}
+
+func (sub *Subscription) endLocked(err error) {
+	if sub.err == nil {
+		sub.err = err
+		sub.queue, sub.order, sub.due = nil, nil, nil
+		close(sub.done)
+	}
+}
+
+// Done is closed when it ended; Err says why then.
+func (sub *Subscription) Done() <-chan struct{} { return sub.done }
+
+// Err returns why it ended, or nil.
+func (sub *Subscription) Err() error {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.err
+}
+
+// Close ends it and records that the framework is away, unless it is subscribed anew, or another server leads: that one finds
+// out by itself. It returns when that is recorded, or cannot be.
+func (sub *Subscription) Close() {
+	sub.end(structs.Errorf(structs.Unavailable, frameworkObject(sub.Framework), "its scheduler ended the subscription"))
+	sub.mu.Lock()
+	taken := sub.taken
+	sub.mu.Unlock()
+	if taken {
+		return
+	}
+	cmd := &state.DisconnectFrameworks{Connections: []state.Connection{{Framework: sub.Framework, Connection: sub.Connection}}}
+	sub.server.untilLed(func(ctx context.Context) error {
+		_, _, err := sub.server.raft.Propose(ctx, "", "server "+sub.server.config.Name, cmd)
+		return err
+	})
+}
+
+// untilLed tries again until it is done, for as long as this server leads and runs.
+func (s *Server) untilLed(do func(context.Context) error) {
+	for s.ctx.Err() == nil {
+		err := do(s.ctx)
+		var notLeader *consensus.NotLeader
+		if err == nil || errors.As(err, &notLeader) {
+			return
+		}
+		switch structs.KindOf(err) {
+		case structs.Unavailable, structs.Exhausted, structs.Unknown:
+		default:
+			s.log.Warn("cannot record that a framework is away", "err", err)
+			return
+		}
+		pause(s.ctx, 100*time.Millisecond)
+	}
+}
+
+func frameworkObject(id structs.FrameworkID) string { return "framework " + string(id) }
+
+// subscriptions are those of one loop. The fields belong to the loop's mu.
+type subscriptions struct {
+	ended   error                                 // the loop ended
+	waiting map[string]*Subscription              // by connection: not committed yet
+	active  map[structs.FrameworkID]*Subscription //
+	repeats *deadlines                            // when updates are sent again that nobody acknowledged
+	repeat  map[structs.NodeID]*repeat            // by their names in repeats
+	accepts map[*state.Accept]*accepting          // in flight
+	keeping []kept                                // decisions that are answered once the feed is so far
+	taken   uint64                                // the index up to which the feed was taken
+}
+
+func newSubscriptions() subscriptions {
+	return subscriptions{waiting: map[string]*Subscription{}, active: map[structs.FrameworkID]*Subscription{}, repeats: newDeadlines(),
+		repeat: map[structs.NodeID]*repeat{}, accepts: map[*state.Accept]*accepting{}}
+}
+
+// await makes a subscription known to the loop before it is committed.
+func (l *loop) await(sub *Subscription) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.subs.ended != nil {
+		return l.subs.ended
+	}
+	l.subs.waiting[sub.Connection] = sub
+	return nil
+}
+
+func (l *loop) awaitNoMore(sub *Subscription) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.subs.waiting, sub.Connection)
+}
+
+// endSubscriptions ends all of them with the loop.
+func (l *loop) endSubscriptions() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subs.ended = &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop ended here"}
+	for _, sub := range l.subs.waiting {
+		sub.end(l.subs.ended)
+	}
+	for _, sub := range l.subs.active {
+		sub.end(l.subs.ended)
+	}
+	for _, a := range l.subs.accepts {
+		a.fail(structs.Errorf(structs.Unknown, "accept", "the offer loop ended before its outcome was known"))
+	}
+}
+
+// subscribed returns the subscription in which a framework asks: NotFound when nobody knows the framework, Forbidden when it
+// is not subscribed, Invalid when it asks in another subscription. The caller holds mu.
+func (l *loop) subscribed(id structs.FrameworkID, connection string) (*Subscription, error) {
+	sub := l.subs.active[id]
+	f := l.server.store.Snapshot().Framework(id)
+	switch {
+	case f == nil || f.Ended != 0 || f.BuiltIn:
+		return nil, structs.Errorf(structs.NotFound, frameworkObject(id), "Framework cannot be found")
+	case sub == nil || sub.Err() != nil:
+		return nil, structs.Errorf(structs.Forbidden, frameworkObject(id), "Framework is not subscribed")
+	case sub.Connection != connection:
+		return nil, structs.Errorf(structs.Invalid, frameworkObject(id), "the stream id is missing, or not that of its subscription")
+	}
+	return sub, nil
+}
+
+// CheckSubscribed says whether a framework may ask in a subscription: NotFound when nobody knows the framework, Forbidden when
+// it is not subscribed, Invalid when it asks in another subscription, Unavailable when this server does not lead.
+func (s *Server) CheckSubscribed(id structs.FrameworkID, connection string) error {
+	return s.asFramework(id, connection, func(*loop, *Subscription) error { return nil })
+}
+
+// asFramework does something for a framework that is subscribed, with the loop's lock held, and wakes the loop.
+func (s *Server) asFramework(id structs.FrameworkID, connection string, do func(*loop, *Subscription) error) error {
+	l, err := s.loop.get()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sub, err := l.subscribed(id, connection)
+	if err == nil {
+		err = do(l, sub)
+	}
+	l.wake()
+	return err
+}
+
+// wake has the loop look at what others than it told the allocator.
+func (l *loop) wake() {
+	select {
+	case l.nudge <- struct{}{}:
+	default:
+	}
+}
+
+// subscribe makes a committed subscription the framework's only one, or finds out that it is none of this loop.
+func (l *loop) subscribe(now *structs.Framework) {
+	sub := l.subs.waiting[now.Connection]
+	delete(l.subs.waiting, now.Connection)
+	if old := l.subs.active[now.ID]; old != nil {
+		old.mu.Lock()
+		old.taken = true
+		old.endLocked(structs.Errorf(structs.Conflict, frameworkObject(now.ID), "Framework failed over"))
+		old.mu.Unlock()
+		l.unsubscribe(now.ID)
+	}
+	if sub == nil || sub.Err() != nil {
+		l.allocator.Disconnect(now.ID) // until who has it, or had it, says so
+		return
+	}
+	if err := l.allocator.Resubscribe(now); err != nil {
+		l.log.Error("a stored framework cannot be used", "framework", now.Name, "err", err)
+	}
+	l.subs.active[now.ID] = sub
+	for a, x := range l.server.store.Snapshot().TasksOf(now.ID) {
+		if x.Outstanding() != nil {
+			l.send1(sub, taskKey{a.ID, x.ID})
+		}
+	}
+	close(sub.active)
+}
+
+// unsubscribe forgets a subscription.
+func (l *loop) unsubscribe(id structs.FrameworkID) {
+	delete(l.subs.active, id)
+	for name, r := range l.subs.repeat {
+		if r.framework == id {
+			l.subs.repeats.drop(name)
+			delete(l.subs.repeat, name)
+		}
+	}
+}
+
+// pushTo tells a framework something when it is subscribed. The caller holds mu.
+func (l *loop) pushTo(id structs.FrameworkID, e FrameworkEvent) {
+	if sub := l.subs.active[id]; sub != nil {
+		sub.push(e)
+	}
+}
+
+// cutOff lets the new leader's frameworks find it: every subscription that another leader had is over.
+func (s *Server) cutOff(term context.Context) error {
+	var gone []state.Connection
+	for f := range s.store.Snapshot().Frameworks() {
+		if f.Connected && f.Connection != "" {
+			gone = append(gone, state.Connection{Framework: f.ID, Connection: f.Connection})
+		}
+	}
+	const chunk = 1000
+	for len(gone) > 0 {
+		n := min(chunk, len(gone))
+		if _, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.DisconnectFrameworks{Connections: gone[:n],
+			Grace: structs.Duration(reconnectGrace)}); err != nil {
+			return err
+		}
+		gone = gone[n:]
+	}
+	return nil
+}
+
+// watchFrameworks removes frameworks that are away for longer than they may be, for one term.
+func (s *Server) watchFrameworks(term context.Context) {
+	for term.Err() == nil {
+		snap, now := s.store.Snapshot(), structs.At(time.Now())
+		next := now.Add(structs.Duration(time.Hour))
+		failed := false
+		for f := range snap.Frameworks() {
+			if f.Until == 0 || f.Ended != 0 {
+				continue
+			}
+			if f.Until > now {
+				next = min(next, f.Until)
+				continue
+			}
+			_, _, err := s.raft.Propose(term, "", "server "+s.config.Name, &state.RemoveFramework{ID: f.ID, Expired: true,
+				Why: "its framework was away for longer than its failover time-out"})
+			if err != nil && structs.KindOf(err) != structs.NotFound && structs.KindOf(err) != structs.Conflict {
+				failed = true
+				if term.Err() == nil {
+					s.log.Warn("cannot remove a framework that is away for too long", "framework", f.Name, "err", err)
+				}
+			} else if err == nil {
+				s.log.Info("a framework is removed: it was away for longer than its failover time-out", "framework", f.Name, "id", f.ID)
+			}
+		}
+		if failed {
+			pause(term, time.Second)
+			continue
+		}
+		ctx, cancel := context.WithTimeout(term, max(next.Std().Sub(now.Std()), time.Millisecond))
+		s.store.Wait(ctx, snap.Index(), state.OfTable(state.Frameworks))
+		cancel()
+	}
+}
+
+// Teardown removes a framework: what runs of it is stopped, and what it reserved is orphaned.
+func (s *Server) Teardown(ctx context.Context, actor string, id structs.FrameworkID) error {
+	_, _, err := s.Propose(ctx, "", actor, &state.RemoveFramework{ID: id, Why: "its framework was torn down"})
+	return err
+}

@@ -1,0 +1,143 @@
+package state
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// Accept is what a framework does with offers of a node that it accepted: operations, done in this order. Each is answered
+// for itself, and what one refuses the next ones do without.
+type Accept struct {
+	Framework       structs.FrameworkID
+	Node            structs.NodeID
+	NodeIncarnation uint64 // that it relies on
+	Operations      []*Operation
+}
+
+// Operation is one of them. Exactly one field is set.
+type Operation struct {
+	Launch *Placement // of an allocation with External and Job, in the role of the offers
+	// Reserve sets room aside as PutReservation does, with the framework as its owner.
+	Reserve *structs.Reservation
+	// Unreserve releases room that the framework reserved: as much as its Resources say, of reservations with the same role and
+	// labels. Of the last one the rest stays.
+	Unreserve *structs.Reservation
+}
+
+// More reasons why something is refused.
+const (
+	RefusedTask    Refusal = "task"    // a task of that name lives
+	RefusedReserve Refusal = "reserve" // the room cannot be reserved, or is not
+)
+
+// accept carries one accept out.
+func (tx *Tx) accept(c *Accept) []PlaceResult {
+	out := make([]PlaceResult, len(c.Operations))
+	for i, op := range c.Operations {
+		r := &out[i]
+		if refused, why := tx.usable(c); refused != "" {
+			r.Refused, r.Why = refused, why
+			continue
+		}
+		switch {
+		case op.Launch != nil && op.Launch.Alloc != nil:
+			p := *op.Launch
+			p.NodeIncarnation = c.NodeIncarnation
+			r.ID = p.Alloc.ID
+			if p.Job == nil || p.Alloc.External == nil || p.Alloc.Job != "" || p.Alloc.Node != c.Node || p.Alloc.Framework != c.Framework {
+				r.Refused, r.Why = RefusedInvalid, "it is no work of the framework on the node"
+				continue
+			}
+			r.Refused, r.Why = tx.place(&p, nil)
+		case op.Reserve != nil:
+			x := *op.Reserve
+			x.Node, x.Owner = c.Node, c.Framework
+			if _, err := tx.run(&PutReservation{Reservation: &x}); err != nil {
+				r.Refused, r.Why = RefusedReserve, err.Error()
+			}
+		case op.Unreserve != nil:
+			if _, err := tx.run(&unreserve{c.Framework, c.Node, op.Unreserve}); err != nil {
+				r.Refused, r.Why = RefusedReserve, err.Error()
+			}
+		default:
+			r.Refused, r.Why = RefusedInvalid, "it is no operation"
+		}
+	}
+	return out
+}
+
+func (tx *Tx) usable(c *Accept) (Refusal, string) {
+	n := get(tx.nodes, c.Node)
+	switch {
+	case tx.framework(c.Framework) == nil:
+		return RefusedJob, "its framework is gone"
+	case n == nil:
+		return RefusedNode, "the node is gone"
+	case !n.Schedulable():
+		return RefusedNode, fmt.Sprintf("%s takes no work now", nodeText(n))
+	case n.Incarnation != c.NodeIncarnation:
+		return RefusedNode, fmt.Sprintf("%s came back as another incarnation", nodeText(n))
+	}
+	return "", ""
+}
+
+// unreserve is a part of an accept, and no command of its own.
+type unreserve struct {
+	framework structs.FrameworkID
+	node      structs.NodeID
+	want      *structs.Reservation
+}
+
+func (*unreserve) Kind() string { return "unreserve" }
+
+// Apply releases.
+func (c *unreserve) Apply(tx *Tx) (any, error) {
+	n, err := tx.node(c.node)
+	if err != nil {
+		return nil, err
+	}
+	object := "reservation on " + nodeText(n)
+	if err := c.want.Problems().Err(); err != nil {
+		return nil, structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	left := c.want.Resources
+	for _, r := range slices.Clone(tx.reservedOn(c.node)) {
+		if r.Owner != c.framework || r.Role != c.want.Role || !maps.Equal(r.Labels, c.want.Labels) {
+			continue
+		}
+		taken := r.Resources.Least(left)
+		if taken.IsZero() {
+			continue
+		}
+		left = left.Sub(taken)
+		rest := *r
+		rest.Resources, rest.ModifyIndex = positive(r.Resources.Sub(taken)), tx.Index
+		if rest.Resources.IsZero() {
+			tx.put(Reservations, r, nil)
+		} else {
+			tx.put(Reservations, r, &rest)
+		}
+	}
+	if left = positive(left); !left.IsZero() {
+		return nil, structs.Errorf(structs.Conflict, object, "%s more are to be released than the framework reserved for role %q with these labels",
+			left, c.want.Role)
+	}
+	if out := tx.brokenOut(n, c.want.Role); out != nil {
+		return nil, structs.Errorf(structs.Conflict, object, "%s for role %q is taken out of it", out.ID, out.Role)
+	}
+	return nil, nil
+}
+
+// positive leaves out custom scalars of which there is nothing.
+func positive(r structs.Resources) structs.Resources {
+	custom := maps.Clone(r.Custom)
+	maps.DeleteFunc(custom, func(_ string, v structs.Milli) bool { return v == 0 })
+	if len(custom) == 0 {
+		custom = nil
+	}
+	r.Custom = custom
+	return r
+}

@@ -1,0 +1,231 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// What external frameworks are told of their tasks. Changes that nodes report are in the state until they are acknowledged,
+// one outstanding for each task; this file sends that one, and again until it is acknowledged. Everything else that is said of
+// a task is said once, without a name to acknowledge, as a picture of the state.
+
+const (
+	repeatFirst   = 10 * time.Second
+	repeatLongest = 10 * time.Minute
+)
+
+// repeat is an update that was sent and not acknowledged.
+type repeat struct {
+	framework structs.FrameworkID
+	key       taskKey
+	every     time.Duration
+}
+
+// TaskNews says how a task of a framework is.
+type TaskNews struct {
+	structs.TaskUpdate // UUID is nil when it need not be acknowledged
+	Task               string
+	Executor           string // that it is of; empty: it is a command
+	Alloc              structs.AllocID
+	Node               structs.NodeID
+	Server             bool         // it comes from the servers
+	Unreachable        structs.Time // since when its node is not heard of; zero: it is
+}
+
+// newsOf returns what a framework is to be told of a task now.
+func newsOf(snap *state.Snapshot, key taskKey, kind tellKind) (out []*TaskNews) {
+	a := snap.Alloc(key.alloc)
+	if a == nil {
+		return nil
+	}
+	x := a.External.Task(key.task)
+	if x == nil {
+		return nil
+	}
+	if u := x.Outstanding(); kind&tellUpdate != 0 && u != nil {
+		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node})
+	}
+	for _, why := range [...]struct {
+		kind   tellKind
+		reason string
+	}{{tellReconcile, "RECONCILIATION"}, {tellAway, "AGENT_REMOVED"}, {tellBack, "AGENT_REREGISTERED"}} {
+		if kind&why.kind != 0 {
+			out = append(out, pictureOf(snap, a, x, why.reason))
+		}
+	}
+	return out
+}
+
+// pictureOf says how a task is, by what is known now.
+func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask, reason string) *TaskNews {
+	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Server: true}
+	n.Reason, n.Time, n.State = reason, snap.Time(), structs.TaskStaging
+	if t := a.Tasks[x.Name]; t != nil {
+		n.State, n.Message = t.Status, t.Why
+	}
+	// What the framework did not acknowledge is newer than what it knows, the first of it the oldest: it hears the newest.
+	if i := len(x.Updates) - 1; i >= 0 {
+		n.State, n.Message = x.Updates[i].State, x.Updates[i].Message
+	}
+	if n.State == structs.TaskKilling && !canSeeKilling(snap, a.Framework) {
+		n.State = structs.TaskRunning
+	}
+	if a.Status == structs.AllocLost {
+		n.State, n.Message = structs.TaskUnreachable, a.Why
+		if node := snap.Node(a.Node); node == nil {
+			n.State = structs.TaskGone
+		} else {
+			n.Unreachable = node.Changed
+		}
+	}
+	return n
+}
+
+func canSeeKilling(snap *state.Snapshot, id structs.FrameworkID) bool {
+	f := snap.Framework(id)
+	return f != nil && f.Can(structs.CanSeeKilling)
+}
+
+// send1 sends what a framework must acknowledge next of a task, and again until it does. The caller holds mu.
+func (l *loop) send1(sub *Subscription, key taskKey) {
+	sub.tell(key, tellUpdate)
+	name := structs.NodeID(string(key.alloc) + "/" + key.task)
+	l.subs.repeat[name] = &repeat{sub.Framework, key, repeatFirst}
+	l.subs.repeats.set(name, time.Now().Add(repeatFirst))
+}
+
+// sendAgain sends what was not acknowledged in time. The caller holds mu.
+func (l *loop) sendAgain(now time.Time) {
+	for _, name := range l.subs.repeats.ended(now) {
+		r := l.subs.repeat[name]
+		sub := l.subs.active[r.framework]
+		if sub == nil {
+			delete(l.subs.repeat, name)
+			continue
+		}
+		sub.tell(r.key, tellUpdate)
+		r.every = min(2*r.every, repeatLongest)
+		l.subs.repeats.set(name, now.Add(r.every))
+	}
+}
+
+// takeTasks looks at what changed of an allocation of an external framework. The caller holds mu.
+func (l *loop) takeTasks(old, now *structs.Allocation) {
+	sub := l.subs.active[now.Framework]
+	if sub == nil {
+		return
+	}
+	lost := now.Status == structs.AllocLost
+	wasLost := old != nil && old.Status == structs.AllocLost
+	for _, x := range now.External.Tasks {
+		key := taskKey{now.ID, x.ID}
+		var was *structs.TaskUpdate
+		if old != nil {
+			if y := old.External.Task(x.ID); y != nil {
+				was = y.Outstanding()
+			}
+		}
+		switch is := x.Outstanding(); {
+		case is == nil:
+			name := structs.NodeID(string(key.alloc) + "/" + key.task)
+			l.subs.repeats.drop(name)
+			delete(l.subs.repeat, name)
+		case was == nil || !bytes.Equal(was.UUID, is.UUID):
+			l.send1(sub, key)
+		}
+		t := now.Tasks[x.Name]
+		switch over := t != nil && t.Status.Ended(); {
+		case lost && !wasLost && !over:
+			sub.tell(key, tellAway)
+		case wasLost && !lost && old.Desired == structs.DesiredRun:
+			sub.tell(key, tellBack)
+		}
+	}
+}
+
+// takeLostNode tells every framework that a node went. The caller holds mu.
+func (l *loop) takeLostNode(old, now *structs.Node) {
+	if old == nil || old.Status != structs.NodeReady || now != nil && now.Status == structs.NodeReady {
+		return
+	}
+	for _, sub := range l.subs.active {
+		sub.push(FrameworkEvent{Lost: old.ID})
+	}
+}
+
+// Acknowledge records that a framework has heard of an update. One that is not outstanding is passed over.
+func (s *Server) Acknowledge(ctx context.Context, id structs.FrameworkID, connection string, ack state.Acknowledged) error {
+	if err := s.CheckSubscribed(id, connection); err != nil {
+		return err
+	}
+	_, _, err := s.raft.Propose(ctx, "", frameworkObject(id), &state.AcknowledgeUpdates{Framework: id, Updates: []state.Acknowledged{ack}})
+	return asLeader(err)
+}
+
+// TaskName names a task for a framework that asks for it.
+type TaskName struct {
+	Task string
+	Node structs.NodeID // where the framework believes it; empty: it does not say
+}
+
+// Reconcile tells a framework how tasks are: those that it names, or all that live when it names none.
+func (s *Server) Reconcile(id structs.FrameworkID, connection string, tasks []TaskName) error {
+	return s.asFramework(id, connection, func(l *loop, sub *Subscription) error {
+		snap := s.store.Snapshot()
+		if len(tasks) == 0 {
+			for a, x := range snap.TasksOf(id) {
+				if state.TaskLives(a, x) {
+					sub.tell(taskKey{a.ID, x.ID}, tellReconcile)
+				}
+			}
+			return nil
+		}
+		for _, t := range tasks {
+			if a, x := snap.Task(id, t.Task); a != nil {
+				sub.tell(taskKey{a.ID, x.ID}, tellReconcile)
+				continue
+			}
+			sub.push(FrameworkEvent{Update: unknownTask(snap, t)})
+		}
+		return nil
+	})
+}
+
+// unknownTask says what is known of a task that nobody knows.
+func unknownTask(snap *state.Snapshot, t TaskName) *TaskNews {
+	n := &TaskNews{Task: t.Task, Node: t.Node, Server: true}
+	n.Reason, n.Time, n.State = "RECONCILIATION", snap.Time(), structs.TaskUnknown
+	switch node := snap.Node(t.Node); {
+	case t.Node == "" || node == nil:
+	case node.Status == structs.NodeReady:
+		n.State = structs.TaskGone
+	case node.Status == structs.NodeLost:
+		n.State, n.Unreachable = structs.TaskUnreachable, node.Changed
+	}
+	n.Message = "the region does not know the task"
+	return n
+}
+
+// KillTask has a task of a framework stopped. Of one that nobody knows the framework is told as Reconcile does; one that is on
+// another node than the framework believes is left alone.
+func (s *Server) KillTask(ctx context.Context, id structs.FrameworkID, connection string, t TaskName) error {
+	if err := s.CheckSubscribed(id, connection); err != nil {
+		return err
+	}
+	a, _ := s.store.Snapshot().Task(id, t.Task)
+	switch {
+	case a == nil:
+		return s.Reconcile(id, connection, []TaskName{t})
+	case t.Node != "" && t.Node != a.Node || a.Ended():
+		return nil
+	}
+	_, _, err := s.raft.Propose(ctx, "", frameworkObject(id), &state.StopAlloc{ID: a.ID, Why: "its framework killed it"})
+	if kind := structs.KindOf(err); kind == structs.Conflict || kind == structs.NotFound {
+		return nil // it ended meanwhile
+	}
+	return asLeader(err)
+}
