@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/proffer/proffer/agent/config"
 	"github.com/proffer/proffer/agent/http"
+	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/cluster"
@@ -265,7 +267,7 @@ func (a *Agent) startServer(context.Context) error {
 	c := a.config.Server
 	s, err := server.Start(server.Config{
 		ID: a.id, Name: a.config.NodeName, Region: a.config.Region, Datacenter: a.config.Datacenter,
-		Address: a.port.Addr(), Folder: a.folder, Expect: c.BootstrapExpect,
+		Address: a.port.Addr(), HTTP: a.httpAddress(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
 		OrphanAge: c.OrphanAge.Std(), Offers: offerOptions(c.Offers), Sharing: sharing(c), Policies: policies,
@@ -424,11 +426,27 @@ func (a *Agent) openHTTP(context.Context) error {
 	return nil
 }
 
+// httpAddress returns where others find the HTTP API: at the address by which they reach this agent, unless it listens on
+// another one alone.
+func (a *Agent) httpAddress() string {
+	host, port, err := net.SplitHostPort(a.listener.Addr().String())
+	if err != nil {
+		return ""
+	}
+	if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
+		if host, _, err = net.SplitHostPort(a.port.Addr()); err != nil {
+			return ""
+		}
+	}
+	return net.JoinHostPort(host, port)
+}
+
 func (a *Agent) serveHTTP(context.Context) error {
 	o := http.Options{Agent: (*self)(a), Docs: website.Handler(), Drivers: Validators(), Token: a.config.Token.Reveal(),
 		Names: []string{strings.ToLower(a.config.NodeName)}, Log: a.log.With("part", "http")}
 	if a.server != nil {
 		o.Region = (*region)(a)
+		o.Mesos = &mesos.Scheduler{Region: a.server, Log: a.log.With("part", "mesos")}
 	} else {
 		o.Forward = a.forward()
 	}

@@ -68,8 +68,20 @@ func writeGiven(b *bytes.Buffer, t *structs.TaskState) {
 func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 	var d details
 	d.add("ID", a.ID)
-	d.add("Job", fmt.Sprintf("%s, version %d", a.Job, a.Version))
-	d.add("Group", fmt.Sprintf("%s[%d]", a.Group, a.Index))
+	if x := a.External; x != nil {
+		d.add("Framework", a.Framework)
+		d.say("Executor", x.Executor)
+		for _, t := range x.Tasks {
+			told := "told"
+			if n := len(t.Updates); n > 0 {
+				told = fmt.Sprintf("%s not acknowledged, the first one %s", counted(n, "update is", "updates are"), t.Updates[0].State)
+			}
+			d.add("Task", fmt.Sprintf("%q: %s", t.ID, told))
+		}
+	} else {
+		d.add("Job", fmt.Sprintf("%s, version %d", a.Job, a.Version))
+		d.add("Group", fmt.Sprintf("%s[%d]", a.Group, a.Index))
+	}
 	d.add("Node", fmt.Sprintf("%s (%s)", a.NodeName, structs.Short(a.Node)))
 	d.add("Role", a.Role)
 	d.say("Owner", a.Owner)

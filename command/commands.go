@@ -24,7 +24,7 @@ var all = []func(*Environment) *command{
 	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
 	reservationCreate, reservationList, reservationDelete,
-	frameworkList, frameworkStatus, offerList, offerExplain,
+	frameworkList, frameworkStatus, frameworkTeardown, offerList, offerExplain,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
 	snapshotSave, snapshotRestore, snapshotInspect, operatorSimulate, operatorKeyring,

@@ -27,11 +27,19 @@ func frameworkList(e *Environment) *command {
 			}
 			t := newTable("ID", "NAME", "BUILT IN", "CONNECTED", "SINCE", "ROLES")
 			for _, f := range list {
-				t.row(structs.Short(f.ID), f.Name, yesNo(f.BuiltIn), yesNo(f.Connected), age(e.Now(), f.Since), orDash(strings.Join(f.Roles, ",")))
+				t.row(structs.Short(f.ID), f.Name, yesNo(f.BuiltIn), connected(f), age(e.Now(), f.Since), orDash(strings.Join(f.Roles, ",")))
 			}
 			t.write(b)
 			return nil
 		})
 	}
 	return c
+}
+
+// connected says whether a framework is, or how it stands otherwise.
+func connected(f *structs.Framework) string {
+	if f.Ended != 0 {
+		return "removed"
+	}
+	return yesNo(f.Connected)
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/proffer/proffer/structs"
 )
 
 func frameworkStatus(e *Environment) *command {
@@ -19,6 +21,10 @@ func frameworkStatus(e *Environment) *command {
 		if err != nil {
 			return err
 		}
+		var offers *structs.OfferStatus
+		if f.Connected && !f.BuiltIn {
+			offers, _ = client.FrameworkOffers(ctx, string(f.ID)) // what is not known is left out
+		}
 		return c.show(f, func(b *bytes.Buffer) error {
 			var d details
 			d.add("ID", f.ID)
@@ -26,10 +32,21 @@ func frameworkStatus(e *Environment) *command {
 			d.say("User", f.User)
 			d.add("Roles", orDash(strings.Join(f.Roles, ", ")))
 			d.add("Built in", yesNo(f.BuiltIn))
-			d.add("Connected", yesNo(f.Connected)+", since "+age(e.Now(), f.Since))
+			d.add("Connected", connected(f)+", since "+age(e.Now(), f.Since))
 			d.add("Failover timeout", f.FailoverTimeout)
+			if f.Until != 0 {
+				d.add("Removed in", span(f.Until.Std().Sub(e.Now()))+", unless it subscribes again")
+			}
+			d.say("Removed", f.EndedWhy)
+			d.say("Principal", f.Principal)
+			d.say("Scheduler", joinNonEmpty(" ", f.Hostname, f.WebURL))
+			d.say("Capabilities", strings.Join(f.Capabilities, ", "))
 			if h := f.Hoarding; h != nil {
 				d.add("Hoarding", fmt.Sprintf("it let %d offers in a row end without an answer, since %s", h.Ignored, age(e.Now(), h.Since)))
+			}
+			if o := offers; o != nil {
+				d.add("Offers", fmt.Sprintf("offered %d times: %d used, %d declined, %d expired, %d rescinded", o.Offered, o.Accepted, o.Declined, o.Expired, o.Rescinded))
+				d.say("Last offer", lastOffer(o.Last, e.Now()))
 			}
 			d.write(b)
 			return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -33,6 +34,7 @@ func offerExplain(e *Environment) *command {
 				d.add("Held", s.Held)
 			}
 			d.add("Offered", fmt.Sprintf("%d times: %d used, %d declined, %d expired, %d rescinded", s.Offered, s.Accepted, s.Declined, s.Expired, s.Rescinded))
+			d.say("Last", lastOffer(s.Last, e.Now()))
 			d.add("In a row", fmt.Sprintf("%d not used, %d not answered", s.Unused, s.Ignored))
 			d.add("Hoarding", yesNo(s.Hoarding))
 			d.write(b)
@@ -44,6 +46,14 @@ func offerExplain(e *Environment) *command {
 		})
 	}
 	return c
+}
+
+// lastOffer says how the last offer ended; nothing when none did.
+func lastOffer(l *structs.LastOffer, now time.Time) string {
+	if l == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %s ago, of %s: %s", l.End, age(now, l.Time), l.NodeName, l.Resources)
 }
 
 func writeHidden(b *bytes.Buffer, r *structs.RoleOffers, e *Environment) {

@@ -22,7 +22,8 @@ type FrameworkOperation struct {
 
 // Launch starts an allocation.
 type Launch struct {
-	Group     *structs.Group // what runs
+	Group     *structs.Group // what runs; the caller does not use it any more
+	Node      structs.NodeID // where the framework believes the offers are; empty: it does not say
 	External  *structs.External
 	Resources structs.Resources
 	Ports     []int // of the node, at most Resources.Ports
@@ -115,6 +116,9 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	wishes := make([]*state.Operation, len(ops))
 	for i, op := range ops {
 		asked[i], wishes[i], a.result.Faults[i] = operation(op, role, priority, host)
+		if x := op.Launch; x != nil && x.Node != "" && x.Node != node.ID {
+			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "it is for node %s and the offers are of node %s", x.Node, node.ID)
+		}
 		if wishes[i] != nil && wishes[i].Launch != nil {
 			alloc := wishes[i].Launch.Alloc
 			alloc.Framework, alloc.Role, alloc.Priority, alloc.Node = id, role, priority, node.ID
@@ -169,6 +173,7 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 			asked.Ports = append(asked.Ports, structs.AssignedPort{Host: host, Port: port})
 		}
 		job := &structs.Job{Type: structs.BatchJob, Role: role, Groups: []*structs.Group{x.Group}}
+		job.Canonicalize()
 		return asked, &state.Operation{Launch: &state.Placement{Job: job, Alloc: &structs.Allocation{ID: structs.AllocID(structs.NewID()),
 			Group: x.Group.Name, Resources: x.Resources, Ports: asked.Ports, MaxRunDuration: x.Group.MaxRunDuration, External: x.External,
 			OnLost: "replace"}}}, nil

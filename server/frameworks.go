@@ -475,8 +475,39 @@ func (s *Server) watchFrameworks(term context.Context) {
 	}
 }
 
-// Teardown removes a framework: what runs of it is stopped, and what it reserved is orphaned.
-func (s *Server) Teardown(ctx context.Context, actor string, id structs.FrameworkID) error {
-	_, _, err := s.Propose(ctx, "", actor, &state.RemoveFramework{ID: id, Why: "its framework was torn down"})
-	return err
+// Framework returns what this server knows of a framework, or nil; also of one that was removed.
+func (s *Server) Framework(id structs.FrameworkID) *structs.Framework {
+	return s.store.Snapshot().Framework(id)
+}
+
+// EndSubscription removes a framework as its scheduler asks: what runs of it is stopped, and what it reserved is orphaned. The
+// subscription ends.
+func (s *Server) EndSubscription(ctx context.Context, actor string, id structs.FrameworkID, connection string) error {
+	err := s.asFramework(id, connection, func(_ *loop, sub *Subscription) error {
+		sub.end(structs.Errorf(structs.NotFound, frameworkObject(id), "it was torn down"))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	_, _, err = s.raft.Propose(ctx, "", actor, &state.RemoveFramework{ID: id, Why: "its framework was torn down"})
+	if structs.KindOf(err) == structs.NotFound {
+		return nil // its time-out is zero, and was faster
+	}
+	return asLeader(err)
+}
+
+// LeaderHTTP returns where the leader serves HTTP, as host:port, and whether it is this server; empty while there is none.
+func (s *Server) LeaderHTTP(ctx context.Context) (address string, self bool, err error) {
+	leader := s.raft.Leader()
+	switch {
+	case leader.Self:
+		return s.config.HTTP, true, nil
+	case leader.Address == "":
+		return "", false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = s.config.Pool.Call(ctx, leader.Address, "Server.HTTP", &struct{}{}, &address)
+	return address, false, err
 }

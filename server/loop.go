@@ -100,6 +100,11 @@ type placed struct {
 // runLoop keeps a loop going until the term ends.
 func (s *Server) runLoop(term context.Context) {
 	for number := uint64(0); term.Err() == nil; number++ {
+		if number > 0 { // the subscriptions of the last one are over, whatever the state says of them
+			if err := s.cutOff(term); err != nil && term.Err() == nil {
+				s.log.Warn("cannot record that frameworks must subscribe again", "err", err)
+			}
+		}
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
 			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
 			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports(),

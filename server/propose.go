@@ -224,6 +224,7 @@ func (s *Server) serveRPC() {
 	rpc.Handle(s.config.RPC, "Server.Census", func(context.Context, *struct{}) (*census, error) {
 		return s.census()
 	})
+	rpc.Handle(s.config.RPC, "Server.HTTP", func(context.Context, *struct{}) (*string, error) { return &s.config.HTTP, nil })
 	s.config.RPC.HandleStream(sessionMethod, s.serveSession)
 	s.serveLeaderRPC()
 }

@@ -32,6 +32,7 @@ type TaskNews struct {
 	Executor           string // that it is of; empty: it is a command
 	Alloc              structs.AllocID
 	Node               structs.NodeID
+	Host               string       // address of the node; empty: it is not known
 	Server             bool         // it comes from the servers
 	Unreachable        structs.Time // since when its node is not heard of; zero: it is
 }
@@ -47,7 +48,7 @@ func newsOf(snap *state.Snapshot, key taskKey, kind tellKind) (out []*TaskNews) 
 		return nil
 	}
 	if u := x.Outstanding(); kind&tellUpdate != 0 && u != nil {
-		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node})
+		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node)})
 	}
 	for _, why := range [...]struct {
 		kind   tellKind
@@ -62,7 +63,7 @@ func newsOf(snap *state.Snapshot, key taskKey, kind tellKind) (out []*TaskNews) 
 
 // pictureOf says how a task is, by what is known now.
 func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask, reason string) *TaskNews {
-	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Server: true}
+	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node), Server: true}
 	n.Reason, n.Time, n.State = reason, snap.Time(), structs.TaskStaging
 	if t := a.Tasks[x.Name]; t != nil {
 		n.State, n.Message = t.Status, t.Why
@@ -83,6 +84,13 @@ func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalT
 		}
 	}
 	return n
+}
+
+func hostOf(snap *state.Snapshot, id structs.NodeID) string {
+	if n := snap.Node(id); n != nil && len(n.Hosts) > 0 {
+		return n.Hosts[0]
+	}
+	return ""
 }
 
 func canSeeKilling(snap *state.Snapshot, id structs.FrameworkID) bool {
@@ -228,4 +236,17 @@ func (s *Server) KillTask(ctx context.Context, id structs.FrameworkID, connectio
 		return nil // it ended meanwhile
 	}
 	return asLeader(err)
+}
+
+// Tell has a framework told of tasks that never were, once.
+func (s *Server) Tell(id structs.FrameworkID, connection string, news ...*TaskNews) error {
+	return s.asFramework(id, connection, func(_ *loop, sub *Subscription) error {
+		for _, n := range news {
+			if n.Time == 0 {
+				n.Time = s.store.Snapshot().Time()
+			}
+			sub.push(FrameworkEvent{Update: n})
+		}
+		return nil
+	})
 }

@@ -76,7 +76,17 @@ type OfferStatus struct {
 	Declined    uint64        `json:"declined"`
 	Expired     uint64        `json:"expired"`
 	Rescinded   uint64        `json:"rescinded"`
+	Last        *LastOffer    `json:"last,omitempty"` // that ended
 	Roles       []*RoleOffers `json:"roles"`
+}
+
+// LastOffer is how the last offer to a framework ended.
+type LastOffer struct {
+	Time      Time      `json:"time"`
+	End       string    `json:"end"` // used, declined, expired or rescinded
+	NodeName  string    `json:"node_name"`
+	Role      string    `json:"role"`
+	Resources Resources `json:"resources"` // that were offered
 }
 
 // RoleOffers says how offers to a framework stand in one of its roles, and why it does not see nodes.

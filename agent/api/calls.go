@@ -265,6 +265,16 @@ func (c *Client) Framework(ctx context.Context, id string, q *Query) (*structs.F
 	return get[*structs.Framework](ctx, c, q, "/v1/framework/"+url.PathEscape(id))
 }
 
+// TeardownFramework removes an external framework: what runs of it is stopped, and what it reserved is kept for a while. With
+// forget, the id of one that was removed may be taken again.
+func (c *Client) TeardownFramework(ctx context.Context, id string, forget bool) (*Written, error) {
+	var q url.Values
+	if forget {
+		q = url.Values{"forget": {"true"}}
+	}
+	return write[Written](ctx, c, "DELETE", "/v1/framework/"+url.PathEscape(id), q, nil)
+}
+
 // FrameworkOffers says how a framework stands with offers, and why it does not see nodes.
 func (c *Client) FrameworkOffers(ctx context.Context, id string) (*structs.OfferStatus, error) {
 	out, _, err := getWith[*structs.OfferStatus](ctx, c, nil, "/v1/framework/"+url.PathEscape(id)+"/offers")

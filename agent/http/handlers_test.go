@@ -339,6 +339,19 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(offers) != 1 {
 		t.Error(offers)
 	}
+	if _, err := c.TeardownFramework(ctx, "spark", true); structs.KindOf(err) != structs.Conflict {
+		t.Errorf("one that was not removed is forgotten: %v", err)
+	}
+	_, err = c.TeardownFramework(ctx, "spark", false)
+	must(err)
+	if f, _, err := c.Framework(ctx, "spark", nil); err != nil || f.Ended == 0 {
+		t.Errorf("it is %+v, %v", f, err)
+	}
+	_, err = c.TeardownFramework(ctx, "spark", true)
+	must(err)
+	if _, _, err := c.Framework(ctx, "spark", nil); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("it is not forgotten: %v", err)
+	}
 	for what, do := range map[string]func() error{
 		"stop":    func() error { _, err := c.StopJob(ctx, "wep", false); return err },
 		"purge":   func() error { _, err := c.StopJob(ctx, "wep", true); return err },

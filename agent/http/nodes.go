@@ -302,6 +302,22 @@ func frameworkGet(c *call) (any, error) {
 	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) { return c.framework(snap) })
 }
 
+// frameworkTeardown removes an external framework, or forgets one that was removed.
+func frameworkTeardown(c *call) (any, error) {
+	snap, err := c.s.Region.Read(c.r.Context(), false)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.framework(snap)
+	if err != nil {
+		return nil, err
+	}
+	if f.BuiltIn {
+		return nil, structs.Errorf(structs.Forbidden, "framework "+quoted(f.Name), "it is built in")
+	}
+	return c.written(&state.RemoveFramework{ID: f.ID, Forget: c.yes("forget"), Why: "an operator tore it down"}, "")
+}
+
 func frameworkOffers(c *call) (any, error) {
 	snap, err := c.snapshot()
 	if err != nil {
@@ -317,12 +333,28 @@ func frameworkOffers(c *call) (any, error) {
 // framework returns the framework of the path, by id, its beginning, or name.
 func (c *call) framework(snap *state.Snapshot) (*structs.Framework, error) {
 	given := c.r.PathValue("id")
+	if f := snap.Framework(structs.FrameworkID(given)); f != nil {
+		return f, nil
+	}
 	var names []string
+	var live, ended []*structs.Framework // of that name
 	for f := range snap.Frameworks() {
-		if string(f.ID) == given || f.Name == given {
-			return f, nil
+		switch {
+		case f.Name == given && f.Ended == 0:
+			live = append(live, f)
+		case f.Name == given:
+			ended = append(ended, f)
 		}
 		names = append(names, f.Name)
+	}
+	if len(live) == 0 {
+		live = ended
+	}
+	switch {
+	case len(live) == 1:
+		return live[0], nil
+	case len(live) > 1:
+		return nil, structs.Errorf(structs.Conflict, "framework "+quoted(given), "there are %d of that name", len(live)).Advise("give its id")
 	}
 	if len(given) >= 4 && strings.Trim(given, "0123456789abcdef") == "" {
 		return byPrefix("framework", given, func(f *structs.Framework) string { return string(f.ID) }, func(id string) seq[*structs.Framework] {

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -37,6 +38,7 @@ type Options struct {
 	Agent   Agent                //
 	Forward http.Handler         // without a Region: passes calls of the region on to a server; nil: they are Unavailable
 	Docs    http.Handler         // serves /docs/; nil: none
+	Mesos   *mesos.Scheduler     // serves the scheduler API of Mesos; nil: none
 	Token   string               // that each request must carry; empty: only this machine may ask
 	Drivers structs.ConfigChecks // of the drivers that jobs may name
 	Names   []string             // host names that the agent answers to, beside addresses and localhost; lower case
@@ -73,6 +75,11 @@ func New(o Options) *Service {
 			writeError(w, requestID(r), refuse(http.StatusMethodNotAllowed, structs.Invalid, r.Method+" "+r.URL.Path,
 				"this path takes %s", strings.Join(allowed, ", ")))
 		})
+	}
+	if s.Mesos != nil {
+		for _, path := range mesosPaths {
+			s.mux.HandleFunc(path, s.mesos)
+		}
 	}
 	s.mux.HandleFunc("/", s.other)
 	return s

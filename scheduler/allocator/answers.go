@@ -25,6 +25,7 @@ func (a *Allocator) Decline(id structs.FrameworkID, offers []structs.OfferID, f 
 	for _, o := range live {
 		o.client.of.declined++
 		o.client.of.unused++
+		o.client.of.ended(o, "declined", now)
 		a.heard(o.client.of)
 		a.unused(o.client, o.node, o.Resources, f, now)
 		a.endOffer(o)
@@ -79,6 +80,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		}
 	}
 	for _, o := range all {
+		c.of.ended(o, "used", now)
 		a.endOffer(o)
 	}
 	c.of.accepted += uint64(len(all))

@@ -11,6 +11,12 @@ type tally struct {
 	ignored                                      int // in a row, not answered
 	unused                                       int // in a row, not used
 	hoarding                                     bool
+	last                                         *structs.LastOffer
+}
+
+// ended notes how an offer ended.
+func (t *tally) ended(o *offer, how string, now structs.Time) {
+	t.last = &structs.LastOffer{Time: now, End: how, NodeName: o.NodeName, Role: o.Role, Resources: o.Resources}
 }
 
 // Hoard says that a framework began to let offers end without an answer, or with Over that it answers again.

@@ -17,7 +17,7 @@ func (a *Allocator) Offered(id structs.FrameworkID, hidden bool) (*structs.Offer
 	}
 	s := &structs.OfferStatus{Framework: id, Outstanding: f.held, Share: a.offeredShare(f).Milli(), Full: a.spent(f),
 		Hoarding: f.hoarding, Ignored: f.ignored, Unused: f.unused, Offered: f.made, Accepted: f.accepted, Declined: f.declined,
-		Expired: f.expired, Rescinded: f.rescinded, Roles: []*structs.RoleOffers{}}
+		Expired: f.expired, Rescinded: f.rescinded, Last: f.last, Roles: []*structs.RoleOffers{}}
 	for _, c := range f.clients {
 		r := &structs.RoleOffers{Role: c.account.path, Outstanding: c.offers.Len(), Suppressed: c.suppressed, Hidden: []*structs.HiddenNodes{}}
 		for e := c.offers.Front(); e != nil; e = e.Next() {

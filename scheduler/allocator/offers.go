@@ -156,6 +156,7 @@ func (c *client) newest() *offer { return c.offers.Back().Value.(*offer) }
 // rescind takes an offer back.
 func (a *Allocator) rescind(o *offer, why string) {
 	o.client.of.rescinded++
+	o.client.of.ended(o, "rescinded", a.now)
 	a.takeBack(o, why)
 }
 
@@ -169,6 +170,7 @@ func (a *Allocator) expire(now structs.Time) {
 	for o := a.standing.oldest; o != nil && o.Expires <= now; o = a.standing.oldest {
 		// Who does not answer would be the first to be offered the node again, and nobody else would ever see it.
 		a.unused(o.client, o.node, o.Resources, Filter{DefaultRefuse}, now)
+		o.client.of.ended(o, "expired", now)
 		a.takeBack(o, "expired")
 		a.ignore(o.client.of, now)
 	}

@@ -69,7 +69,9 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 	case structs.TaskError:
 		u.State, u.Reason, u.Agent = structs.TaskFailed, "CONTAINER_LAUNCH_FAILED", true
 	case structs.TaskKilled:
-		if was == nil || was.Started == 0 && is.Started == 0 {
+		if next.Desired == structs.DesiredRun && next.MaxRunDuration > 0 {
+			u.State, u.Reason, u.Agent = structs.TaskFailed, "MAX_COMPLETION_TIME_REACHED", true
+		} else if was == nil || was.Started == 0 && is.Started == 0 {
 			u.Reason, u.Agent = "TASK_KILLED_DURING_LAUNCH", true
 		}
 	}

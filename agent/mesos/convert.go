@@ -1,0 +1,318 @@
+package mesos
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/structs"
+)
+
+// anyRole is what Mesos calls the role of those that name none; here it has a name like others.
+const anyRole = "*"
+
+func roleIn(name string) string {
+	if name == anyRole {
+		return structs.DefaultRole
+	}
+	return name
+}
+
+func roleOut(name string) string {
+	if name == structs.DefaultRole {
+		return anyRole
+	}
+	return name
+}
+
+func rolesOf(r *wire.Roles) (out []string) {
+	if r != nil {
+		for _, name := range r.Roles {
+			out = append(out, roleIn(name))
+		}
+	}
+	return out
+}
+
+// frameworkOf returns what a framework says of itself.
+func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
+	f := &structs.Framework{ID: structs.FrameworkID(idOf(info.ID)), Name: info.Name, User: info.User, Principal: text(info.Principal),
+		Hostname: text(info.Hostname), WebURL: text(info.WebURL), Terms: map[string]*structs.OfferTerms{}}
+	if f.ID != "" && !structs.ValidOutsideID(string(f.ID)) {
+		return nil, fmt.Errorf("Framework id '%.300s' is invalid", f.ID)
+	}
+	for _, c := range info.Capabilities {
+		if c.Type != nil && *c.Type != wire.CapabilityUnknown {
+			f.Capabilities = append(f.Capabilities, c.Type.String())
+		}
+	}
+	slices.Sort(f.Capabilities)
+	f.Capabilities = slices.Compact(f.Capabilities)
+	if t := info.FailoverTimeout; t != nil {
+		if math.IsNaN(*t) || *t < 0 || *t > structs.MaxFailover.Std().Seconds() {
+			return nil, fmt.Errorf("The failover_timeout %v is invalid", *t)
+		}
+		f.FailoverTimeout = structs.Duration(*t * 1e9)
+	}
+	switch many := f.Can(structs.CanHaveRoles); {
+	case many && info.Role != nil:
+		return nil, fmt.Errorf("You must only use FrameworkInfo.roles if the framework is MULTI_ROLE capable, and not FrameworkInfo.role")
+	case !many && len(info.Roles) > 0:
+		return nil, fmt.Errorf("You must only use FrameworkInfo.role if the framework is not MULTI_ROLE capable")
+	case many:
+		for _, role := range info.Roles {
+			f.Roles = append(f.Roles, roleIn(role))
+		}
+	default:
+		f.Roles = []string{roleIn(cmp.Or(text(info.Role), anyRole))}
+	}
+	if err := f.Problems().Err(); err != nil {
+		return nil, err
+	}
+	if err := termsOf(f, info, suppressed, constraints); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// termsOf fills in what a framework says of the offers in its roles.
+func termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) error {
+	of := func(role string) (*structs.OfferTerms, error) {
+		name := roleIn(role)
+		if !slices.Contains(f.Roles, name) {
+			return nil, fmt.Errorf("role '%.300s' is not one of the framework's roles", role)
+		}
+		if f.Terms[name] == nil {
+			f.Terms[name] = &structs.OfferTerms{}
+		}
+		return f.Terms[name], nil
+	}
+	for _, role := range suppressed {
+		t, err := of(role)
+		if err != nil {
+			return fmt.Errorf("Suppressed %w", err)
+		}
+		t.Suppressed = true
+	}
+	if !f.Can(structs.CanUseGPUs) {
+		for _, role := range f.Roles {
+			t, _ := of(role)
+			t.Without = []string{"gpus"}
+		}
+	}
+	for _, role := range slices.Sorted(maps.Keys(info.OfferFilters)) {
+		t, err := of(role)
+		if err != nil {
+			return fmt.Errorf("Offer filters: %w", err)
+		}
+		if m := info.OfferFilters[role].Smallest; m != nil {
+			for _, q := range m.Quantities {
+				amount, err := quantity(q.Quantities)
+				if err != nil {
+					return fmt.Errorf("Offer filters: %w", err)
+				}
+				t.Smallest = append(t.Smallest, amount)
+			}
+		}
+	}
+	if constraints == nil {
+		return nil
+	}
+	for _, role := range slices.Sorted(maps.Keys(constraints.RoleConstraints)) {
+		t, err := of(role)
+		if err != nil {
+			return fmt.Errorf("Offer constraints: %w", err)
+		}
+		for _, g := range constraints.RoleConstraints[role].Groups {
+			where, err := group(g.Constraints)
+			if err != nil {
+				return fmt.Errorf("Offer constraints: %w", err)
+			}
+			t.Where = append(t.Where, where)
+		}
+	}
+	return nil
+}
+
+func quantity(of map[string]*wire.Scalar) (*structs.QuotaAmount, error) {
+	out := &structs.QuotaAmount{}
+	for name, x := range of {
+		amount, err := milli(x.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		switch name {
+		case "cpus":
+			out.CPU = new(amount)
+		case "mem":
+			out.Memory = new(bytes(amount))
+		case "disk":
+			out.Disk = new(bytes(amount))
+		default:
+			if out.Custom == nil {
+				out.Custom = map[string]structs.Milli{}
+			}
+			out.Custom[name] = amount
+		}
+	}
+	return out, nil
+}
+
+// group turns constraints that a node must meet together into ours.
+func group(all []wire.AttributeConstraint) (out []*structs.Constraint, err error) {
+	if len(all) == 0 {
+		return nil, fmt.Errorf("a group is empty")
+	}
+	for _, c := range all {
+		x := &structs.Constraint{}
+		switch {
+		case c.Selector.Attribute != nil && structs.ValidName(*c.Selector.Attribute):
+			x.Attribute = "${meta." + *c.Selector.Attribute + "}"
+		case c.Selector.Pseudo != nil && *c.Selector.Pseudo == wire.PseudoHostname:
+			x.Attribute = "${node.name}"
+		case c.Selector.Pseudo != nil && *c.Selector.Pseudo == wire.PseudoZone:
+			x.Attribute = "${node.datacenter}"
+		default:
+			return nil, fmt.Errorf("a selector names nothing that nodes have")
+		}
+		p := c.Predicate
+		switch {
+		case p.Exists != nil:
+			x.Operator = "is_set"
+		case p.NotExists != nil:
+			x.Operator = "is_not_set"
+		case p.Equals != nil:
+			x.Operator, x.Value = "=", p.Equals.Value
+		case p.NotEquals != nil:
+			x.Operator, x.Value = "!=", p.NotEquals.Value
+		case p.Matches != nil:
+			x.Operator, x.Value = "regexp", "^(?:"+p.Matches.Regex+")$"
+		case p.NotMatches != nil:
+			x.Operator, x.Value = "not_regexp", "^(?:"+p.NotMatches.Regex+")$"
+		default:
+			return nil, fmt.Errorf("a predicate says nothing")
+		}
+		if strings.Contains(x.Value, "${") {
+			return nil, fmt.Errorf("a value with ${ is not taken")
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// filterOf returns the filter of an answer to offers.
+func filterOf(f *wire.Filters) allocator.Filter {
+	const usual = float64(allocator.DefaultRefuse) / 1e9
+	seconds := usual
+	if f != nil && f.RefuseSeconds != nil {
+		seconds = *f.RefuseSeconds
+	}
+	if math.IsNaN(seconds) || seconds < 0 {
+		seconds = usual
+	}
+	return allocator.Filter{Refuse: structs.Duration(min(seconds, float64(allocator.MaxRefuse)/1e9) * 1e9)}
+}
+
+func wantsOf(r *wire.Requests) (out []allocator.Want) {
+	for _, x := range r.Requests {
+		if taken, err := take(x.Resources); err == nil {
+			out = append(out, allocator.Want{Node: structs.NodeID(idOf(x.AgentID)), Resources: taken.amount})
+		}
+	}
+	return out
+}
+
+// reasons are those that are told, by what we call them.
+func reasonOf(name string) *wire.StatusReason {
+	for n, is := range wire.StatusReason(0).Names() {
+		if is == "REASON_"+name {
+			return new(wire.StatusReason(n))
+		}
+	}
+	return nil
+}
+
+// states of tasks. Those that only frameworks with PARTITION_AWARE know are lost for the others.
+var states = map[structs.TaskStatus]wire.TaskState{
+	structs.TaskStaging: wire.TaskStaging, structs.TaskStarting: wire.TaskStarting, structs.TaskRunning: wire.TaskRunning,
+	structs.TaskKilling: wire.TaskKilling, structs.TaskFinished: wire.TaskFinished, structs.TaskFailed: wire.TaskFailed,
+	structs.TaskKilled: wire.TaskKilled, structs.TaskError: wire.TaskError, structs.TaskLost: wire.TaskLost,
+	structs.TaskDropped: wire.TaskDropped, structs.TaskUnreachable: wire.TaskUnreachable, structs.TaskGone: wire.TaskGone,
+	structs.TaskUnknown: wire.TaskUnknown,
+}
+
+func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
+	out := wire.TaskStatus{TaskID: wire.ID{Value: n.Task}, State: states[n.State], UUID: n.UUID, Reason: reasonOf(n.Reason), Healthy: n.Healthy,
+		Timestamp: new(float64(n.Time) / 1e9)}
+	if !f.Can(structs.CanSeePartitions) {
+		switch out.State {
+		case wire.TaskDropped, wire.TaskUnreachable, wire.TaskGone, wire.TaskUnknown:
+			out.State = wire.TaskLost
+		}
+	}
+	if n.Message != "" {
+		out.Message = &n.Message
+	}
+	if n.Node != "" {
+		out.AgentID = &wire.ID{Value: string(n.Node)}
+	}
+	if n.Executor != "" {
+		out.ExecutorID = &wire.ID{Value: n.Executor}
+	}
+	switch {
+	case n.Server:
+		out.Source = new(wire.SourceMaster)
+	case n.Agent:
+		out.Source = new(wire.SourceAgent)
+	default:
+		out.Source = new(wire.SourceExecutor)
+	}
+	if n.Unreachable != 0 {
+		out.UnreachableTime = &wire.TimeInfo{Nanoseconds: int64(n.Unreachable)}
+	}
+	if n.Alloc != "" {
+		out.ContainerStatus = &wire.ContainerStatus{ContainerID: &wire.ID{Value: string(n.Alloc)}}
+		if n.Host != "" {
+			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: &n.Host}}}}
+		}
+	}
+	return out
+}
+
+func inverseOf(x *structs.InverseOffer) wire.InverseOffer {
+	return wire.InverseOffer{ID: wire.ID{Value: string(x.ID)}, FrameworkID: wire.ID{Value: string(x.Framework)},
+		AgentID: &wire.ID{Value: string(x.Node)}, Unavailability: unavailability(x.Unavailable)}
+}
+
+func unavailability(w structs.Window) wire.Unavailability {
+	u := wire.Unavailability{Start: wire.TimeInfo{Nanoseconds: int64(w.Start)}}
+	if w.Duration > 0 {
+		u.Duration = &wire.DurationInfo{Nanoseconds: int64(w.Duration)}
+	}
+	return u
+}
+
+// hostOf returns where a node is reached.
+func hostOf(n *structs.Node) string {
+	if len(n.Hosts) > 0 {
+		return n.Hosts[0]
+	}
+	if host, _, err := net.SplitHostPort(n.Address); err == nil {
+		return host
+	}
+	return n.Name
+}

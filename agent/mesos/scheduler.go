@@ -1,0 +1,338 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// Bounds of the scheduler API.
+const (
+	maxBody        = 8 << 20          // of a call
+	slowRead       = 30 * time.Second // for the body of a call
+	heartbeatEvery = 15 * time.Second
+	patience       = 60 * time.Second // for the work of a call
+)
+
+// Scheduler serves the scheduler API. Its fields are not changed once it serves.
+type Scheduler struct {
+	Region Region
+	Log    *slog.Logger
+}
+
+// refusal is an answer that says why not.
+type refusal struct {
+	status int
+	why    string
+}
+
+func (r *refusal) Error() string { return r.why }
+
+func refuse(status int, format string, args ...any) *refusal {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// Caller is who sent a request, as the service that let it in knows it.
+type Caller struct {
+	Actor string
+	// Principal is who proved to be one; empty: nobody had to.
+	Principal string
+}
+
+// Serve answers one request. The order of the checks is that of Mesos: clients see the first one that fails.
+func (s *Scheduler) Serve(w http.ResponseWriter, r *http.Request, who Caller) {
+	err := s.serve(w, r, who)
+	if err == nil {
+		return
+	}
+	var no *refusal
+	if !errors.As(err, &no) {
+		no = refuse(statusOf(err), "%s", plain(err))
+	}
+	if r.ContentLength != 0 {
+		w.Header().Set("Connection", "close") // the body may not have been read
+	}
+	if no.why != "" {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	}
+	w.WriteHeader(no.status)
+	io.WriteString(w, no.why)
+}
+
+// statusOf is what an error of the region is in this API.
+func statusOf(err error) int {
+	switch structs.KindOf(err) {
+	case structs.NotFound, structs.Invalid:
+		return http.StatusBadRequest
+	case structs.Forbidden, structs.Conflict:
+		return http.StatusForbidden
+	case structs.Exhausted:
+		return http.StatusTooManyRequests
+	case structs.Internal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusServiceUnavailable
+}
+
+// plain is the text of an error as Mesos would say it: without what it is about.
+func plain(err error) string {
+	var e *structs.Error
+	if errors.As(err, &e) {
+		return e.Why
+	}
+	return err.Error()
+}
+
+func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) error {
+	leader, self, err := s.Region.LeaderHTTP(r.Context())
+	switch {
+	case self:
+	case leader != "":
+		w.Header().Set("Location", "//"+leader+r.URL.Path)
+		return refuse(http.StatusTemporaryRedirect, "")
+	case err != nil:
+		s.Log.Debug("the leader does not say where it serves", "err", err)
+		fallthrough
+	default:
+		return refuse(http.StatusServiceUnavailable, "No leader elected")
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return refuse(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+	}
+	encoding, err := bodyEncoding(r)
+	if err != nil {
+		return err
+	}
+	call, err := readCall(w, r, encoding)
+	if err != nil {
+		return err
+	}
+	if err := check(call); err != nil {
+		return err
+	}
+	if *call.Type == wire.CallSubscribe {
+		return s.subscribe(w, r, who, call)
+	}
+	id, stream := structs.FrameworkID(call.FrameworkID.Value), r.Header.Get("Mesos-Stream-Id")
+	if f := s.Region.Framework(id); f != nil && who.Principal != "" && f.Principal != "" && f.Principal != who.Principal {
+		return refuse(http.StatusBadRequest, "Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", who.Principal, f.Principal)
+	}
+	if err := s.Region.CheckSubscribed(id, stream); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	if err := s.call(ctx, who, id, stream, call); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// bodyEncoding says how the body of a request is encoded.
+func bodyEncoding(r *http.Request) (wire.Encoding, error) {
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return 0, refuse(http.StatusBadRequest, "Expecting 'Content-Type' to be present")
+	}
+	kind, _, _ := mime.ParseMediaType(given)
+	switch kind {
+	case wire.JSON.ContentType():
+		return wire.JSON, nil
+	case wire.Protobuf.ContentType():
+		return wire.Protobuf, nil
+	}
+	return 0, refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
+}
+
+// acceptable returns how to encode what is sent: JSON when both will do.
+func acceptable(r *http.Request) (wire.Encoding, bool) {
+	var all []string
+	for _, line := range r.Header.Values("Accept") {
+		all = append(all, strings.Split(line, ",")...)
+	}
+	if len(all) == 0 {
+		return wire.JSON, true
+	}
+	takes := map[string]bool{}
+	for _, one := range all {
+		kind, params, err := mime.ParseMediaType(strings.TrimSpace(one))
+		if err != nil {
+			continue
+		}
+		q := params["q"]
+		takes[kind] = takes[kind] || strings.Trim(q, "0.") != "" || q == ""
+	}
+	given := func(e wire.Encoding) bool {
+		for _, kind := range []string{e.ContentType(), "application/*", "*/*"} {
+			if takes, said := takes[kind]; said {
+				return takes
+			}
+		}
+		return false
+	}
+	for _, e := range []wire.Encoding{wire.JSON, wire.Protobuf} {
+		if given(e) {
+			return e, true
+		}
+	}
+	return 0, false
+}
+
+func readCall(w http.ResponseWriter, r *http.Request, encoding wire.Encoding) (*wire.Call, error) {
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(slowRead))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	rc.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return nil, refuse(http.StatusRequestEntityTooLarge, "a call of more than %d bytes", large.Limit)
+	case err != nil:
+		return nil, refuse(http.StatusBadRequest, "Failed to read body: %s", err)
+	}
+	call := &wire.Call{}
+	if err := encoding.Unmarshal(raw, call); err != nil {
+		return nil, refuse(http.StatusBadRequest, "Failed to parse body into Call: %s", err)
+	}
+	return call, nil
+}
+
+// check refuses calls that say too little.
+func check(c *wire.Call) error {
+	if c.Type == nil {
+		return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: Expecting 'type' to be present")
+	}
+	missing := func(what string) error {
+		return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: Expecting '%s' to be present", what)
+	}
+	if *c.Type == wire.CallSubscribe {
+		if c.Subscribe == nil {
+			return missing("subscribe")
+		}
+		if own := c.Subscribe.FrameworkInfo.ID; idOf(c.FrameworkID) != idOf(own) {
+			return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: 'framework_id' differs from 'subscribe.framework_info.id'")
+		}
+		return nil
+	}
+	if idOf(c.FrameworkID) == "" {
+		return missing("framework_id")
+	}
+	var payload string
+	switch *c.Type {
+	case wire.CallUnknown:
+		return refuse(http.StatusNotImplemented, "")
+	case wire.CallAccept:
+		payload = absent(c.Accept == nil, "accept")
+	case wire.CallDecline:
+		payload = absent(c.Decline == nil, "decline")
+	case wire.CallAcceptInverseOffers:
+		payload = absent(c.AcceptInverse == nil, "accept_inverse_offers")
+	case wire.CallDeclineInverseOffers:
+		payload = absent(c.DeclineInverse == nil, "decline_inverse_offers")
+	case wire.CallKill:
+		payload = absent(c.Kill == nil, "kill")
+	case wire.CallShutdown:
+		payload = absent(c.Shutdown == nil, "shutdown")
+	case wire.CallAcknowledge:
+		payload = absent(c.Acknowledge == nil, "acknowledge")
+		if payload == "" && len(c.Acknowledge.UUID) != 16 {
+			return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: 'uuid' has %d bytes and not 16", len(c.Acknowledge.UUID))
+		}
+	case wire.CallReconcile:
+		payload = absent(c.Reconcile == nil, "reconcile")
+	case wire.CallMessage:
+		payload = absent(c.Message == nil, "message")
+	case wire.CallRequest:
+		payload = absent(c.Request == nil, "request")
+	case wire.CallUpdateFramework:
+		payload = absent(c.Update == nil, "update_framework")
+	}
+	if payload != "" {
+		return missing(payload)
+	}
+	return nil
+}
+
+func absent(is bool, name string) string {
+	if is {
+		return name
+	}
+	return ""
+}
+
+func idOf(id *wire.ID) string {
+	if id == nil {
+		return ""
+	}
+	return id.Value
+}
+
+func offerIDs(ids []wire.ID) (out []structs.OfferID) {
+	for _, id := range ids {
+		out = append(out, structs.OfferID(id.Value))
+	}
+	return out
+}
+
+// call carries out a call that is no SUBSCRIBE. What fails because of what it names is told in events, or passed over: the call
+// as such went well, and clients that are refused drop their subscription.
+func (s *Scheduler) call(ctx context.Context, who Caller, id structs.FrameworkID, stream string, c *wire.Call) error {
+	region := s.Region
+	switch *c.Type {
+	case wire.CallTeardown:
+		return region.EndSubscription(ctx, who.Actor, id, stream)
+	case wire.CallAccept:
+		return s.accept(ctx, id, stream, c.Accept)
+	case wire.CallDecline:
+		return s.told(region.Decline(id, stream, offerIDs(c.Decline.OfferIDs), filterOf(c.Decline.Filters)))
+	case wire.CallRevive:
+		return s.told(region.Revive(id, stream, rolesOf(c.Revive)))
+	case wire.CallSuppress:
+		return s.told(region.Suppress(id, stream, rolesOf(c.Suppress)))
+	case wire.CallAcceptInverseOffers:
+		return s.told(region.AnswerInverse(id, stream, offerIDs(c.AcceptInverse.OfferIDs), true, filterOf(c.AcceptInverse.Filters)))
+	case wire.CallDeclineInverseOffers:
+		return s.told(region.AnswerInverse(id, stream, offerIDs(c.DeclineInverse.OfferIDs), false, filterOf(c.DeclineInverse.Filters)))
+	case wire.CallKill:
+		return s.told(region.KillTask(ctx, id, stream, server.TaskName{Task: c.Kill.TaskID.Value, Node: structs.NodeID(idOf(c.Kill.AgentID))}))
+	case wire.CallAcknowledge:
+		return s.told(region.Acknowledge(ctx, id, stream, state.Acknowledged{Task: c.Acknowledge.TaskID.Value,
+			Node: structs.NodeID(c.Acknowledge.AgentID.Value), UUID: c.Acknowledge.UUID}))
+	case wire.CallReconcile:
+		var names []server.TaskName
+		for _, t := range c.Reconcile.Tasks {
+			names = append(names, server.TaskName{Task: t.TaskID.Value, Node: structs.NodeID(idOf(t.AgentID))})
+		}
+		return s.told(region.Reconcile(id, stream, names))
+	case wire.CallRequest:
+		return s.told(region.Demand(id, stream, wantsOf(c.Request)))
+	case wire.CallMessage, wire.CallShutdown:
+		return nil // there are no executors to hear it
+	}
+	return refuse(http.StatusNotImplemented, "%s is not served yet", c.Type)
+}
+
+// told leaves of an error of the region only what says that nothing could be done at all.
+func (s *Scheduler) told(err error) error {
+	switch structs.KindOf(err) {
+	case structs.Unavailable, structs.Unknown, structs.Exhausted, structs.Internal:
+		return err
+	}
+	if err != nil {
+		s.Log.Debug("a call of a framework came to nothing", "err", err)
+	}
+	return nil
+}
