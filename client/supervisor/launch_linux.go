@@ -76,7 +76,16 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	defer entry.Close()
 	plan.Cgroup, plan.Joins = entry.Dir, entry.Tasks
 	if l.Full {
-		plan.Covers = h.covers
+		if l.Root == "" {
+			plan.Covers = h.covers
+		} else {
+			fd, err := openRoot(object, l)
+			if err != nil {
+				return nil, err
+			}
+			close = append(close, fd)
+			plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: "/"})
+		}
 		for _, b := range []struct{ from, to string }{
 			{filepath.Join(l.TaskDir, "local"), "/local"}, {filepath.Join(l.TaskDir, "secrets"), "/secrets"},
 			{l.AllocDir, "/alloc"}, {filepath.Join(l.TaskDir, "tmp"), "/tmp"},

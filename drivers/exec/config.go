@@ -3,6 +3,8 @@ package exec
 import (
 	"fmt"
 	"maps"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,6 +29,7 @@ type config struct {
 	args      []string
 	isolation string // empty: full where it is possible
 	network   string
+	root      string // below the task folder; empty: one with the host's programs
 	capAdd    []string
 	rlimits   []Rlimit
 	pids      int // 0: the default
@@ -48,8 +51,13 @@ func parse(object string, raw map[string]any) (*config, error) {
 		c.isolation = mode
 	}
 	c.unconfined = b.OneOf("seccomp", seccompDefault, seccompUnconfined) == seccompUnconfined
+	if c.root = b.Text("root"); c.root != "" && !strings.Contains(c.root, "${") {
+		if first, _, deep := strings.Cut(path.Clean(c.root), "/"); !filepath.IsLocal(c.root) || strings.Contains(c.root, "..") || !deep || first != "local" {
+			b.Problem("root", "%q is not a folder in local", c.root).Advise(`unpack an artifact there, such as root = "local/rootfs"`)
+		}
+	}
 	if c.isolation == isolationNone {
-		for key, set := range map[string]bool{"network": c.network != networkHost, "cap_add": c.capAdd != nil, "seccomp": b.Has("seccomp")} {
+		for key, set := range map[string]bool{"root": c.root != "", "network": c.network != networkHost, "cap_add": c.capAdd != nil, "seccomp": b.Has("seccomp")} {
 			if set {
 				b.Problem(key, `it needs isolation = "full"`)
 			}

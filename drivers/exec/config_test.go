@@ -206,3 +206,16 @@ func TestUsers(t *testing.T) {
 		}
 	}
 }
+
+func TestRoot(t *testing.T) {
+	for root, ok := range map[string]bool{"local/rootfs": true, "local/a/b": true, "${meta.root}": true, "local": false, "/local/x": false, "local/../x": false,
+		"secrets/x": false, "..": false} {
+		_, err := parse("x", map[string]any{"command": "/bin/sh", "root": root})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", root, err)
+		}
+	}
+	if _, err := parse("x", map[string]any{"command": "/bin/sh", "root": "local/x", "isolation": "none"}); err == nil {
+		t.Error("a root without isolation")
+	}
+}

@@ -128,6 +128,11 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		l.CPU, l.Revocable = 1, true
 	}
+	if full {
+		l.Root = c.root
+	} else if c.root != "" {
+		return nil, structs.Errorf(structs.Unavailable, object, "it has a root of its own, and this node cannot isolate tasks").Advise("run the agent as root")
+	}
 	if c.pids > 0 {
 		l.Pids = c.pids
 	}

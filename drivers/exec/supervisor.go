@@ -55,6 +55,9 @@ type Launch struct {
 	// Unconfined, with Full, leaves out the filter for system calls (package seccomp) that tasks have otherwise.
 	Unconfined bool `codec:",omitempty"`
 
+	// Root, with Full, is a folder below TaskDir that is the task's root instead of one with the host's programs.
+	Root string `codec:",omitempty"`
+
 	AllocDir, TaskDir string // host paths
 	LogDir, LogName   string // files are LogDir/LogName.stdout.N, see package logs
 	LogFiles          int

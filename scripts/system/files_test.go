@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -77,6 +78,11 @@ var anySum = regexp.MustCompile(`sha256:0{64}`)
 func TestArtifacts(t *testing.T) {
 	t.Parallel()
 	tool := archive(t, "name.txt", "world\n")
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := archive(t, "bin/ls", string(busybox), "etc/own", "")
 	greet := "#!/bin/sh\necho hello; id -u; cat \"$1\"; ls -ln /local | grep greet | cut -d' ' -f1,3\n"
 	large := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	var sent atomic.Int64
@@ -90,6 +96,8 @@ func TestArtifacts(t *testing.T) {
 		switch r.URL.Path {
 		case "/tool.tar.gz":
 			w.Write(tool)
+		case "/rootfs.tar.gz":
+			w.Write(tree)
 		case "/greet":
 			if r.Header.Get("If-None-Match") != "" {
 				sent.Add(-1)
@@ -121,7 +129,7 @@ func TestArtifacts(t *testing.T) {
 	defer server.Close()
 	r := newRegion(t)
 	a := single(r)
-	text := examples(t, "files", 2)[0]
+	text := examples(t, "files", 3)[0]
 	text = anySum.ReplaceAllString(strings.ReplaceAll(text, "https://files.example.com", server.URL), sumOf(tool))
 	const want = "hello\n65534\nworld\n-rwxr-xr-x 65534\n"
 	for i, name := range []string{"fetch", "again"} {
@@ -135,6 +143,12 @@ func TestArtifacts(t *testing.T) {
 		if n := sent.Load(); n != 2 {
 			t.Errorf("after %d jobs %d files were sent", i+1, n)
 		}
+	}
+
+	a.must("job", "run", "-detach", r.file("rooted.hcl", strings.ReplaceAll(examples(t, "files", 3)[1], "https://files.example.com", server.URL)))
+	one := r.ended("rooted")
+	if out := a.must("alloc", "logs", string(one.ID)); out != "alloc\nbin\ndev\netc\nlocal\nproc\nsecrets\ntmp\n" {
+		t.Errorf("with a root of its own: %s, %s, %q", one.Status, one.Why, out)
 	}
 
 	batch := func(name, artifact, script string) string {
@@ -186,7 +200,7 @@ func TestTemplateChanges(t *testing.T) {
 	rack := func(name string) { a.inClient = fmt.Sprintf("  meta {\n    rack = %q\n  }\n", name) }
 	rack("r1")
 	r.startAll()
-	text := examples(t, "files", 2)[1]
+	text := examples(t, "files", 3)[2]
 	a.must("job", "run", r.file("site.hcl", text))
 	one := r.allocs("site", 1)[0]
 	says := func(alloc *structs.Allocation, what string, want ...string) {

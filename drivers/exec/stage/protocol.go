@@ -70,7 +70,8 @@ type Plan struct {
 	Netns                 int // the network namespace to join, or -1; without Network
 }
 
-// Bind is a detached mount (open_tree) and where it goes.
+// Bind is a detached mount (open_tree) and where it goes. The first one may go to "/": it becomes the root, which has empty folders proc and
+// dev, and those that other binds go to. Nothing of the starter's root is left then but /dev.
 type Bind struct {
 	FD     int
 	Target string

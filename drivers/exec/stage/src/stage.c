@@ -268,9 +268,12 @@ static void read_only(const char *path) {
 		MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 }
 
+static int rooted; // the root is a folder of the task's own
+
 static void cover(const char *path) {
-	i64 err = C5(SYS_mount, "/.proffer/file", path, NULL, MS_BIND, NULL);
-	if (err == -ENOTDIR) err = C5(SYS_mount, "/.proffer/folder", path, NULL, MS_BIND, NULL);
+	i64 err = C5(SYS_mount, rooted ? "/dev/null" : "/.proffer/file", path, NULL, MS_BIND, NULL);
+	if (err == -ENOTDIR && rooted) err = C5(SYS_mount, "none", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k");
+	else if (err == -ENOTDIR) err = C5(SYS_mount, "/.proffer/folder", path, NULL, MS_BIND, NULL);
 	if (err != -ENOENT && err != -ENOTDIR) must("cover", path, err);
 }
 
@@ -284,15 +287,34 @@ static void place(u32 i, u64 flags) {
 	must("move_mount", binds[i], C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH));
 }
 
+// change_root makes a detached mount the root, with the starter's /dev in it. Whatever links are in it, nothing that comes after
+// resolves outside of it: the old root is gone.
+static void change_root(int fd) {
+	struct mount_attr attr = {MS_NOSUID | MS_NODEV, 0, MS_PRIVATE, 0};
+	i64 dev = C3(SYS_open_tree, AT_FDCWD, "/dev", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	must("open_tree", "/dev", dev);
+	must("mount_setattr", "/", C5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr));
+	must("move_mount", "/", C5(SYS_move_mount, fd, "", AT_FDCWD, "/mnt", MOVE_MOUNT_F_EMPTY_PATH));
+	must("chdir", "/mnt", C1(SYS_chdir, "/mnt"));
+	must("pivot_root", "/", C2(SYS_pivot_root, ".", "."));
+	must("detach the old root", "/", C2(SYS_umount2, ".", MNT_DETACH));
+	must("chdir", "/", C1(SYS_chdir, "/"));
+	must("move_mount", "/dev", C5(SYS_move_mount, dev, "", AT_FDCWD, "/dev", MOVE_MOUNT_F_EMPTY_PATH));
+	C1(SYS_close, dev);
+	rooted = 1;
+}
+
 // mounts makes what a task has of its own; the rest of its root came with the copy of the starter's namespace.
 static void mounts(void) {
-	for (u32 i = 0; i < head->binds; i++)
+	u32 first = head->binds && length(binds[0]) == 1; // "/": the root
+	if (first) change_root(fds[head->first_bind]);
+	for (u32 i = first; i < head->binds; i++)
 		if (is_dev(binds[i])) place(i, MS_RDONLY | MS_NOSUID | MS_NOEXEC); // of a task with devices of its own; others go onto it
 	must("mount", "/proc", C5(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	must("mount", "/dev/pts", C5(SYS_mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
 		"newinstance,ptmxmode=0666,mode=0620,gid=5"));
 	must("mount", "/dev/shm", C5(SYS_mount, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m"));
-	for (u32 i = 0; i < head->binds; i++)
+	for (u32 i = first; i < head->binds; i++)
 		if (!is_dev(binds[i])) place(i, MS_NOSUID | MS_NODEV);
 	for (u32 i = 0; i < head->covers; i++) cover(covers[i]);
 	// What anybody may read there and is the host's; the rest of what drivers/oci masks is root's.
