@@ -19,7 +19,7 @@ type Mains struct {
 // all lists the constructors of commands, in the order of help.
 var all = []func(*Environment) *command{
 	run,
-	jobRun, jobPlan, jobValidate, jobStatus, jobStop, jobRestart, jobScale, jobHistory, jobExplain, jobInspect, jobInit,
+	jobRun, jobPlan, jobValidate, jobStatus, jobStop, jobRestart, jobScale, jobDispatch, jobHistory, jobExplain, jobInspect, jobInit,
 	allocStatus, allocLogs, allocExec, allocCp, allocPortForward, allocStop, allocRestart, allocFS, allocStats,
 	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,

@@ -62,6 +62,10 @@ interrupted. proffer help exit-codes says how it exits.`
 			what = "unchanged"
 		}
 		fmt.Fprintf(e.Out, "Job %q %s, version %d\n", job.Name, what, done.Version)
+		if job.Parameterized != nil {
+			fmt.Fprintf(e.Out, "It runs when it is dispatched: proffer job dispatch %s\n", job.Name)
+			return nil
+		}
 		if *detach {
 			return nil
 		}

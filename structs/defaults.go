@@ -18,6 +18,9 @@ func (j *Job) Canonicalize() {
 	setDefault(&j.Update.MaxParallel, 1)
 	setDefault(&j.Update.MinHealthyTime, Duration(time.Second))
 	setDefault(&j.Update.HealthyTimeout, Duration(5*time.Minute))
+	if j.Parameterized != nil {
+		setDefault(&j.Parameterized.Payload, PayloadOptional)
+	}
 	for _, g := range j.Groups {
 		if g != nil {
 			g.canonicalize(j.Type)

@@ -18,7 +18,9 @@ type Job struct {
 	Update             *Update           `json:"update,omitempty" hcl:"block" change:"in_place" doc:"How a changed job replaces running work."`
 	Tags               []string          `json:"tags,omitempty" change:"replace" doc:"Names that rules of other jobs, and its own, find its allocations by: beside and not_beside."`
 	Meta               map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"Free names and values, given to tasks as PROFFER_META_name."`
+	Parameterized      *Parameterized    `json:"parameterized,omitempty" hcl:"block" change:"in_place" doc:"Makes a batch job one that is dispatched: it does not run by itself, and each dispatch is a job of its own."`
 	Groups             []*Group          `json:"group,omitempty" hcl:"block" change:"replace" doc:"The groups."`
+	Dispatched         *Dispatched       `json:"dispatched,omitempty" hcl:"-"`
 }
 
 // Job types.
@@ -114,21 +116,22 @@ type Reschedule struct {
 
 // Task is one process tree run by a driver.
 type Task struct {
-	Name        string            `json:"name" hcl:"label" change:"replace" doc:"The name of the task, unique in the group."`
-	Driver      string            `json:"driver,omitempty" change:"replace" doc:"exec, docker, oci or mock. Default exec."`
-	Config      map[string]any    `json:"config,omitempty" hcl:"any" change:"replace" doc:"What the driver needs; see the drivers."`
-	Env         map[string]string `json:"env,omitempty" hcl:"map" change:"replace" doc:"Environment variables."`
-	Meta        map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the group; wins over it."`
-	User        string            `json:"user,omitempty" change:"replace" doc:"Who the task runs as: a name, a number, or uid:gid. Default: nobody when the agent is root, the agent's user otherwise; with docker and oci that of the image."`
-	KillTimeout Duration          `json:"kill_timeout,omitempty" change:"in_place" doc:"How long a stopped task may take before it is killed. Default 5s."`
-	KillSignal  string            `json:"kill_signal,omitempty" change:"in_place" doc:"What asks the task to stop. Default SIGTERM."`
-	Logs        *Logs             `json:"logs,omitempty" hcl:"block" change:"replace" doc:"How output is rotated."`
-	Resources   *TaskResources    `json:"resources,omitempty" hcl:"block" change:"replace" doc:"What the task needs."`
-	Lifecycle   *Lifecycle        `json:"lifecycle,omitempty" hcl:"block" change:"replace" doc:"Makes it a helper of the main tasks."`
-	Artifacts   []*Artifact       `json:"artifact,omitempty" hcl:"block" change:"replace" doc:"Files and archives that are fetched before the task starts."`
-	Templates   []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts, and again when what they say changes."`
-	Ready       []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
-	Live        []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
+	Name            string            `json:"name" hcl:"label" change:"replace" doc:"The name of the task, unique in the group."`
+	Driver          string            `json:"driver,omitempty" change:"replace" doc:"exec, docker, oci or mock. Default exec."`
+	Config          map[string]any    `json:"config,omitempty" hcl:"any" change:"replace" doc:"What the driver needs; see the drivers."`
+	Env             map[string]string `json:"env,omitempty" hcl:"map" change:"replace" doc:"Environment variables."`
+	Meta            map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the group; wins over it."`
+	User            string            `json:"user,omitempty" change:"replace" doc:"Who the task runs as: a name, a number, or uid:gid. Default: nobody when the agent is root, the agent's user otherwise; with docker and oci that of the image."`
+	KillTimeout     Duration          `json:"kill_timeout,omitempty" change:"in_place" doc:"How long a stopped task may take before it is killed. Default 5s."`
+	KillSignal      string            `json:"kill_signal,omitempty" change:"in_place" doc:"What asks the task to stop. Default SIGTERM."`
+	Logs            *Logs             `json:"logs,omitempty" hcl:"block" change:"replace" doc:"How output is rotated."`
+	Resources       *TaskResources    `json:"resources,omitempty" hcl:"block" change:"replace" doc:"What the task needs."`
+	Lifecycle       *Lifecycle        `json:"lifecycle,omitempty" hcl:"block" change:"replace" doc:"Makes it a helper of the main tasks."`
+	Artifacts       []*Artifact       `json:"artifact,omitempty" hcl:"block" change:"replace" doc:"Files and archives that are fetched before the task starts."`
+	Templates       []*Template       `json:"template,omitempty" hcl:"block" change:"replace" doc:"Files that are written before the task starts, and again when what they say changes."`
+	DispatchPayload *DispatchPayload  `json:"dispatch_payload,omitempty" hcl:"block" change:"replace" doc:"Gives the task the payload of its dispatch as a file."`
+	Ready           []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
+	Live            []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
 }
 
 // TaskResources is what one task needs.
@@ -203,7 +206,8 @@ type JobRecord struct {
 	FailedFor map[string][]Range `json:"failed_for,omitempty"`
 	// FinishedSince is the first version whose work counts in Finished: a change in place keeps what was done before it.
 	FinishedSince uint64 `json:"finished_since,omitempty"`
-	Wanted        int    `json:"wanted,omitempty"` // allocations that should run now, or be placed; 0 when it is stopped or ended
+	Parameterized bool   `json:"parameterized,omitempty"` // it runs nothing itself
+	Wanted        int    `json:"wanted,omitempty"`        // allocations that should run now, or be placed; 0 when it is stopped or ended
 	Submitted     Time   `json:"submitted"`
 	Ended         Time   `json:"ended,omitempty"`
 	CreateIndex   uint64 `json:"create_index"`
@@ -212,7 +216,7 @@ type JobRecord struct {
 
 // CountOf returns how many allocations of g the job wants now.
 func (r *JobRecord) CountOf(g *Group) int {
-	if r.Stopped {
+	if r.Stopped || r.Parameterized {
 		return 0
 	}
 	if n, ok := r.Counts[g.Name]; ok {

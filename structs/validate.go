@@ -98,6 +98,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		}
 	}
 	j.gangProblems(&p, total)
+	j.dispatchProblems(&p)
 	if total > MaxCount && len(j.Groups) > 1 {
 		p.Add("group", "the counts of all groups are more than %d together", MaxCount)
 	}

@@ -69,10 +69,10 @@ func TestDocumentedDefaults(t *testing.T) {
 	// "Default: …" describes; these are values all the same, or nothing is set.
 	described := map[string]string{"role": "default", "priority": "", "datacenters": "", "group.task.user": "", "group.task.logs.max_age": ""}
 	tree := func(jobType string) map[string]any {
-		task := &Task{Name: "t", Lifecycle: &Lifecycle{}, Artifacts: []*Artifact{{}}, Templates: []*Template{{}}, Ready: []*Check{{}}, Live: []*Check{{}}}
+		task := &Task{Name: "t", Lifecycle: &Lifecycle{}, DispatchPayload: &DispatchPayload{}, Artifacts: []*Artifact{{}}, Templates: []*Template{{}}, Ready: []*Check{{}}, Live: []*Check{{}}}
 		group := &Group{Name: "g", Network: &Network{Ports: []*Port{{}}}, Tasks: []*Task{task}, Constraints: []*Constraint{{}},
 			Affinities: []*Affinity{{}}, Spreads: []*Spread{{Targets: []*SpreadTarget{{}}}}}
-		job := &Job{Name: "j", Type: jobType, Groups: []*Group{group}, Constraints: []*Constraint{{}}, Affinities: []*Affinity{{}}, Spreads: []*Spread{{}}}
+		job := &Job{Name: "j", Type: jobType, Parameterized: &Parameterized{}, Groups: []*Group{group}, Constraints: []*Constraint{{}}, Affinities: []*Affinity{{}}, Spreads: []*Spread{{}}}
 		job.Canonicalize()
 		return asTree(t, job)
 	}

@@ -83,6 +83,11 @@ func (c *Client) ExplainJob(ctx context.Context, name, group string) (*Explanati
 	return out, err
 }
 
+// DispatchJob submits a job made of a parameterized one, with meta and a payload. The answer has its name.
+func (c *Client) DispatchJob(ctx context.Context, name string, in JobDispatch) (*JobSubmitted, error) {
+	return write[JobSubmitted](ctx, c, "POST", jobPath(name, "dispatch"), nil, in)
+}
+
 // ScaleJob sets how many allocations of a group are wanted; a negative count goes back to that of the job's text. group
 // may be empty when the job has one.
 func (c *Client) ScaleJob(ctx context.Context, name, group string, count int) (*Written, error) {

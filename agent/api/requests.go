@@ -25,6 +25,12 @@ type JobSubmitted struct {
 	Index   uint64 `json:"index"`
 }
 
+// JobDispatch asks to dispatch a parameterized job.
+type JobDispatch struct {
+	Meta    map[string]string `json:"meta,omitempty"`
+	Payload []byte            `json:"payload,omitempty"` // in JSON: base64; at most 64 KiB
+}
+
 // GroupCounts is how many allocations of a group are in which state. Finished work of a batch job counts as complete
 // after its allocations left the state.
 type GroupCounts struct {

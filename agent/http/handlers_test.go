@@ -362,6 +362,18 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 			t.Errorf("%s of a mistyped name: %v", what, e)
 		}
 	}
+	if _, err := c.DispatchJob(ctx, "web", api.JobDispatch{}); structs.KindOf(err) != structs.Conflict || !strings.Contains(err.Error(), "not parameterized") {
+		t.Errorf("dispatch of what runs by itself: %v", err)
+	}
+	form := job("form", 1)
+	form.Type, form.Parameterized = structs.BatchJob, &structs.Parameterized{MetaRequired: []string{"x"}}
+	_, err = c.SubmitJob(ctx, form, nil)
+	must(err)
+	dispatched, err := c.DispatchJob(ctx, "form", api.JobDispatch{Meta: map[string]string{"x": "y"}, Payload: []byte("p")})
+	must(err)
+	if made := w.region.store.Snapshot().Current(dispatched.Name); made == nil || made.Job.Meta["x"] != "y" || string(made.Job.Dispatched.Payload) != "p" {
+		t.Errorf("%+v", made)
+	}
 	_, err = c.StopJob(ctx, "web", true)
 	must(err)
 	if w.region.store.Snapshot().Job("web") != nil {

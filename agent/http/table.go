@@ -51,6 +51,8 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/job/{name}/explain", Name: "ExplainJob", Result: api.Explanation{}, Handle: jobExplain,
 			Params:  []Param{{Name: "group", Type: "string", Doc: "Only this group."}, {Name: "stale", Type: "boolean", Doc: "As in reads."}},
 			Summary: "Says why the groups of a job are where they are, or why they wait."},
+		{Method: "POST", Path: "/v1/job/{name}/dispatch", Name: "DispatchJob", Flags: Write, MaxBody: maxDispatch, Body: api.JobDispatch{}, Result: api.JobSubmitted{}, Handle: jobDispatch,
+			Summary: "Dispatches a parameterized job: submits a job made of it, with meta and a payload. The same Idempotency-Key is the same dispatch."},
 		{Method: "POST", Path: "/v1/job/{name}/scale", Name: "ScaleJob", Flags: Write, Body: api.JobScale{}, Result: api.Written{}, Handle: jobScale,
 			Summary: "Sets how many allocations of a group are wanted."},
 		{Method: "POST", Path: "/v1/job/{name}/restart", Name: "RestartJob", Flags: Write, Result: api.Written{}, Handle: jobRestart,

@@ -236,10 +236,13 @@ func (t *task) uncancel() {
 
 // render writes the files that the start needs. Folders without files are made by a driver that uses them.
 func (t *task) render(scope *taskdir.Scope, spec *drivers.Spec) error {
-	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 {
+	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 && spec.Task.DispatchPayload == nil {
 		return err
 	}
 	if err := t.alloc.dir.Create(spec.Task.Name, scope.Owner()); err != nil {
+		return err
+	}
+	if err := scope.Payload(); err != nil {
 		return err
 	}
 	texts, err := scope.Texts()

@@ -163,15 +163,23 @@ func (sc *Scope) Write(texts []*Text) error {
 	defer root.Close()
 	for _, t := range texts {
 		object := "template " + strconv.Quote(t.Template.Destination)
-		if err := sc.place(root, t.name, t.data, t.mode); err != nil {
-			var escape *fs.PathError
-			if errors.As(err, &escape) && strings.Contains(escape.Err.Error(), "escapes") {
-				return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
-			}
-			return failure(object, err)
+		if err := misplaced(object, sc.place(root, t.name, t.data, t.mode)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// misplaced gives an error of place its kind.
+func misplaced(object string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var escape *fs.PathError
+	if errors.As(err, &escape) && strings.Contains(escape.Err.Error(), "escapes") {
+		return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
+	}
+	return failure(object, err)
 }
 
 // Render is Texts and Write.

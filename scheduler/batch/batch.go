@@ -215,6 +215,8 @@ func (n *next) finish() {
 		} else if n.stopping > 0 {
 			s.Why = fmt.Sprintf("%d allocations are stopping", n.stopping)
 		}
+	case n.want.Record.Parameterized:
+		s.Status, s.Why = structs.JobPending, "it is parameterized: each dispatch of it is a job of its own"
 	case n.done == n.wanted && n.stopping == 0 && n.failed > 0:
 		s.Status = structs.JobFailed
 		s.Why = fmt.Sprintf("%d of %d allocations failed for good", n.failed, n.wanted)

@@ -8,6 +8,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
 	"github.com/proffer/proffer/website"
 )
@@ -244,4 +246,56 @@ func TestTemplateChanges(t *testing.T) {
 			t.Errorf("%s was replaced", job)
 		}
 	}
+}
+
+// TestDispatch: the example of the documentation. A form runs nothing itself and stays, and a dispatch that is repeated is one.
+func TestDispatch(t *testing.T) {
+	t.Parallel()
+	r := newRegion(t)
+	a := single(r)
+	for _, text := range examples(t, "jobs", 4) {
+		if strings.HasPrefix(text, `job "render"`) {
+			a.proffer("job", "run", r.file("render.hcl", text)).has(t, "a form", 0, "proffer job dispatch render", "")
+		}
+	}
+	input := r.file("input", "a cube\n")
+	out := a.must("job", "dispatch", "-meta", "scene=7", "render", input)
+	var child string
+	if _, err := fmt.Sscanf(out, "Job \"render\" dispatched as %q", &child); err != nil {
+		t.Fatalf("%v in %q", err, out)
+	}
+	if out := a.must("alloc", "logs", string(r.ended(child).ID)); out != "rendering 7\na cube\n" {
+		t.Errorf("it printed %q", out)
+	}
+	for what, args := range map[string][]string{`meta.scene`: {"render"}, "meta.scne": {"-meta", "scne=7", "render"}} {
+		a.proffer(append([]string{"job", "dispatch"}, args...)...).has(t, what, 4, "", what)
+	}
+	send := func(key string) (answer api.JobSubmitted) {
+		t.Helper()
+		request, _ := http.NewRequest("POST", a.url()+"/v1/job/render/dispatch", strings.NewReader(`{"meta": {"scene": "8"}, "payload": "eA=="}`))
+		request.Header.Set("Authorization", "Bearer "+r.token)
+		request.Header.Set("Idempotency-Key", key)
+		request.Header.Set("Content-Type", "application/json")
+		got, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer got.Body.Close()
+		if err := json.NewDecoder(got.Body).Decode(&answer); err != nil || got.StatusCode != http.StatusOK {
+			t.Fatalf("%s, %v", got.Status, err)
+		}
+		return answer
+	}
+	first, again, other := send("one"), send("one"), send("two")
+	if first.Name != again.Name || first.Version != again.Version || first.Name == other.Name {
+		t.Errorf("%+v, %+v, %+v", first, again, other)
+	}
+	if out := a.must("alloc", "logs", string(r.ended(first.Name).ID)); out != "rendering 8\nx" {
+		t.Errorf("it printed %q", out)
+	}
+	if out := a.must("job", "status", "render"); !strings.Contains(out, "pending") || !strings.Contains(out, "parameterized") {
+		t.Errorf("the form itself: %s", out)
+	}
+	a.must("job", "stop", "render")
+	a.proffer("job", "dispatch", "-meta", "scene=9", "render").has(t, "a form that was stopped", 5, "", "it is stopped")
 }

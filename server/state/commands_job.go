@@ -53,7 +53,7 @@ func (c *SubmitJob) Apply(tx *Tx) (any, error) {
 			r.Status, r.Why = structs.JobPending, ""
 		}
 	}
-	r.Type, r.Role, r.Priority = jobType(j), role, priority
+	r.Type, r.Role, r.Priority, r.Parameterized = jobType(j), role, priority, j.Parameterized != nil
 	r.Stopped, r.Ended, r.Counts, r.FailedFor, r.Submitted = false, 0, nil, nil, tx.Now
 	tx.put(Versions, nil, &structs.JobVersion{Job: j, Version: r.Version, Time: tx.Now, Actor: tx.Actor, Index: tx.Index})
 	tx.putJob(old, r)
@@ -197,6 +197,9 @@ func (c *ScaleJob) Apply(tx *Tx) (any, error) {
 	if err := tx.room(c.Name, old, c.MaxJobs); err != nil {
 		return nil, err
 	}
+	if old.Parameterized {
+		return nil, structs.Errorf(structs.Invalid, jobText(c.Name), "it is parameterized and runs nothing itself").Advise("dispatch it, or submit it with another count")
+	}
 	if v.Job.Gang != nil {
 		return nil, structs.Errorf(structs.Invalid, jobText(c.Name), "its allocations are a gang, which has all or none").
 			Advise("submit it with another count: the gang is placed anew")
@@ -280,7 +283,7 @@ func (c *SetJobStatus) Apply(tx *Tx) (any, error) {
 // settle ends a batch job once the work of every index is finished or given up.
 func (tx *Tx) settle(name string) {
 	old := get(tx.jobs, name)
-	if old == nil || old.Type != structs.BatchJob || old.Stopped || old.Ended != 0 {
+	if old == nil || old.Type != structs.BatchJob || old.Stopped || old.Ended != 0 || old.Parameterized {
 		return
 	}
 	v := tx.version(name, old.Version)
