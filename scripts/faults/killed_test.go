@@ -157,7 +157,7 @@ func (m *machine) clean() error {
 	}
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + f.CgroupBase + "/*/cgroup.procs")
 	for _, g := range groups {
-		if !strings.HasSuffix(filepath.Dir(g), "/supervisor") {
+		if name := filepath.Base(filepath.Dir(g)); name != "supervisor" && name != "shared" { // those are the supervisor's
 			return fmt.Errorf("there is the cgroup %s", g)
 		}
 	}
