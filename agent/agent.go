@@ -334,7 +334,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
-		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks}},
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}},
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
 		GPUs: fingerprint.NVIDIA{Root: c.GPURoot},
 	})

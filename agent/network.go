@@ -5,7 +5,19 @@ import (
 	"log/slog"
 
 	"github.com/proffer/proffer/client/network"
+	"github.com/proffer/proffer/drivers"
 )
+
+// sandboxes are the drivers that make network namespaces themselves.
+func sandboxes(all []drivers.Driver) map[string]drivers.Sandboxer {
+	out := make(map[string]drivers.Sandboxer)
+	for _, d := range all {
+		if s, ok := d.(drivers.Sandboxer); ok {
+			out[d.Name()] = s
+		}
+	}
+	return out
+}
 
 // networks makes what gives allocations networks of their own. hosts are the addresses that tasks may use, the first one's mapped ports
 // are those of loopback, too.

@@ -60,6 +60,22 @@ type Sweeper interface {
 	Sweep(ctx context.Context, known func(id string) bool) error
 }
 
+// Sandboxer is a driver whose tasks can join no network namespace but one that it made itself.
+type Sandboxer interface {
+	// Sandbox makes the namespace of an allocation, with loopback alone, or finds it, and returns its path on the host. It is another one when
+	// whatever kept the former has ended. Errors are those of Start.
+	Sandbox(ctx context.Context, s Sandbox) (path string, err error)
+	// Unsandbox removes it; one that is not there is no error.
+	Unsandbox(ctx context.Context, alloc structs.AllocID) error
+}
+
+// Sandbox is for whom a namespace is made.
+type Sandbox struct {
+	Alloc      structs.AllocID
+	Job, Group string
+	Hostname   string
+}
+
 // Keeper is a driver with work of its own: connections to what runs its tasks, images, what was left behind.
 type Keeper interface {
 	// Keep does it until ctx ends, and returns when no goroutine of the driver is left; tasks run on. known reports whether the

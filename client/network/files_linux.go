@@ -20,14 +20,6 @@ const (
 // resolvers are where the node's own DNS servers are written down; the first that names one which a namespace can reach counts.
 var resolvers = []string{resolvFile, "/run/systemd/resolve/resolv.conf"}
 
-// Hostname is that of an allocation with a namespace of its own.
-func Hostname(ask *structs.Network, alloc structs.AllocID) string {
-	if ask.Hostname != "" {
-		return ask.Hostname
-	}
-	return structs.Short(alloc)
-}
-
 // files writes what belongs over a task's own files and names them in g.
 func (n *Networks) files(need *Need, g *Given) error {
 	ask := need.Ask

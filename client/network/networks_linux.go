@@ -148,6 +148,9 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 		return g, n.files(need, g)
 	}
 	ns := filepath.Join(n.folder(need.Alloc), nsFile)
+	if err := n.renew(ctx, need, r, ns); err != nil {
+		return nil, err
+	}
 	if err := hold(ns, need.Sandbox); err != nil {
 		return nil, err
 	}
@@ -177,6 +180,38 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 		}
 	}
 	return g, n.files(need, g)
+}
+
+// renew lets a namespace go whose driver has another one now.
+func (n *Networks) renew(ctx context.Context, need *Need, r *record, ns string) error {
+	if need.Sandbox == "" || !isNamespace(ns) {
+		return nil
+	}
+	has, err := os.Stat(ns)
+	if err != nil {
+		return err
+	}
+	wants, err := os.Stat(need.Sandbox)
+	if err != nil || os.SameFile(has, wants) {
+		return err
+	}
+	if name, ok := cniName(r.Mode); ok {
+		if err := n.leave(ctx, name, r, ns); err != nil {
+			return err
+		}
+	}
+	if err := n.cut(linkName(n.opts.Bridge, need.Alloc)); err != nil {
+		return err
+	}
+	return drop(ns)
+}
+
+// Sandboxed reports whether a driver made the namespace of an allocation.
+func (n *Networks) Sandboxed(alloc structs.AllocID) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := n.records[alloc]
+	return r != nil && r.Sandbox
 }
 
 // connect brings a namespace to the bridge, and the node's ports to it.
@@ -218,7 +253,7 @@ func (n *Networks) begin(need *Need) (*record, error) {
 	if r != nil && r.Mode == mode && (!bridged || r.V4.IsValid()) {
 		return r, nil
 	}
-	r = &record{Alloc: need.Alloc, Mode: mode}
+	r = &record{Alloc: need.Alloc, Mode: mode, Sandbox: need.Sandbox != ""}
 	if bridged {
 		v4, v6, err := n.pool.take(need.Alloc)
 		if err != nil {

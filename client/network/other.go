@@ -32,6 +32,9 @@ func (*Networks) Provide(_ context.Context, need *Need) (*Given, error) {
 // Release does nothing.
 func (*Networks) Release(context.Context, structs.AllocID) error { return nil }
 
+// Sandboxed is false.
+func (*Networks) Sandboxed(structs.AllocID) bool { return false }
+
 // Keep does nothing.
 func (*Networks) Keep(context.Context, func(structs.AllocID) bool) error { return nil }
 

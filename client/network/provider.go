@@ -13,7 +13,11 @@ import (
 )
 
 // Provider makes Networks what the runner asks for networks.
-type Provider struct{ *Networks }
+type Provider struct {
+	*Networks
+	// Sandboxes are the drivers, by name, whose tasks join no namespace but one of theirs. A group may have tasks of one of them.
+	Sandboxes map[string]drivers.Sandboxer
+}
 
 var _ runner.Provider = Provider{}
 
@@ -27,7 +31,11 @@ func (Provider) Needs(_ *structs.Allocation, group *structs.Group) bool {
 
 // Provide gives the allocation its network, and each task the files that belong to it.
 func (p Provider) Provide(ctx context.Context, need *runner.Need, given *store.Given) error {
-	g, err := p.Networks.Provide(ctx, &Need{Alloc: need.Alloc.ID, Job: need.Alloc.Job, Group: need.Alloc.Group, Ask: need.Group.Network, Ports: need.Alloc.Ports})
+	sandbox, err := p.sandbox(ctx, need)
+	if err != nil {
+		return err
+	}
+	g, err := p.Networks.Provide(ctx, &Need{Sandbox: sandbox, Alloc: need.Alloc.ID, Job: need.Alloc.Job, Group: need.Alloc.Group, Ask: need.Group.Network, Ports: need.Alloc.Ports})
 	if err != nil {
 		return err
 	}
@@ -36,6 +44,55 @@ func (p Provider) Provide(ctx context.Context, need *runner.Need, given *store.G
 		given.Files = append(given.Files, drivers.Mount{Source: g.Files[path], Target: path, ReadOnly: true})
 	}
 	return nil
+}
+
+// sandbox has a driver make the namespace, when one of the tasks can join no other.
+func (p Provider) sandbox(ctx context.Context, need *runner.Need) (path string, err error) {
+	if !need.Group.Network.Own() {
+		return "", nil
+	}
+	by := ""
+	for _, t := range need.Group.Tasks {
+		d := p.Sandboxes[t.Driver]
+		if d == nil || by == t.Driver {
+			continue
+		}
+		if by != "" {
+			return "", structs.Errorf(structs.Invalid, "group "+need.Group.Name, "tasks of %s and of %s cannot share a network", by, t.Driver)
+		}
+		by = t.Driver
+		path, err = d.Sandbox(ctx, drivers.Sandbox{Alloc: need.Alloc.ID, Job: need.Alloc.Job, Group: need.Alloc.Group,
+			Hostname: Hostname(need.Group.Network, need.Alloc.ID)})
+		if err != nil {
+			return "", err
+		}
+	}
+	return path, nil
+}
+
+// Release takes back the network, and then the namespace of a driver.
+func (p Provider) Release(ctx context.Context, alloc structs.AllocID) error {
+	sandboxed := p.Networks.Sandboxed(alloc)
+	if err := p.Networks.Release(ctx, alloc); err != nil {
+		return err
+	}
+	if !sandboxed {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Sandboxes)) {
+		if err := p.Sandboxes[name].Unsandbox(ctx, alloc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Hostname is that of an allocation with a namespace of its own.
+func Hostname(ask *structs.Network, alloc structs.AllocID) string {
+	if ask.Hostname != "" {
+		return ask.Hostname
+	}
+	return structs.Short(alloc)
 }
 
 // keepEvery is how often is looked for what belongs to nobody.

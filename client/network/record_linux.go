@@ -14,11 +14,12 @@ import (
 // record is what is known of an allocation's network; it is on the disk before anything of it is in the kernel, and goes after
 // everything. It need not outlive the machine's power: what it is about does not, either.
 type record struct {
-	Alloc structs.AllocID        `json:"alloc"`
-	Mode  string                 `json:"mode"`
-	V4    netip.Addr             `json:"v4,omitzero"` // of bridge
-	V6    netip.Addr             `json:"v6,omitzero"`
-	Ports []structs.AssignedPort `json:"ports,omitempty"`
+	Alloc   structs.AllocID        `json:"alloc"`
+	Mode    string                 `json:"mode"`
+	V4      netip.Addr             `json:"v4,omitzero"` // of bridge
+	V6      netip.Addr             `json:"v6,omitzero"`
+	Ports   []structs.AssignedPort `json:"ports,omitempty"`
+	Sandbox bool                   `json:"sandbox,omitempty"` // a driver made the namespace
 	// Addresses is what a CNI network answered.
 	Addresses []string `json:"addresses,omitempty"`
 	Mapped    bool     `json:"-"` // its ports are among the rules

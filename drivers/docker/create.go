@@ -35,6 +35,18 @@ func nameOf(id string) string { return "proffer-" + strings.ReplaceAll(id, "/", 
 
 // create makes the container of a task and returns its id.
 func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, img *image) (id string, err error) {
+	if spec.Netns != "" && c.network == "bridge" { // it says nothing else
+		if err := c.own("task " + spec.ID); err != nil {
+			return "", err
+		}
+		with, err := d.joins(ctx, spec)
+		if err != nil {
+			return "", err
+		}
+		joined := *c
+		joined.network = "container:" + with
+		c = &joined
+	}
 	own, err := d.describe(spec, c, img)
 	if err != nil {
 		return "", err
@@ -193,6 +205,9 @@ func (d *Driver) mounts(spec *drivers.Spec, c *config) ([]mount.Mount, error) {
 		{Type: mount.TypeBind, Source: spec.AllocDir, Target: "/alloc"},
 		{Type: mount.TypeBind, Source: spec.TaskDir + "/local", Target: "/local"},
 		{Type: mount.TypeBind, Source: spec.TaskDir + "/secrets", Target: "/secrets"},
+	}
+	for _, f := range spec.Files {
+		all = append(all, mount.Mount{Type: mount.TypeBind, Source: f.Source, Target: f.Target, ReadOnly: f.ReadOnly})
 	}
 	for i := range c.mounts {
 		m := &c.mounts[i]

@@ -75,6 +75,8 @@ var (
 	_ drivers.Preparer = (*Driver)(nil)
 	_ drivers.Sweeper  = (*Driver)(nil)
 	_ drivers.Keeper   = (*Driver)(nil)
+
+	_ drivers.Sandboxer = (*Driver)(nil)
 )
 
 // New makes a driver. It does not connect.
