@@ -11,7 +11,7 @@ import (
 
 // Artifact is a file or archive that is fetched before a task starts, once for each allocation.
 type Artifact struct {
-	Source      string            `json:"source,omitempty" doc:"Where it is: https://, http://, file:// (below folders that the node's configuration names), s3://BUCKET/KEY, git+https:// (a repository) or oci://REGISTRY/REPOSITORY:TAG. References such as ${attr.cpu.arch} are resolved on the node."`
+	Source      string            `json:"source,omitempty" doc:"Where it is: https://, http://, file:// (below folders that the node's configuration names), s3://BUCKET/KEY or git+https:// (a repository). References such as ${attr.cpu.arch} are resolved on the node."`
 	Destination string            `json:"destination,omitempty" doc:"Folder below the task folder that it is put into: local, secrets or tmp, or one in them. Default local."`
 	Name        string            `json:"name,omitempty" doc:"What the file is called there; without it, the last part of the source's path. Not for what is unpacked."`
 	Checksum    string            `json:"checksum,omitempty" doc:"What the file must be, as it arrives: sha256:, sha512:, sha1: or md5: with hexadecimal digits."`
@@ -29,7 +29,7 @@ const (
 )
 
 // ArtifactSchemes are the ways to fetch something.
-var ArtifactSchemes = []string{"https", "http", "file", "s3", "git+https", "git+http", "git+file", "oci"}
+var ArtifactSchemes = []string{"https", "http", "file", "s3", "git+https", "git+http", "git+file"}
 
 // Sums are the algorithms of checksums, with the length of theirs in hexadecimal digits.
 var Sums = map[string]int{"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}

@@ -24,7 +24,7 @@ import (
 
 func open(t *testing.T, change func(*Options)) *Cache {
 	t.Helper()
-	o := Options{Dir: filepath.Join(t.TempDir(), "cache"), Stall: 30 * time.Millisecond}
+	o := Options{Dir: filepath.Join(t.TempDir(), "cache"), Stall: 10 * time.Second}
 	if change != nil {
 		change(&o)
 	}
@@ -237,7 +237,7 @@ func TestResumedByTheNextAgent(t *testing.T) {
 		handler(w, r)
 	})
 	for _, boot := range []string{"a", "b"} {
-		c := open(t, func(o *Options) { o.Boot = "a" })
+		c := open(t, func(o *Options) { o.Boot, o.Stall = "a", 300*time.Millisecond })
 		stop.Store(false)
 		if _, err := c.Get(t.Context(), Want{Source: url + "/f"}); structs.KindOf(err) != structs.Unavailable {
 			t.Fatal(err)
@@ -300,7 +300,15 @@ func TestBadServers(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			cache := open(t, func(o *Options) { o.MaxSize = 1 << 20 })
+			cache := open(t, func(o *Options) {
+				o.MaxSize = 1 << 20
+				if c.kind == structs.Unavailable { // it is tried some times
+					o.Stall = 300 * time.Millisecond
+				}
+				if c.says == "" { // whatever goes wrong first
+					o.Stall = 30 * time.Millisecond
+				}
+			})
 			source := strings.Replace(serve(t, c.serve), "http://", "http://ann:hidden@", 1) + "/f?signature=hidden"
 			_, err := cache.Get(t.Context(), Want{Source: source, Checksum: sum256(content)})
 			if structs.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.says) {
