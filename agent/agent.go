@@ -29,6 +29,7 @@ import (
 	"github.com/proffer/proffer/client/rpc"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/supervisor"
+	"github.com/proffer/proffer/client/volumes"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/consensus"
@@ -329,12 +330,16 @@ func (a *Agent) startClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	storage, err := volumes.Open(filepath.Join(a.sub("client"), "volumes"), hostVolumes(c.HostVolumes), log)
+	if err != nil {
+		return err
+	}
 	node, err := client.New(ctx, client.Config{
 		DataDir: a.sub("client"), Region: a.config.Region, Name: a.config.NodeName,
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
-		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}},
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}, storage}, Volumes: storage,
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
 		GPUs: fingerprint.NVIDIA{Root: c.GPURoot},
 	})
@@ -360,6 +365,14 @@ func (a *Agent) startClient(ctx context.Context) error {
 		}
 	})
 	return nil
+}
+
+func hostVolumes(list []*config.HostVolume) map[string]volumes.HostVolume {
+	out := make(map[string]volumes.HostVolume, len(list))
+	for _, v := range list {
+		out[v.Name] = volumes.HostVolume{Path: v.Path, ReadOnly: v.ReadOnly}
+	}
+	return out
 }
 
 // hidden are the paths that no task may see: what the agent keeps and what it was configured with.

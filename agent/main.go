@@ -181,11 +181,11 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		c := *into.Client
 		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
 		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
-		c.Reserve = from.Client.Reserve
+		c.Reserve, c.HostVolumes = from.Client.Reserve, from.Client.HostVolumes
 		into.Client = &c
 		if a.client != nil {
 			err := a.client.Reconfigure(a.ctx, client.Settings{Meta: c.Meta, Attributes: c.Attributes,
-				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), GC: gc(c.GC)})
+				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), Volumes: hostVolumes(c.HostVolumes), GC: gc(c.GC)})
 			if err != nil {
 				a.log.Error("the node's settings were not taken over", "err", err)
 			}

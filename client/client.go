@@ -100,7 +100,7 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		held: make(map[structs.AllocID]*held), ended: make(map[structs.AllocID]*ended),
 		slots: make(map[slot][]*held), collect: make(chan struct{}, 1)}
 	c.diskUse = func() (int, error) { return diskUse(c.config.DataDir) }
-	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.ReservedFor, config.GC})
+	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.ReservedFor, nil, config.GC})
 	c.watching, c.unwatch = context.WithCancelCause(context.Background())
 	if err := c.openFolder(); err != nil {
 		return nil, err
@@ -110,6 +110,9 @@ func New(ctx context.Context, config Config) (*Client, error) {
 	}
 	if config.Connect != nil {
 		c.uplink = config.Connect(c)
+		if config.Volumes != nil {
+			config.Volumes.Told = c.uplink.Purged
+		}
 	}
 	return c, nil
 }
@@ -221,9 +224,14 @@ func (c *Client) machine() fingerprint.Config {
 		held = held.Add(h.alloc.Booked())
 	}
 	c.mu.Unlock()
+	var host map[string]*structs.NodeHostVolume
+	if v := c.config.Volumes; v != nil {
+		held.Disk += v.Disk()
+		host = v.Host()
+	}
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
 		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts, HostNetwork: c.config.HostNetwork, Networks: c.config.Networks,
-		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held, Found: c.foundGPUs}
+		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held, Found: c.foundGPUs, HostVolumes: host}
 }
 
 // Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx

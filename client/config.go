@@ -11,6 +11,7 @@ import (
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/client/volumes"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -39,6 +40,7 @@ type Config struct {
 
 	Drivers   []drivers.Driver
 	Providers []runner.Provider // what gives allocations networks, volumes; in the order in which they are asked
+	Volumes   *volumes.Volumes  // of Providers, the one that has the volumes; nil: none
 	Fencers   []Fencer          // who else holds the deadline of the lease
 
 	// Connect makes the node's session with the servers; session.New with a Config that has the node is meant. Nil: the node
@@ -85,6 +87,8 @@ type Uplink interface {
 	Observe(updates ...*structs.AllocUpdate)
 	// Fingerprint reports a changed node.
 	Fingerprint(n *structs.Node)
+	// Purged reports volumes whose data is gone; it never blocks and does not call the node.
+	Purged(ids []structs.VolumeID)
 	// Slack reports how much is reserved on the node and not used; it never blocks and does not call the node.
 	Slack(s structs.Slack)
 	// Leave says goodbye and waits until it was sent.

@@ -77,6 +77,9 @@ func (c *Client) endOf(id structs.AllocID) *structs.AllocUpdate {
 // Desired acts on what the region wants. The session calls it, one after the other.
 func (c *Client) Desired(d *session.Desired) {
 	c.jobs.add(d.Jobs)
+	if c.config.Volumes != nil && (d.Full || len(d.Volumes) > 0) {
+		c.config.Volumes.Take(d.Volumes)
+	}
 	c.mu.Lock()
 	if c.stopped {
 		c.mu.Unlock()

@@ -137,6 +137,8 @@ func (u *uplink) Fingerprint(n *structs.Node) {
 	}
 }
 
+func (u *uplink) Purged([]structs.VolumeID) {}
+
 func (u *uplink) Slack(s structs.Slack) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/volumes"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -15,6 +16,7 @@ type Settings struct {
 	Resources  structs.Resources
 	Reserved   structs.Resources
 	For        map[string]*structs.Resources // set aside for roles
+	Volumes    map[string]volumes.HostVolume
 	GC         GC
 }
 
@@ -28,6 +30,9 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 		return err
 	}
 	s.GC = check.GC
+	if c.config.Volumes != nil {
+		c.config.Volumes.SetHost(s.Volumes)
+	}
 	before := c.settings.Swap(&s)
 	fresh, err := fingerprint.Machine(ctx, c.machine())
 	if err != nil {

@@ -24,6 +24,7 @@ var all = []func(*Environment) *command{
 	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
 	reservationCreate, reservationList, reservationDelete,
+	volumeCreate, volumeList, volumeStatus, volumeResize, volumeDelete, volumeUndelete,
 	frameworkList, frameworkStatus, frameworkTeardown, offerList, offerExplain,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
@@ -34,7 +35,7 @@ var all = []func(*Environment) *command{
 // groups says what commands of two words are about.
 var groups = map[string]string{
 	"job": "Submit, watch and change jobs", "alloc": "Look into allocations", "node": "Look at nodes and empty them", "node maintenance": "Plan when nodes will not be there",
-	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "framework": "Look at frameworks", "offer": "Look at offers",
+	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "volume": "Storage that outlives the work which uses it", "framework": "Look at frameworks", "offer": "Look at offers",
 	"server": "Look at the pool of agents", "operator": "Care for the region", "operator raft": "Care for the Raft group",
 	"operator snapshot": "Save and restore the region",
 }

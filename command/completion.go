@@ -109,6 +109,16 @@ func predictReservations(e *Environment) complete.Predictor {
 	})
 }
 
+func predictVolumes(e *Environment) complete.Predictor {
+	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (names []string, err error) {
+		list, _, err := c.Volumes(ctx, q)
+		for _, v := range list {
+			names = append(names, v.Name)
+		}
+		return names, err
+	})
+}
+
 func predictRoles(e *Environment) complete.Predictor {
 	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (names []string, err error) {
 		roles, _, err := c.Roles(ctx, q)

@@ -280,7 +280,7 @@ func explainWith(snap *state.Snapshot, job *structs.Job, record *structs.JobReco
 		if only != "" && g.Name != only {
 			continue
 		}
-		ask, err := placement.Compile(job, g)
+		ask, err := placement.Compile(job, g, volumesOf(snap, g, role, firstWaiting(snap, job, g))...)
 		if err != nil {
 			return nil, nil, err
 		}

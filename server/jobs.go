@@ -18,7 +18,9 @@ import (
 type jobLoop struct {
 	version   uint64
 	index     uint64                    // of the version: a job that was purged and submitted again begins with version 1 again
-	asks      map[string]*placement.Ask // compiled, by group
+	asks      map[string]*placement.Ask // compiled, by group; with persistent volumes, see askOf
+	stored    map[string]*placement.Ask // likewise, by group and what its volumes are
+	requests  map[string]struct{}       // ids of those that the allocator has
 	placement string                    // that they were compiled for
 	job       *structs.Job              // the text of that version
 	wants     map[string][]scheduler.Placement
@@ -57,7 +59,7 @@ func (l *loop) backOff(name, why string) {
 	if j == nil {
 		return
 	}
-	l.forget(name, j)
+	l.forget(j)
 	j.quiet = time.Now().Add(min(refusedPause<<min(j.refusals, 10), refusedLongest))
 	j.refusals++
 	j.refused = why
@@ -65,10 +67,11 @@ func (l *loop) backOff(name, why string) {
 }
 
 // forget takes a job's requests back.
-func (l *loop) forget(name string, j *jobLoop) {
-	for group := range j.wants {
-		l.allocator.RemoveRequest(name + "/" + group)
+func (l *loop) forget(j *jobLoop) {
+	for id := range j.requests {
+		l.allocator.RemoveRequest(id)
 	}
+	clear(j.requests)
 	clear(j.wants)
 	clear(j.indexes)
 }
@@ -94,8 +97,8 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 	record := snap.Job(name)
 	if record == nil {
 		if j != nil {
-			l.forget(name, j)
-			delete(l.jobs, name)
+			l.forget(j)
+			l.drop(name)
 		}
 		l.wakes.drop(structs.NodeID(name))
 		return
@@ -106,18 +109,19 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 		return
 	}
 	if j == nil {
-		j = &jobLoop{wants: map[string][]scheduler.Placement{}, indexes: map[string]map[int]int{}}
+		j = &jobLoop{wants: map[string][]scheduler.Placement{}, indexes: map[string]map[int]int{}, requests: map[string]struct{}{}}
 		l.jobs[name] = j
 	}
 	job := placedAs(snap, version.Job)
 	if j.index != version.Index || j.placement != job.Placement {
-		l.forget(name, j)
+		l.forget(j)
 		j.version, j.index = record.Version, version.Index
 		j.placement, j.job = job.Placement, version.Job
 		var err error
-		if j.asks, err = asksOf(job); err != nil {
+		if j.asks, err = asksOf(snap, job, record.Role); err != nil {
 			l.log.Error("a stored job cannot be placed", "job", name, "err", err)
 		}
+		l.noteStored(name, j)
 	}
 	var have []*structs.Allocation
 	for a := range snap.AllocsOfJob(name) {
@@ -129,23 +133,24 @@ func (l *loop) lookAt(snap *state.Snapshot, name string, now time.Time) {
 	if took := time.Since(start); took > 500*time.Microsecond {
 		j.quiet = time.Now().Add(min(10*took, time.Second))
 	}
-	l.carryOut(name, j, record, steps)
+	l.carryOut(snap, name, j, record, steps)
 	switch {
 	case steps.WakeAt != 0:
 		l.wakes.set(structs.NodeID(name), steps.WakeAt.Std())
 	case len(j.wants) == 0 && len(have) == 0:
-		delete(l.jobs, name)
+		l.drop(name)
 		fallthrough
 	default:
 		l.wakes.drop(structs.NodeID(name))
 	}
 }
 
-// asksOf compiles what the groups of a job ask for; the error names those that are left out.
-func asksOf(job *structs.Job) (asks map[string]*placement.Ask, err error) {
+// asksOf compiles what the groups of a job of a role ask for, with the volumes of the first allocation; the error names those that are left
+// out.
+func asksOf(snap *state.Snapshot, job *structs.Job, role string) (asks map[string]*placement.Ask, err error) {
 	asks = make(map[string]*placement.Ask, len(job.Groups))
 	for _, g := range job.Groups {
-		ask, fault := placement.Compile(job, g)
+		ask, fault := placement.Compile(job, g, volumesOf(snap, g, role, 0)...)
 		if fault != nil {
 			err = errors.Join(err, structs.Errorf(structs.KindOf(fault), "group "+g.Name, "%w", fault))
 			continue
@@ -182,31 +187,31 @@ func requestOf(record *structs.JobRecord, job *structs.Job, group string, ask *p
 }
 
 // carryOut hands a job's steps to the allocator and to the next command.
-func (l *loop) carryOut(name string, j *jobLoop, record *structs.JobRecord, steps scheduler.Steps) {
+func (l *loop) carryOut(snap *state.Snapshot, name string, j *jobLoop, record *structs.JobRecord, steps scheduler.Steps) {
 	wants := make(map[string][]scheduler.Placement, len(j.wants))
 	for _, p := range steps.Place {
 		wants[p.Group] = append(wants[p.Group], p)
 	}
-	for group := range j.wants {
-		if len(wants[group]) == 0 {
-			l.allocator.RemoveRequest(name + "/" + group)
-		}
-	}
 	j.wants = wants
 	clear(j.indexes)
 	gang := allocator.Gang{ID: name}
+	requests := make(map[string]struct{}, len(wants))
 	for group, places := range wants {
-		ask := j.asks[group]
-		if ask == nil {
-			continue
-		}
-		r := requestOf(record, j.job, group, ask, places)
-		if j.job.Gang != nil {
-			gang.Requests = append(gang.Requests, &r)
-		} else if err := l.allocator.SetRequest(&r); err != nil {
-			l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)
+		for _, r := range l.requestsOf(snap, j, record, group, places) {
+			requests[r.ID] = struct{}{}
+			if j.job.Gang != nil {
+				gang.Requests = append(gang.Requests, r)
+			} else if err := l.allocator.SetRequest(r); err != nil {
+				l.log.Error("a request cannot be served", "job", name, "group", group, "err", err)
+			}
 		}
 	}
+	for id := range j.requests {
+		if _, still := requests[id]; !still {
+			l.allocator.RemoveRequest(id)
+		}
+	}
+	j.requests = requests
 	if len(gang.Requests) > 0 {
 		if err := l.allocator.SetGang(&gang); err != nil {
 			l.log.Error("a gang cannot be served", "job", name, "err", err)

@@ -37,6 +37,7 @@ func (s *Server) lead(term context.Context, number uint64) {
 	services.Go(func() { newLeaseWatch(s).run(term) })
 	services.Go(func() { s.collect(term) })
 	services.Go(func() { s.release(term) })
+	services.Go(func() { s.purge(term) })
 	services.Go(func() { s.watchDrains(term) })
 	services.Go(func() { s.watchMaintenance(term) })
 	services.Go(func() { s.watchFrameworks(term) })

@@ -75,6 +75,7 @@ type loop struct {
 	allocator *allocator.Allocator
 
 	jobs     map[string]*jobLoop
+	stored   map[string]struct{} // those of jobs with persistent volumes
 	dirty    map[string]struct{}
 	wakes    *deadlines // by job name
 	placing  map[structs.AllocID]uint64
@@ -106,7 +107,7 @@ func (s *Server) runLoop(term context.Context) {
 			}
 		}
 		l := &loop{server: s, log: s.log.With("part", "loop"), number: s.raft.Stats().Term<<16 + number,
-			jobs: map[string]*jobLoop{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
+			jobs: map[string]*jobLoop{}, stored: map[string]struct{}{}, dirty: map[string]struct{}{}, wakes: newDeadlines(),
 			placing: map[structs.AllocID]uint64{}, out: newOutbox(), answers: make(chan placed, placesInFlight), slack: newSlackReports(),
 			nudge: make(chan struct{}, 1), subs: newSubscriptions()}
 		err := l.run(term)
@@ -292,6 +293,8 @@ func (l *loop) take(batch *state.Batch) {
 			}
 		case state.Reservations:
 			l.takeReservation(c)
+		case state.Volumes:
+			l.takeVolume(c)
 		}
 	}
 	l.subs.taken = batch.Index

@@ -73,6 +73,10 @@ func (s *Server) bounded(cmd state.Command) state.Command {
 		bounded := *c
 		bounded.Sealed = sealed
 		return &bounded
+	case *state.PutVolume:
+		bounded := *c
+		bounded.Sealed = sealed
+		return &bounded
 	case *state.ScaleJob:
 		bounded := *c
 		bounded.MaxJobs = most

@@ -222,14 +222,17 @@ func (n *nodeSession) push(ctx context.Context) error {
 // all sends all that the region wants and returns the feed of what follows. The snapshot ends with it: a session is long,
 // and one that kept its first state would keep every record that has been replaced since.
 func (n *nodeSession) all() (*state.Feed, error) {
-	snap, feed := n.server.store.Subscribe(0, state.OfNodeAllocs(n.node))
+	snap, feed := n.server.store.Subscribe(0, state.OfNodeAllocs(n.node), state.OfNodeVolumes(n.node))
 	if snap.Meta().Generation != n.generation {
 		// In a new generation the node must say anew what it holds.
 		feed.Close()
 		return nil, structs.Errorf(structs.Conflict, "region "+n.server.config.Region, "a snapshot was restored")
 	}
-	if err := n.send(&session.Desired{Index: snap.Index(), Full: true, Confirmed: true,
-		Allocs: slices.Collect(snap.AllocsOnNode(n.node))}); err != nil {
+	all := &session.Desired{Index: snap.Index(), Full: true, Confirmed: true, Allocs: slices.Collect(snap.AllocsOnNode(n.node))}
+	if node := snap.Node(n.node); node != nil {
+		all.Volumes = snap.VolumesOn(node)
+	}
+	if err := n.send(all); err != nil {
 		feed.Close()
 		return nil, err
 	}
@@ -254,6 +257,9 @@ func (n *nodeSession) follow(ctx context.Context, feed *state.Feed) error {
 func (n *nodeSession) changes(batch *state.Batch) *session.Desired {
 	d := &session.Desired{Index: batch.Index}
 	for _, c := range batch.Changes {
+		if v, is := c.New.(*structs.Volume); is && v.Node == n.node {
+			d.Volumes = append(d.Volumes, v)
+		}
 		if c.Table != state.Allocs {
 			continue
 		}
@@ -271,7 +277,7 @@ func (n *nodeSession) changes(batch *state.Batch) *session.Desired {
 
 // send adds the job versions that the node has not seen, and sends. An empty message is not sent.
 func (n *nodeSession) send(d *session.Desired) error {
-	if !d.Full && len(d.Allocs) == 0 && len(d.Gone) == 0 {
+	if !d.Full && len(d.Allocs) == 0 && len(d.Gone) == 0 && len(d.Volumes) == 0 {
 		return nil
 	}
 	var snap *state.Snapshot
@@ -356,6 +362,8 @@ func (n *nodeSession) commit(ctx context.Context, said <-chan *session.FromNode)
 				err = n.observed(ctx, m.Observed)
 			case m.Node != nil:
 				err = n.registered(ctx, m.Node)
+			case m.Purged != nil:
+				_, err = n.propose(ctx, &state.ForgetVolumes{Node: n.node, IDs: m.Purged})
 			case m.Leave:
 				_, err = n.propose(ctx, &state.SetNodeStatus{Node: n.node, Incarnation: n.incarnation, Session: n.number,
 					Status: structs.NodeLeft, Why: "it left"})

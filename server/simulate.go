@@ -219,7 +219,7 @@ type simulation struct {
 func (s *simulation) asksOf(job *structs.Job) map[string]*placement.Ask {
 	asks := s.asks[job.Name]
 	if asks == nil {
-		asks, _ = asksOf(placedAs(s.snap, job)) // what does not compile is not placed by the loop either
+		asks, _ = asksOf(s.snap, placedAs(s.snap, job), cmp.Or(job.Role, structs.DefaultRole)) // what does not compile is not placed by the loop either
 		s.asks[job.Name] = asks
 	}
 	return asks

@@ -16,6 +16,7 @@ type Allocation struct {
 	Incarnation uint64         `json:"incarnation"` // fencing number: larger for each later allocation of job, group, index
 	Resources   Resources      `json:"resources"`
 	Ports       []AssignedPort `json:"ports,omitempty"`
+	Volumes     []AllocVolume  `json:"volumes,omitempty"` // that it has claimed, in the order of its group
 	OnLost      string         `json:"on_lost,omitempty"`
 	Marks       *Marks         `json:"marks,omitempty"`
 	// MaxRunDuration is how long it may run after its start, as its group says; zero: for ever.

@@ -54,6 +54,14 @@ func (g *Group) canonicalize(jobType string) {
 	setDefault(&r.Delay, Duration(5*time.Second))
 	setDefault(&r.MaxDelay, Duration(time.Hour))
 
+	for _, v := range g.Volumes {
+		if v != nil {
+			v.canonicalize()
+		}
+	}
+	if g.Fenced() {
+		setDefault(&g.OnLost, OnLostFence)
+	}
 	setDefault(&g.OnLost, "replace")
 	for _, t := range g.Tasks {
 		if t != nil {
@@ -83,6 +91,11 @@ func (t *Task) canonicalize() {
 		if a != nil {
 			setDefault(&a.Destination, "local")
 			setDefault(&a.Mode, "0644")
+		}
+	}
+	for _, f := range t.Tmpfs {
+		if f != nil {
+			setDefault(&f.Size, 64<<20)
 		}
 	}
 	for _, f := range t.Templates {

@@ -13,6 +13,8 @@ type (
 	OfferID     string // of an offer; soft state of the leader
 
 	ReservationID string // of a reservation of room for a role
+
+	VolumeID string // of a volume: the Raft index that made it, and its place in that entry, in hex
 )
 
 // NewID returns a new random id from the system's source, which does not fail.

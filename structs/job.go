@@ -88,10 +88,11 @@ type Group struct {
 	Spreads        []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"Spreads beside those of the job."`
 	Restart        *Restart          `json:"restart,omitempty" hcl:"block" change:"in_place" doc:"How failed tasks are started again on the node."`
 	Reschedule     *Reschedule       `json:"reschedule,omitempty" hcl:"block" change:"in_place" doc:"How failed allocations are placed again."`
-	OnLost         string            `json:"on_lost,omitempty" change:"in_place" doc:"What happens when the node is cut off: replace, wait(DURATION) or fence. Default replace."`
+	OnLost         string            `json:"on_lost,omitempty" change:"in_place" doc:"What happens when the node is cut off: replace, wait(DURATION) or fence. Default: replace; fence with a volume that no other allocation may have."`
 	MaxRunDuration Duration          `json:"max_run_duration,omitempty" change:"replace" doc:"When an allocation is stopped at the latest after its start."`
 	Disk           Bytes             `json:"disk,omitempty" change:"replace" doc:"Space of the shared alloc folder."`
 	Network        *Network          `json:"network,omitempty" hcl:"block" change:"replace" doc:"What network the tasks of the group share, and its ports."`
+	Volumes        []*GroupVolume    `json:"volume,omitempty" hcl:"block" change:"replace" doc:"Storage of the group, which its tasks mount with volume_mount."`
 	Tags           []string          `json:"tags,omitempty" change:"replace" doc:"Tags beside those of the job."`
 	Meta           map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the job; wins over it."`
 	Tasks          []*Task           `json:"task,omitempty" hcl:"block" change:"replace" doc:"The tasks."`
@@ -132,6 +133,9 @@ type Task struct {
 	DispatchPayload *DispatchPayload  `json:"dispatch_payload,omitempty" hcl:"block" change:"replace" doc:"Gives the task the payload of its dispatch as a file."`
 	Ready           []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
 	Live            []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
+
+	VolumeMounts []*VolumeMount `json:"volume_mount,omitempty" hcl:"block" change:"replace" doc:"Where the task sees volumes of the group."`
+	Tmpfs        []*Tmpfs       `json:"tmpfs,omitempty" hcl:"block" change:"replace" doc:"File systems in memory, gone with the task."`
 }
 
 // TaskResources is what one task needs.
@@ -254,6 +258,7 @@ func (g *Group) Ask() Resources {
 	var main, helpers Resources
 	for _, t := range g.Tasks {
 		r := t.Resources.amount()
+		r.Memory += t.InMemory()
 		if t.Lifecycle != nil && !t.Lifecycle.Sidecar {
 			helpers = helpers.atLeast(r)
 			continue

@@ -1,5 +1,10 @@
 package structs
 
+import (
+	"maps"
+	"slices"
+)
+
 // AttrBoot begins the attributes that say of what boot of its machine a node is: id, time, and interrupted, the number of tasks that
 // ran when the one before it ended.
 const AttrBoot = "boot."
@@ -21,6 +26,8 @@ type Node struct {
 	Hosts       []string              `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
 	// Networks are addresses that tasks may use by a name (host_network of a port), beside Hosts.
 	Networks map[string][]string `json:"networks,omitempty"`
+	// HostVolumes are folders of it that tasks may mount, by name.
+	HostVolumes map[string]*NodeHostVolume `json:"host_volumes,omitempty"`
 	// Problems are what it finds wrong with itself (health checks that fail, its disk), sorted. With any it gets no more work.
 	Problems []string `json:"problems,omitempty"`
 
@@ -38,6 +45,9 @@ type Node struct {
 	ModifyIndex uint64     `json:"modify_index"`
 
 	Maintenance *Maintenance `json:"maintenance,omitempty"` // a window in which it will not be there
+
+	// Volumes has the persistent volumes on its disk, by name, with the disk that they take.
+	Volumes map[string]Bytes `json:"volumes,omitempty"`
 }
 
 // NodeStatus says whether the region hears from a node.
@@ -63,8 +73,22 @@ func (n *Node) Schedulable() bool {
 // Forgettable reports whether the region has not heard from n since before t.
 func (n *Node) Forgettable(t Time) bool { return n.Status != NodeReady && n.Changed < t }
 
-// Available returns what allocations share.
-func (n *Node) Available() Resources { return n.Resources.Sub(n.Reserved) }
+// NodeHostVolume is a folder of a node that its configuration lets tasks mount.
+type NodeHostVolume struct {
+	ReadOnly bool `json:"read_only,omitempty"`
+}
+
+// Available returns what allocations share: without the disk of volumes, and with the volumes themselves.
+func (n *Node) Available() Resources {
+	r := n.Resources.Sub(n.Reserved)
+	if len(n.Volumes) > 0 {
+		for _, size := range n.Volumes {
+			r.Disk -= size
+		}
+		r = r.Add(Resources{Sets: map[string][]string{VolumeSet: slices.Collect(maps.Keys(n.Volumes))}})
+	}
+	return r
+}
 
 // Driver is what a node says of one of its drivers.
 type Driver struct {

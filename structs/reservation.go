@@ -48,17 +48,7 @@ func (r *Reservation) Problems() (problems Problems) {
 	if r.From < 0 || r.Until < 0 || r.Until != 0 && r.Until <= r.From {
 		problems.Add("until", "it ends before it begins")
 	}
-	if len(r.Labels) > MaxReservationLabels {
-		problems.Add("labels", "%d are more than %d", len(r.Labels), MaxReservationLabels)
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.Labels)) {
-		if name == "" || len(name) > MaxLabel || len(r.Labels[name]) > MaxLabel {
-			problems.Add(fmt.Sprintf("labels.%.64s", name), "a name has 1 to %d bytes and a value up to %d", MaxLabel, MaxLabel)
-		}
-	}
-	if len(r.Principal) > MaxLabel {
-		problems.Add("principal", "%d bytes are more than %d", len(r.Principal), MaxLabel)
-	}
+	checkLabels(&problems, r.Labels, r.Principal)
 	return problems
 }
 

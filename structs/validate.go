@@ -152,6 +152,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		g.Network.problems(p, at+".network")
 	}
 	checkMeta(p, at+".meta", g.Meta)
+	g.volumeProblems(p, at, drivers)
 	ports := g.portNames()
 
 	if len(g.Tasks) > MaxTasks {
@@ -166,6 +167,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		seen.check(p, at+".task", "a task", i, t.Name)
 		main = main || t.Lifecycle == nil
 		t.problems(p, at+".task."+t.Name, drivers)
+		t.mountProblems(p, at+".task."+t.Name, g)
 		checkChecks(p, at+".task."+t.Name, t, ports)
 		if why := drivers[t.Driver].Unfenced; why != "" && g.OnLost == "fence" {
 			p.Add(at+".on_lost", "task %q cannot be fenced by the %s driver: %s", t.Name, t.Driver, why).Advise("use another driver, or another on_lost")

@@ -260,6 +260,40 @@ func (c *Client) Unreserve(ctx context.Context, id string) (*Written, error) {
 	return write[Written](ctx, c, "DELETE", elements("/v1/reservation", id, nil), nil, nil)
 }
 
+// Volumes lists persistent volumes by name, a page at a time.
+func (c *Client) Volumes(ctx context.Context, q *Query) ([]*structs.Volume, *Meta, error) {
+	return get[[]*structs.Volume](ctx, c, q, "/v1/volumes")
+}
+
+// Volume returns a volume and who has it.
+func (c *Client) Volume(ctx context.Context, name string, q *Query) (*VolumeDetail, *Meta, error) {
+	return get[*VolumeDetail](ctx, c, q, elements("/v1/volume", name, nil))
+}
+
+// CreateVolume makes a volume: on v.Node, or where the first work that uses it goes.
+func (c *Client) CreateVolume(ctx context.Context, v *structs.Volume) (*VolumeMade, error) {
+	return write[VolumeMade](ctx, c, "POST", "/v1/volumes", nil, v)
+}
+
+// ResizeVolume changes how much of the disk a volume takes.
+func (c *Client) ResizeVolume(ctx context.Context, name string, r *VolumeResize) (*Written, error) {
+	return write[Written](ctx, c, "POST", elements("/v1/volume", name, []string{"resize"}), nil, r)
+}
+
+// DeleteVolume deletes a volume; its data stays for keep, or as long as the server says when that is nil.
+func (c *Client) DeleteVolume(ctx context.Context, name string, keep *structs.Duration) (*Written, error) {
+	params := url.Values{}
+	if keep != nil {
+		params.Set("keep", keep.String())
+	}
+	return write[Written](ctx, c, "DELETE", elements("/v1/volume", name, nil), params, nil)
+}
+
+// UndeleteVolume makes a deleted volume usable again.
+func (c *Client) UndeleteVolume(ctx context.Context, name string) (*Written, error) {
+	return write[Written](ctx, c, "POST", elements("/v1/volume", name, []string{"undelete"}), nil, nil)
+}
+
 // Frameworks lists frameworks by id, a page at a time.
 func (c *Client) Frameworks(ctx context.Context, q *Query) ([]*structs.Framework, *Meta, error) {
 	return get[[]*structs.Framework](ctx, c, q, "/v1/frameworks")

@@ -145,6 +145,37 @@ type Reserved struct {
 	Index uint64                `json:"index"`
 }
 
+// VolumeMade is the answer to a new volume.
+type VolumeMade struct {
+	ID    structs.VolumeID `json:"id"`
+	Index uint64           `json:"index"`
+}
+
+// VolumeResize is a new size of a volume.
+type VolumeResize struct {
+	Size structs.Bytes    `json:"size"`
+	ID   structs.VolumeID `json:"id,omitempty"` // when set: only if the volume of the name is this one
+}
+
+// VolumeDetail is a volume and who has it.
+type VolumeDetail struct {
+	structs.Volume
+	Claims []*VolumeClaim `json:"claims"`
+}
+
+// VolumeClaim is what an allocation has of a volume until it has ended.
+type VolumeClaim struct {
+	Alloc       structs.AllocID     `json:"alloc"`
+	Incarnation uint64              `json:"incarnation"` // fencing number of the allocation
+	Job         string              `json:"job"`
+	Group       string              `json:"group"`
+	Index       int                 `json:"index"`
+	Status      structs.AllocStatus `json:"status"`
+	Desired     structs.Desired     `json:"desired"`
+	ReadOnly    bool                `json:"read_only,omitempty"`
+	Alone       bool                `json:"alone,omitempty"` // no other one like it can have the volume
+}
+
 // ReservedRoom is what is reserved on a node for a role, and what of that its work does not hold.
 type ReservedRoom struct {
 	Role     string            `json:"role"`

@@ -81,6 +81,7 @@ type Client struct {
 	Resources     *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
 	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
 	Reserve       []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
+	HostVolumes   []*HostVolume     `json:"host_volume,omitempty" hcl:"block" change:"reload" doc:"Folders of the host that jobs may mount."`
 	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none. Default 20000-32000."`
 	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
@@ -117,6 +118,13 @@ type Amounts struct {
 	Custom map[string]structs.Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar, such as gpus."`
 	Ranges map[string]string        `json:"ranges,omitempty" hcl:"map" doc:"Any range resource, written 1-10,20-30."`
 	Sets   map[string][]string      `json:"sets,omitempty" hcl:"map" doc:"Any set resource."`
+}
+
+// HostVolume is a folder of the host that jobs may mount.
+type HostVolume struct {
+	Name     string `json:"name" hcl:"label" doc:"What jobs call it."`
+	Path     string `json:"path,omitempty" doc:"The folder, an absolute path."`
+	ReadOnly bool   `json:"read_only,omitempty" doc:"Jobs may only read it."`
 }
 
 // Reserve is room that is set aside for a role.

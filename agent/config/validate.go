@@ -195,6 +195,19 @@ func (l *Client) validate(p *structs.Problems) {
 		notBytes(r.amounts().Amount(), p, at)
 	}
 	structs.CheckStatic("client.reserve", l.ReservedFor(), p)
+	named := map[string]bool{}
+	for _, v := range l.HostVolumes {
+		at := "client.host_volume." + v.Name
+		switch {
+		case !structs.ValidName(v.Name) || len(v.Name) > 120:
+			p.Add(at, "%q is not a name for a volume", v.Name).Advise("up to 120 letters, digits, - _ and ., a letter or digit first")
+		case named[v.Name]:
+			p.Add(at, "the volume has two blocks")
+		case !filepath.IsAbs(v.Path):
+			p.Add(at+".path", "%q is not an absolute path", v.Path)
+		}
+		named[v.Name] = true
+	}
 	if r, err := parseRange(l.PortRange); err != nil {
 		p.Add("client.port_range", "%s", err)
 	} else if r.First < 1 || r.Last > 65535 {

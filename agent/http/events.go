@@ -22,7 +22,7 @@ const (
 
 // topics are the names of tables in events.
 var topics = map[string]state.Table{"node": state.Nodes, "job": state.Jobs, "version": state.Versions, "allocation": state.Allocs,
-	"role": state.Roles, "framework": state.Frameworks, "reservation": state.Reservations}
+	"role": state.Roles, "framework": state.Frameworks, "reservation": state.Reservations, "volume": state.Volumes}
 
 // events follows the change feed: a line of JSON, or a server-sent event, for each index that changed something.
 func events(c *call) (any, error) {

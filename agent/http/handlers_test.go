@@ -275,6 +275,23 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if _, _, err := c.Reservation(ctx, string(reserved.ID), nil); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("it is still there: %v", err)
 	}
+	volume, err := c.CreateVolume(ctx, &structs.Volume{Name: "data", Size: 1 << 20})
+	must(err)
+	_, err = c.ResizeVolume(ctx, "data", &api.VolumeResize{Size: 2 << 20, ID: volume.ID})
+	must(err)
+	volumes, _, err := c.Volumes(ctx, nil)
+	must(err)
+	if v, _, err := c.Volume(ctx, "data", nil); err != nil || len(volumes) != 1 || v.ID != volume.ID || v.Size != 2<<20 || v.Role != "default" ||
+		v.Access != structs.AccessExclusive || v.Principal != "local/ann" || len(v.Claims) != 0 {
+		t.Errorf("%v: %d volumes, %+v", err, len(volumes), v)
+	}
+	_, err = c.UndeleteVolume(ctx, "data")
+	must(err)
+	_, err = c.DeleteVolume(ctx, "data", nil)
+	must(err)
+	if _, _, err := c.Volume(ctx, "data", nil); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("it is still there: %v", err)
+	}
 	quotas, _, err := c.Quotas(ctx, nil)
 	must(err)
 	quota, _, err := c.Quota(ctx, "default", nil)

@@ -32,6 +32,8 @@ type Config struct {
 	Found       func(gpus []GPU, resources []string, err error) // hears which GPUs there are, and the resource of each; nil: nobody
 	KeepImages  bool                                            // Again: those that a driver said before count on
 	Held        structs.Resources                               // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
+
+	HostVolumes map[string]*structs.NodeHostVolume
 }
 
 // DefaultPorts are the host ports that tasks share.
@@ -43,7 +45,7 @@ const driverLimit = 10 * time.Second
 // Machine looks at the whole machine. What cannot be found is left out; a wrong configuration is an error.
 func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	n := &structs.Node{Attributes: make(map[string]string), Meta: maps.Clone(c.Meta), PortRange: c.PortRange,
-		Hosts: slices.Clone(c.Hosts), Networks: c.HostNetwork, Reserved: c.Reserved, ReservedFor: c.ReservedFor}
+		Hosts: slices.Clone(c.Hosts), Networks: c.HostNetwork, Reserved: c.Reserved, ReservedFor: c.ReservedFor, HostVolumes: c.HostVolumes}
 	var problems structs.Problems
 	c.Resources.Problems("client.resources", &problems)
 	c.Reserved.Problems("client.reserved", &problems)

@@ -69,7 +69,8 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	}
 	if r := def.Resources; r != nil {
 		s.IO = r.IO
-		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory, max(r.Memory, r.MemoryMax)
+		extra := def.InMemory() // its files there are its memory
+		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory+extra, max(r.Memory, r.MemoryMax)+extra
 	}
 	if alloc.OnLost == "fence" {
 		s.Fence = &drivers.Fence{}

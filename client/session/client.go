@@ -60,9 +60,10 @@ type Client struct {
 	order   []structs.AllocID                        // of updates
 	node    *structs.Node                            // to send
 	leaving bool
-	left    chan struct{}  // closed when the server heard it
-	slack   *structs.Slack // as last said; nil: nothing was
-	early   bool           // a renewal is due for it
+	left    chan struct{}      // closed when the server heard it
+	slack   *structs.Slack     // as last said; nil: nothing was
+	early   bool               // a renewal is due for it
+	purged  []structs.VolumeID // to send
 }
 
 // New makes a client; Run starts it.
@@ -171,7 +172,7 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 	// What is observed from here on is sent after the full state. An update that is in both changes nothing.
 	c.mu.Lock()
 	clear(c.updates)
-	c.order, c.node = nil, nil
+	c.order, c.node, c.purged = nil, nil, nil
 	if c.leaving {
 		c.poke()
 	}
@@ -260,6 +261,14 @@ func (c *Client) Fingerprint(n *structs.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.node = n
+	c.poke()
+}
+
+// Purged reports volumes whose data is gone. What a session loses is to be said again when the next one asks for it.
+func (c *Client) Purged(ids []structs.VolumeID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.purged = append(c.purged, ids...)
 	c.poke()
 }
 
@@ -393,7 +402,8 @@ func (w *writer) flush() (left bool, err error) {
 	for _, id := range c.order {
 		updates = append(updates, c.updates[id])
 	}
-	c.node, c.order = nil, nil
+	purged := c.purged
+	c.node, c.order, c.purged = nil, nil, nil
 	clear(c.updates)
 	c.mu.Unlock()
 	if early {
@@ -408,6 +418,11 @@ func (w *writer) flush() (left bool, err error) {
 	}
 	for some := range slices.Chunk(updates, deltaSize) {
 		if err := w.observe(&Observed{Updates: some}); err != nil {
+			return false, err
+		}
+	}
+	if len(purged) > 0 {
+		if err := w.stream.Send(&FromNode{Purged: purged}); err != nil {
 			return false, err
 		}
 	}

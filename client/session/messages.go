@@ -47,6 +47,7 @@ type Desired struct {
 	Allocs    []*structs.Allocation
 	Jobs      []*structs.JobVersion // those that Allocs refer to and that were not sent in this session
 	Gone      []structs.AllocID     // ended ones that left the state: their folders may be removed
+	Volumes   []*structs.Volume     // on the node: those that changed, or all when Full. One that is purging is to be removed, see FromNode
 }
 
 // Renewed grants the lease: it holds for Welcome.Lease, counted by the node from before it sent Renew Seq.
@@ -56,8 +57,9 @@ type Renewed struct{ Seq uint64 }
 type FromNode struct {
 	Observed *Observed
 	Renew    *Renew
-	Node     *structs.Node // a changed fingerprint
-	Leave    bool          // the node stops for good; its work was stopped
+	Node     *structs.Node      // a changed fingerprint
+	Leave    bool               // the node stops for good; its work was stopped
+	Purged   []structs.VolumeID // volumes that were to be purged and whose data is gone
 }
 
 // Observed is what changed on the node, or all of it when Full. The server answers nothing: what a session lost is sent

@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 					}
 					return dir
 				},
-				User: "nobody", Limits: true,
+				User: "nobody", Limits: true, Mounts: isolation == "full",
 			})
 		})
 	}

@@ -97,6 +97,14 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			close = append(close, fd)
 			plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: b.to})
 		}
+		more, err := mountsOf(object, l)
+		for _, b := range more {
+			close = append(close, b.FD)
+		}
+		if err != nil {
+			return nil, err
+		}
+		plan.Binds = append(plan.Binds, more...)
 	}
 	if len(l.Devices) > 0 {
 		fd, err := devFolder(l.Devices)
@@ -253,6 +261,9 @@ func (h *host) clear(object string, rec *record, err error) error {
 		kind, why = structs.Invalid, fmt.Sprintf("program %q: %v", f.What, f.Errno)
 	case f.Step == "interpreter":
 		kind, why = structs.Invalid, fmt.Sprintf("the interpreter or loader of program %q is not found %s", f.What, where)
+	case f.Step == "make the folder" || f.Step == "move_mount":
+		kind, why = structs.Invalid, fmt.Sprintf("nothing can be mounted at %s: %v", f.What, f.Errno)
+		do = "mount at a folder that is there, or below none of the host's, such as /data"
 	case f.Step == "setrlimit" && f.Errno == unix.EPERM:
 		why, do = "a limit is above what the agent itself has", "lower it, or raise the agent's own hard limit"
 	case f.Step == "join a cgroup" && f.Errno == unix.EINVAL:

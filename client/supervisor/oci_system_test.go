@@ -169,7 +169,7 @@ func TestOCIConformance(t *testing.T) {
 		},
 		Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
 			{"image": p.image, "cap_add": []any{"sys_admin"}}},
-		Folder: p.folder, Limits: true, Slow: true,
+		Folder: p.folder, Limits: true, Mounts: true, Slow: true,
 	})
 }
 

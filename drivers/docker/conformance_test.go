@@ -23,6 +23,6 @@ func TestConformance(t *testing.T) {
 			shared.Signal(unix.SIGSTOP)
 			return func() { shared.Signal(unix.SIGCONT) }
 		},
-		Limits: true,
+		Limits: true, Mounts: true,
 	})
 }

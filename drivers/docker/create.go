@@ -209,6 +209,12 @@ func (d *Driver) mounts(spec *drivers.Spec, c *config) ([]mount.Mount, error) {
 	for _, f := range spec.Files {
 		all = append(all, mount.Mount{Type: mount.TypeBind, Source: f.Source, Target: f.Target, ReadOnly: f.ReadOnly})
 	}
+	for _, m := range spec.Mounts {
+		all = append(all, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+	}
+	for _, f := range spec.Task.Tmpfs {
+		all = append(all, mount.Mount{Type: mount.TypeTmpfs, Target: f.Destination, TmpfsOptions: &mount.TmpfsOptions{SizeBytes: int64(f.Size), Mode: 0o1777}})
+	}
 	for i := range c.mounts {
 		m := &c.mounts[i]
 		out := mount.Mount{Type: mount.Type(m.kind), Source: m.source, Target: m.target, ReadOnly: m.readOnly}

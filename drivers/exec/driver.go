@@ -125,6 +125,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if !l.Network {
 		l.Netns, l.Files = spec.Netns, spec.Files
 	}
+	if l.Mounts, l.Tmpfs = spec.Mounts, spec.Task.Tmpfs; !full && len(l.Mounts)+len(l.Tmpfs) > 0 {
+		return nil, structs.Errorf(structs.Forbidden, object, `nothing can be mounted with isolation = "none"`)
+	}
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		l.CPU, l.Revocable = 1, true
 	}

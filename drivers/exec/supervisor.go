@@ -58,8 +58,10 @@ type Launch struct {
 	// Root, with Full, is a folder below TaskDir that is the task's root instead of one with the host's programs.
 	Root string `codec:",omitempty"`
 
-	AllocDir, TaskDir string // host paths
-	LogDir, LogName   string // files are LogDir/LogName.stdout.N, see package logs
+	AllocDir, TaskDir string           // host paths
+	Mounts            []drivers.Mount  // with Full
+	Tmpfs             []*structs.Tmpfs // likewise
+	LogDir, LogName   string           // files are LogDir/LogName.stdout.N, see package logs
 	LogFiles          int
 	LogFileSize       structs.Bytes
 	LogAge            time.Duration

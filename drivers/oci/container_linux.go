@@ -137,6 +137,10 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err := ct.exclusive(object, f, in, spec); err != nil {
 		return nil, err
 	}
+	for _, m := range spec.Mounts {
+		in.binds = append(in.binds, bind{m.Source, m.Target, m.ReadOnly})
+	}
+	in.tmpfs = spec.Task.Tmpfs
 	if err := ct.program(object, in); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,8 @@ type input struct {
 	user     identity
 	root     string
 	folders  []bind // the task's own, and files such as resolv.conf
-	binds    []bind // what mount blocks say, resolved
+	binds    []bind // what mount blocks say, resolved, and volumes
+	tmpfs    []*structs.Tmpfs
 	cgroup   string // absolute, from the top of each hierarchy
 	cgroups  int    // version
 
@@ -203,12 +204,16 @@ func (in *input) mounts() []specs.Mount {
 	if in.cgroups == 2 {
 		list = append(list, specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}})
 	}
+	own := len(list)
 	for _, b := range slices.Concat(in.folders, in.binds) {
 		options := []string{"rbind", "rprivate", "nosuid", "nodev"}
 		if b.readOnly { // without what is mounted below it, which would stay writable
 			options = []string{"bind", "rprivate", "nosuid", "nodev", "ro"}
 		}
 		list = append(list, specs.Mount{Destination: b.target, Type: "bind", Source: b.source, Options: options})
+	}
+	for _, f := range in.tmpfs {
+		list = append(list, tmpfs(f.Destination, "nosuid", "nodev", "mode=1777", fmt.Sprintf("size=%d", f.Size)))
 	}
 	for _, m := range in.config.mounts {
 		if m.kind != mountTmpfs {
@@ -223,6 +228,8 @@ func (in *input) mounts() []specs.Mount {
 		}
 		list = append(list, tmpfs(m.target, options...))
 	}
+	// What is mounted in another mount comes after it.
+	slices.SortStableFunc(list[own:], func(x, y specs.Mount) int { return strings.Compare(x.Destination, y.Destination) })
 	return list
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 
+	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -247,6 +248,7 @@ func (a *Allocator) reaches(role *account, floors []floor) bool {
 // positive cuts what is overdrawn to zero, and leaves out custom resources of which nothing is left.
 func positive(r structs.Resources) structs.Resources {
 	r.CPU, r.Memory, r.Disk, r.Ports = max(0, r.CPU), max(0, r.Memory), max(0, r.Disk), max(0, r.Ports)
+	r.Sets = placement.WithoutVolumes(r.Sets)
 	custom := r.Custom
 	r.Custom = nil
 	for name, v := range custom {

@@ -82,8 +82,10 @@ const (
 
 // Compile checks and compiles what an allocation of the group needs when it begins to wait; At has what it needs later. A
 // job without placement packs. The error is structs.Problems as one Invalid error with every fault in it.
-func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
-	a, err := compile(job, group, 0)
+//
+// volumes are the persistent volumes that the allocation uses, as they are now.
+func Compile(job *structs.Job, group *structs.Group, volumes ...Volume) (*Ask, error) {
+	a, err := compile(job, group, 0, volumes)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +95,7 @@ func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 			len(times), structs.MaxChanges)
 	}
 	for _, after := range times {
-		ask, err := compile(job, group, after)
+		ask, err := compile(job, group, after, volumes)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +107,7 @@ func Compile(job *structs.Job, group *structs.Group) (*Ask, error) {
 }
 
 // compile compiles what is asked for after a time of waiting.
-func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*Ask, error) {
+func compile(job *structs.Job, group *structs.Group, waited structs.Duration, volumes []Volume) (*Ask, error) {
 	var problems structs.Problems
 	a := &Ask{Job: job.Name, Group: group.Name, Resources: group.Ask(), MaxRun: group.MaxRunDuration, datacenters: job.Datacenters,
 		apart: job.Placement == structs.SpreadApart}
@@ -156,6 +158,7 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration) (*
 	}
 	a.keepAway()
 	a.state(job, group, waited)
+	a.store(group, volumes)
 	a.finish()
 	return a, nil
 }

@@ -19,6 +19,8 @@ type condition struct {
 	operator string
 	pattern  *regexp.Regexp // of regexp and not_regexp
 	versions versionRange   // of version and semver, when right is constant
+	storage  bool           // it is about a volume: text says all
+	readOnly bool           // of hostVolume: it is only read
 }
 
 func (c *condition) unique() bool { return c.left.unique() || c.right.unique() }
@@ -83,6 +85,11 @@ func compileCondition(attribute, operator, value string) (condition, error) {
 func (c *condition) met(n *structs.Node) bool {
 	left, ok := c.left.resolve(n)
 	switch c.operator {
+	case hostVolume:
+		v := n.HostVolumes[c.right.parts[0].text]
+		return v != nil && (!v.ReadOnly || c.readOnly)
+	case missing:
+		return false
 	case "is_set":
 		return ok
 	case "is_not_set":

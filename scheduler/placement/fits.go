@@ -40,6 +40,8 @@ const (
 	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
 	NoAddress        ReasonKind = "host_network"      // the node has no address for a port
 	NetworkMissing   ReasonKind = "network"           // what the group's network needs
+	VolumeUnmet      ReasonKind = "volume"            // it is not there, or not on the node
+	VolumeHeld       ReasonKind = "volume_held"       // another allocation has it alone
 )
 
 // String tells the reason in the words of job explain: "memory: 2GiB asked, 1.5GiB free".
@@ -103,6 +105,8 @@ func (r Reason) Title() string {
 		return "network " + r.Subject + " missing"
 	case ConstraintUnmet:
 		return "constraint " + r.Subject
+	case VolumeHeld:
+		return fmt.Sprintf("volume %q is held by another allocation", r.Subject)
 	}
 	return r.Subject
 }
@@ -262,7 +266,11 @@ func (c *check) static(spec *structs.Node, a *Ask) bool {
 	for i := range a.constraints {
 		if cond := &a.constraints[i]; !cond.met(spec) {
 			r := Reason{Kind: ConstraintUnmet, Subject: cond.text}
-			r.Have, _ = cond.left.resolve(spec)
+			if cond.storage {
+				r.Kind = VolumeUnmet
+			} else {
+				r.Have, _ = cond.left.resolve(spec)
+			}
 			if c.refuse(r) {
 				return true
 			}
@@ -308,6 +316,14 @@ func (c *check) amounts(n *Node, a *Ask) bool {
 		}
 	}
 	for _, name := range sortedKeys(ask.Sets) {
+		if name == structs.VolumeSet {
+			for _, item := range ask.Sets[name] {
+				if slices.Contains(avail.Sets[name], item) && !slices.Contains(free.Sets[name], item) && c.refuse(Reason{Kind: VolumeHeld, Subject: item}) {
+					return true
+				}
+			}
+			continue
+		}
 		part := structs.Resources{Sets: map[string][]string{name: ask.Sets[name]}}
 		if !free.Fits(part) && c.refuse(Reason{Kind: ConstraintUnmet, Subject: name, Have: strings.Join(free.Sets[name], ",")}) {
 			return true

@@ -259,6 +259,7 @@ const (
 	RefusedFinished  Refusal = "finished"  // the work of its index is done, or was given up, or is not wanted any more
 	RefusedResources Refusal = "resources" // the node has less free than it asks
 	RefusedPorts     Refusal = "ports"     // a port of the host is taken
+	RefusedVolume    Refusal = "volume"    // a volume is not there, is elsewhere, or is held by another allocation
 	RefusedChanged   Refusal = "changed"   // what it replaces, or the allocation itself, changed
 	RefusedInvalid   Refusal = "invalid"   // it can never be accepted as it is
 )

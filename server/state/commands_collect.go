@@ -63,6 +63,9 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 	}
 	for _, id := range c.Nodes {
 		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
+			if _, kept := tx.keepsData(n); kept {
+				continue // only an operator gives volumes up
+			}
 			tx.forgetNode(n)
 			out.Nodes++
 		}

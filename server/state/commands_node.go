@@ -16,6 +16,9 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	if structs.CheckStatic("reserved_for", c.Node.ReservedFor, &problems); len(problems) > 0 {
 		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%w", problems.Err())
 	}
+	if len(c.Node.HostVolumes) > structs.MaxVolumesOfNode {
+		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%d host volumes are more than %d", len(c.Node.HostVolumes), structs.MaxVolumesOfNode)
+	}
 	for name, d := range c.Node.Drivers {
 		if d != nil && len(d.Images) > structs.MaxImages {
 			return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "driver %q has %d images, which are more than %d", name, len(d.Images), structs.MaxImages)
@@ -28,7 +31,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
 	n.Status, n.Eligible, n.Drain, n.DrainIndex = was.Status, was.Eligible, was.Drain, was.DrainIndex
-	n.Maintenance = was.Maintenance
+	n.Maintenance, n.Volumes = was.Maintenance, was.Volumes
 	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
 	if err := newestSession(&n, c.Session); err != nil {
 		return nil, err
@@ -189,6 +192,10 @@ func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 	if old.Status == structs.NodeReady {
 		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is ready").
 			Advise("stop its agent first")
+	}
+	if name, kept := tx.keepsData(old); kept {
+		return nil, structs.Errorf(structs.Conflict, nodeText(old), "volume %q is on its disk", name).
+			Advise("bring the node back, or give the data up first: volume delete -purge %s", name)
 	}
 	for _, a := range tx.held(c.Node) {
 		tx.lose(a, "its node was removed")

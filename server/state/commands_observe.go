@@ -102,7 +102,7 @@ func steadySince(a *structs.Allocation, tasks map[string]*structs.TaskState, now
 
 // welcome reports whether a lost allocation that still runs may go on: nobody took its place and it is still wanted.
 func (tx *Tx) welcome(n *structs.Node, a *structs.Allocation) bool {
-	if a.Next != "" || a.Desired != structs.DesiredRun {
+	if a.Next != "" || a.Desired != structs.DesiredRun || !tx.claimsStand(a) {
 		return false
 	}
 	if a.Job == "" {

@@ -109,6 +109,10 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 	if refused, why := tx.follows(p, &a, stopped); refused != "" {
 		return refused, why
 	}
+	claims, refused, why := tx.claim(n, &a)
+	if refused != "" {
+		return refused, why
+	}
 	if refused, why := tx.fits(n, &a); refused != "" {
 		return refused, why
 	}
@@ -116,6 +120,7 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 		return RefusedInvalid, "one entry cannot make more than 65,535 allocations"
 	}
 	tx.starts++
+	claims.settle(tx, &a)
 	a.NodeName, a.Node = n.Name, n.ID
 	a.Incarnation = tx.Index<<16 | tx.starts
 	a.Desired, a.DesiredWhy, a.RestartTask, a.Restarts = structs.DesiredRun, "", "", 0
@@ -126,6 +131,7 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 		tx.put(Versions, nil, &structs.JobVersion{Job: p.Job, Version: a.Version, Time: tx.Now, Actor: tx.Actor, Index: tx.Index})
 	}
 	made := tx.putAlloc(nil, a)
+	claims.bind(tx, n)
 	if old := get(tx.allocs, p.Replaces); old != nil {
 		next := *old
 		next.Next = made.ID

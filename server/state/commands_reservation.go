@@ -282,6 +282,9 @@ func (tx *Tx) forgetNode(n *structs.Node) {
 	for _, r := range tx.reservedOn(n.ID) {
 		tx.put(Reservations, r, nil)
 	}
+	for _, v := range tx.volumesOn(n) {
+		tx.put(Volumes, v, nil)
+	}
 	tx.put(Nodes, n, nil)
 }
 

@@ -45,6 +45,11 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 				Advise("release that, or force it: the room stays reserved")
 		}
 	}
+	for v := range from(tx.volumes, "") {
+		if v.Role == c.Name {
+			return nil, structs.Errorf(structs.Conflict, object, "volume %q is of it", v.Name).Advise("delete that first, or force it: the volume stays")
+		}
+	}
 	for f := range from(tx.frameworks, "") {
 		if slices.Contains(f.Roles, c.Name) {
 			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name).Advise(unused)

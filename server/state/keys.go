@@ -17,11 +17,12 @@ const (
 	answers // what was answered under an idempotency key; in persisted state only
 
 	Reservations // *structs.Reservation by id
+	Volumes      // *structs.Volume by name
 
-	lastTable = Reservations
+	lastTable = Volumes
 )
 
-var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers", "reservations"}
+var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers", "reservations", "volumes"}
 
 func (t Table) String() string {
 	if int(t) >= len(tableNames) {
@@ -76,6 +77,12 @@ func OfFramework(id structs.FrameworkID) Key { return Key{Frameworks, oneRecord,
 // OfReservation is the key of one reservation.
 func OfReservation(id structs.ReservationID) Key { return Key{Reservations, oneRecord, string(id)} }
 
+// OfVolume is the key of one volume.
+func OfVolume(name string) Key { return Key{Volumes, oneRecord, name} }
+
+// OfNodeVolumes is the key of the volumes on one node.
+func OfNodeVolumes(id structs.NodeID) Key { return Key{Volumes, ofNode, string(id)} }
+
 // Change is one record before and after: Old is nil for a new record, New for a removed one. Both are pointers of the
 // table's type and immutable.
 type Change struct {
@@ -120,5 +127,10 @@ func (c *Change) keys(yield func(Key)) {
 		yield(OfFramework(r.ID))
 	case *structs.Reservation:
 		yield(OfReservation(r.ID))
+	case *structs.Volume:
+		yield(OfVolume(r.Name))
+		if r.Node != "" {
+			yield(OfNodeVolumes(r.Node))
+		}
 	}
 }

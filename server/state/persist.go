@@ -146,6 +146,11 @@ func (im *Image) Persist(out io.Writer) error {
 			return err
 		}
 	}
+	for v := range s.Volumes() {
+		if err := w.value(Volumes, v); err != nil {
+			return err
+		}
+	}
 	if err := im.persistAnswers(w); err != nil {
 		return err
 	}
@@ -290,6 +295,8 @@ func restoreRecord(d *decoder, into *trees, answered *answered, t Table, content
 		err = restoreInto[structs.Framework](d, into, t, content)
 	case Reservations:
 		err = restoreInto[structs.Reservation](d, into, t, content)
+	case Volumes:
+		err = restoreInto[structs.Volume](d, into, t, content)
 	case answers:
 		err = restoreAnswer(d, answered, content)
 	default:

@@ -216,9 +216,12 @@ func (tx *Tx) unusedRoles(most int) (list []*structs.Role) {
 	return list
 }
 
-// namedRoles returns the roles that frameworks and reservations are for.
+// namedRoles returns the roles that frameworks, reservations and volumes are for.
 func (tx *Tx) namedRoles() map[string]bool {
 	named := map[string]bool{}
+	for v := range from(tx.volumes, "") {
+		named[v.Role] = true
+	}
 	for f := range from(tx.frameworks, "") {
 		for _, role := range f.Roles {
 			named[role] = true

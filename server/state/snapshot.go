@@ -39,6 +39,7 @@ type trees struct {
 
 	reservations *btree.Map[structs.ReservationID, *structs.Reservation]
 	byReserved   *btree.Map[structs.NodeID, *nodeReservations]
+	volumes      *btree.Map[string, *structs.Volume]
 
 	byNode    *btree.BTreeG[nodeKey]
 	byJob     *btree.BTreeG[slotKey]
@@ -117,6 +118,7 @@ func newTrees() trees {
 
 		reservations: btree.NewMap[structs.ReservationID, *structs.Reservation](0),
 		byReserved:   btree.NewMap[structs.NodeID, *nodeReservations](0),
+		volumes:      btree.NewMap[string, *structs.Volume](0),
 
 		roleUse: btree.NewMap[string, *RoleUse](0),
 		versions: btree.NewBTreeGOptions(func(a, b *structs.JobVersion) bool {

@@ -89,6 +89,9 @@ func dump(s *Snapshot) string {
 	for r := range s.Reservations() {
 		put([]any{r, len(s.ReservedOn(r.Node))})
 	}
+	for v := range s.Volumes() {
+		put(v)
+	}
 	s.ended.Scan(func(k endedKey) bool { fmt.Fprintln(&b, k); return true })
 	s.endedJobs.Scan(func(k endedJobKey) bool { fmt.Fprintln(&b, k); return true })
 	s.ports.Scan(func(k portKey) bool { fmt.Fprintln(&b, k); return true })
@@ -205,6 +208,8 @@ func keyOf(record any) string {
 		return string(v.ID)
 	case *structs.Reservation:
 		return string(v.ID)
+	case *structs.Volume:
+		return v.Name
 	case *Meta:
 		return "meta"
 	}
@@ -330,6 +335,7 @@ func (r *region) check() {
 		reserved[v.Node] = append(reserved[v.Node], string(v.ID))
 	}
 	count(Reservations, n)
+	r.checkVolumes(s, count)
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
 	}

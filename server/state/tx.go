@@ -21,6 +21,7 @@ type Tx struct {
 	*trees
 	changes []Change // of the entry, in order
 	starts  uint64   // allocations that the entry made
+	born    uint64   // volumes that the entry made
 	dirty   dirty
 }
 
@@ -101,6 +102,8 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 	case Reservations:
 		install(t.reservations, old, new, func(r *structs.Reservation) structs.ReservationID { return r.ID })
 		d = t.indexReservation(old, new)
+	case Volumes:
+		install(t.volumes, old, new, func(v *structs.Volume) string { return v.Name })
 	case Metas:
 		t.meta = new.(*Meta)
 	default:
@@ -254,6 +257,9 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	if d&(1<<Reservations) != 0 {
 		s.reservations = tx.reservations.Copy()
 	}
+	if d&(1<<Volumes) != 0 {
+		s.volumes = tx.volumes.Copy()
+	}
 	if d&dirtyReserved != 0 {
 		s.byReserved = tx.byReserved.Copy()
 	}
@@ -288,7 +294,7 @@ func (t *trees) copied() trees {
 		roles: t.roles.Copy(), frameworks: t.frameworks.Copy(), byNode: t.byNode.Copy(), byJob: t.byJob.Copy(),
 		ended: t.ended.Copy(), endedJobs: t.endedJobs.Copy(), ports: t.ports.Copy(), usage: t.usage.Copy(),
 		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
-		byTask: t.byTask.Copy(),
+		byTask: t.byTask.Copy(), volumes: t.volumes.Copy(),
 	}
 }
 

@@ -91,7 +91,7 @@ static u64 length(const char *s) {
 // ---- constants of the kernel
 
 enum {
-	EPERM = 1, ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10, EAGAIN = 11, EACCES = 13, EBUSY = 16,
+	EPERM = 1, ENOENT = 2, EINTR = 4, E2BIG = 7, ENOEXEC = 8, ECHILD = 10, EAGAIN = 11, EACCES = 13, EBUSY = 16, EEXIST = 17,
 	ENOTDIR = 20, EINVAL = 22, EPIPE = 32,
 	AT_FDCWD = -100, AT_EMPTY_PATH = 0x1000, AT_RECURSIVE = 0x8000,
 	O_RDONLY = 0, O_RDWR = 2, O_CREAT = 0100, O_NOCTTY = 0400, O_CLOEXEC = 02000000,
@@ -180,7 +180,7 @@ static void make_root(char *plan, char *end) {
 	must("make mounts private", "/", C5(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
 	const char *root = plan;
 	plan += length(plan) + 1;
-	must("mount tmpfs", root, C5(SYS_mount, "proffer", root, "tmpfs", MS_NOSUID, "mode=0755,size=1m,nr_inodes=1k"));
+	must("mount tmpfs", root, C5(SYS_mount, "proffer", root, "tmpfs", MS_NOSUID, "mode=0755,size=8m,nr_inodes=16k"));
 	must("chdir", root, C1(SYS_chdir, root));
 	while (plan < end) {
 		char what = *plan, *a = plan + 2, *b = a + length(a) + 1;
@@ -277,6 +277,22 @@ static void cover(const char *path) {
 	if (err != -ENOENT && err != -ENOTDIR) must("cover", path, err);
 }
 
+// make_folders makes a folder of the root, with those above it, for something to be mounted on. All tasks have the same root, and see
+// it, too: empty, and for reading only.
+static void make_folders(char *path) {
+	must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID, NULL));
+	for (char *p = path + 1;; p++) {
+		char c = *p;
+		if (c && c != '/') continue;
+		*p = 0;
+		i64 err = C3(SYS_mkdirat, AT_FDCWD, path, 0755);
+		if (err != -EEXIST) must("make the folder", path, err);
+		*p = c;
+		if (!c) break;
+	}
+	must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL));
+}
+
 static int is_dev(const char *path) { return path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && !path[4]; }
 
 // place puts a detached mount at its target.
@@ -284,7 +300,12 @@ static void place(u32 i, u64 flags) {
 	int fd = fds[head->first_bind + i];
 	struct mount_attr attr = {flags, 0, MS_PRIVATE, 0};
 	must("mount_setattr", binds[i], C5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr));
-	must("move_mount", binds[i], C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH));
+	i64 err = C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH);
+	if (err == -ENOENT) {
+		make_folders(binds[i]);
+		err = C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH);
+	}
+	must("move_mount", binds[i], err);
 }
 
 // change_root makes a detached mount the root, with the starter's /dev in it. Whatever links are in it, nothing that comes after

@@ -1,0 +1,93 @@
+package http
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/proffer/proffer/agent/api"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+func volumeList(c *call) (any, error) {
+	return c.read([]state.Key{state.OfTable(state.Volumes)}, func(snap *state.Snapshot) (any, error) {
+		return page(c, volumeKey, func(from string) seq[*structs.Volume] { return snap.VolumesFrom(from) })
+	})
+}
+
+func volumeKey(v *structs.Volume) string { return v.Name }
+
+func volumeGet(c *call) (any, error) {
+	name := c.r.PathValue("name")
+	keys := []state.Key{state.OfVolume(name), state.OfTable(state.Allocs)}
+	return c.read(keys, func(snap *state.Snapshot) (any, error) {
+		v := snap.Volume(name)
+		if v == nil {
+			return nil, structs.Errorf(structs.NotFound, "volume "+quoted(name), "there is none")
+		}
+		d := &api.VolumeDetail{Volume: *v, Claims: []*api.VolumeClaim{}}
+		for a := range snap.Claimants(v) {
+			held := a.Claim(v.ID)
+			d.Claims = append(d.Claims, &api.VolumeClaim{Alloc: a.ID, Incarnation: a.Incarnation, Job: a.Job, Group: a.Group, Index: a.Index,
+				Status: a.Status, Desired: a.Desired, ReadOnly: held.ReadOnly, Alone: held.Access.Alone(held.ReadOnly)})
+			if len(d.Claims) == maxStatus {
+				break
+			}
+		}
+		return d, nil
+	})
+}
+
+func volumeCreate(c *call) (any, error) {
+	var body structs.Volume
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	body.Role, body.Access = cmp.Or(body.Role, structs.DefaultRole), cmp.Or(body.Access, structs.AccessExclusive)
+	if err := body.Problems().Err(); err != nil {
+		return nil, err
+	}
+	if body.Node != "" {
+		snap, err := c.snapshot()
+		if err != nil {
+			return nil, err
+		}
+		n, err := nodeByPrefix(snap, string(body.Node))
+		if err != nil {
+			return nil, err
+		}
+		body.Node = n.ID
+	}
+	body.Principal = cmp.Or(body.Principal, c.actor)
+	result, err := c.propose(&state.PutVolume{Volume: &body})
+	if err != nil {
+		return nil, err
+	}
+	return &api.VolumeMade{ID: result.Answer.(*state.VolumeMade).ID, Index: result.Index}, nil
+}
+
+func volumeResize(c *call) (any, error) {
+	var body api.VolumeResize
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	return c.written(&state.ResizeVolume{Name: c.r.PathValue("name"), ID: body.ID, Size: body.Size}, "")
+}
+
+// keepVolume is how long the data of a deleted volume stays when nobody says otherwise.
+const keepVolume = structs.Duration(72 * time.Hour)
+
+func volumeDelete(c *call) (any, error) {
+	keep := keepVolume
+	if text := c.str("keep"); text != "" {
+		var err error
+		if keep, err = structs.ParseDuration(text); err != nil || keep < 0 {
+			return nil, structs.Errorf(structs.Invalid, "keep", "%q is no time span such as 72h", text)
+		}
+	}
+	return c.written(&state.DeleteVolume{Name: c.r.PathValue("name"), Keep: keep}, "")
+}
+
+func volumeUndelete(c *call) (any, error) {
+	return c.written(&state.UndeleteVolume{Name: c.r.PathValue("name")}, "")
+}

@@ -1,0 +1,167 @@
+package volumes
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/proffer/proffer/client/runner"
+	"github.com/proffer/proffer/client/store"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+func open(t *testing.T, dir string, host map[string]HostVolume) *Volumes {
+	t.Helper()
+	v, err := Open(dir, host, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func need(alloc string, incarnation uint64, volumes ...structs.AllocVolume) *runner.Need {
+	g := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t"}}}
+	for _, x := range volumes {
+		g.Volumes = append(g.Volumes, &structs.GroupVolume{Name: x.Group, Type: structs.PersistentVolume, Source: x.Name, Access: x.Access, ReadOnly: x.ReadOnly})
+		g.Tasks[0].VolumeMounts = append(g.Tasks[0].VolumeMounts, &structs.VolumeMount{Volume: x.Group, Destination: "/" + x.Group})
+	}
+	return &runner.Need{Alloc: &structs.Allocation{ID: structs.AllocID(alloc), Incarnation: incarnation, Volumes: volumes}, Group: g}
+}
+
+func data(access structs.VolumeAccess, readOnly bool) structs.AllocVolume {
+	return structs.AllocVolume{Group: "data", Name: "data", ID: "0a01", Size: 1 << 20, Access: access, ReadOnly: readOnly}
+}
+
+func provide(t *testing.T, v *Volumes, n *runner.Need) ([]drivers.Mount, error) {
+	t.Helper()
+	given := &store.Given{}
+	err := v.Provide(t.Context(), n, given)
+	return given.Mounts["t"], err
+}
+
+// A volume has one that writes, also for an agent that was killed and forgot; its data stays until the region wants it gone.
+func TestOneWriter(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "volumes")
+	v := open(t, dir, nil)
+	mounts, err := provide(t, v, need("aa", 1, data(structs.AccessExclusive, false)))
+	if err != nil || len(mounts) != 1 || mounts[0].Target != "/data" || mounts[0].ReadOnly {
+		t.Fatalf("%v, %+v", err, mounts)
+	}
+	if _, err := provide(t, v, need("aa", 1, data(structs.AccessExclusive, false))); err != nil {
+		t.Errorf("asked again: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(mounts[0].Source, "file"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := provide(t, v, need("bb", 2, data(structs.AccessExclusive, true))); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("beside another: %v", err)
+	}
+	v = open(t, dir, nil)
+	if _, err := provide(t, v, need("bb", 2, data(structs.AccessExclusive, false))); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("beside another, after a restart: %v", err)
+	}
+	if v.Disk() != 1<<20 {
+		t.Errorf("the volumes take %s", v.Disk())
+	}
+	v.known = func(id structs.AllocID) bool { return id == "bb" }
+	if mounts, err = provide(t, v, need("bb", 2, data(structs.AccessExclusive, false))); err != nil {
+		t.Fatalf("after one that nobody knows: %v", err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(mounts[0].Source, "file")); string(raw) != "x" {
+		t.Errorf("the data is gone: %v", err)
+	}
+
+	// It is deleted, and then released.
+	var told []structs.VolumeID
+	v.Told = func(ids []structs.VolumeID) { told = append(told, ids...) }
+	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}})
+	v.removePurged()
+	if len(told) > 0 {
+		t.Fatal("the data of a volume in use was removed")
+	}
+	if _, err := provide(t, v, need("bb", 3, data(structs.AccessExclusive, false))); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("a deleted volume: %v", err)
+	}
+	for range 2 {
+		if err := v.Release(t.Context(), "bb"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.removePurged()
+	if entries, _ := os.ReadDir(dir); len(told) != 1 || told[0] != "0a01" || len(entries) > 0 {
+		t.Errorf("told %v, left %v", told, entries)
+	}
+	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}}) // the answer was lost
+	if v.removePurged(); len(told) != 2 {
+		t.Errorf("told %v", told)
+	}
+}
+
+func TestManyReaders(t *testing.T) {
+	v := open(t, filepath.Join(t.TempDir(), "volumes"), nil)
+	for i, x := range []struct {
+		claim structs.AllocVolume
+		ok    bool
+	}{{data(structs.AccessSingleWriter, false), true}, {data(structs.AccessSingleWriter, true), true}, {data(structs.AccessSingleWriter, false), false}} {
+		mounts, err := provide(t, v, need([]string{"aa", "bb", "cc"}[i], uint64(i+1), x.claim))
+		if (err == nil) != x.ok {
+			t.Errorf("%d: %v", i, err)
+		}
+		if err == nil && mounts[0].ReadOnly != x.claim.ReadOnly {
+			t.Errorf("%d: %+v", i, mounts)
+		}
+	}
+}
+
+func TestHostVolumes(t *testing.T) {
+	dir := t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	v := open(t, filepath.Join(dir, "volumes"), map[string]HostVolume{"rw": {link, false}, "ro": {dir, true}, "gone": {dir + "/gone", false}})
+	if host := v.Host(); len(host) != 2 || host["rw"].ReadOnly || !host["ro"].ReadOnly {
+		t.Errorf("%+v", host)
+	}
+	ask := func(source string, readOnly bool) ([]drivers.Mount, error) {
+		n := need("aa", 1)
+		n.Group.Volumes = []*structs.GroupVolume{{Name: "x", Type: structs.HostVolume, Source: source, ReadOnly: readOnly}}
+		n.Group.Tasks[0].VolumeMounts = []*structs.VolumeMount{{Volume: "x", Destination: "/x"}}
+		return provide(t, v, n)
+	}
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := ask("rw", false); err != nil || m[0].Source != real || m[0].ReadOnly {
+		t.Errorf("%v, %+v", err, m)
+	}
+	if m, err := ask("ro", true); err != nil || !m[0].ReadOnly {
+		t.Errorf("%v, %+v", err, m)
+	}
+	if _, err := ask("ro", false); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("for writing: %v", err)
+	}
+	if _, err := ask("none", false); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("unknown: %v", err)
+	}
+	if _, err := ask("gone", false); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+// What was given is read back from the node's records as it was, for each task.
+func TestWhatWasGivenIsRecorded(t *testing.T) {
+	n := need("aa", 1, data(structs.AccessShared, false))
+	n.Group.Tasks = append(n.Group.Tasks, &structs.Task{Name: "u"}, &structs.Task{Name: "v", VolumeMounts: []*structs.VolumeMount{
+		{Volume: "data", Destination: "/a", ReadOnly: true}, {Volume: "data", Destination: "/b"}}})
+	given := &store.Given{}
+	if err := open(t, filepath.Join(t.TempDir(), "volumes"), nil).Provide(t.Context(), n, given); err != nil {
+		t.Fatal(err)
+	}
+	if len(given.Mounts["t"]) != 1 || len(given.Mounts["v"]) != 2 || given.Mounts["t"][0].ReadOnly || !given.Mounts["v"][0].ReadOnly || given.Mounts["v"][1].ReadOnly {
+		t.Errorf("%+v", given.Mounts)
+	}
+}

@@ -1,0 +1,73 @@
+package placement
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/structs"
+)
+
+func TestVolumes(t *testing.T) {
+	exec := map[string]*structs.Driver{"exec": {Healthy: true, Attributes: map[string]string{"isolation.full": "true"}}}
+	spec := func(id string, change func(*structs.Node)) *Node {
+		n := &structs.Node{ID: structs.NodeID(id), Name: id, Drivers: exec, Status: structs.NodeReady, Eligible: true,
+			Resources: structs.Resources{CPU: 4000, Memory: 1 << 30, Disk: 100}}
+		if change != nil {
+			change(n)
+		}
+		return NewNode(n.ID, n)
+	}
+	plain := spec("a", nil)
+	with := spec("b", func(n *structs.Node) {
+		n.Volumes = map[string]structs.Bytes{"data": 60}
+		n.HostVolumes = map[string]*structs.NodeHostVolume{"ro": {ReadOnly: true}, "rw": {}}
+	})
+	bare := spec("c", func(n *structs.Node) { n.Drivers = map[string]*structs.Driver{"exec": {Healthy: true}} })
+	held := spec("b", func(n *structs.Node) { n.Volumes = map[string]structs.Bytes{"data": 60} })
+	held.Hold(structs.Resources{Sets: map[string][]string{structs.VolumeSet: {"data"}}}, nil)
+
+	group := func(list ...*structs.GroupVolume) *structs.Group {
+		return &structs.Group{Name: "g", Volumes: list, Tasks: []*structs.Task{{Name: "t", VolumeMounts: []*structs.VolumeMount{{Volume: "v", Destination: "/v"}}}}}
+	}
+	data := &structs.GroupVolume{Name: "v", Type: structs.PersistentVolume, Source: "data"}
+	host := func(name string, readOnly bool) *structs.GroupVolume {
+		return &structs.GroupVolume{Name: "v", Type: structs.HostVolume, Source: name, ReadOnly: readOnly}
+	}
+	there := Volume{Name: "data", Node: "b", NodeName: "b", Alone: true}
+	for name, x := range map[string]struct {
+		node  *Node
+		group *structs.Group
+		is    []Volume
+		want  string // a part of the only reason; empty: it fits
+	}{
+		"where it is":     {with, group(data), []Volume{there}, ""},
+		"elsewhere":       {plain, group(data), []Volume{there}, `volume "data" is on node b`},
+		"held":            {held, group(data), []Volume{there}, `volume "data" is held by another allocation`},
+		"shared":          {held, group(data), []Volume{{Name: "data", Node: "b", NodeName: "b"}}, ""},
+		"to be made":      {plain, group(data), []Volume{{Name: "data", Takes: 100}}, ""},
+		"no room":         {with, group(data), []Volume{{Name: "more", Takes: 41}}, "disk: 41B asked, 40B free"},
+		"missing":         {plain, group(data), []Volume{{Name: "data", Missing: "it is deleted"}}, `volume "data": it is deleted`},
+		"host":            {with, group(host("rw", false)), nil, ""},
+		"read only":       {with, group(host("ro", true)), nil, ""},
+		"not for writing": {with, group(host("ro", false)), nil, `host volume "ro" that may be written to`},
+		"no host volume":  {plain, group(host("rw", true)), nil, `host volume "rw"`},
+		"no isolation":    {bare, group(data), []Volume{{Name: "data", Takes: 1}}, "exec with isolation, to mount"},
+	} {
+		ask, err := Compile(&structs.Job{Name: "j"}, x.group, x.is...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := Fits(x.node, nil, ask, All)
+		if v.OK != (x.want == "") || !v.OK && (len(v.Reasons) != 1 || !strings.Contains(v.Reasons[0].String(), x.want)) {
+			t.Errorf("%s: %+v", name, v)
+		}
+		if again := Fits(x.node, nil, ask, First); again.OK != v.OK {
+			t.Errorf("%s: %v in a hurry", name, again.OK)
+		}
+	}
+	one, _ := Compile(&structs.Job{Name: "j"}, group(data), there)
+	two, _ := Compile(&structs.Job{Name: "k"}, group(data), Volume{Name: "data", Node: "c", NodeName: "c", Alone: true})
+	if one.Key() == two.Key() || !one.Bound() {
+		t.Errorf("asks for volumes on different nodes are one class: %s", one.Key())
+	}
+}

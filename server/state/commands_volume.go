@@ -1,0 +1,484 @@
+package state
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// PutVolume makes a volume. On a node (Node) it takes of its disk at once; without one it is made where the first work that
+// uses it is placed. A name that is taken is a conflict, also by a volume that is deleted and not purged. What the servers set
+// is ignored. The role is made when it does not exist. Answer: *VolumeMade.
+type PutVolume struct {
+	Volume *structs.Volume
+	Sealed bool // as in PutReservation
+}
+
+// VolumeMade answers PutVolume.
+type VolumeMade struct {
+	Index uint64
+	ID    structs.VolumeID
+}
+
+// ResizeVolume changes how much of the disk a volume takes. It can become smaller only while nothing uses it. Answer: *Receipt.
+type ResizeVolume struct {
+	Name string
+	ID   structs.VolumeID // empty: any; a conflict when the volume of the name is another one
+	Size structs.Bytes
+}
+
+// DeleteVolume has a volume deleted: nothing can use it from now on, and after Keep its data is removed. It is a conflict while
+// an allocation holds it. Answer: *Receipt.
+type DeleteVolume struct {
+	Name string
+	ID   structs.VolumeID // as in ResizeVolume
+	Keep structs.Duration // 0: it is removed now, also when it was deleted before
+}
+
+// UndeleteVolume makes a deleted volume usable again, as long as its data is there. Answer: *Receipt.
+type UndeleteVolume struct{ Name string }
+
+// PurgeVolumes has the data of volumes removed whose time has come; the others are left alone. Answer: *Receipt.
+type PurgeVolumes struct{ Names []string }
+
+// ForgetVolumes removes volumes whose data a node has removed. Those that are not to be purged are left alone. Answer: *Receipt.
+type ForgetVolumes struct {
+	Node structs.NodeID
+	IDs  []structs.VolumeID
+}
+
+func (*PutVolume) Kind() string      { return "volume.put" }
+func (*ResizeVolume) Kind() string   { return "volume.resize" }
+func (*DeleteVolume) Kind() string   { return "volume.delete" }
+func (*UndeleteVolume) Kind() string { return "volume.undelete" }
+func (*PurgeVolumes) Kind() string   { return "volume.purge" }
+func (*ForgetVolumes) Kind() string  { return "volume.forget" }
+
+func init() {
+	register[PutVolume, VolumeMade]()
+	register[ResizeVolume, Receipt]()
+	register[DeleteVolume, Receipt]()
+	register[UndeleteVolume, Receipt]()
+	register[PurgeVolumes, Receipt]()
+	register[ForgetVolumes, Receipt]()
+}
+
+func volumeText(name string) string { return fmt.Sprintf("volume %q", name) }
+
+// Apply makes a volume.
+func (c *PutVolume) Apply(tx *Tx) (any, error) {
+	if c.Volume == nil {
+		return nil, structs.Errorf(structs.Invalid, "volume", "there is none")
+	}
+	v := *c.Volume
+	if err := v.Problems().Err(); err != nil {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "%w", err)
+	}
+	if old := get(tx.volumes, v.Name); old != nil {
+		do := "choose another name"
+		if old.Status != structs.VolumeReady {
+			do = "undelete that one, or purge it, or choose another name"
+		}
+		return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "there is one, and it is %s", old.Status).Advise("%s", do)
+	}
+	if tx.volumes.Len() >= structs.MaxVolumes {
+		return nil, structs.Errorf(structs.Exhausted, volumeText(v.Name), "there are %d volumes, and no more fit", tx.volumes.Len())
+	}
+	if v.Framework != "" && get(tx.frameworks, v.Framework) == nil {
+		return nil, structs.Errorf(structs.NotFound, volumeText(v.Name), "there is no framework %q that could own it", v.Framework)
+	}
+	if err := tx.takesNew(v.Role, c.Sealed); err != nil {
+		return nil, err
+	}
+	if v.Node != "" {
+		n, err := tx.node(v.Node)
+		if err != nil {
+			return nil, err
+		}
+		if err := tx.roomFor(n, &v, v.Size); err != nil {
+			return nil, err
+		}
+	}
+	tx.makeRole(v.Role)
+	v.Job = ""
+	made := tx.bear(v)
+	if v.Node != "" {
+		tx.bindVolume(made, get(tx.nodes, v.Node))
+	}
+	return &VolumeMade{Index: tx.Index, ID: made.ID}, nil
+}
+
+// bear stores a new volume that is nowhere yet.
+func (tx *Tx) bear(v structs.Volume) *structs.Volume {
+	tx.born++
+	v.ID = structs.VolumeID(fmt.Sprintf("%012x%04x", tx.Index, tx.born))
+	v.Node, v.NodeName, v.Status, v.Deleted, v.Purge, v.Made = "", "", structs.VolumeReady, 0, 0, tx.Now
+	v.CreateIndex, v.ModifyIndex = tx.Index, tx.Index
+	tx.put(Volumes, nil, &v)
+	return &v
+}
+
+// bindVolume puts a volume on a node.
+func (tx *Tx) bindVolume(old *structs.Volume, n *structs.Node) {
+	v := *old
+	v.Node, v.NodeName = n.ID, n.Name
+	tx.putVolume(old, v)
+}
+
+// putVolume stores a changed volume, and what it takes of its node.
+func (tx *Tx) putVolume(old *structs.Volume, v structs.Volume) {
+	v.ModifyIndex = tx.Index
+	tx.put(Volumes, old, &v)
+	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size) {
+		tx.takeDisk(v.Node, v.Name, v.Size)
+	}
+}
+
+// dropVolume forgets a volume and gives its disk back.
+func (tx *Tx) dropVolume(v *structs.Volume) {
+	tx.put(Volumes, v, nil)
+	if v.Node != "" {
+		tx.takeDisk(v.Node, v.Name, 0)
+	}
+}
+
+// takeDisk notes on a node what a volume takes of its disk; 0: it is gone.
+func (tx *Tx) takeDisk(id structs.NodeID, name string, size structs.Bytes) {
+	old := get(tx.nodes, id)
+	if old == nil {
+		return
+	}
+	n := *old
+	n.Volumes = maps.Clone(old.Volumes)
+	switch {
+	case size == 0:
+		if delete(n.Volumes, name); len(n.Volumes) == 0 {
+			n.Volumes = nil
+		}
+	case n.Volumes == nil:
+		n.Volumes = map[string]structs.Bytes{name: size}
+	default:
+		n.Volumes[name] = size
+	}
+	tx.putNode(old, n)
+}
+
+// roomFor refuses a volume, or what it grows by, that a node has no room for.
+func (tx *Tx) roomFor(n *structs.Node, v *structs.Volume, size structs.Bytes) error {
+	if _, has := n.Volumes[v.Name]; !has && len(n.Volumes) >= structs.MaxVolumesOfNode {
+		return structs.Errorf(structs.Exhausted, volumeText(v.Name), "%s has %d volumes, and no more fit", nodeText(n), len(n.Volumes))
+	}
+	free := n.Available().Disk
+	if u := get(tx.usage, n.ID); u != nil {
+		free -= u.Resources.Disk
+	}
+	if rooms := tx.roomsOn(n); rooms != nil {
+		free += structs.UnusedFor(v.Role, rooms).Disk - structs.UnusedOf(rooms).Disk
+	}
+	if size > free {
+		want, have := structs.Apart(size, max(0, free))
+		return structs.Errorf(structs.Exhausted, volumeText(v.Name), "%s of disk are asked for and %s has %s free", want, nodeText(n), have).
+			Advise("choose another node or a smaller size")
+	}
+	return nil
+}
+
+func (tx *Tx) volume(name string, id structs.VolumeID) (*structs.Volume, error) {
+	v := get(tx.volumes, name)
+	switch {
+	case v == nil:
+		return nil, structs.Errorf(structs.NotFound, volumeText(name), "there is none")
+	case id != "" && id != v.ID:
+		return nil, structs.Errorf(structs.Conflict, volumeText(name), "it is another one now: %s", v.ID)
+	}
+	return v, nil
+}
+
+// Apply resizes.
+func (c *ResizeVolume) Apply(tx *Tx) (any, error) {
+	old, err := tx.volume(c.Name, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	v := *old
+	v.Size = c.Size
+	if err := v.Problems().Err(); err != nil {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "%w", err)
+	}
+	if v.Status != structs.VolumeReady {
+		return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "it is %s", v.Status)
+	}
+	if v.Size < old.Size {
+		if a := tx.claimant(old); a != nil {
+			return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "allocation %s uses it, and it can become smaller only while nothing does", structs.Short(a.ID)).
+				Advise("stop job %q first", a.Job)
+		}
+	} else if n := get(tx.nodes, v.Node); n != nil {
+		if err := tx.roomFor(n, &v, v.Size-old.Size); err != nil {
+			return nil, err
+		}
+	}
+	if v.Size != old.Size {
+		tx.putVolume(old, v)
+	}
+	return tx.receipt(), nil
+}
+
+// Apply deletes.
+func (c *DeleteVolume) Apply(tx *Tx) (any, error) {
+	old, err := tx.volume(c.Name, c.ID)
+	if err != nil {
+		return nil, err
+	}
+	if a := tx.claimant(old); a != nil {
+		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "allocation %s of job %q uses it", structs.Short(a.ID), a.Job).
+			Advise("stop the job first")
+	}
+	switch {
+	case old.Node == "" || get(tx.nodes, old.Node) == nil: // nothing was ever written to it, or nobody can remove it
+		tx.dropVolume(old)
+	case c.Keep <= 0 && old.Status != structs.VolumePurging:
+		tx.purge(old)
+	case old.Status == structs.VolumeReady:
+		v := *old
+		v.Status, v.Deleted, v.Purge = structs.VolumeDeleted, tx.Now, tx.Now.Add(c.Keep)
+		tx.putVolume(old, v)
+	}
+	return tx.receipt(), nil
+}
+
+func (tx *Tx) purge(old *structs.Volume) {
+	v := *old
+	v.Status, v.Purge = structs.VolumePurging, tx.Now
+	if v.Deleted == 0 {
+		v.Deleted = tx.Now
+	}
+	tx.putVolume(old, v)
+}
+
+// Apply undeletes.
+func (c *UndeleteVolume) Apply(tx *Tx) (any, error) {
+	old, err := tx.volume(c.Name, "")
+	if err != nil {
+		return nil, err
+	}
+	switch old.Status {
+	case structs.VolumePurging:
+		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "its data is being removed")
+	case structs.VolumeDeleted:
+		v := *old
+		v.Status, v.Deleted, v.Purge = structs.VolumeReady, 0, 0
+		tx.putVolume(old, v)
+	}
+	return tx.receipt(), nil
+}
+
+// Apply begins to remove the data of deleted volumes.
+func (c *PurgeVolumes) Apply(tx *Tx) (any, error) {
+	for _, name := range c.Names {
+		if v := get(tx.volumes, name); v != nil && v.Status == structs.VolumeDeleted && v.Purge <= tx.Now {
+			tx.purge(v)
+		}
+	}
+	return tx.receipt(), nil
+}
+
+// Apply forgets volumes that are gone from a node.
+func (c *ForgetVolumes) Apply(tx *Tx) (any, error) {
+	n, err := tx.node(c.Node)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range tx.volumesOn(n) {
+		if v.Status == structs.VolumePurging && slices.Contains(c.IDs, v.ID) {
+			tx.dropVolume(v)
+		}
+	}
+	return tx.receipt(), nil
+}
+
+// volumesOn returns the volumes on a node by name.
+func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
+	for _, name := range slices.Sorted(maps.Keys(n.Volumes)) {
+		if v := get(t.volumes, name); v != nil && v.Node == n.ID {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// keepsData names a volume on a node whose data nobody has given up.
+func (t *trees) keepsData(n *structs.Node) (name string, kept bool) {
+	for _, v := range t.volumesOn(n) {
+		if v.Status != structs.VolumePurging {
+			return v.Name, true
+		}
+	}
+	return "", false
+}
+
+// claimant returns an allocation that holds a volume, or nil.
+func (t *trees) claimant(v *structs.Volume) *structs.Allocation {
+	for a := range t.claimants(v) {
+		return a
+	}
+	return nil
+}
+
+// claimants yields the allocations that hold a volume, by id.
+func (t *trees) claimants(v *structs.Volume) iter.Seq[*structs.Allocation] {
+	return func(yield func(*structs.Allocation) bool) {
+		if v.Node == "" {
+			return
+		}
+		for a := range t.onNode(v.Node, false) {
+			if a.Claim(v.ID) != nil && !yield(a) {
+				return
+			}
+		}
+	}
+}
+
+// claims are the volumes that an allocation is about to have.
+type claims struct {
+	wants bool              // there are any
+	bound []*structs.Volume // of them, those that it binds to its node; one without an ID is to be made
+	takes structs.Bytes     // of the disk, by bound
+	alone []string          // of bound, those that it holds alone
+}
+
+// claim looks whether an allocation may have the volumes that it asks for, and writes them into it. Until settle, its resources have
+// what those take that are not bound to a node yet, so that fits counts it.
+func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused Refusal, why string) {
+	asked := a.Volumes // of a framework
+	var made map[string]structs.Bytes
+	if a.Job != "" {
+		v := tx.version(a.Job, a.Version)
+		g := v.Job.Group(a.Group) // wanted found both
+		asked = nil
+		for _, x := range g.Persistent() {
+			name := x.VolumeName(a.Index)
+			asked = append(asked, structs.AllocVolume{Group: x.Name, Name: name, Access: x.Access, ReadOnly: x.ReadOnly})
+			if made == nil {
+				made = map[string]structs.Bytes{}
+			}
+			made[name] = x.Size
+		}
+		if len(asked) > 0 {
+			a.Resources.Disk = g.Ask().Disk
+		}
+	}
+	a.Volumes = nil
+	if len(asked) == 0 {
+		return c, "", ""
+	}
+	c.wants = true
+	var alone []string
+	for _, x := range asked {
+		v := get(tx.volumes, x.Name)
+		switch {
+		case v == nil && made[x.Name] == 0:
+			return c, RefusedVolume, fmt.Sprintf("there is no volume %q", x.Name)
+		case v == nil && len(n.Volumes)+len(c.bound) >= structs.MaxVolumesOfNode:
+			return c, RefusedVolume, fmt.Sprintf("%s has %d volumes, and no more fit", nodeText(n), len(n.Volumes))
+		case v == nil && tx.volumes.Len()+len(c.bound) >= structs.MaxVolumes:
+			return c, RefusedVolume, fmt.Sprintf("there are %d volumes, and no more fit", tx.volumes.Len())
+		case v == nil:
+			v = &structs.Volume{Name: x.Name, Size: made[x.Name], Access: x.Access, Role: a.Role, Job: a.Job, Principal: a.Owner}
+		case v.Status != structs.VolumeReady:
+			return c, RefusedVolume, fmt.Sprintf("volume %q is %s", x.Name, v.Status)
+		case v.Node != "" && v.Node != n.ID:
+			return c, RefusedVolume, fmt.Sprintf("volume %q is on node %s", x.Name, v.NodeName)
+		case !structs.RoleWithin(a.Role, v.Role):
+			return c, RefusedVolume, fmt.Sprintf("volume %q is of role %q", x.Name, v.Role)
+		case x.Access != v.Access:
+			return c, RefusedVolume, fmt.Sprintf("volume %q has access %s, not %s", x.Name, v.Access, x.Access)
+		}
+		exclusive := v.Access.Alone(x.ReadOnly)
+		if exclusive {
+			for other := range tx.claimants(v) {
+				if held := other.Claim(v.ID); held.Access.Alone(held.ReadOnly) {
+					return c, RefusedVolume, fmt.Sprintf("volume %q is held by allocation %s", x.Name, structs.Short(other.ID))
+				}
+			}
+		}
+		if v.Node == "" {
+			c.bound, c.takes = append(c.bound, v), c.takes+v.Size
+		}
+		switch {
+		case exclusive && v.Node == "":
+			c.alone = append(c.alone, v.Name)
+		case exclusive:
+			alone = append(alone, v.Name)
+		}
+		x.ID, x.Size = v.ID, v.Size
+		a.Volumes = append(a.Volumes, x)
+	}
+	a.Resources.Disk += c.takes
+	a.Resources.Sets = maps.Clone(a.Resources.Sets)
+	delete(a.Resources.Sets, structs.VolumeSet)
+	if len(alone) > 0 {
+		a.Resources = a.Resources.Add(structs.Resources{Sets: map[string][]string{structs.VolumeSet: alone}})
+	}
+	return c, "", ""
+}
+
+// claimsStand reports whether the volumes of a lost allocation are still there for it. That nobody else holds them alone is
+// for fits to say.
+func (tx *Tx) claimsStand(a *structs.Allocation) bool {
+	return !slices.ContainsFunc(a.Volumes, func(x structs.AllocVolume) bool {
+		v := get(tx.volumes, x.Name)
+		return v == nil || v.ID != x.ID || v.Status != structs.VolumeReady
+	})
+}
+
+// settle makes what is to be made, and gives a its resources as they are once its volumes are bound: the volumes take the disk then.
+func (c *claims) settle(tx *Tx, a *structs.Allocation) {
+	if !c.wants {
+		return
+	}
+	for i, v := range c.bound {
+		if v.ID != "" {
+			continue
+		}
+		made := tx.bear(*v)
+		c.bound[i] = made
+		for k := range a.Volumes {
+			if a.Volumes[k].Name == made.Name {
+				a.Volumes[k].ID = made.ID
+			}
+		}
+	}
+	a.Resources.Disk -= c.takes
+	if len(c.alone) > 0 {
+		a.Resources = a.Resources.Add(structs.Resources{Sets: map[string][]string{structs.VolumeSet: c.alone}})
+	}
+	if len(a.Resources.Sets) == 0 {
+		a.Resources.Sets = nil
+	}
+}
+
+// bind puts on the node what was nowhere.
+func (c *claims) bind(tx *Tx, n *structs.Node) {
+	for _, v := range c.bound {
+		tx.bindVolume(v, n)
+	}
+}
+
+// Volume returns a volume by name, or nil.
+func (s *Snapshot) Volume(name string) *structs.Volume { return get(s.volumes, name) }
+
+// Volumes yields all volumes by name.
+func (s *Snapshot) Volumes() iter.Seq[*structs.Volume] { return from(s.volumes, "") }
+
+// VolumesFrom yields the volumes whose name is at least name.
+func (s *Snapshot) VolumesFrom(name string) iter.Seq[*structs.Volume] { return from(s.volumes, name) }
+
+// VolumesOn returns the volumes on a node by name.
+func (s *Snapshot) VolumesOn(n *structs.Node) []*structs.Volume { return s.volumesOn(n) }
+
+// Claimants yields the allocations that hold a volume, by id.
+func (s *Snapshot) Claimants(v *structs.Volume) iter.Seq[*structs.Allocation] { return s.claimants(v) }
