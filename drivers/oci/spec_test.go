@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -96,5 +97,29 @@ func TestRights(t *testing.T) {
 		if user != 0 && len(s.Process.Capabilities.Effective) != 1 {
 			t.Errorf("a user has %v", s.Process.Capabilities.Effective)
 		}
+	}
+}
+
+// A container joins the network namespace of its allocation by its path; alone it has one of its own.
+func TestNetworkNamespace(t *testing.T) {
+	find := func(in *input) (path string, found bool) {
+		for _, ns := range in.spec().Linux.Namespaces {
+			if ns.Type == specs.NetworkNamespace {
+				path, found = ns.Path, true
+			}
+		}
+		return path, found
+	}
+	in := &input{config: &config{network: networkHost}}
+	if _, found := find(in); found {
+		t.Error("the network of the node is a namespace")
+	}
+	in.netns = "/x/ns"
+	if path, _ := find(in); path != "/x/ns" {
+		t.Errorf("it joins %q", path)
+	}
+	in.netns, in.config.network = "", networkNone
+	if path, found := find(in); !found || path != "" {
+		t.Errorf("alone: %v, %q", found, path)
 	}
 }
