@@ -326,10 +326,15 @@ func (c *child) marked(starts int) (marked bool) {
 	return marked
 }
 
-// leave ends the agent in order, once nothing is left of the allocation. True: it was killed instead.
-func (c *child) leave() (killed bool) {
+// leave ends the agent in order, once nothing is left of the allocation. False: it was killed before it ended.
+func (c *child) leave() (whole bool) {
 	c.m.t.Helper()
 	c.m.await("nothing to be left", func() error {
+		select {
+		case <-c.trap.done:
+			return nil // another one has to see to it
+		default:
+		}
 		if err := c.m.clean(); err != nil {
 			return fmt.Errorf("%w\n%s", err, &c.log)
 		}
@@ -340,11 +345,11 @@ func (c *child) leave() (killed bool) {
 	for range c.said {
 	}
 	err := <-c.ended
-	if killed = c.trap.at > 0 && c.trap.seen.Load() >= c.trap.at; err != nil && !killed {
+	<-c.trap.done
+	if whole = c.trap.at == 0 || c.trap.seen.Load() < c.trap.at; err != nil && whole {
 		c.m.t.Fatalf("%v\n%s", err, &c.log)
 	}
-	<-c.trap.done
-	return killed
+	return whole
 }
 
 // kill runs a life whose agent is killed before its nth change, and another agent that goes on. It says whether there was an nth
@@ -363,11 +368,18 @@ func (m *machine) kill(n int64) (killed bool, changes int64) {
 			m.t.Fatalf("the second agent ended: %v\n%s", <-c.ended, &c.log)
 		}
 	}
-	killed = c.leave() || killed
+	changes = c.trap.seen.Load()
+	if !c.leave() {
+		killed, stopping = true, true
+		c = m.agent(0, true)
+		if !c.live(1, &stopping) || !c.leave() {
+			m.t.Fatalf("the last agent ended\n%s", &c.log)
+		}
+	}
 	if starts := m.starts(); starts > 2 || starts == 0 || !killed && starts != 1 {
 		m.t.Errorf("killed before change %d: the task was started %d times\n%s", n, starts, &c.log)
 	}
-	return killed, c.trap.seen.Load()
+	return killed, max(changes, c.trap.seen.Load())
 }
 
 // switchOff does to the machine what a loss of power does: everything but the disk is gone.
