@@ -198,6 +198,7 @@ func (r *region) Observe(updates ...*structs.AllocUpdate) {
 	}
 }
 
-func (r *region) Fingerprint(*structs.Node)   {}
-func (r *region) Slack(structs.Slack)         {}
-func (r *region) Leave(context.Context) error { return nil }
+func (r *region) Fingerprint(*structs.Node)     {}
+func (r *region) Slack(structs.Slack)           {}
+func (r *region) Purged(ids []structs.VolumeID) {}
+func (r *region) Leave(context.Context) error   { return nil }
