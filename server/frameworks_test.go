@@ -38,7 +38,7 @@ func (r *region) subscribe(f *structs.Framework) *scheduler {
 	r.eventually("framework "+f.Name+" is subscribed", func() bool {
 		s.host = r.leader()
 		sub, err := s.host.server.Subscribe(context.Background(), "test", f)
-		if structs.KindOf(err) == structs.Unavailable {
+		if kind := structs.KindOf(err); kind == structs.Unavailable || kind == structs.Unknown {
 			return false
 		}
 		check(r.t, err)
