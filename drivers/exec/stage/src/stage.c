@@ -277,10 +277,10 @@ static void cover(const char *path) {
 	if (err != -ENOENT && err != -ENOTDIR) must("cover", path, err);
 }
 
-// make_folders makes a folder of the root, with those above it, for something to be mounted on. All tasks have the same root, and see
-// it, too: empty, and for reading only.
+// make_folders makes a folder of the root, with those above it, for something to be mounted on. All tasks that have no root of
+// their own have the same one, and see it, too: empty, and for reading only.
 static void make_folders(char *path) {
-	must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID, NULL));
+	if (!rooted) must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_NOSUID, NULL));
 	for (char *p = path + 1;; p++) {
 		char c = *p;
 		if (c && c != '/') continue;
@@ -290,7 +290,7 @@ static void make_folders(char *path) {
 		*p = c;
 		if (!c) break;
 	}
-	must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL));
+	if (!rooted) must("remount", "/", C5(SYS_mount, NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID, NULL));
 }
 
 static int is_dev(const char *path) { return path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && !path[4]; }
