@@ -2,10 +2,7 @@ package consensus
 
 import (
 	"errors"
-	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -64,67 +61,3 @@ func (n *Node) lookAgain() {
 
 // able tells whether this server may lead: its disk works.
 func (n *Node) able() bool { return !n.logs.stalled.Load() && !n.failed.Load() }
-
-// gate is the transport; closed, it sends nothing.
-type gate struct {
-	Transport
-	closed atomic.Bool
-}
-
-var errGateClosed = errors.New("this server's disk does not answer")
-
-func (g *gate) check() error {
-	if g.closed.Load() {
-		return errGateClosed
-	}
-	return nil
-}
-
-// AppendEntries also carries heartbeats.
-func (g *gate) AppendEntries(id raft.ServerID, to raft.ServerAddress, in *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) error {
-	if err := g.check(); err != nil {
-		return err
-	}
-	return g.Transport.AppendEntries(id, to, in, out)
-}
-
-// AppendEntriesPipeline returns a pipeline behind the gate.
-func (g *gate) AppendEntriesPipeline(id raft.ServerID, to raft.ServerAddress) (raft.AppendPipeline, error) {
-	if err := g.check(); err != nil {
-		return nil, err
-	}
-	p, err := g.Transport.AppendEntriesPipeline(id, to)
-	if err != nil {
-		return nil, err
-	}
-	return &gatedPipeline{p, g}, nil
-}
-
-type gatedPipeline struct {
-	raft.AppendPipeline
-	gate *gate
-}
-
-// AppendEntries sends without waiting for the answer.
-func (p *gatedPipeline) AppendEntries(in *raft.AppendEntriesRequest, out *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	if err := p.gate.check(); err != nil {
-		return nil, err
-	}
-	return p.AppendPipeline.AppendEntries(in, out)
-}
-
-// RequestVote asks for a vote.
-func (g *gate) RequestVote(id raft.ServerID, to raft.ServerAddress, in *raft.RequestVoteRequest, out *raft.RequestVoteResponse) error {
-	if err := g.check(); err != nil {
-		return err
-	}
-	return g.Transport.RequestVote(id, to, in, out)
-}
-
-// RequestPreVote asks whether a vote would be given.
-func (g *gate) RequestPreVote(id raft.ServerID, to raft.ServerAddress, in *raft.RequestPreVoteRequest, out *raft.RequestPreVoteResponse) error {
-	if err := g.check(); err != nil {
-		return err
-	}
-	return g.Transport.RequestPreVote(id, to, in, out)
-}

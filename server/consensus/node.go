@@ -271,7 +271,9 @@ func (n *Node) Close() error {
 		// Calls end while raft still runs: it forgets some of those that it shuts down on.
 		n.calls.wait(closePatience)
 		n.stop()
-		err = n.raft.Shutdown().Error()
+		done := n.raft.Shutdown()
+		n.gate.end()
+		err = done.Error()
 		if !n.calls.wait(closePatience) {
 			n.log.Warn("calls to raft are still open at the end")
 		}
