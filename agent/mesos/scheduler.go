@@ -21,6 +21,7 @@ import (
 const (
 	maxBody        = 8 << 20          // of a call
 	slowRead       = 30 * time.Second // for the body of a call
+	slowWrite      = 30 * time.Second // for an event
 	heartbeatEvery = 15 * time.Second
 	patience       = 60 * time.Second // for the work of a call
 )

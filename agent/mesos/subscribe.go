@@ -19,6 +19,7 @@ import (
 type stream struct {
 	to       http.ResponseWriter
 	rc       *http.ResponseController
+	slow     time.Duration // how long it may take to send one event
 	encoding wire.Encoding
 	leader   string // host:port of this server
 	of       *structs.Framework
@@ -37,7 +38,7 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 	if who.Principal != "" && info.Principal != nil && *info.Principal != who.Principal {
 		return refuse(http.StatusBadRequest, "Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", who.Principal, *info.Principal)
 	}
-	out := &stream{to: w, rc: http.NewResponseController(w), encoding: encoding}
+	out := &stream{to: w, rc: http.NewResponseController(w), slow: slowWrite, encoding: encoding}
 	f, err := frameworkOf(info, c.Subscribe.SuppressedRoles, c.Subscribe.OfferConstraints)
 	if err != nil {
 		return out.refused("", err)
@@ -81,9 +82,10 @@ func (o *stream) begin(connection string) {
 	o.to.WriteHeader(http.StatusOK)
 }
 
-// send writes one event, whole.
+// send writes one event, whole. A scheduler that does not take it in time is cut off: what waits for it is bounded.
 func (o *stream) send(e *wire.Event) error {
 	record := o.encoding.Marshal(e)
+	o.rc.SetWriteDeadline(time.Now().Add(o.slow))
 	if _, err := o.to.Write(wire.AppendRecord(make([]byte, 0, len(record)+8), record)); err != nil {
 		return err
 	}
