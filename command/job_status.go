@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/agent/api"
@@ -187,7 +188,15 @@ func writeAllocs(b *bytes.Buffer, allocs []*structs.Allocation, now time.Time) {
 	short := shorten(ids)
 	t := newTable("ID", "JOB", "GROUP", "NODE", "VERSION", "WANTED", "STATUS", "AGE", "WHY")
 	for _, a := range allocs {
-		t.row(short(a.ID), a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), a.NodeName, a.Version, a.Desired, a.Status, age(now, a.Created), whyOf(a))
+		job, group, version := a.Job, fmt.Sprintf("%s[%d]", a.Group, a.Index), fmt.Sprint(a.Version)
+		if x := a.External; x != nil { // no job of the region's: the tasks have the names that their framework gives them
+			var tasks []string
+			for _, task := range x.Tasks {
+				tasks = append(tasks, task.ID)
+			}
+			job, group, version = "framework "+structs.Short(a.Framework), strings.Join(tasks, " "), "-"
+		}
+		t.row(short(a.ID), job, group, a.NodeName, version, a.Desired, a.Status, age(now, a.Created), whyOf(a))
 	}
 	t.write(b)
 }
