@@ -33,6 +33,8 @@ var packages = []string{"drivers/exec", "drivers/exec/cgroup", "client/superviso
 // left are the tests that the guest cannot run, and why.
 var left = map[string]string{
 	"client/supervisor TestTheStageCanBeBuilt": "there is no compiler in the guest",
+	"client/supervisor TestDiskUseIsBounded":   "there is no disk in the guest",
+	"client/supervisor TestOCIExclusive":       "there is no disk in the guest",
 }
 
 //go:embed init.sh

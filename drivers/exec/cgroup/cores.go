@@ -103,16 +103,18 @@ func (l *Layout) KeepOff(rest string, paths []string) error {
 		return nil
 	}
 	var all error
-	root := l.names[0]
+	root, every := l.names[0], "cpuset.cpus.effective"
 	if l.Version == 1 {
-		root = l.roots["cpuset"]
-		if rest == "" {
-			raw, err := os.ReadFile(filepath.Join(root, l.base, "cpuset.cpus"))
-			if err != nil {
-				return err
-			}
-			rest = strings.TrimSpace(string(raw))
+		root, every = l.roots["cpuset"], "cpuset.cpus"
+	}
+	if rest == "" { // a group that has processes cannot be told that it has no list
+		raw, err := os.ReadFile(filepath.Join(root, l.base, every))
+		if err != nil {
+			return err
 		}
+		rest = strings.TrimSpace(string(raw))
+	}
+	if l.Version == 1 {
 		paths = append(slices.Clone(paths), filepath.Join(l.base, sharedGroup))
 	}
 	for _, path := range paths {
