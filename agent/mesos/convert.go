@@ -1,5 +1,7 @@
 package mesos
 
+//lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
+
 import (
 	"cmp"
 	"fmt"

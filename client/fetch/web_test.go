@@ -294,7 +294,7 @@ func TestBadServers(t *testing.T) {
 			w.WriteHeader(206)
 		}, structs.Unavailable, "another part"},
 		"has nothing":    {http.NotFound, structs.NotFound, "404"},
-		"lets nobody in": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "go away", 401) }, structs.Forbidden, "go away"},
+		"lets nobody in": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "go away", http.StatusUnauthorized) }, structs.Forbidden, "go away"},
 		"is broken":      {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, structs.Unavailable, "500"},
 		"resets":         {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, structs.Unavailable, ""},
 	} {

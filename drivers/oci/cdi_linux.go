@@ -165,7 +165,8 @@ func (e *cdiEdits) into(object string, in *input) error {
 		hook := specs.Hook{Path: h.Path, Args: h.Args, Env: h.Env, Timeout: h.Timeout}
 		switch h.Name {
 		case "prestart":
-			in.hooks.Prestart = append(in.hooks.Prestart, hook) //nolint:staticcheck // of files that still have it
+			//lint:ignore SA1019 there are files that still have it
+			in.hooks.Prestart = append(in.hooks.Prestart, hook)
 		case "createRuntime":
 			in.hooks.CreateRuntime = append(in.hooks.CreateRuntime, hook)
 		case "createContainer":

@@ -294,9 +294,8 @@ func TestMesosFramework(t *testing.T) {
 		t.Run(encoding.ContentType(), func(t *testing.T) {
 			t.Parallel()
 			r := newRegion(t)
-			var servers []*agent
 			for i := range 3 {
-				servers = append(servers, r.server(fmt.Sprintf("s%d", i), "-bootstrap-expect", "3"))
+				r.server(fmt.Sprintf("s%d", i), "-bootstrap-expect", "3")
 			}
 			client := r.client("c0")
 			r.startAll()
