@@ -281,7 +281,7 @@ func TestUpdatesUntilAcknowledged(t *testing.T) {
 		end := s.told("one", structs.TaskFinished)
 		s.acknowledge(end)
 		s.forget()
-		time.Sleep(time.Hour)
+		time.Sleep(3 * time.Minute)
 		if all := s.heard("one"); len(all) != 0 {
 			t.Errorf("it is still told %+v", all[0])
 		}
@@ -295,22 +295,23 @@ func TestFailoverTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 3, 1)
 		f := eng("spark")
+		f.FailoverTimeout = structs.Duration(4 * time.Minute)
 		s := r.subscribe(f)
 		f.ID = s.sub.Framework
 		_, err := s.accept(s.offer(""), &server.FrameworkOperation{Reserve: reserves("eng", 2)}, launches("one", 1))
 		check(t, err)
 		s.told("one", structs.TaskRunning)
 		s.close()
-		time.Sleep(8 * time.Minute)
+		time.Sleep(3 * time.Minute)
 		s = r.subscribe(f)
 		if r.witness.count() != 1 {
 			t.Fatal("its task ended while it was away")
 		}
 		s.close()
-		time.Sleep(6 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		old := r.leader()
 		old.crash()
-		time.Sleep(3 * time.Minute)
+		time.Sleep(time.Minute)
 		if r.snapshot().Framework(f.ID).Ended != 0 {
 			t.Error("it is removed too early")
 		}
