@@ -65,7 +65,11 @@ type claim struct {
 
 // Open makes the folder of the volumes. The errors are those of the disk.
 func Open(dir string, host map[string]HostVolume, log *slog.Logger) (*Volumes, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	err := os.MkdirAll(filepath.Dir(dir), 0o711) // tasks of other users pass through it to what else is there
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
+	}
+	if err != nil {
 		return nil, drivers.DiskError("volumes", err)
 	}
 	v := &Volumes{dir: dir, log: log, purge: map[structs.VolumeID]bool{}, region: map[structs.VolumeID]*structs.Volume{}, wake: make(chan struct{}, 1)}

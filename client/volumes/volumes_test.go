@@ -99,6 +99,17 @@ func TestOneWriter(t *testing.T) {
 	}
 }
 
+// The folder of the volumes is closed to others, and the one that it is in is not.
+func TestOthersPassBy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "client")
+	open(t, filepath.Join(dir, "volumes"), nil)
+	for path, want := range map[string]os.FileMode{dir: 0o711, filepath.Join(dir, "volumes"): 0o700} {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+}
+
 func TestManyReaders(t *testing.T) {
 	v := open(t, filepath.Join(t.TempDir(), "volumes"), nil)
 	for i, x := range []struct {
