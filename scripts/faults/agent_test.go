@@ -119,7 +119,7 @@ func agent(o *orders) error {
 	}
 	r := &region{o: o, index: 100}
 	c, err := client.New(ctx, client.Config{DataDir: filepath.Join(o.Dir, "client"), Region: "eu", Name: "n1", Drivers: []drivers.Driver{d},
-		GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"}, Fencers: []client.Fencer{sup}, Log: log, BootID: o.Boot,
+		GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"}, Fencers: []client.Fencer{sup}, Log: log, BootID: o.Boot, GC: client.GC{MaxDiskUsed: 100, DiskFull: 100},
 		Connect: func(n session.Node) client.Uplink { r.node = n; return r }})
 	if err != nil {
 		return err
