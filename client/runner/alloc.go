@@ -76,7 +76,6 @@ type Alloc struct {
 
 	ending context.Context // ends when the allocation is to end
 	hurry  context.CancelFunc
-	cancel context.CancelFunc // of what its tasks wait for
 
 	folders folders
 }
@@ -99,6 +98,9 @@ func New(n *Node, known *store.Alloc) (*Alloc, error) {
 	a.state.Restarts = known.Alloc.Restarts // those before its first start are not owed
 	if known.State != nil {
 		a.state = *known.State
+	}
+	if a.state.Stop != "" {
+		a.hurry()
 	}
 	if a.state.Started != 0 {
 		a.status = structs.AllocRunning
@@ -273,9 +275,6 @@ func (a *Alloc) endLocked(why string, fail, hard bool) {
 	a.state.Hard = a.state.Hard || hard
 	a.hurry()
 	a.node.Store.Enqueue(store.PutState(a.id, &a.state))
-	if a.cancel != nil {
-		a.cancel()
-	}
 	for _, t := range a.tasks {
 		t.interrupt()
 	}

@@ -76,38 +76,23 @@ func (a *Alloc) provide(ctx context.Context) bool {
 
 // provideOne asks one provider until it could, the allocation ends, or ctx does (false).
 func (a *Alloc) provideOne(ctx context.Context, p Provider, need *Need, given *store.Given) bool {
-	for try := 0; ; try++ {
-		waiting, cancel := context.WithCancel(ctx)
-		if !a.unlessEnding(cancel) {
-			cancel()
-			return true // its tasks find out by themselves
-		}
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.ending, cancel)()
+	for try := 0; waiting.Err() == nil && a.ending.Err() == nil; try++ {
 		err := p.Provide(waiting, need, given)
-		short := err != nil && classify(err) == shortage
-		if short && waiting.Err() == nil {
+		switch {
+		case err == nil || waiting.Err() != nil:
+		case classify(err) == shortage:
 			a.waits(err.Error(), try == 0)
 			sleep(waiting, nodeBackOff(try), nil)
-		}
-		interrupted := waiting.Err() != nil
-		cancel()
-		switch {
-		case ctx.Err() != nil:
-			return false
-		case err == nil || interrupted:
-			return true
-		case !short:
+			continue
+		default:
 			a.end(err.Error(), true, false)
-			return true
 		}
+		break
 	}
-}
-
-// unlessEnding has the end of the allocation call cancel, unless it began already.
-func (a *Alloc) unlessEnding(cancel context.CancelFunc) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cancel = cancel
-	return a.state.Stop == ""
+	return ctx.Err() == nil // tasks of an allocation that ends find out by themselves
 }
 
 // waits says why the first task is not started yet.
