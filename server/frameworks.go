@@ -99,7 +99,7 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	if err := l.await(sub); err != nil {
 		return nil, err
 	}
-	answer, _, err := s.raft.Propose(ctx, "", actor, &state.ConnectFramework{Framework: &wish, Sealed: s.shared.Load().Sealed})
+	answer, _, err := s.raft.Propose(ctx, "", actor, s.bounded(&state.ConnectFramework{Framework: &wish}))
 	if err != nil {
 		sub.end(err)
 		l.awaitNoMore(sub)

@@ -62,31 +62,28 @@ func (s *Server) bounded(cmd state.Command) state.Command {
 	most, sealed := int(s.maxJobs.Load()), s.shared.Load().Sealed
 	switch c := cmd.(type) {
 	case *state.SubmitJob:
-		bounded := *c
-		bounded.MaxJobs, bounded.Sealed = most, sealed
-		return &bounded
-	case *state.PutFramework:
-		bounded := *c
-		bounded.Sealed = sealed
-		return &bounded
-	case *state.PutReservation:
-		bounded := *c
-		bounded.Sealed = sealed
-		return &bounded
-	case *state.PutVolume:
-		bounded := *c
-		bounded.Sealed = sealed
-		return &bounded
+		return altered(c, func(c *state.SubmitJob) { c.MaxJobs, c.Sealed = most, sealed })
 	case *state.ScaleJob:
-		bounded := *c
-		bounded.MaxJobs = most
-		return &bounded
+		return altered(c, func(c *state.ScaleJob) { c.MaxJobs = most })
 	case *state.RestartJob:
-		bounded := *c
-		bounded.MaxJobs = most
-		return &bounded
+		return altered(c, func(c *state.RestartJob) { c.MaxJobs = most })
+	case *state.PutFramework:
+		return altered(c, func(c *state.PutFramework) { c.Sealed = sealed })
+	case *state.ConnectFramework:
+		return altered(c, func(c *state.ConnectFramework) { c.Sealed = sealed })
+	case *state.PutReservation:
+		return altered(c, func(c *state.PutReservation) { c.Sealed = sealed })
+	case *state.PutVolume:
+		return altered(c, func(c *state.PutVolume) { c.Sealed = sealed })
 	}
 	return cmd
+}
+
+// altered returns a changed copy: a command belongs to who proposes it.
+func altered[C any](c *C, change func(*C)) *C {
+	copied := *c
+	change(&copied)
+	return &copied
 }
 
 type proposeReply struct {

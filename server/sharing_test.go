@@ -255,6 +255,10 @@ func TestSealedRoles(t *testing.T) {
 					t.Errorf("role %s through %s: %v", role, h.ip, err)
 				}
 			}
+			_, err := r.leader().server.Subscribe(t.Context(), "ann", &structs.Framework{Name: "f", User: "root", Roles: []string{role + "/f"}})
+			if structs.KindOf(err) != want {
+				t.Errorf("a framework of role %s/f: %v", role, err)
+			}
 		}
 	})
 }
