@@ -370,7 +370,7 @@ func (c *Cache) transfer(ctx context.Context, object, key string, src source, j 
 	defer cancel()
 	j.object = object
 	c.mu.Lock()
-	if e := c.index[key]; e != nil && c.blobs[e.Sum] != nil && !j.Fresh {
+	if e := c.index[key]; e != nil && c.blobs[e.Sum] != nil {
 		known := *e
 		j.known = &known
 	}

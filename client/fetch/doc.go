@@ -58,6 +58,5 @@ type Want struct {
 	Ref      string // of a git repository
 	Checksum string // empty: whatever comes
 	Headers  map[string]string
-	Fresh    bool              // fetched again even if the source says that it did not change
 	Say      func(text string) // told of progress, at most once a second; may be nil
 }
