@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,9 +20,12 @@ import (
 	"github.com/proffer/proffer/agent/config"
 	"github.com/proffer/proffer/agent/http"
 	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/operator"
 	"github.com/proffer/proffer/agent/spec"
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/cluster"
+	"github.com/proffer/proffer/client/csi"
+	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/gossip"
 	"github.com/proffer/proffer/client/network"
@@ -43,25 +47,34 @@ type Agent struct {
 	sources *config.Sources
 	reload  func() (*config.Config, *config.Sources, error)
 	version string
+	started time.Time
 	id      string // of the member: the Raft id of a server, new at each start otherwise
 	logs    *logs
 	log     *slog.Logger
 
-	dir      string            // the data folder
-	folder   *consensus.Folder // of the server; nil: not a server, or in memory
-	keys     *cluster.Keyring
-	port     *cluster.Port
-	rpc      *rpc.Server
-	pool     *rpc.Pool
-	gossip   *gossip.Pool
-	raftNet  *raft.NetworkTransport
-	server   *server.Server     // nil: not a server
-	sup      *supervisor.Client // nil: not a client
-	client   *client.Client     // nil: not a client
-	listener net.Listener
-	service  *http.Service
-	tunnel   *streamListener // nil: not a server
-	metrics  *metrics
+	dir       string            // the data folder
+	folder    *consensus.Folder // of the server; nil: not a server, or in memory
+	keys      *cluster.Keyring
+	port      *cluster.Port
+	rpc       *rpc.Server
+	pool      *rpc.Pool
+	gossip    *gossip.Pool
+	raftNet   *raft.NetworkTransport
+	server    *server.Server     // nil: not a server
+	sup       *supervisor.Client // nil: not a client
+	client    *client.Client     // nil: not a client
+	listener  net.Listener
+	executors net.Listener // of the executor API; nil: not a client
+	service   *http.Service
+	node      *http.NodePort  // nil: not a client
+	tunnel    *streamListener // nil: not a server
+	metrics   *metrics
+
+	secrets     http.Credentials  // of who uses the APIs of Mesos
+	executorKey mesos.ExecutorKey // nil: not a client
+	askTokens   atomic.Bool       // executors must show their tokens
+	frameworks  frameworks        // that have something on the node
+	passOn      atomic.Bool       // calls of schedulers are passed on to the leader
 
 	ctx         context.Context // ends when the agent stops
 	end         context.CancelFunc
@@ -79,6 +92,7 @@ func (a *Agent) began(end func(context.Context)) { a.undo = append(a.undo, end) 
 // start starts everything. The order reads from top to bottom; stop is the reverse of it. After an error, what was
 // started has been stopped again.
 func (a *Agent) start(ctx context.Context) (err error) {
+	a.started = time.Now()
 	a.ctx, a.end = context.WithCancel(context.Background())
 	a.ended = make(chan error, 1)
 	defer func() {
@@ -94,11 +108,13 @@ func (a *Agent) start(ctx context.Context) (err error) {
 	}{
 		{"open the data folder", a.openFolder},
 		{"open the HTTP port", a.openHTTP}, // first of the ports: it is the one most likely to be taken
+		{"open the executor port", a.openExecutors},
 		{"open the cluster port", a.openCluster},
 		{"start gossip", a.startGossip},
 		{"start the server", a.startServer},
 		{"serve the cluster", a.serveCluster}, // before the client, whose goodbye at the end goes through it
 		{"start the client", a.startClient},
+		{"serve executors", a.serveExecutors},
 		{"serve the HTTP API", a.serveHTTP},
 		{"join the cluster", a.join},
 	} {
@@ -266,8 +282,13 @@ func (a *Agent) startServer(context.Context) error {
 	})
 	a.began(func(context.Context) { a.raftNet.Close() })
 	c := a.config.Server
+	keys := ""
+	if a.folder != nil {
+		keys = filepath.Join(a.sub("server"), "keys.json")
+	}
 	s, err := server.Start(server.Config{
-		ID: a.id, Name: a.config.NodeName, Region: a.config.Region, Datacenter: a.config.Datacenter,
+		KeyFile: keys,
+		ID:      a.id, Name: a.config.NodeName, Region: a.config.Region, Datacenter: a.config.Datacenter,
 		Address: a.port.Addr(), HTTP: a.httpAddress(), Folder: a.folder, Expect: c.BootstrapExpect,
 		Transport: a.raftNet, RPC: a.rpc, Pool: a.pool, Gossip: a.gossip,
 		Lease: a.config.Lease.Std(), MaxFinished: c.MaxFinished, MaxAge: c.FinishedAge.Std(), NodeAge: c.NodeAge.Std(), MaxJobs: c.MaxJobs,
@@ -334,20 +355,37 @@ func (a *Agent) startClient(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limits, err := disk.Open(a.sub("client"), disk.Mode(c.DiskLimit), log)
+	if err != nil {
+		return err
+	}
+	a.began(func(context.Context) { limits.Close() })
+	plugins, err := csi.Open(filepath.Join(a.sub("client"), "csi"), log)
+	if err != nil {
+		return err
+	}
+	if a.executorKey, err = executorKey(filepath.Join(a.sub("client"), "executor-key")); err != nil {
+		return err
+	}
+	storage.SetDisks(disks(c.Disks))
+	storage.Limits = limits
 	node, err := client.New(ctx, client.Config{
 		DataDir: a.sub("client"), Region: a.config.Region, Name: a.config.NodeName,
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
-		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}, storage}, Volumes: storage,
-		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact), AllowIsolationNone: c.IsolationNone,
-		GPUs: fingerprint.NVIDIA{Root: c.GPURoot},
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}, storage, plugins, disk.Provider{Limits: limits}},
+		Volumes: storage, Plugins: plugins, Limits: limits,
+		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact, registryHosts(c.OCI)), AllowIsolationNone: c.IsolationNone,
+		GPUs: fingerprint.NVIDIA{Root: c.GPURoot}, Executors: a.addressOf(a.executors), ExecutorToken: a.executorKey.Token,
 	})
 	if err != nil {
 		return err
 	}
 	a.client = node
 	remote.Serve(a.rpc, node)
+	a.takeMessages()
+	csi.Serve(a.rpc, plugins)
 	if err := node.Start(ctx); err != nil {
 		return errors.Join(err, node.Stop(ctx))
 	}
@@ -367,10 +405,18 @@ func (a *Agent) startClient(ctx context.Context) error {
 	return nil
 }
 
+func disks(list []*config.Disk) map[string]volumes.Disk {
+	out := make(map[string]volumes.Disk, len(list))
+	for _, d := range list {
+		out[d.Name] = volumes.Disk{Type: structs.DiskType(d.Type), Path: filepath.Clean(d.Path)}
+	}
+	return out
+}
+
 func hostVolumes(list []*config.HostVolume) map[string]volumes.HostVolume {
 	out := make(map[string]volumes.HostVolume, len(list))
 	for _, v := range list {
-		out[v.Name] = volumes.HostVolume{Path: v.Path, ReadOnly: v.ReadOnly}
+		out[v.Name] = volumes.HostVolume{Path: v.Path, ReadOnly: v.ReadOnly, Propagation: v.Propagation}
 	}
 	return out
 }
@@ -441,8 +487,10 @@ func (a *Agent) openHTTP(context.Context) error {
 
 // httpAddress returns where others find the HTTP API: at the address by which they reach this agent, unless it listens on
 // another one alone.
-func (a *Agent) httpAddress() string {
-	host, port, err := net.SplitHostPort(a.listener.Addr().String())
+func (a *Agent) httpAddress() string { return a.addressOf(a.listener) }
+
+func (a *Agent) addressOf(l net.Listener) string {
+	host, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return ""
 	}
@@ -454,12 +502,18 @@ func (a *Agent) httpAddress() string {
 	return net.JoinHostPort(host, port)
 }
 
+// names are those that the agent answers to, beside addresses and localhost.
+func (a *Agent) names() []string { return []string{strings.ToLower(a.config.NodeName)} }
+
 func (a *Agent) serveHTTP(context.Context) error {
-	o := http.Options{Agent: (*self)(a), Docs: website.Handler(), Drivers: Validators(), Token: a.config.Token.Reveal(),
-		Names: []string{strings.ToLower(a.config.NodeName)}, Log: a.log.With("part", "http")}
+	o := http.Options{Agent: (*self)(a), Docs: website.Handler(), Drivers: Validators(), Token: a.config.Token.Reveal(), Secrets: &a.secrets,
+		Names: a.names(), Log: a.log.With("part", "http")}
 	if a.server != nil {
 		o.Region = (*region)(a)
+		o.Leader = a.toLeader()
 		o.Mesos = &mesos.Scheduler{Region: a.server, Log: a.log.With("part", "mesos")}
+		o.Tools = operator.NewServers(a.server, a.about, o.Mesos.Log)
+		o.Tools.Verbose = a.logs.verbose
 	} else {
 		o.Forward = a.forward()
 	}

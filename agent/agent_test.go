@@ -44,7 +44,7 @@ func newAgent(t *testing.T, dir string, change ...string) *Agent {
 	read := func() (*config.Config, *config.Sources, error) {
 		cfg, sources, err := bound.Config()
 		if err == nil {
-			cfg.HTTPPort, cfg.ClusterPort, cfg.Advertise = 0, 0, ""
+			cfg.HTTPPort, cfg.ExecutorPort, cfg.ClusterPort, cfg.Advertise = 0, 0, 0, ""
 		}
 		return cfg, sources, err
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // monitorLines bounds what a reader of the log may be behind.
@@ -19,6 +20,10 @@ type logs struct {
 
 	mu       sync.RWMutex
 	monitors map[*monitor]struct{}
+
+	setting    sync.Mutex // guards what follows, and is held while level changes
+	configured slog.Level
+	more       *time.Timer // until level is configured again; nil: it is
 }
 
 // monitor is one reader. lost counts lines that it was too slow for.
@@ -36,6 +41,41 @@ func newLogs(w io.Writer, asJSON bool) *logs {
 	l := &logs{monitors: make(map[*monitor]struct{})}
 	l.main = newHandler(w, &slog.HandlerOptions{Level: &l.level}, asJSON)
 	return l
+}
+
+// configure sets the level, which counts at once unless the log says more for a while.
+func (l *logs) configure(level slog.Level) {
+	l.setting.Lock()
+	defer l.setting.Unlock()
+	l.configured = level
+	if l.more == nil {
+		l.level.Set(level)
+	}
+}
+
+// verbose has the log say all there is to say for so long; 0: as much as it is configured to.
+func (l *logs) verbose(long time.Duration) {
+	l.setting.Lock()
+	defer l.setting.Unlock()
+	if l.more != nil {
+		l.more.Stop()
+		l.more = nil
+	}
+	if long == 0 {
+		l.level.Set(l.configured)
+		return
+	}
+	l.level.Set(min(l.configured, slog.LevelDebug))
+	var mine *time.Timer
+	mine = time.AfterFunc(long, func() {
+		l.setting.Lock()
+		defer l.setting.Unlock()
+		if l.more == mine { // not if it was asked for again meanwhile
+			l.more = nil
+			l.level.Set(l.configured)
+		}
+	})
+	l.more = mine
 }
 
 func newHandler(w io.Writer, o *slog.HandlerOptions, asJSON bool) slog.Handler {

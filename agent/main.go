@@ -47,7 +47,7 @@ func Main(version string, args []string, stderr io.Writer) int {
 		return 1
 	}
 	logs := newLogs(stderr, cfg.LogJSON)
-	logs.level.Set(level(cfg.LogLevel))
+	logs.configure(level(cfg.LogLevel))
 	a := &Agent{config: cfg, live: cfg, sources: sources, reload: bound.Config, version: version, logs: logs, log: logs.Logger()}
 
 	signals := make(chan os.Signal, 4)
@@ -167,10 +167,16 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 	switch top, _, _ := strings.Cut(path, "."); top {
 	case "log_level":
 		into.LogLevel = from.LogLevel
-		a.logs.level.Set(level(from.LogLevel))
+		a.logs.configure(level(from.LogLevel))
 	case "token":
 		into.Token = from.Token
 		a.service.SetToken(from.Token.Reveal())
+		if a.node != nil {
+			a.node.SetToken(from.Token.Reveal())
+		}
+	case "mesos":
+		into.Mesos = from.Mesos
+		a.takeMesos(from.Mesos)
 	case "join":
 		into.Join = from.Join
 		a.joinTo(from.Join)
@@ -181,11 +187,11 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		c := *into.Client
 		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
 		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
-		c.Reserve, c.HostVolumes = from.Client.Reserve, from.Client.HostVolumes
+		c.Reserve, c.HostVolumes, c.Disks = from.Client.Reserve, from.Client.HostVolumes, from.Client.Disks
 		into.Client = &c
 		if a.client != nil {
 			err := a.client.Reconfigure(a.ctx, client.Settings{Meta: c.Meta, Attributes: c.Attributes,
-				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), Volumes: hostVolumes(c.HostVolumes), GC: gc(c.GC)})
+				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), Volumes: hostVolumes(c.HostVolumes), Disks: disks(c.Disks), GC: gc(c.GC)})
 			if err != nil {
 				a.log.Error("the node's settings were not taken over", "err", err)
 			}

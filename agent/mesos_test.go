@@ -8,8 +8,10 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
 )
 
 // caller sends calls of the scheduler API as they are.
@@ -103,6 +105,18 @@ func (s *eventStream) fails(want string) {
 	}
 }
 
+// awaitLoop waits until the agent leads and makes offers.
+func awaitLoop(t *testing.T, a *Agent) {
+	t.Helper()
+	for structs.KindOf(a.server.CheckSubscribed("nobody", "")) == structs.Unavailable {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("nobody leads")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 func subscribeCall(change func(*wire.FrameworkInfo)) *wire.Call {
 	info := wire.FrameworkInfo{User: "root", Name: "test"}
 	change(&info)
@@ -118,9 +132,7 @@ func TestMesosScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.stop(t.Context()) })
-	if _, err := a.server.Read(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
+	awaitLoop(t, a)
 	for _, encoding := range []wire.Encoding{wire.JSON, wire.Protobuf} {
 		kind := encoding.ContentType()
 		rule := func(name string, check func(c *caller)) {
@@ -248,6 +260,41 @@ func TestMesosScheduler(t *testing.T) {
 				c.answers(res, 202, "")
 			}
 		})
+		rule("UPDATE_FRAMEWORK is 200 without a type, and 400 for what may not change", func(c *caller) {
+			s, id := begin(c, asIs)
+			update := func(change func(*wire.UpdateFramework)) *wire.Call {
+				u := &wire.UpdateFramework{FrameworkInfo: wire.FrameworkInfo{User: "root", Name: "renamed", ID: id, Role: new("eng")}}
+				change(u)
+				return &wire.Call{FrameworkID: id, Type: new(wire.CallUpdateFramework), Update: u}
+			}
+			res := c.post(update(func(*wire.UpdateFramework) {}), "Mesos-Stream-Id", s.id)
+			if got := res.Header.Get("Content-Type"); got != "" {
+				t.Errorf("it has the type %q", got)
+			}
+			c.answers(res, 200, "")
+			was := a.server.Framework(structs.FrameworkID(id.Value))
+			if was.Name != "renamed" || was.Roles[0] != "eng" {
+				t.Errorf("it is %+v", was)
+			}
+			for want, change := range map[string]func(*wire.UpdateFramework){
+				"FrameworkInfo.user":       func(u *wire.UpdateFramework) { u.FrameworkInfo.User = "ann" },
+				"FrameworkInfo.principal":  func(u *wire.UpdateFramework) { u.FrameworkInfo.Principal = new("ann") },
+				"FrameworkInfo.checkpoint": func(u *wire.UpdateFramework) { u.FrameworkInfo.Checkpoint = new(true) },
+				"differs":                  func(u *wire.UpdateFramework) { u.FrameworkInfo.ID = nil },
+				"not MULTI_ROLE":           func(u *wire.UpdateFramework) { u.FrameworkInfo.Roles = []string{"web"} },
+				"role 'web'":               func(u *wire.UpdateFramework) { u.SuppressedRoles = []string{"web"} },
+				"a group is empty": func(u *wire.UpdateFramework) {
+					u.OfferConstraints = &wire.OfferConstraints{RoleConstraints: map[string]*wire.RoleConstraints{"eng": {Groups: []wire.ConstraintGroup{{}}}}}
+				},
+			} {
+				c.answers(c.post(update(change), "Mesos-Stream-Id", s.id), 400, want)
+			}
+			c.answers(c.post(&wire.Call{FrameworkID: id, Type: new(wire.CallUpdateFramework)}, "Mesos-Stream-Id", s.id), 400, "'update_framework' to be present")
+			c.answers(c.post(update(func(*wire.UpdateFramework) {}), "Mesos-Stream-Id", "old"), 400, "stream id")
+			if now := a.server.Framework(structs.FrameworkID(id.Value)); now != was {
+				t.Errorf("it became %+v", now)
+			}
+		})
 		rule("ACCEPT of an offer that is not good is 202, and the task is lost", func(c *caller) {
 			s, id := begin(c, asIs)
 			task := wire.TaskInfo{Name: "t", TaskID: wire.ID{Value: "t"}, AgentID: wire.ID{Value: "a"}, Command: &wire.CommandInfo{Value: new("true")}}
@@ -258,6 +305,28 @@ func TestMesosScheduler(t *testing.T) {
 			if x.State != wire.TaskLost || *x.Reason != wire.ReasonInvalidOffers || *x.Source != wire.SourceMaster || x.UUID != nil || x.AgentID.Value != "a" {
 				t.Errorf("it is told %s", wire.JSON.Marshal(&x))
 			}
+		})
+		rule("operations with an id of an ACCEPT that is not good are in ERROR, what is asked of others is UNKNOWN", func(c *caller) {
+			s, id := begin(c, asIs)
+			name := &wire.ID{Value: "op"}
+			volume := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 1}, Role: new("eng"),
+				Disk: &wire.DiskInfo{Persistence: &wire.Persistence{ID: "v"}, Volume: &wire.Volume{ContainerPath: "data", Mode: wire.VolumeRW}}}
+			accept := &wire.Call{FrameworkID: id, Type: new(wire.CallAccept), Accept: &wire.Accept{OfferIDs: []wire.ID{{Value: "gone"}},
+				Operations: []wire.Operation{{Type: new(wire.OperationCreate), Create: &wire.Volumes{Volumes: []wire.Resource{volume}}},
+					{Type: new(wire.OperationDestroy), ID: name, Destroy: &wire.Volumes{Volumes: []wire.Resource{volume}}}}}}
+			c.answers(c.post(accept, "Mesos-Stream-Id", s.id), 202, "")
+			if x := s.next().OperationNews.Status; x.State != wire.OperationError || x.ID.Value != "op" || x.Message == nil || x.UUID != nil {
+				t.Errorf("it is told %s", wire.JSON.Marshal(&x))
+			}
+			ask := &wire.Call{FrameworkID: id, Type: new(wire.CallReconcileOperations), ReconcileOps: &wire.ReconcileOps{Operations: []wire.ReconcileOp{{OperationID: *name}}}}
+			c.answers(c.post(ask, "Mesos-Stream-Id", s.id), 202, "")
+			if x := s.next().OperationNews.Status; x.State != wire.OperationNotKnown || x.ID.Value != "op" {
+				t.Errorf("it is told %s", wire.JSON.Marshal(&x))
+			}
+			done := &wire.Call{FrameworkID: id, Type: new(wire.CallAcknowledgeOperationStatus), AckOperation: &wire.AckOperation{OperationID: *name, UUID: make([]byte, 16)}}
+			c.answers(c.post(done, "Mesos-Stream-Id", s.id), 202, "")
+			done.AckOperation.UUID = []byte("short")
+			c.answers(c.post(done, "Mesos-Stream-Id", s.id), 400, "not 16")
 		})
 		rule("a task that nobody knows is UNKNOWN, and LOST without PARTITION_AWARE", func(c *caller) {
 			for want, capabilities := range map[wire.TaskState][]wire.Capability{wire.TaskLost: nil, wire.TaskUnknown: {{Type: new(wire.CapabilityPartitionAware)}}} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"io/fs"
 	"slices"
 
 	"github.com/proffer/proffer/agent/api"
@@ -93,7 +94,10 @@ func explanation(job string, groups []*server.GroupExplanation) *api.Explanation
 			e.Stops = append(e.Stops, stopped(a))
 		}
 		for _, a := range g.Held {
-			on := &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName}
+			on := &api.PlacedOn{Alloc: a.ID, Index: a.Index, Node: a.Node, NodeName: a.NodeName, Why: a.Why}
+			if a.Status == structs.AllocPending {
+				on.Why = cmp.Or(a.Why, a.RefusedStart())
+			}
 			if parts, ok := g.Scores[a.Node]; ok {
 				on.Parts = parts.Named()
 				for _, part := range on.Parts {
@@ -172,6 +176,15 @@ func (n *nodeAPI) Logs(ctx context.Context, req *api.LogsRequest, emit func(*api
 	}
 }
 
+func (n *nodeAPI) Machine(ctx context.Context) (*api.NodeStats, error) {
+	u, err := n.Node.Usage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &api.NodeStats{Allocs: u.Allocs, Tasks: u.Tasks, Held: u.Held, CPU: u.CPU, Memory: u.Memory, DiskFree: u.DiskFree, DiskTotal: u.DiskTotal,
+		Throttled: u.Throttled, OOMKills: u.OOMKills, Pids: u.Pids, IO: u.IO, Pressure: u.Pressure, GPUs: u.GPUs}, nil
+}
+
 func (n *nodeAPI) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
 	return n.Node.Exec(ctx, alloc, task, cmd)
 }
@@ -213,6 +226,30 @@ func (n *nodeAPI) Unpack(ctx context.Context, alloc structs.AllocID, path string
 	return &api.Copied{Files: c.Files, Size: c.Size}, nil
 }
 
+// lsMode writes a mode as ls does.
+func lsMode(m fs.FileMode) string {
+	b := []byte("-" + m.Perm().String()[1:])
+	for bit, letter := range map[fs.FileMode]byte{fs.ModeDir: 'd', fs.ModeSymlink: 'l', fs.ModeNamedPipe: 'p', fs.ModeSocket: 's', fs.ModeDevice: 'b'} {
+		if m&bit != 0 {
+			b[0] = letter
+		}
+	}
+	if m&fs.ModeCharDevice != 0 {
+		b[0] = 'c'
+	}
+	for i, special := range []fs.FileMode{fs.ModeSetuid, fs.ModeSetgid, fs.ModeSticky} {
+		if m&special == 0 {
+			continue
+		}
+		x, letter := 3*(i+1), "sst"[i]
+		if b[x] != 'x' {
+			letter -= 'a' - 'A'
+		}
+		b[x] = letter
+	}
+	return string(b)
+}
+
 func fileInfo(f *remote.File) *api.FileInfo {
-	return &api.FileInfo{Name: f.Name, Dir: f.Dir, Size: int64(f.Size), Mode: f.Mode.String(), Time: f.Changed}
+	return &api.FileInfo{Name: f.Name, Dir: f.Dir, Size: int64(f.Size), Mode: lsMode(f.Mode), Time: f.Changed, Target: f.Target}
 }

@@ -258,6 +258,7 @@ func (a *Agent) serveRPC() {
 		return &keys, err
 	})
 	if a.server != nil {
+		a.serveFrameworks()
 		a.rpc.HandleStream(tunnelMethod, func(ctx context.Context, st *rpc.Stream) error {
 			return a.tunnel.serve(ctx, st)
 		})

@@ -8,6 +8,7 @@ import (
 	nethttp "net/http"
 	"net/http/httptrace"
 	"net/http/httputil"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,14 +31,10 @@ func (a *Agent) forward() nethttp.Handler {
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var last error = structs.Errorf(structs.Unavailable, "region "+a.config.Region, "no server is known")
 			for _, addr := range a.gossip.Servers() {
-				life, end := context.WithCancel(a.ctx)
-				stop := context.AfterFunc(ctx, end)
-				stream, err := a.pool.Stream(life, addr, tunnelMethod, nil)
+				conn, err := a.dialTunnel(ctx, addr)
 				if err == nil {
-					stop()
-					return &streamConn{stream, end}, nil
+					return conn, nil
 				}
-				end()
 				last = err
 			}
 			return nil, &noServer{last}
@@ -52,6 +49,7 @@ func (a *Agent) forward() nethttp.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = "http", "proffer"
 			r.Out.Header.Set(actorHeader, a.service.Actor(r.In))
+			r.Out.Header.Del(principalHeader)
 		},
 		ErrorHandler: func(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
 			sent, _ := r.Context().Value(sentKey{}).(*atomic.Bool)
@@ -71,6 +69,19 @@ func (a *Agent) forward() nethttp.Handler {
 		ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, sentKey{}, sent)))
 	})
+}
+
+// dialTunnel begins a stream to a server, which outlives ctx.
+func (a *Agent) dialTunnel(ctx context.Context, addr string) (net.Conn, error) {
+	life, end := context.WithCancel(a.ctx)
+	stop := context.AfterFunc(ctx, end)
+	stream, err := a.pool.Stream(life, addr, tunnelMethod, nil)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	stop()
+	return &streamConn{stream, end}, nil
 }
 
 // upgrader gives requests for an upgrade, which exec is, connections of their own: on one that was used before, a transport
@@ -102,7 +113,12 @@ func (n *noServer) Error() string { return n.why.Error() }
 func (a *Agent) serveTunnel() {
 	server := &nethttp.Server{
 		Handler: nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-			a.service.ServeTrusted(w, r, r.Header.Get(actorHeader))
+			principal, err := url.QueryUnescape(r.Header.Get(principalHeader))
+			if err != nil {
+				nethttp.Error(w, "the principal cannot be read", nethttp.StatusBadRequest)
+				return
+			}
+			a.service.ServeTrusted(w, r, r.Header.Get(actorHeader), principal)
 		}),
 		ReadHeaderTimeout: 30 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return a.ctx },

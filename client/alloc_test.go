@@ -85,6 +85,29 @@ func TestStopGivesGraceThenKills(t *testing.T) {
 	})
 }
 
+// A framework gives a task that it kills another time than the task has.
+func TestAFrameworkGivesAnotherGrace(t *testing.T) {
+	bubble(t, func(w *world) {
+		rude := w.service("rude", func(g *structs.Group) { g.Tasks[0].Config["ignore_signals"] = true })
+		x := structs.ExternalTask{ID: "rude", Name: "main"}
+		a := w.alloc("a", rude)
+		a.External = &structs.External{Tasks: []*structs.ExternalTask{&x}}
+		w.want(a)
+		after(time.Second)
+		w.want(w.change("a", func(a *structs.Allocation) {
+			killed := x
+			killed.Kill = &structs.TaskKill{Grace: new(structs.Duration(time.Minute))}
+			a.External = &structs.External{Tasks: []*structs.ExternalTask{&killed}}
+			stopped(a)
+		}))
+		after(59 * time.Second)
+		w.expectTask("a", "main", structs.TaskKilling, "the user stopped it")
+		after(2 * time.Second)
+		w.expect("a", structs.AllocComplete, "")
+		w.expectRunning()
+	})
+}
+
 func TestRestartsBackOffAndAreUsedUp(t *testing.T) {
 	bubble(t, func(w *world) {
 		three := 3

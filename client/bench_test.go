@@ -23,6 +23,7 @@ func (c *counting) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err
 func (c *counting) Fingerprint(*structs.Node)     {}
 func (c *counting) Slack(structs.Slack)           {}
 func (c *counting) Purged([]structs.VolumeID)     {}
+func (c *counting) Want(_, _ []session.Ref)       {}
 func (c *counting) Leave(context.Context) error   { return nil }
 func (c *counting) Observe(updates ...*structs.AllocUpdate) {
 	for _, u := range updates {

@@ -15,9 +15,9 @@ const (
 	attrBootCut  = structs.AttrBoot + "interrupted"
 )
 
-// noticeBoot finds out whether the machine was restarted since the last agent ran, with what that one recorded, and says it in the
-// node's attributes.
-func (c *Client) noticeBoot(known []*store.Alloc, attributes map[string]string) {
+// noticeBoot finds out whether the machine was restarted since the last agent ran, with what that one recorded, and keeps what the node's
+// attributes say of it.
+func (c *Client) noticeBoot(known []*store.Alloc) {
 	boot := c.config.BootID
 	if boot == "" {
 		return
@@ -37,9 +37,11 @@ func (c *Client) noticeBoot(known []*store.Alloc, attributes map[string]string) 
 		}
 		c.store.Enqueue(store.PutNode(&c.memory))
 	}
-	attributes[attrBootID] = boot
-	attributes[attrBootTime] = structs.At(time.Now().Add(-time.Duration(c.config.Clock.Now())).Round(time.Second)).String()
+	c.booted = map[string]string{
+		attrBootID:   boot,
+		attrBootTime: structs.At(time.Now().Add(-time.Duration(c.config.Clock.Now())).Round(time.Second)).String(),
+	}
 	if c.memory.Cut > 0 {
-		attributes[attrBootCut] = strconv.Itoa(c.memory.Cut)
+		c.booted[attrBootCut] = strconv.Itoa(c.memory.Cut)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,8 +18,10 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/proffer/proffer/client/checks"
+	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/items"
 	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
@@ -39,6 +42,7 @@ type Client struct {
 	uplink   Uplink
 	lease    *lease
 	self     atomic.Pointer[structs.Node]
+	telling  sync.Mutex // while self is replaced
 	settings atomic.Pointer[Settings]
 	jobs     *jobs
 	fetch    *fetch.Cache
@@ -46,7 +50,9 @@ type Client struct {
 	watching context.Context // ends with Stop: the runners watch no longer
 	unwatch  context.CancelCauseFunc
 	routines sync.WaitGroup
-	collect  chan struct{} // something ended; capacity 1
+	collect  chan struct{}     // something ended; capacity 1
+	booted   map[string]string // attributes of this boot; set before Start
+	overfull bool              // the disk is, and there is nothing to remove: it was said; of collectGarbage
 	health   health
 	diskUse  func() (int, error) // percent
 	unread   bool                // a record of an allocation cannot be used; set by New
@@ -87,7 +93,8 @@ type held struct {
 type ended struct {
 	at     structs.Time
 	folder bool
-	gone   bool // the region forgot it
+	why    string // it was removed
+	gone   bool   // the region forgot it
 }
 
 // New opens the data folder and looks at the machine. Nothing runs yet. The errors are Invalid (configuration, or a damaged
@@ -100,13 +107,16 @@ func New(ctx context.Context, config Config) (*Client, error) {
 		held: make(map[structs.AllocID]*held), ended: make(map[structs.AllocID]*ended),
 		slots: make(map[slot][]*held), collect: make(chan struct{}, 1)}
 	c.diskUse = func() (int, error) { return diskUse(c.config.DataDir) }
-	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.ReservedFor, nil, config.GC})
+	c.settings.Store(&Settings{config.Meta, config.Attributes, config.Resources, config.Reserved, config.ReservedFor, nil, nil, config.GC})
 	c.watching, c.unwatch = context.WithCancelCause(context.Background())
 	if err := c.openFolder(); err != nil {
 		return nil, err
 	}
 	if err := c.load(ctx); err != nil {
 		return nil, errors.Join(err, c.closeFolder())
+	}
+	if v := config.Volumes; v != nil {
+		v.Plugins, v.Self = config.Plugins, func() structs.NodeID { return c.memory.ID }
 	}
 	if config.Connect != nil {
 		c.uplink = config.Connect(c)
@@ -168,11 +178,15 @@ func (c *Client) load(ctx context.Context) error {
 		c.lease.extend(session.Instant(c.memory.Lease))
 	}
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
-		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(chan struct{}, c.config.ParallelStarts),
+		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(map[string]chan struct{}),
 		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial,
-		Stock: runner.NewStock(fingerprint.Cores()), GPUs: c.gpuMeter()}
+		Stock: runner.NewStock(fingerprint.Cores()), GPUs: c.gpuMeter(), Executors: c.config.Executors, ExecutorToken: c.config.ExecutorToken, Items: items.New(c.want)}
+	c.node.BoundsDisk = c.config.Limits != nil && c.config.Limits.Mode() != disk.Off
+	if c.config.Volumes != nil {
+		c.node.Bind = c.config.Volumes.Bind
+	}
 	for _, d := range c.config.Drivers {
-		c.node.Drivers[d.Name()] = d
+		c.node.Drivers[d.Name()], c.node.Starts[d.Name()] = d, make(chan struct{}, c.config.ParallelStarts)
 	}
 	allocs, problems := c.store.Allocs()
 	c.unread = len(problems) > 0
@@ -200,19 +214,34 @@ func (c *Client) load(ctx context.Context) error {
 			c.log.Error("the record of an end cannot be used", "alloc", id, "err", err)
 			continue
 		}
-		c.ended[id] = &ended{at: e.Update.Time, folder: e.Folder}
+		c.ended[id] = &ended{at: e.Update.Time, folder: e.Folder, why: e.Why}
 	}
 	n, err := fingerprint.Machine(ctx, c.machine())
 	if err != nil {
 		return err
 	}
-	c.noticeBoot(allocs, n.Attributes)
+	c.noticeBoot(allocs)
 	n.ID, n.Name, n.Datacenter, n.Address, n.Version = c.memory.ID, c.config.Name, c.config.Datacenter, c.config.Address, c.config.Version
+	c.describe(n)
+	c.self.Store(n)
+	return nil
+}
+
+// describe adds to what is found on a machine what its client says of it.
+func (c *Client) describe(n *structs.Node) {
+	maps.Copy(n.Attributes, c.booted)
 	if c.config.AllowIsolationNone {
 		n.Attributes["isolation.none"] = "1"
 	}
-	c.self.Store(n)
-	return nil
+	if _, port, err := net.SplitHostPort(c.config.Executors); err == nil && port != strconv.Itoa(structs.UsualAgentPort) && n.Attributes[structs.AttrAgentPort] == "" {
+		n.Attributes[structs.AttrAgentPort] = port
+	}
+	if c.config.Limits != nil {
+		maps.Copy(n.Attributes, c.config.Limits.Attributes())
+	}
+	if p := c.config.Plugins; p != nil {
+		n.Plugins = p.Nodes()
+	}
 }
 
 // machine is what fingerprint is asked with.
@@ -225,13 +254,14 @@ func (c *Client) machine() fingerprint.Config {
 	}
 	c.mu.Unlock()
 	var host map[string]*structs.NodeHostVolume
+	var disks map[string]*structs.NodeDisk
 	if v := c.config.Volumes; v != nil {
 		held.Disk += v.Disk()
-		host = v.Host()
+		host, disks = v.Host(), v.Disks()
 	}
 	return fingerprint.Config{DataDir: c.config.DataDir, Attributes: s.Attributes, Meta: s.Meta,
 		Resources: s.Resources, Reserved: s.Reserved, ReservedFor: s.For, PortRange: c.config.PortRange, Hosts: c.config.Hosts, HostNetwork: c.config.HostNetwork, Networks: c.config.Networks,
-		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held, Found: c.foundGPUs, HostVolumes: host}
+		Drivers: c.config.Drivers, GPUs: c.config.GPUs, Held: held, Found: c.foundGPUs, HostVolumes: host, Disks: disks}
 }
 
 // Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx
@@ -261,12 +291,14 @@ func (c *Client) Start(ctx context.Context) error {
 	if len(adopted) > 0 {
 		c.log.Info("adopted the allocations of the last run", "allocs", len(adopted), "quarantined", quarantined)
 	}
+	c.node.KeepOff(ctx)
 	c.sweep(ctx)
 	c.routines.Go(func() { c.watchLease(c.watching) })
 	c.routines.Go(func() { c.renewFencers(c.watching) })
 	c.routines.Go(func() { c.lookAgain(c.watching) })
 	c.routines.Go(func() { c.collectGarbage(c.watching) })
 	c.routines.Go(func() { c.watchHealth(c.watching) })
+	c.routines.Go(func() { c.watchCores(c.watching) })
 	for _, d := range c.config.Drivers {
 		if k, ok := d.(drivers.Keeper); ok {
 			c.routines.Go(func() { k.Keep(c.watching, c.knows) })
@@ -276,6 +308,10 @@ func (c *Client) Start(ctx context.Context) error {
 		c.routines.Go(func() { p.Keep(c.watching, c.knowsAlloc) })
 	}
 	c.routines.Go(func() { c.watchSlack(c.watching) })
+	c.routines.Go(func() { c.watchDisk(c.watching) })
+	if c.config.Plugins != nil {
+		c.routines.Go(func() { c.watchPlugins(c.watching) })
+	}
 	if c.uplink != nil {
 		c.routines.Go(func() { c.uplink.Run(c.watching) })
 	}
@@ -350,17 +386,25 @@ var errStopping = structs.Errorf(structs.Unavailable, "node", "the agent stops")
 func (c *Client) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaving = true
-	var runs []*runner.Alloc
+	var runs, plugins []*runner.Alloc
 	for _, h := range c.held {
-		h.run.Stop("the node leaves the region")
+		if h.run.Plugin() { // it is needed to end the others
+			plugins = append(plugins, h.run)
+			continue
+		}
 		runs = append(runs, h.run)
 	}
 	c.mu.Unlock()
-	for _, run := range runs {
-		select {
-		case <-run.Done():
-		case <-ctx.Done():
-			return errors.Join(structs.Errorf(structs.Unavailable, "node", "its work did not end: %w", context.Cause(ctx)), c.Stop(ctx))
+	for _, some := range [][]*runner.Alloc{runs, plugins} {
+		for _, run := range some {
+			run.Stop("the node leaves the region")
+		}
+		for _, run := range some {
+			select {
+			case <-run.Done():
+			case <-ctx.Done():
+				return errors.Join(structs.Errorf(structs.Unavailable, "node", "its work did not end: %w", context.Cause(ctx)), c.Stop(ctx))
+			}
 		}
 	}
 	var err error
@@ -415,13 +459,16 @@ func (c *Client) refresh(change func(old *structs.Node) *structs.Node) {
 		if n == old || c.watching.Err() != nil {
 			return
 		}
-		if c.self.CompareAndSwap(old, n) {
+		c.telling.Lock() // the newest is told last
+		swapped := c.self.CompareAndSwap(old, n)
+		if swapped && c.uplink != nil {
+			c.uplink.Fingerprint(n)
+		}
+		c.telling.Unlock()
+		if swapped {
 			c.log.Info("the node changed", "drivers", healthy(n))
 			if !maps.Equal(old.Attributes, n.Attributes) || !maps.Equal(old.Meta, n.Meta) {
 				c.tellRuns()
-			}
-			if c.uplink != nil {
-				c.uplink.Fingerprint(n)
 			}
 			return
 		}
@@ -492,6 +539,16 @@ func (c *Client) report(u *structs.AllocUpdate) {
 		c.uplink.Observe(u)
 	}
 }
+
+// want passes on what templates ask for.
+func (c *Client) want(add, drop []session.Ref) {
+	if c.uplink != nil {
+		c.uplink.Want(add, drop)
+	}
+}
+
+// Items brings what was asked for. The session calls it.
+func (c *Client) Items(list []*session.Item) { c.node.Items.Take(list) }
 
 func notFound(id structs.AllocID) error {
 	return structs.Errorf(structs.NotFound, fmt.Sprintf("allocation %s", structs.Short(id)), "the node does not have it")

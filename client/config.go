@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/proffer/proffer/client/csi"
+	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/client/fetch"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/runner"
@@ -41,6 +43,7 @@ type Config struct {
 	Drivers   []drivers.Driver
 	Providers []runner.Provider // what gives allocations networks, volumes; in the order in which they are asked
 	Volumes   *volumes.Volumes  // of Providers, the one that has the volumes; nil: none
+	Plugins   *csi.Plugins      // of Providers, the storage plugins; nil: none
 	Fencers   []Fencer          // who else holds the deadline of the lease
 
 	// Connect makes the node's session with the servers; session.New with a Config that has the node is meant. Nil: the node
@@ -50,15 +53,22 @@ type Config struct {
 	BootID  string        // names this boot of the machine; empty: what the system says
 	Log     *slog.Logger  // nil: discards
 
+	Limits    *disk.Limits  // bounds what allocations write; nil: nothing does
+	DiskEvery time.Duration // between two looks at what they wrote; 0: 10 s
+
 	GC                 GC
 	Health             []*structs.Check // commands of the host, of type exec, that tell whether the node is well
 	Revocable          Revocable
 	Fetch              fetch.Options    // Dir, Boot and Logger are set by the node
 	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
 	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
-	ParallelStarts     int              // tasks that are started at the same time; 0: 64
+	Executors          string           // where executors of frameworks reach the node, as ip:port; empty: they do not
+	ParallelStarts     int              // tasks that are started at the same time by one driver; 0: 64
 	GPUs               fingerprint.GPUs // nil: NVIDIA's tool, when it is installed
 	Disk               store.Disk       // below the node's state; nil: the file system
+
+	// ExecutorToken returns by what an executor proves at Executors who it is; nil: by nothing.
+	ExecutorToken func(framework structs.FrameworkID, executor string, alloc structs.AllocID) string
 }
 
 // GC bounds what ended allocations leave on the disk. Zero fields have the default.
@@ -89,6 +99,8 @@ type Uplink interface {
 	Fingerprint(n *structs.Node)
 	// Purged reports volumes whose data is gone; it never blocks and does not call the node.
 	Purged(ids []structs.VolumeID)
+	// Want says which other items than before the node wants; it never blocks and does not call the node.
+	Want(add, drop []session.Ref)
 	// Slack reports how much is reserved on the node and not used; it never blocks and does not call the node.
 	Slack(s structs.Slack)
 	// Leave says goodbye and waits until it was sent.
@@ -151,6 +163,7 @@ func (c *Config) fill() error {
 	setDefault(&c.Revocable.Decay, 10*time.Minute)
 	setDefault(&c.Revocable.Every, 10*time.Second)
 	setDefault(&c.FingerprintEvery, 30*time.Second)
+	setDefault(&c.DiskEvery, 10*time.Second)
 	setDefault(&c.ParallelStarts, 64)
 	return nil
 }

@@ -21,17 +21,21 @@ type Copied struct {
 	Size  structs.Bytes `json:"size"`
 }
 
-// Pack writes a file or folder of an allocation to w as a tar stream in which it is called as; empty: by its own name. Secrets are
-// left out.
+// Pack writes a file or folder of an allocation to w as a tar stream in which it is called as; empty: by its own name. A link that is named is
+// followed, those in a folder stay links. Secrets are left out.
 func (c *Client) Pack(ctx context.Context, alloc structs.AllocID, name, as string, w io.Writer) error {
-	root, name, err := c.inside(alloc, name)
+	root, at, err := c.inside(alloc, name, true)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	if as == "" {
-		as = path.Base(name)
+		as = path.Base(path.Clean("/" + name))
 	}
+	if as == "/" {
+		as = "."
+	}
+	name = at
 	if as == "." {
 		as = string(alloc)
 	}
@@ -50,7 +54,7 @@ func (c *Client) Unpack(ctx context.Context, alloc structs.AllocID, name string,
 	if _, err := c.run(alloc); err != nil {
 		return nil, err
 	}
-	root, name, err := c.inside(alloc, name)
+	root, name, err := c.inside(alloc, name, true)
 	if err != nil {
 		return nil, err
 	}

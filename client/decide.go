@@ -43,6 +43,28 @@ type Ending struct {
 	Failed bool
 }
 
+// Update is what a node says of an allocation that it refuses. Tasks of a framework that the region took for lost are not on the node: those
+// that never began are dropped, the others gone.
+func (e Ending) Update(now structs.Time) *structs.AllocUpdate {
+	u := &structs.AllocUpdate{ID: e.ID, Incarnation: e.Alloc.Incarnation, Status: structs.AllocComplete, Why: e.Why, Time: now}
+	if e.Failed {
+		u.Status = structs.AllocFailed
+	}
+	if e.Alloc.Status != structs.AllocLost || e.Alloc.External == nil {
+		return u
+	}
+	u.Tasks = map[string]*structs.TaskState{}
+	for _, x := range e.Alloc.External.Tasks {
+		switch was := e.Alloc.Tasks[x.Name]; {
+		case was == nil || was.Status == structs.TaskStaging:
+			u.Tasks[x.Name] = &structs.TaskState{Status: structs.TaskDropped, Reason: "AGENT_DISCONNECTED", Why: e.Why, ExitCode: -1, Ended: now}
+		case !was.Status.Ended():
+			u.Tasks[x.Name] = &structs.TaskState{Status: structs.TaskGone, Reason: "AGENT_RESTARTED", Why: e.Why, ExitCode: -1, Ended: now}
+		}
+	}
+	return u
+}
+
 // quarantineFloor is how many allocations an absence may end whatever part of the node's work they are.
 const quarantineFloor = 3
 
@@ -77,6 +99,9 @@ func Decide(v View, d *session.Desired) *Decision {
 			if !a.Ended() {
 				out.Repeat = append(out.Repeat, a.ID)
 			}
+		case a.Status == structs.AllocLost && d.Full && (a.External != nil || a.Plugged() && a.OnLost != onLostFence):
+			// It was on its way here, or its record is lost. Its framework waits to hear what became of it, or who wants its volumes does.
+			out.Refuse = append(out.Refuse, Ending{ID: a.ID, Alloc: a, Failed: a.Desired == structs.DesiredRun, Why: "the node is back, and does not have it"})
 		case a.Ended():
 			// The region knows its end, and so it needs nothing.
 		case a.Desired == structs.DesiredStop:

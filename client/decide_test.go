@@ -23,6 +23,9 @@ func TestDecide(t *testing.T) {
 			id := structs.AllocID(fmt.Sprint(i))
 			a := &structs.Allocation{ID: id, CreateIndex: uint64(rapid.IntRange(1, 20).Draw(t, "made")), Desired: structs.DesiredRun,
 				Status: rapid.SampledFrom([]structs.AllocStatus{structs.AllocPending, structs.AllocRunning, structs.AllocComplete, structs.AllocLost}).Draw(t, "status")}
+			if rapid.Bool().Draw(t, "of a framework") {
+				a.External = &structs.External{}
+			}
 			switch rapid.IntRange(0, 3).Draw(t, "node") {
 			case 0:
 				v.Ended[id] = true
@@ -73,6 +76,11 @@ func TestDecide(t *testing.T) {
 			start := !held && !v.Ended[id] && a != nil && a.Desired == structs.DesiredRun && a.Status == structs.AllocPending
 			if has := slices.Contains(got.Start, a); has != start {
 				t.Fatalf("%s: start %v, want %v", id, has, start)
+			}
+			refuse := !held && !v.Ended[id] && a != nil && (a.Status == structs.AllocLost && a.External != nil && d.Full ||
+				!a.Ended() && (a.Desired == structs.DesiredStop || a.Status == structs.AllocRunning))
+			if has := slices.ContainsFunc(got.Refuse, func(e Ending) bool { return e.ID == id }); has != refuse {
+				t.Fatalf("%s: refuse %v, want %v: sent %+v", id, has, refuse, a)
 			}
 			if slices.Contains(got.Forget, id) && !v.Ended[id] {
 				t.Fatalf("%s: forgotten without an end", id)

@@ -78,7 +78,7 @@ func (c *Client) endOf(id structs.AllocID) *structs.AllocUpdate {
 func (c *Client) Desired(d *session.Desired) {
 	c.jobs.add(d.Jobs)
 	if c.config.Volumes != nil && (d.Full || len(d.Volumes) > 0) {
-		c.config.Volumes.Take(d.Volumes)
+		c.config.Volumes.Take(d.Volumes, d.Full)
 	}
 	c.mu.Lock()
 	if c.stopped {
@@ -177,6 +177,9 @@ func (c *Client) stopLocked(e Ending) {
 			return
 		}
 	}
+	if e.Alloc != nil && e.Alloc.External != nil && e.Alloc.External.Executor == "" {
+		c.updateLocked(e.Alloc) // what its framework says of the kill
+	}
 	h.run.Stop(e.Why)
 }
 
@@ -212,11 +215,7 @@ func (c *Client) updateLocked(a *structs.Allocation) {
 
 // refuseLocked notes and reports the end of an allocation that never ran here.
 func (c *Client) refuseLocked(e Ending) {
-	status := structs.AllocComplete
-	if e.Failed {
-		status = structs.AllocFailed
-	}
-	u := &structs.AllocUpdate{ID: e.ID, Incarnation: e.Alloc.Incarnation, Status: status, Why: e.Why, Time: now()}
+	u := e.Update(now())
 	c.store.Enqueue(store.End(e.ID, &store.Ended{Update: *u, Job: e.Alloc.Job, Group: e.Alloc.Group, Index: e.Alloc.Index})...)
 	c.ended[e.ID] = &ended{at: u.Time}
 	c.report(u)

@@ -54,3 +54,15 @@ func (c *Client) gpuMeter() func(context.Context) map[string]*drivers.GPUStats {
 	}
 	return (&meter{gpus: gpus}).read
 }
+
+// watchCores lets other tasks run on the cores of a task that has ended.
+func (c *Client) watchCores(ctx context.Context) {
+	for {
+		select {
+		case <-c.node.Stock.Moved():
+			c.node.KeepOff(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}

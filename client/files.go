@@ -23,13 +23,19 @@ type File struct {
 	Mode    fs.FileMode   `json:"mode"`
 	Dir     bool          `json:"dir"`
 	Changed structs.Time  `json:"changed"`
+	Target  string        `json:"target,omitempty"` // of a link
+
+	// Of the node's own use: other agents and the HTTP API do not have it.
+	Links    int    `json:"-"`
+	UID, GID uint32 `json:"-"`
 }
 
 // maxEntries bounds a listing.
 const maxEntries = 10_000
 
 func fileOf(info fs.FileInfo) File {
-	return File{Name: info.Name(), Size: structs.Bytes(info.Size()), Mode: info.Mode(), Dir: info.IsDir(), Changed: structs.At(info.ModTime())}
+	links, uid, gid := linksOf(info)
+	return File{Name: info.Name(), Size: structs.Bytes(info.Size()), Mode: info.Mode(), Dir: info.IsDir(), Changed: structs.At(info.ModTime()), Links: links, UID: uid, GID: gid}
 }
 
 // dirOf returns the folder of an allocation that is held, or ended and not yet collected.
@@ -44,13 +50,18 @@ func (c *Client) dirOf(id structs.AllocID) (taskdir.Dir, error) {
 	case e == nil:
 		return "", notFound(id)
 	case !e.folder:
-		return "", structs.Errorf(structs.NotFound, "allocation "+structs.Short(id), "its folder was removed after its end")
+		text := "its folder was removed after its end"
+		if e.why != "" {
+			text += ": " + e.why
+		}
+		return "", structs.Errorf(structs.NotFound, "allocation "+structs.Short(id), "%s", text)
 	}
 	return dir, nil
 }
 
-// inside opens the folder of an allocation and cleans a path in it. Paths with secrets are Forbidden.
-func (c *Client) inside(id structs.AllocID, name string) (*os.Root, string, error) {
+// inside opens the folder of an allocation and returns a path in it with its links followed, those at its end as well when last is set.
+// Paths that lead to secrets are Forbidden.
+func (c *Client) inside(id structs.AllocID, name string, last bool) (*os.Root, string, error) {
 	dir, err := c.dirOf(id)
 	if err != nil {
 		return nil, "", err
@@ -59,20 +70,34 @@ func (c *Client) inside(id structs.AllocID, name string) (*os.Root, string, erro
 	if clean == "" {
 		clean = "."
 	}
-	if isSecret(clean) {
-		return nil, "", structs.Errorf(structs.Forbidden, clean, "secrets of a task are not shown")
-	}
 	root, err := os.OpenRoot(string(dir))
 	if err != nil {
 		return nil, "", fileError(clean, err)
 	}
-	return root, clean, nil
+	leads := clean
+	if !isSecret(clean) {
+		leads, err = resolve(root, clean, last)
+	}
+	if err == nil && isSecret(leads) {
+		err = structs.Errorf(structs.Forbidden, clean, "secrets of a task are not shown")
+	}
+	if err != nil {
+		root.Close()
+		return nil, "", err
+	}
+	return root, leads, nil
 }
 
 func fileError(name string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return structs.Errorf(structs.NotFound, name, "the allocation has no such file")
+	case errors.Is(err, syscall.ELOOP):
+		return structs.Errorf(structs.Invalid, name, "its links lead in a circle")
+	case errors.Is(err, syscall.ENOTDIR):
+		return structs.Errorf(structs.NotFound, name, "the allocation has no such file: a part of it is no folder")
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		return structs.Errorf(structs.Invalid, name, "no file can have such a name")
 	case errors.Is(err, fs.ErrPermission):
 		return structs.Errorf(structs.Forbidden, name, "the agent may not read it")
 	}
@@ -85,7 +110,7 @@ func fileError(name string, err error) error {
 
 // List returns the entries of a folder of an allocation, sorted by name; at most 10,000.
 func (c *Client) List(ctx context.Context, alloc structs.AllocID, name string) ([]File, error) {
-	root, name, err := c.inside(alloc, name)
+	root, name, err := c.inside(alloc, name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -106,24 +131,42 @@ func (c *Client) List(ctx context.Context, alloc structs.AllocID, name string) (
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil { // it may be gone
 			files = append(files, fileOf(info))
+			if info.Mode()&fs.ModeSymlink != 0 {
+				files[len(files)-1].Target, _ = root.Readlink(path.Join(name, e.Name()))
+			}
 		}
 	}
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 
-// Stat describes one file.
+// Stat describes one file. Of a link it says where that leads, and describes what is there; a link that cannot be followed, itself.
 func (c *Client) Stat(ctx context.Context, alloc structs.AllocID, name string) (File, error) {
-	root, name, err := c.inside(alloc, name)
+	root, at, err := c.inside(alloc, name, false)
 	if err != nil {
 		return File{}, err
 	}
 	defer root.Close()
-	info, err := root.Stat(name)
+	info, err := root.Lstat(at)
 	if err != nil {
-		return File{}, fileError(name, err)
+		return File{}, fileError(at, err)
 	}
-	return fileOf(info), nil
+	f := fileOf(info)
+	if info.Mode()&fs.ModeSymlink == 0 {
+		return f, nil
+	}
+	target, err := root.Readlink(at)
+	if err != nil {
+		return File{}, fileError(at, err)
+	}
+	leads, err := resolve(root, at, true)
+	if err == nil && !isSecret(leads) {
+		if info, err := root.Lstat(leads); err == nil {
+			f = fileOf(info)
+		}
+	}
+	f.Name, f.Target = path.Base(at), target
+	return f, nil
 }
 
 // open never waits: what opens a pipe would, until somebody writes.
@@ -136,7 +179,7 @@ func (c *Client) ReadFile(ctx context.Context, alloc structs.AllocID, name strin
 	if offset < 0 || limit < 0 {
 		return structs.Errorf(structs.Invalid, name, "offset and limit cannot be negative")
 	}
-	root, name, err := c.inside(alloc, name)
+	root, name, err := c.inside(alloc, name, true)
 	if err != nil {
 		return err
 	}

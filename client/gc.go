@@ -43,10 +43,10 @@ func victims(all []folder, limits GC, now structs.Time) (certain []victim, next 
 		case f.gone:
 			certain = append(certain, victim{f, "the region forgot the allocation"})
 		case age >= limits.MaxAge:
-			certain = append(certain, victim{f, fmt.Sprintf("it ended %s ago, more than %s", structs.Duration(age.Round(time.Second)),
+			certain = append(certain, victim{f, fmt.Sprintf("it had ended %s ago, more than %s (client.gc.max_age)", structs.Duration(age.Round(time.Second)),
 				structs.Duration(limits.MaxAge))})
 		case len(all)-i > limits.MaxCount:
-			certain = append(certain, victim{f, fmt.Sprintf("more than %d ended allocations have a folder", limits.MaxCount)})
+			certain = append(certain, victim{f, fmt.Sprintf("more than %d ended allocations had a folder (client.gc.max_allocs)", limits.MaxCount)})
 		default:
 			next = append(next, f)
 		}
@@ -117,7 +117,7 @@ func (c *Client) collectOnce(ctx context.Context) {
 		if err != nil || used <= c.settings.Load().GC.MaxDiskUsed || ctx.Err() != nil {
 			return
 		}
-		c.remove(victim{f, fmt.Sprintf("the disk is %d%% full, more than %d%%", used, c.settings.Load().GC.MaxDiskUsed)})
+		c.remove(victim{f, fmt.Sprintf("the disk was %d%% full, more than %d%% (client.gc.disk_use)", used, c.settings.Load().GC.MaxDiskUsed)})
 	}
 }
 
@@ -132,7 +132,7 @@ func diskUse(dir string) (int, error) {
 
 // remove removes one folder and then notes it.
 func (c *Client) remove(v victim) {
-	if err := taskdir.At(c.allocRoot(), v.id).Remove(); err != nil {
+	if err := c.removeFolder(v.id); err != nil {
 		c.log.Warn("the folder of an ended allocation cannot be removed", "alloc", v.id, "err", err)
 		return
 	}
@@ -143,7 +143,7 @@ func (c *Client) remove(v victim) {
 	if e == nil {
 		return
 	}
-	e.folder = false
+	e.folder, e.why = false, v.why
 	if e.gone {
 		c.forgetLocked(v.id)
 		return
@@ -152,8 +152,19 @@ func (c *Client) remove(v victim) {
 	if err != nil {
 		return
 	}
-	record.Folder = false
+	record.Folder, record.Why = false, v.why
 	c.store.Enqueue(store.PutEnded(v.id, record))
+}
+
+// removeFolder removes the folder of an allocation, and then its bound.
+func (c *Client) removeFolder(id structs.AllocID) error {
+	dir := taskdir.At(c.allocRoot(), id)
+	project := c.config.Limits.Project(string(dir))
+	if err := dir.Remove(); err != nil {
+		return err
+	}
+	c.config.Limits.Release(project)
+	return nil
 }
 
 // removeOrphans removes folders that no record knows and that are older than ended ones may get.
@@ -172,7 +183,7 @@ func (c *Client) removeOrphans() {
 			continue
 		}
 		c.log.Info("removing a folder that no allocation has", "path", filepath.Join(c.allocRoot(), e.Name()))
-		if err := taskdir.At(c.allocRoot(), id).Remove(); err != nil {
+		if err := c.removeFolder(id); err != nil {
 			c.log.Warn("a folder that no allocation has cannot be removed", "err", err)
 		}
 	}

@@ -21,8 +21,8 @@ func TestVictims(t *testing.T) {
 	for _, v := range certain {
 		got = append(got, string(v.id)+": "+v.why)
 	}
-	want := "old: it ended 25h ago, more than 24h; edge: it ended 24h ago, more than 24h; " +
-		"a: more than 3 ended allocations have a folder; b: more than 3 ended allocations have a folder; gone: the region forgot the allocation"
+	want := "old: it had ended 25h ago, more than 24h (client.gc.max_age); edge: it had ended 24h ago, more than 24h (client.gc.max_age); " +
+		"a: more than 3 ended allocations had a folder (client.gc.max_allocs); b: more than 3 ended allocations had a folder (client.gc.max_allocs); gone: the region forgot the allocation"
 	if s := strings.Join(got, "; "); s != want {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}
@@ -64,10 +64,14 @@ func TestFoldersGoByCountAgeDiskAndWord(t *testing.T) {
 		if got := w.folders(7); got != "3456" {
 			t.Errorf("by disk: %s are left", got)
 		}
-		var logs strings.Builder
-		if _, err := w.agent.Logs(w.t.Context(), LogRequest{Alloc: "e2"}, &logs); structs.KindOf(err) != structs.NotFound {
-			t.Errorf("logs of a removed folder: %v", err)
+		tells := func(alloc structs.AllocID, why string) {
+			t.Helper()
+			var logs strings.Builder
+			if _, err := w.agent.Logs(w.t.Context(), LogRequest{Alloc: alloc}, &logs); structs.KindOf(err) != structs.NotFound || !strings.Contains(err.Error(), why) {
+				t.Errorf("logs of a removed folder: %v", err)
+			}
 		}
+		tells("e2", "its folder was removed after its end: the disk was 87% full, more than 85% (client.gc.disk_use)")
 		w.up.node.Desired(&session.Desired{Index: w.index, Gone: []structs.AllocID{"e2", "e4", "nobody"}})
 		after(5 * time.Second)
 		if got := w.folders(7); got != "356" {
@@ -81,6 +85,7 @@ func TestFoldersGoByCountAgeDiskAndWord(t *testing.T) {
 		if u, err := w.agent.Usage(w.t.Context(), 0); err != nil || u.Ended != 5 {
 			t.Errorf("usage: %+v, %v", u, err)
 		}
+		tells("e1", "more than 5 ended allocations had a folder (client.gc.max_allocs)")
 		after(25 * time.Hour)
 		if got := w.folders(7); got != "" {
 			t.Errorf("by age: %s are left", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -84,6 +85,7 @@ type uplink struct {
 	left bool
 
 	slack []structs.Slack
+	wants map[session.Ref]int // how often each was asked for
 
 	holding bool // under w.mu
 	queue   []*structs.AllocUpdate
@@ -100,9 +102,26 @@ func (u *uplink) Observe(updates ...*structs.AllocUpdate) {
 	switch {
 	case u.w.up != u: // a dead agent's last words
 	case u.holding:
-		u.queue = append(u.queue, updates...)
+		u.holdLocked(updates)
 	default:
 		u.takeLocked(updates)
+	}
+}
+
+// holdLocked merges updates of one allocation while they wait, as sessions do: one that is older than the full state says no more
+// than it.
+func (u *uplink) holdLocked(updates []*structs.AllocUpdate) {
+	for _, n := range updates {
+		i := slices.IndexFunc(u.queue, func(old *structs.AllocUpdate) bool { return old.ID == n.ID })
+		if i < 0 {
+			u.queue = append(u.queue, n)
+			continue
+		}
+		both := *n
+		both.Tasks = make(map[string]*structs.TaskState)
+		maps.Copy(both.Tasks, u.queue[i].Tasks)
+		maps.Copy(both.Tasks, n.Tasks)
+		u.queue[i] = &both
 	}
 }
 
@@ -138,6 +157,20 @@ func (u *uplink) Fingerprint(n *structs.Node) {
 }
 
 func (u *uplink) Purged([]structs.VolumeID) {}
+
+func (u *uplink) Want(add, drop []session.Ref) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.wants == nil {
+		u.wants = map[session.Ref]int{}
+	}
+	for _, ref := range add {
+		u.wants[ref]++
+	}
+	for _, ref := range drop {
+		delete(u.wants, ref)
+	}
+}
 
 func (u *uplink) Slack(s structs.Slack) {
 	u.mu.Lock()

@@ -104,11 +104,30 @@ func (c *Client) lookAtDisk() {
 		c.found("disk", fmt.Sprintf("data folder %s cannot be written to: %s", c.config.DataDir, reasonOf(err)))
 		return
 	}
-	text := ""
-	if used, err := c.diskUse(); err == nil && used > c.settings.Load().GC.DiskFull {
-		text = fmt.Sprintf("the disk of data folder %s is %d%% full, more than %d%% (client.gc.disk_full)", c.config.DataDir, used, c.settings.Load().GC.DiskFull)
+	text, limits := "", c.settings.Load().GC
+	used, err := c.diskUse()
+	if err == nil && used > limits.DiskFull {
+		text = fmt.Sprintf("the disk of data folder %s is %d%% full, more than %d%% (client.gc.disk_full)", c.config.DataDir, used, limits.DiskFull)
 	}
 	c.found("disk", text)
+	over := err == nil && used > limits.MaxDiskUsed && !c.collectable()
+	if over && !c.overfull {
+		c.log.Warn("the disk is fuller than it should be, and not by what ended allocations left: nothing can be removed", "path", c.config.DataDir,
+			"use", fmt.Sprintf("%d%%", used), "client.gc.disk_use", fmt.Sprintf("%d%%", limits.MaxDiskUsed))
+	}
+	c.overfull = over
+}
+
+// collectable reports whether an ended allocation still has a folder.
+func (c *Client) collectable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.ended {
+		if e.folder {
+			return true
+		}
+	}
+	return false
 }
 
 // tryWrite writes a file and has it on the disk.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,11 +38,15 @@ func TestAFullDiskIsAProblemOfTheNode(t *testing.T) {
 		if len(got) != 1 || !strings.Contains(got[0], "% full, more than 97% (client.gc.disk_full)") || w.agent.Node().Schedulable() {
 			t.Errorf("full: %q", got)
 		}
+		attributes := w.agent.Node().Attributes
 		if err := w.agent.Reconfigure(w.t.Context(), Settings{GC: GC{DiskFull: 98}}); err != nil {
 			t.Fatal(err)
 		}
 		if n := w.agent.Node(); len(n.Problems) != 1 {
 			t.Error("a reload forgets what is wrong")
+		}
+		if now := w.agent.Node().Attributes; !maps.Equal(now, attributes) || now["boot.id"] == "" {
+			t.Errorf("a reload changed the attributes %v to %v", attributes, now)
 		}
 		w.used.Store(50)
 		after(time.Minute)

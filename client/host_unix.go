@@ -28,3 +28,12 @@ func ownerOf(info fs.FileInfo) (uid, gid int) {
 	}
 	return int(s.Uid), int(s.Gid)
 }
+
+// linksOf returns how many names a file has, and whose it is.
+func linksOf(info fs.FileInfo) (links int, uid, gid uint32) {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1, 0, 0
+	}
+	return int(s.Nlink), s.Uid, s.Gid
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/mock"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -54,6 +55,28 @@ func TestPreparationsBlockNobody(t *testing.T) {
 		if n := w.keepers.Load(); n != 1 {
 			t.Errorf("%d drivers keep their things", n)
 		}
+	})
+}
+
+// TestADriverThatHangsBlocksNoOther: the starts that wait for it take no place of another driver's.
+func TestADriverThatHangsBlocksNoOther(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.tune = func(c *Config) {
+			c.ParallelStarts = 1
+			c.Drivers = append(c.Drivers, &moody{Driver: mock.New(w.machine)})
+		}
+		w.stop()
+		w.start()
+		for _, id := range []string{"one", "two"} {
+			w.run(id, w.batch("job-"+id, script{"start_delay": "1h", "run_for": "5s"}, func(g *structs.Group) { g.Tasks[0].Driver = "moody" }))
+		}
+		w.run("plain", w.batch("job-plain", script{"run_for": "5s"}, nil))
+		after(time.Minute)
+		w.expect("plain", structs.AllocComplete, "")
+		for _, id := range []string{"one", "two"} {
+			w.want(w.change(id, stopped))
+		}
+		after(time.Minute)
 	})
 }
 

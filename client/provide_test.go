@@ -173,8 +173,8 @@ func TestWhatAnAllocationIsGiven(t *testing.T) {
 	})
 }
 
-// TestARestartedAgentLeavesWhatTasksUse: what runs keeps what it was given, without being asked for again; what was lost with the
-// machine is made again.
+// TestARestartedAgentLeavesWhatTasksUse: what runs keeps what it was given, without being asked for again. What is started again is
+// given it again: it may have been lost, with the machine or before.
 func TestARestartedAgentLeavesWhatTasksUse(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.run("a", w.service("j", inRoom))
@@ -184,6 +184,10 @@ func TestARestartedAgentLeavesWhatTasksUse(t *testing.T) {
 		w.welcome("g1")
 		after(time.Second)
 		w.expectStarts("a/main/1")
+		if n := len(w.rooms.said); n != 1 {
+			t.Errorf("it was asked to %v", w.rooms.said)
+		}
+		w.rooms.reboot()
 		if err := w.agent.Restart(t.Context(), "a", ""); err != nil {
 			t.Fatal(err)
 		}
@@ -197,7 +201,7 @@ func TestARestartedAgentLeavesWhatTasksUse(t *testing.T) {
 		w.expectRunning("a/main/3")
 		w.want(w.change("a", stopped))
 		after(time.Second)
-		if got := strings.Join(w.rooms.said, ", "); got != "provide a, provide a, release a" {
+		if got := strings.Join(w.rooms.said, ", "); got != "provide a, provide a, provide a, release a" {
 			t.Errorf("it was asked to %s", got)
 		}
 	})

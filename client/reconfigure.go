@@ -17,6 +17,7 @@ type Settings struct {
 	Reserved   structs.Resources
 	For        map[string]*structs.Resources // set aside for roles
 	Volumes    map[string]volumes.HostVolume
+	Disks      map[string]volumes.Disk
 	GC         GC
 }
 
@@ -32,6 +33,7 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 	s.GC = check.GC
 	if c.config.Volumes != nil {
 		c.config.Volumes.SetHost(s.Volumes)
+		c.config.Volumes.SetDisks(s.Disks)
 	}
 	before := c.settings.Swap(&s)
 	fresh, err := fingerprint.Machine(ctx, c.machine())
@@ -46,7 +48,8 @@ func (c *Client) Reconfigure(ctx context.Context, s Settings) error {
 			n.Resources.Disk = old.Resources.Disk // what is free now lacks what allocations use of theirs
 		}
 		n.Attributes, n.Problems = maps.Clone(fresh.Attributes), old.Problems
-		for _, name := range []string{"isolation.none", attrQuarantine, attrState} {
+		c.describe(&n)
+		for _, name := range []string{attrQuarantine, attrState} {
 			if v, ok := old.Attributes[name]; ok {
 				n.Attributes[name] = v
 			}

@@ -44,36 +44,18 @@ type LogRequest struct {
 	Tail   int64  // >0: the last so many bytes; Offset is ignored
 	Lines  int    // >0: the last so many lines; Offset and Tail are ignored
 	Follow bool   // go on until the allocation ended, or ctx
+	Attach bool   // with Follow: until the task ended
 }
 
 // Logs writes a task's output to w. It returns the offset that it reached, for a later call to go on. Logs can be read
 // until the folder of the ended allocation is removed.
 func (c *Client) Logs(ctx context.Context, req LogRequest, w io.Writer) (reached int64, err error) {
-	dir, err := c.dirOf(req.Alloc)
+	reader, ended, err := c.output(req.Alloc, req.Task, req.Stream)
 	if err != nil {
 		return 0, err
 	}
-	names, ended, err := c.tasksOf(req.Alloc)
-	if err != nil {
-		return 0, err
-	}
-	object := "allocation " + structs.Short(req.Alloc)
-	switch {
-	case req.Task == "" && len(names) == 1:
-		req.Task = names[0]
-	case req.Task == "":
-		return 0, structs.Errorf(structs.Invalid, object, "it has several tasks: say which").Advise("it has %v", names)
-	case !slices.Contains(names, req.Task):
-		return 0, structs.Errorf(structs.NotFound, object, "it has no task %q", req.Task).Advise("it has %v", names)
-	}
-	stream := logs.Stream(req.Stream)
-	switch stream {
-	case "":
-		stream = logs.Stdout
-	case logs.Stdout, logs.Stderr:
-	default:
-		return 0, structs.Errorf(structs.Invalid, object, "there is no stream %q", req.Stream).Advise("it is stdout or stderr")
-	}
+	defer reader.Close()
+	dir := taskdir.At(c.allocRoot(), req.Alloc)
 	// The folder of the output comes with the first of it. What is watched must be there.
 	if _, err := os.Stat(dir.Logs()); errors.Is(err, fs.ErrNotExist) {
 		select {
@@ -84,10 +66,6 @@ func (c *Client) Logs(ctx context.Context, req LogRequest, w io.Writer) (reached
 		if err := os.MkdirAll(dir.Logs(), 0o755); err != nil {
 			return 0, fileError(taskdir.Logs, err)
 		}
-	}
-	reader, err := logs.Open(dir.Logs(), req.Task, stream)
-	if err != nil {
-		return 0, err
 	}
 	first, end, err := reader.Bounds()
 	if err != nil {
@@ -102,12 +80,49 @@ func (c *Client) Logs(ctx context.Context, req LogRequest, w io.Writer) (reached
 	case req.Tail > 0:
 		from = max(first, end-req.Tail)
 	}
+	if req.Attach {
+		if ended, err = c.Gone(req.Alloc, req.Task); err != nil {
+			return 0, err
+		}
+	}
 	if !req.Follow {
 		closed := make(chan struct{})
 		close(closed)
 		ended = closed
 	}
 	return reader.Follow(ctx, w, from, ended)
+}
+
+// output returns a reader of what a task (the only one when task is empty) wrote to a stream, and a channel that is closed when its
+// allocation ended.
+func (c *Client) output(alloc structs.AllocID, task, named string) (*logs.Reader, <-chan struct{}, error) {
+	dir, err := c.dirOf(alloc)
+	if err != nil {
+		return nil, nil, err
+	}
+	names, ended, err := c.tasksOf(alloc)
+	if err != nil {
+		return nil, nil, err
+	}
+	object := "allocation " + structs.Short(alloc)
+	switch {
+	case task == "" && len(names) == 1:
+		task = names[0]
+	case task == "":
+		return nil, nil, structs.Errorf(structs.Invalid, object, "it has several tasks: say which").Advise("it has %v", names)
+	case !slices.Contains(names, task):
+		return nil, nil, structs.Errorf(structs.NotFound, object, "it has no task %q", task).Advise("it has %v", names)
+	}
+	stream := logs.Stream(named)
+	switch stream {
+	case "":
+		stream = logs.Stdout
+	case logs.Stdout, logs.Stderr:
+	default:
+		return nil, nil, structs.Errorf(structs.Invalid, object, "there is no stream %q", named).Advise("it is stdout or stderr")
+	}
+	reader, err := logs.Open(dir.Logs(), task, stream)
+	return reader, ended, err
 }
 
 // tasksOf returns the names of an allocation's tasks and a channel that is closed when it ended.
@@ -127,6 +142,60 @@ func (c *Client) tasksOf(id structs.AllocID) (names []string, ended <-chan struc
 	return record.Tasks, closed, nil
 }
 
+// Tasks returns the names of an allocation's tasks, of one that ended as well while its end is known.
+func (c *Client) Tasks(alloc structs.AllocID) ([]string, error) {
+	names, _, err := c.tasksOf(alloc)
+	return names, err
+}
+
+// Running returns why nothing can be done in a task now; nil: it runs.
+func (c *Client) Running(alloc structs.AllocID, task string) error {
+	run, err := c.run(alloc)
+	if err != nil {
+		return err
+	}
+	return run.Running(task)
+}
+
+// Gone returns a channel that is closed when a task has ended for good.
+func (c *Client) Gone(alloc structs.AllocID, task string) (<-chan struct{}, error) {
+	c.mu.Lock()
+	h := c.held[alloc]
+	c.mu.Unlock()
+	if h != nil {
+		return h.run.Gone(task)
+	}
+	_, ended, err := c.tasksOf(alloc)
+	return ended, err
+}
+
+// Await returns how a task ended, once it did for good.
+func (c *Client) Await(ctx context.Context, alloc structs.AllocID, task string) (structs.TaskState, error) {
+	c.mu.Lock()
+	h := c.held[alloc]
+	c.mu.Unlock()
+	if h != nil {
+		gone, err := h.run.Gone(task)
+		if err != nil {
+			return structs.TaskState{}, err
+		}
+		select {
+		case <-gone:
+			return h.run.TaskState(task)
+		case <-ctx.Done():
+			return structs.TaskState{}, ctx.Err()
+		}
+	}
+	record, err := c.store.Ended(alloc)
+	if err != nil {
+		return structs.TaskState{}, err
+	}
+	if s := record.Update.Tasks[task]; s != nil {
+		return *s, nil
+	}
+	return structs.TaskState{}, structs.Errorf(structs.NotFound, "allocation "+structs.Short(alloc), "how its task %q ended is not known", task)
+}
+
 // Exec runs a command in a task (the only one when task is empty).
 func (c *Client) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
 	if len(cmd.Args) == 0 {
@@ -137,6 +206,15 @@ func (c *Client) Exec(ctx context.Context, alloc structs.AllocID, task string, c
 		return drivers.Exit{}, err
 	}
 	return run.Exec(ctx, task, cmd)
+}
+
+// Terminal opens the terminal that a task runs on (the only one when task is empty).
+func (c *Client) Terminal(ctx context.Context, alloc structs.AllocID, task string) (drivers.Terminal, error) {
+	run, err := c.run(alloc)
+	if err != nil {
+		return nil, err
+	}
+	return run.Terminal(ctx, task)
 }
 
 // connectTimeout is how long a connection to a port of a task may take.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"os"
@@ -70,6 +71,51 @@ func TestFilesOfAnAllocation(t *testing.T) {
 		kindIs(t, "list a file", err, structs.Invalid)
 		if f, err := c.Stat(ctx, "a", "main/local/f"); err != nil || f.Size != 10 || f.Dir {
 			t.Errorf("stat: %+v, %v", f, err)
+		}
+		links := map[string]string{"sec": "../secrets", "key": "../secrets/s", "seen": "/local/f", "share": "/alloc", "seensec": "/secrets/s", "round": "round", "gone": "none"}
+		for name, target := range links {
+			os.Symlink(target, filepath.Join(dir, "main/local", name))
+		}
+		write("alloc/shared", "by all")
+		for name, want := range map[string]string{"main/local/seen": "0123456789", "main/local/share/shared": "by all"} { // as the task sees it
+			if got, err := read(name, 0, 0); err != nil || got != want {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		for name, kind := range map[string]structs.Kind{"main/local/sec/s": structs.Forbidden, "main/local/key": structs.Forbidden, "main/local/seensec": structs.Forbidden,
+			"main/local/sec/../secrets/s": structs.NotFound, "main/local/round": structs.Invalid, "main/local/gone": structs.NotFound, "main/local/f/x": structs.NotFound,
+			"main/local/" + strings.Repeat("x", 300): structs.Invalid} {
+			got, err := read(name, 0, 0)
+			if kindIs(t, name, err, kind); got != "" {
+				t.Errorf("%s: %q", name, got)
+			}
+			var b bytes.Buffer
+			if err := c.Pack(ctx, "a", name, "", &b); err == nil || b.Len() > 0 {
+				t.Errorf("%s is packed: %v", name, err)
+			}
+		}
+		_, err = c.List(ctx, "a", "main/local/sec")
+		kindIs(t, "list secrets behind a link", err, structs.Forbidden)
+		_, err = c.Unpack(ctx, "a", "main/local/sec", strings.NewReader(""))
+		kindIs(t, "write to secrets behind a link", err, structs.Forbidden)
+		for name, target := range links { // a link is described, whatever it leads to
+			f, err := c.Stat(ctx, "a", "main/local/"+name)
+			if err != nil || f.Name != name || f.Target != target || f.Dir != (name == "share") || (f.Size == 10) != (name == "seen" || name == "sec" || name == "seensec") {
+				t.Errorf("stat %s: %+v, %v", name, f, err)
+			}
+		}
+		files, err = c.List(ctx, "a", "main/local")
+		for _, f := range files {
+			if err != nil || f.Target != links[f.Name] && links[f.Name] != "" {
+				t.Errorf("list: %+v, %v", f, err)
+			}
+		}
+		var b bytes.Buffer
+		if err := c.Pack(ctx, "a", "main/local/seen", "", &b); err != nil {
+			t.Error(err)
+		}
+		if h, err := tar.NewReader(&b).Next(); err != nil || h.Name != "seen" || h.Size != 10 {
+			t.Errorf("a link that is named is packed as %+v, %v", h, err)
 		}
 		_, err = c.Stat(ctx, "../state", "/")
 		kindIs(t, "an id with a path", err, structs.NotFound)

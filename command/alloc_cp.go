@@ -16,7 +16,8 @@ import (
 
 func allocCp(e *Environment) *command {
 	c := newCommand(e, "alloc cp", "FROM TO", "Copy files into an allocation or out of it").remote()
-	c.about = "Copy a file or folder; one of FROM and TO is ALLOC:PATH, relative to the allocation's folder, such as 1a2b3c4d:TASK/local."
+	c.about = "Copy a file or folder; one of FROM and TO is ALLOC:PATH, relative to the allocation's folder, such as 1a2b3c4d:TASK/local.\n" +
+		"A link that is named is followed; links in a folder stay links."
 	c.min, c.max = 2, 2
 	c.predict = predictAllocs(e)
 	job := c.flags.Bool("job", false, "JOB:PATH in place of ALLOC:PATH")
@@ -73,14 +74,14 @@ func copyIn(ctx context.Context, client *api.Client, from string, to place) erro
 	case err != nil:
 		return err
 	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil { // a link that is named is followed
+		return local(from, err)
+	}
 	root, err := os.OpenRoot(filepath.Dir(abs))
 	if err != nil {
 		return local(from, err)
 	}
 	defer root.Close()
-	if _, err := root.Lstat(filepath.Base(abs)); err != nil {
-		return local(from, err)
-	}
 	stream, feed := io.Pipe()
 	packed := make(chan error, 1)
 	go func() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/term"
@@ -27,6 +28,8 @@ func allocExec(e *Environment) *command {
 		command := args[1:]
 		if command[0] == "--" {
 			command = command[1:]
+		} else if strings.HasPrefix(command[0], "-") {
+			return usagef("%s is behind ALLOC and would be the command: flags go before ALLOC, and -- before a command that begins with -", command[0])
 		}
 		if len(command) == 0 {
 			return usagef("the command is missing")

@@ -13,6 +13,7 @@ func allocFS(e *Environment) *command {
 	c.about = "List a folder of an allocation, or print a file. PATH is relative to the allocation's folder."
 	c.min, c.max = 1, 2
 	c.predict = predictAllocs(e)
+	job := c.flags.Bool("job", false, "the first argument is the name of a job")
 	stat := c.flags.Bool("stat", false, "say what PATH is instead of its content")
 	c.run = func(ctx context.Context, args []string) error {
 		client, err := e.client()
@@ -23,7 +24,11 @@ func allocFS(e *Environment) *command {
 		if len(args) == 2 {
 			path = args[1]
 		}
-		info, err := client.StatFile(ctx, args[0], path)
+		alloc, err := allocOf(ctx, client, args[0], *job)
+		if err != nil {
+			return err
+		}
+		info, err := client.StatFile(ctx, alloc, path)
 		if err != nil {
 			return err
 		}
@@ -40,7 +45,7 @@ func allocFS(e *Environment) *command {
 			})
 		}
 		if !info.Dir {
-			file, err := client.ReadFile(ctx, args[0], path, 0, -1)
+			file, err := client.ReadFile(ctx, alloc, path, 0, -1)
 			if err != nil {
 				return err
 			}
@@ -50,7 +55,7 @@ func allocFS(e *Environment) *command {
 			}
 			return nil
 		}
-		list, err := client.ListFiles(ctx, args[0], path)
+		list, err := client.ListFiles(ctx, alloc, path)
 		if err != nil {
 			return err
 		}

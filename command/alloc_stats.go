@@ -48,12 +48,17 @@ func allocStats(e *Environment) *command {
 	c := newCommand(e, "alloc stats", "ALLOC", "Show what the tasks of an allocation use").reads()
 	c.min, c.max = 1, 1
 	c.predict = predictAllocs(e)
+	job := c.flags.Bool("job", false, "the argument is the name of a job")
 	c.run = func(ctx context.Context, args []string) error {
 		client, err := e.client()
 		if err != nil {
 			return err
 		}
-		stats, err := client.AllocationStats(ctx, args[0])
+		alloc, err := allocOf(ctx, client, args[0], *job)
+		if err != nil {
+			return err
+		}
+		stats, err := client.AllocationStats(ctx, alloc)
 		if err != nil {
 			return err
 		}

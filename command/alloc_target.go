@@ -9,6 +9,18 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
+// allocOf returns the id, or the beginning of it, of an allocation that is given by that or by its job.
+func allocOf(ctx context.Context, client *api.Client, given string, isJob bool) (string, error) {
+	if !isJob {
+		return given, nil // also one whose tasks nobody knows any more
+	}
+	a, _, err := target(ctx, client, "", given, "")
+	if err != nil {
+		return "", err
+	}
+	return string(a.ID), nil
+}
+
 // target finds the allocation and the task that a command means: by the id of the allocation, or with -job by the name
 // of its job. Without a task it is the only one, or the first main one.
 func target(ctx context.Context, client *api.Client, given, job, task string) (*api.AllocDetail, string, error) {

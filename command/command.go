@@ -192,6 +192,12 @@ func (c *command) parse(args []string) error {
 	return nil
 }
 
+// given reports whether a flag was given.
+func (c *command) given(name string) (yes bool) {
+	c.flags.Visit(func(f *flag.Flag) { yes = yes || f.Name == name })
+	return yes
+}
+
 // argument returns the name of the nth argument that must be given.
 func (c *command) argument(n int) string {
 	var names []string

@@ -214,6 +214,11 @@ func region() canned {
 		"/v1/nodes?filter=name%3Dnode-4":               []*structs.Node{},
 		"/v1/node/" + id("aa01"):                       api.NodeDetail{Node: *nodes[0], Used: structs.Resources{CPU: 4000, Memory: 2 << 30}, Allocations: allocs[:1]},
 		"POST /v1/node/" + id("aa01") + "/eligibility": api.Written{Index: 8},
+		"/v1/node/" + id("aa01") + "/stats": api.NodeStats{Allocs: 2, Tasks: 3, CPU: 1250, Memory: 100 << 20, DiskFree: 5 << 30, DiskTotal: 20 << 30, Pids: 12,
+			Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 20 << 30}, Held: structs.Resources{CPU: 2000, Memory: 1 << 30, Disk: 1 << 30},
+			Throttled: structs.Duration(1500 * time.Millisecond), OOMKills: 1, IO: drivers.IOStats{ReadBytes: 3 << 20, WriteBytes: 1 << 20},
+			Pressure: &drivers.Pressure{CPU: drivers.Stall{Some: 120}, Memory: drivers.Stall{Some: 5}, IO: drivers.Stall{Some: 30, Full: 10}},
+			GPUs:     []*drivers.GPUStats{{ID: "GPU-1", Busy: 700, Memory: 4 << 30, MemoryTotal: 16 << 30}}},
 		"POST /v1/node/" + id("aa01") + "/drain":       api.Written{Index: 8},
 		"POST /v1/node/" + id("aa01") + "/maintenance": api.Written{Index: 8},
 		"/v1/maintenance": []*structs.NodeMaintenance{{Node: nodes[0].ID, NodeName: "node-1", Maintenance: *nodes[0].Maintenance, State: "scheduled", Allocations: 3,
@@ -236,7 +241,20 @@ func region() canned {
 			Used: structs.Resources{CPU: 500, Custom: map[string]structs.Milli{"gpus": 1000}}, Running: 1}},
 		"PUT /v1/roles":           api.Written{Index: 8},
 		"DELETE /v1/role/eng/web": api.Written{Index: 8},
-		"POST /v1/volumes":        api.VolumeMade{ID: "5e", Index: 8},
+		"PUT /v1/var/eng/db":      api.Written{Index: 9},
+		"DELETE /v1/var/eng/db":   api.Written{Index: 9},
+		"/v1/var/eng/db":          api.VariableDetail{Variable: structs.Variable{Path: "eng/db", Version: 7, Modified: structs.At(now), Actor: "local/ann"}, Items: map[string]string{"host": "db1", "ca": "a\nb"}},
+		"/v1/var/eng/pw":          api.VariableDetail{Variable: structs.Variable{Path: "eng/pw", Version: 8, Secret: true, Modified: structs.At(now), Expires: structs.At(now.Add(time.Hour))}, Items: map[string]string{"password": "hunter2"}},
+		"/v1/vars":                []*structs.Variable{{Path: "eng/db", Size: 11, Version: 7, Modified: structs.At(now), Actor: "local/ann"}, {Path: "eng/pw", Size: 15, Secret: true, Version: 8, Modified: structs.At(now), Expires: structs.At(now.Add(time.Hour))}},
+		"/v1/services":            []*structs.ServiceSummary{{Name: "web", Ready: 1, Allocs: 2, Jobs: []string{"web"}, Tags: []string{"v1"}}},
+		"/v1/service/web":         []*structs.ServiceInstance{{Service: "web", Address: "10.0.0.1", Port: 8080, Tags: []string{"v1"}, Alloc: structs.AllocID(id("bb01")), Job: "web", Group: "api", NodeName: "node-1"}},
+		"/v1/operator/keys": []*api.RegionKey{{RegionKey: structs.RegionKey{ID: id("5ea1"), Active: true, Made: structs.At(now)}, Variables: 2, Servers: []string{"s1", "s2"}, Asked: 3},
+			{RegionKey: structs.RegionKey{ID: id("5ea0"), Made: structs.At(now)}, Variables: 1, Asked: 3}},
+		"POST /v1/operator/keys/rotate": api.Done{Done: true},
+		"/v1/operator/keys/export":      api.KeyExport{Keys: [][]byte{[]byte("key")}},
+		"PUT /v1/operator/keys/import":  api.Done{Done: true},
+		"DELETE /v1/operator/key/5ea0":  api.Written{Index: 9},
+		"POST /v1/volumes":              api.VolumeMade{ID: "5e", Index: 8},
 		"/v1/volumes": []*structs.Volume{
 			{Name: "data", ID: "5e", Node: structs.NodeID(id("aa01")), NodeName: "node-1", Size: 10 << 30, Access: structs.AccessExclusive, Role: "eng", Status: structs.VolumeReady, Job: "db"},
 			{Name: "old", ID: "5f", Size: 1 << 30, Access: structs.AccessShared, Role: "default", Status: structs.VolumeDeleted, Purge: structs.At(now.Add(time.Hour))}},
@@ -244,7 +262,14 @@ func region() canned {
 			Access: structs.AccessExclusive, Role: "eng", Status: structs.VolumeReady, Job: "db", Made: structs.At(now), Labels: map[string]string{"team": "a"}},
 			Claims: []*api.VolumeClaim{{Alloc: structs.AllocID(id("bb01")), Incarnation: 65537, Job: "db", Group: "g", Status: structs.AllocRunning, Alone: true}}},
 		"DELETE /v1/volume/data":        api.Written{Index: 8},
+		"DELETE /v1/volume/old":         api.Written{Index: 8},
+		"DELETE /v1/volume/half":        api.Written{Index: 8},
+		"DELETE /v1/volume/none":        api.Written{Index: 8},
+		"POST /v1/volume/half/resize":   api.Written{Index: 8},
+		"/v1/volume/old":                api.VolumeDetail{Volume: structs.Volume{Name: "old", Status: structs.VolumeDeleted, Purge: structs.At(now.Add(time.Hour))}},
+		"/v1/volume/half":               api.VolumeDetail{Volume: structs.Volume{Name: "half", Status: structs.VolumePurging, CSI: &structs.CSIVolume{Plugin: "p", Capacity: 1 << 30}}},
 		"POST /v1/volume/data/undelete": api.Written{Index: 8},
+		"POST /v1/volume/half/detach":   api.Written{Index: 8},
 		"POST /v1/volume/data/resize":   api.Written{Index: 8},
 		"POST /v1/reservations":         api.Reserved{ID: structs.ReservationID(id("5e5e")), Index: 8},
 		"/v1/reservations": []*structs.Reservation{
@@ -253,7 +278,9 @@ func region() canned {
 			{ID: structs.ReservationID("static:" + id("aa01") + ":eng"), Node: structs.NodeID(id("aa01")), NodeName: "node-1", Role: "eng", Resources: structs.Resources{CPU: 4000}, Static: true}},
 		"DELETE /v1/reservation/5e5e": api.Written{Index: 8},
 		"/v1/frameworks":              []*structs.Framework{{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)}},
-		"/v1/framework/service":       structs.Framework{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)},
+		"/v1/framework/service":       api.FrameworkDetail{Framework: structs.Framework{ID: "service", Name: "service", BuiltIn: true, Connected: true, Since: ago(time.Hour)}},
+		"/v1/framework/spark": api.FrameworkDetail{Framework: structs.Framework{ID: structs.FrameworkID(id("fe01")), Name: "spark", User: "root", Roles: []string{"eng"}, Connected: true,
+			Since: ago(time.Hour), FailoverTimeout: structs.Duration(time.Hour)}, Unacknowledged: 2},
 		"/v1/framework/spark/offers": structs.OfferStatus{Framework: structs.FrameworkID(id("fe01")), Outstanding: 2, Share: 562, Held: structs.Resources{CPU: 9000}, Full: true,
 			Hoarding: true, Ignored: 12, Unused: 14, Offered: 20, Accepted: 3, Declined: 2, Expired: 12, Rescinded: 1,
 			Roles: []*structs.RoleOffers{{Role: "eng", Outstanding: 2, Nodes: 3, Hidden: []*structs.HiddenNodes{{Why: "constraint ${meta.rack} = 1", Nodes: 2, On: "node-2"},
@@ -271,7 +298,7 @@ func region() canned {
 		"PUT /v1/operator/snapshot":        api.SnapshotInfo{Index: 77},
 		"/v1/operator/snapshot":            "snapshot bytes",
 		"POST /v1/operator/simulate": api.Simulated{Index: 77, Time: ago(time.Minute), Nodes: 3, Asked: 120, Placed: 97, Waiting: 23, Preempted: 1,
-			Groups: []*api.SimulatedGroup{{Job: "sums", Group: "g", Role: "science", Priority: structs.DefaultPriority, Waiting: 23, Because: "no_node", Order: "no node has room for it",
+			Groups: []*api.SimulatedGroup{{Job: "sums", Group: "g", Role: "science", Priority: structs.DefaultPriority, Waiting: 23, Because: "no_node", Order: "no node takes it",
 				Turn: &structs.Turn{At: 98}, Nodes: 3, Reasons: explained.Groups[0].Reasons, Advice: "fits on 1 node if cpu <= 3.5"},
 				{Job: "web", Group: "api", Role: "eng/web", Priority: structs.Priority{Band: structs.Production}, Placed: 97, On: map[string]int{"node-1": 40, "node-2": 20, "node-3": 20, "node-4": 10, "node-5": 7}}},
 			Stops: []*api.SimulatedStop{{Stopped: *explained.Groups[0].Stops[0], For: "web"}}},
@@ -337,19 +364,24 @@ func TestCommands(t *testing.T) {
 		"job stop web", "job stop -purge web", "job restart web", "job scale web 5", "job scale web api reset", "job scale web many", "job init", "job init",
 		"job run -detach web.hcl", "job run -check x web.hcl",
 		"alloc status", "alloc status -job web", "alloc status 1a2b3c4d5", "alloc logs -job web", "alloc logs -job -stderr web main", "alloc logs -job web mian",
-		"alloc stop 1a2b3c4d", "alloc restart 1a2b3c4d main", "alloc restart -signal SIGHUP 1a2b3c4d", "alloc stats 1a2b3c4d",
-		"alloc fs 1a2b3c4d", "alloc fs 1a2b3c4d x", "alloc fs -stat 1a2b3c4d x",
-		"node status", "node status node-1", "node status -attributes self", "node status node-4", "node eligibility node-1 off", "node eligibility node-1 maybe",
-		"node drain -off node-1", "node drain -detach node-1", "node purge node-1",
+		"alloc stop 1a2b3c4d", "alloc restart 1a2b3c4d main", "alloc restart -signal SIGHUP 1a2b3c4d", "alloc stats 1a2b3c4d", "alloc stats -job web",
+		"alloc exec 1a2b3c4d -task main id", "alloc exec 1a2b3c4d --", "alloc fs 1a2b3c4d", "alloc fs 1a2b3c4d x", "alloc fs -job web x", "alloc fs -stat 1a2b3c4d x",
+		"node status", "node status node-1", "node status -attributes self", "node status node-4", "node eligibility -reason disk node-1 off", "node eligibility node-1 maybe",
+		"node drain -off node-1", "node drain -detach node-1", "node drain -deadline -5m node-1", "node purge node-1", "node stats node-1",
 		"node maintenance schedule -in 2h -duration 1h node-1", "node maintenance schedule -start tomorrow node-1", "node maintenance schedule -in 2h -start 2026-11-28T22:00:00Z node-1",
+		"node maintenance schedule node-1", "node maintenance schedule -start 2020-01-01T00:00:00Z node-1", "node maintenance schedule -in 2h -duration -1h node-1",
 		"node maintenance status", "node maintenance end node-1", "node maintenance",
 		"role list", "role status", "role status eng/web", "role apply roles.hcl", "quota status", "quota status eng/web", "role delete eng/web",
 		"reservation create node-1 eng/web -cpu 2 -memory 4GiB -custom gpus=1 -label team=a -refines eng -until 2h", "reservation create node-1 eng/web",
 		"reservation create node-1 eng/web -cpu 2x", "reservation create node-1 eng/web -cpu 2 -from tomorrow", "reservation create node-1 eng/web -cpu 2 -refines ops",
 		"volume create data -size 10GiB -node node-1 -role eng -label team=a", "volume create data -size 1", "volume create data", "volume list", "volume list -deleted", "volume list -role eng",
-		"volume status data", "volume resize data 20GiB", "volume resize data x", "volume delete data", "volume delete -purge data", "volume delete -keep x data", "volume undelete data",
+		"volume status data", "volume resize data 20GiB", "volume resize data x", "volume create books -plugin p -size 1GiB", "volume create books -plugin p -external x -access shared", "volume list -node node-1",
+		"volume resize half 20GiB", "volume delete old half none", "volume delete -purge half", "volume delete -keep x data", "volume undelete data", "volume detach half node-1", "volume detach -force half node-1",
+		"var put eng/db host=db1", "var put -secret eng/db password=x", "var put -secret eng/db password=@web.hcl", "var put -merge eng/db user=web", "var put eng/pw password=x", "var put -merge eng/pw user=@web.hcl", "var put eng/db a=- b=@-", "var put db x=1", "var put eng/db", "var put eng/db x",
+		"var get eng/db", "var get eng/db host", "var get eng/db none", "var get eng/pw", "var get -show eng/pw", "var list", "var rm eng/db", "service list", "service status web",
+		"operator key list", "operator key rotate", "operator key export k.json", "operator key export k.json", "operator key import k.json", "operator key import web.hcl", "operator key remove 5ea0", "operator key rotate x", "operator key lost",
 		"reservation list", "reservation list -orphans", "reservation list -role ops", "reservation delete 5e5e",
-		"framework list", "framework status service", "offer list", "offer explain spark",
+		"framework list", "framework status service", "framework status spark", "offer list", "offer explain spark",
 		"server members", "server join 10.0.0.1:5052 10.0.0.2:5052", "server force-leave c1",
 		"operator raft list-peers", "operator raft remove-peer p2", "operator raft transfer-leader",
 		"operator snapshot save s.snap", "operator snapshot save s.snap", "operator snapshot inspect s.snap", "operator snapshot restore s.snap",
@@ -517,18 +549,22 @@ func TestADrainThatWaitsSaysWhy(t *testing.T) {
 		if looks < 4 {
 			n.Allocations = []*structs.Allocation{
 				{ID: structs.AllocID(id("1a2b3c4d")), Job: "web", Group: "api", Index: 2, Desired: structs.DesiredRun, Status: structs.AllocRunning},
+				{ID: structs.AllocID(id("3a2b3c4d")), Job: "web", Group: "api", Index: 1, Desired: structs.DesiredRun, Status: structs.AllocRunning,
+					Next: structs.AllocID(id("4a2b3c4d"))},
 				{ID: structs.AllocID(id("2a2b3c4d")), Job: "web", Group: "api", Index: 3, Desired: structs.DesiredStop, Status: structs.AllocRunning},
 			}
 		}
 		json.NewEncoder(w).Encode(n)
 	})
+	answers["/v1/allocation/"+id("4a2b3c4d")] = api.AllocDetail{Allocation: structs.Allocation{ID: structs.AllocID(id("4a2b3c4d")), Status: structs.AllocPending}}
 	answers["/v1/job/web/explain"] = api.Explanation{Job: "web", Groups: []*api.GroupExplanation{{Group: "api", Nodes: 2, Count: 3, Reasons: []*api.Reason{
 		{What: "node drains", Nodes: 1, Nearest: "on node-1"}, {What: "memory", Nodes: 1, Nearest: "2GiB asked, 1.5GiB free on node-2"}}}}}
 	code, out, errs := newShell(t, answers).run("node", "drain", "-deadline", "0", "node-1")
 	want := `Node node-1 is being drained.
-  2 allocations left
+  3 allocations left
   ALLOCATION  JOB  GROUP   WAITS BECAUSE
   1a2b3c4d    web  api[2]  no other node would take it: memory: 2GiB asked, 1.5GiB free on node-2
+  3a2b3c4d    web  api[1]  the one in its place, 4a2b3c4d, has to be healthy first
   2a2b3c4d    web  api[3]  it is being stopped
   Hint: the drain has no deadline; proffer node drain -off node-1 ends the drain
 Node node-1 is empty.

@@ -21,21 +21,22 @@ var all = []func(*Environment) *command{
 	run,
 	jobRun, jobPlan, jobValidate, jobStatus, jobStop, jobRestart, jobScale, jobDispatch, jobHistory, jobExplain, jobInspect, jobInit,
 	allocStatus, allocLogs, allocExec, allocCp, allocPortForward, allocStop, allocRestart, allocFS, allocStats,
-	nodeStatus, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
+	nodeStatus, nodeStats, nodeDrain, nodeEligibility, nodePurge, maintenanceSchedule, maintenanceEnd, maintenanceStatus,
 	roleApply, roleList, roleStatus, roleDelete, quotaStatus,
 	reservationCreate, reservationList, reservationDelete,
-	volumeCreate, volumeList, volumeStatus, volumeResize, volumeDelete, volumeUndelete,
+	volumeCreate, volumeList, volumeStatus, volumeResize, volumeDetach, volumeDelete, volumeUndelete,
+	varPut, varGet, varList, varRemove, serviceList, serviceStatus,
 	frameworkList, frameworkStatus, frameworkTeardown, offerList, offerExplain,
 	serverMembers, serverJoin, serverForceLeave,
 	raftListPeers, raftRemovePeer, raftTransferLeader,
-	snapshotSave, snapshotRestore, snapshotInspect, operatorSimulate, operatorKeyring,
+	snapshotSave, snapshotRestore, snapshotInspect, operatorSimulate, operatorKeyring, operatorKey,
 	agentInfo, monitor, completion,
 }
 
 // groups says what commands of two words are about.
 var groups = map[string]string{
 	"job": "Submit, watch and change jobs", "alloc": "Look into allocations", "node": "Look at nodes and empty them", "node maintenance": "Plan when nodes will not be there",
-	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "volume": "Storage that outlives the work which uses it", "framework": "Look at frameworks", "offer": "Look at offers",
+	"role": "Share the region between roles", "quota": "Look at what roles may have and have", "reservation": "Set room on nodes aside for roles", "volume": "Storage that outlives the work which uses it", "var": "Values and secrets that work may read", "service": "Look at who gives services", "framework": "Look at frameworks", "offer": "Look at offers",
 	"server": "Look at the pool of agents", "operator": "Care for the region", "operator raft": "Care for the Raft group",
 	"operator snapshot": "Save and restore the region",
 }

@@ -119,6 +119,26 @@ func predictVolumes(e *Environment) complete.Predictor {
 	})
 }
 
+func predictVariables(e *Environment) complete.Predictor {
+	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (paths []string, err error) {
+		list, _, err := c.Variables(ctx, q)
+		for _, v := range list {
+			paths = append(paths, v.Path)
+		}
+		return paths, err
+	})
+}
+
+func predictServices(e *Environment) complete.Predictor {
+	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (names []string, err error) {
+		list, _, err := c.Services(ctx, q)
+		for _, s := range list {
+			names = append(names, s.Name)
+		}
+		return names, err
+	})
+}
+
 func predictRoles(e *Environment) complete.Predictor {
 	return ask(e, func(ctx context.Context, c *api.Client, q *api.Query) (names []string, err error) {
 		roles, _, err := c.Roles(ctx, q)

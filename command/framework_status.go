@@ -32,7 +32,7 @@ func frameworkStatus(e *Environment) *command {
 			d.say("User", f.User)
 			d.add("Roles", orDash(strings.Join(f.Roles, ", ")))
 			d.add("Built in", yesNo(f.BuiltIn))
-			d.add("Connected", connected(f)+", since "+age(e.Now(), f.Since))
+			d.add("Connected", connected(&f.Framework)+", since "+age(e.Now(), f.Since))
 			d.add("Failover timeout", f.FailoverTimeout)
 			if f.Until != 0 {
 				d.add("Removed in", span(f.Until.Std().Sub(e.Now()))+", unless it subscribes again")
@@ -41,6 +41,9 @@ func frameworkStatus(e *Environment) *command {
 			d.say("Principal", f.Principal)
 			d.say("Scheduler", joinNonEmpty(" ", f.Hostname, f.WebURL))
 			d.say("Capabilities", strings.Join(f.Capabilities, ", "))
+			if n := f.Unacknowledged; n > 0 {
+				d.add("Unacknowledged", "what became of "+counted(n, "operation", "operations"))
+			}
 			if h := f.Hoarding; h != nil {
 				d.add("Hoarding", fmt.Sprintf("it let %d offers in a row end without an answer, since %s", h.Ignored, age(e.Now(), h.Since)))
 			}

@@ -110,6 +110,10 @@ func writePlaces(b *bytes.Buffer, places []*api.PlacedOn) {
 	if scored {
 		header = append(header, "SCORE", "PARTS")
 	}
+	told := slices.ContainsFunc(places, func(p *api.PlacedOn) bool { return p.Why != "" })
+	if told {
+		header = append(header, "WHY IT IS NOT READY")
+	}
 	t := newTable(header...)
 	for _, p := range places {
 		row := []any{fmt.Sprintf("  %d", p.Index), orDash(structs.Short(p.Alloc)), p.NodeName}
@@ -119,6 +123,9 @@ func writePlaces(b *bytes.Buffer, places []*api.PlacedOn) {
 				parts = joinNonEmpty(" ", parts, fmt.Sprintf("%s=%.2f", name, p.Parts[name]))
 			}
 			row = append(row, fmt.Sprintf("%.2f", p.Score), parts)
+		}
+		if told {
+			row = append(row, p.Why)
 		}
 		t.row(row...)
 	}

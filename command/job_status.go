@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +46,22 @@ func jobStatus(e *Environment) *command {
 				break
 			}
 		}
-		return c.show(status, func(b *bytes.Buffer) error { writeJobStatus(b, status, waiting, *every, e.Now()); return nil })
+		var children []*api.JobSummary
+		if status.Job != nil && status.Job.Parameterized != nil && !c.asJSON && c.template == "" {
+			prefix := structs.DispatchedPrefix(status.Name)
+			all, _, err := api.Collect(ctx, &api.Query{Filter: []string{"name~" + prefix}, Stale: *stale}, client.Jobs)
+			if err != nil {
+				return err
+			}
+			children = slices.DeleteFunc(all, func(j *api.JobSummary) bool { return !strings.HasPrefix(j.Name, prefix) })
+		}
+		return c.show(status, func(b *bytes.Buffer) error {
+			writeJobStatus(b, status, waiting, *every, e.Now())
+			if status.Job != nil && status.Job.Parameterized != nil {
+				writeDispatched(b, status.Name, children, e.Now())
+			}
+			return nil
+		})
 	}
 	return c
 }
@@ -126,6 +143,34 @@ func writeJobStatus(b *bytes.Buffer, s *api.JobStatus, waiting *api.Explanation,
 	}
 }
 
+// mostDispatched bounds the jobs that are listed below the one that they were dispatched of.
+const mostDispatched = 20
+
+// writeDispatched lists the newest jobs that were dispatched, and counts all.
+func writeDispatched(b *bytes.Buffer, of string, jobs []*api.JobSummary, now time.Time) {
+	heading(b, "Dispatched")
+	if len(jobs) == 0 {
+		b.WriteString("none\n")
+		return
+	}
+	count := map[string]int{}
+	for _, j := range jobs {
+		count[string(j.Status)]++
+	}
+	var counts []string
+	for _, status := range slices.Sorted(maps.Keys(count)) {
+		counts = append(counts, fmt.Sprintf("%d %s", count[status], status))
+	}
+	fmt.Fprintf(b, "%s: %s\n", counted(len(jobs), "job", "jobs"), strings.Join(counts, ", "))
+	slices.SortFunc(jobs, func(x, y *api.JobSummary) int {
+		return cmp.Or(cmp.Compare(y.Submitted, x.Submitted), strings.Compare(x.Name, y.Name))
+	})
+	writeJobs(b, jobs[:min(len(jobs), mostDispatched)], now)
+	if len(jobs) > mostDispatched {
+		b.WriteString("… and older ones: proffer job status -filter name~" + cell(structs.DispatchedPrefix(of)) + "\n")
+	}
+}
+
 // heldUp says in a phrase what of a job does not run yet.
 func heldUp(s *api.JobStatus) string {
 	waiting, starting := 0, 0
@@ -166,17 +211,7 @@ func notStarted(a *structs.Allocation) string {
 	if len(a.Tasks) == 0 {
 		return "its node has not begun it"
 	}
-	return cmp.Or(refusedStart(a), "its tasks are being started")
-}
-
-// refusedStart says which task could not be started last time, and why.
-func refusedStart(a *structs.Allocation) string {
-	for _, name := range sortedKeys(a.Tasks) {
-		if t := a.Tasks[name]; !t.Status.Ended() && t.Why != "" {
-			return fmt.Sprintf("task %q: %s", name, t.Why)
-		}
-	}
-	return ""
+	return cmp.Or(a.RefusedStart(), "its tasks are being started")
 }
 
 // writeAllocs prints a table of allocations.

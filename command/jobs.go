@@ -40,10 +40,16 @@ func (j *jobFile) read(e *Environment, path string) (*structs.Job, error) {
 		vars.Files = append(vars.Files, spec.File{Name: f, Src: raw})
 	}
 	job, err := spec.ReadJob(name, src, vars, e.Checks)
-	if err == nil && job.Owner == "" {
+	if err != nil {
+		return nil, err
+	}
+	if job.Owner == "" {
 		job.Owner = actor(e.Getenv)
 	}
-	return job, err
+	for _, w := range job.Warnings(e.Checks) {
+		fmt.Fprintf(e.Err, "Warning: job %q: %s\n", job.Name, clean(w))
+	}
+	return job, nil
 }
 
 // source reads a file of bounded size, or the input when path is "-".

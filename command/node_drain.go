@@ -14,16 +14,20 @@ import (
 
 func nodeDrain(e *Environment) *command {
 	c := newCommand(e, "node drain", "NODE", "Empty a node, or end that").remote()
-	c.about = "Have the work of a node moved to others, a few allocations at a time, and place nothing new on it. It returns when the\nnode is empty. Interrupting it changes nothing; -off ends the drain."
+	c.about = "Have the work of a node moved to others, a few allocations at a time, and place nothing new on it. A service is started\nelsewhere before it is stopped here, batch work may finish until the deadline. It returns when the node\nis empty. Interrupting it changes nothing; -off ends the drain."
 	c.min, c.max = 1, 1
 	c.predict = predictNodes(e)
 	off := c.flags.Bool("off", false, "end the drain")
 	keep := c.flags.Bool("keep-ineligible", false, "with -off: place nothing on it until node eligibility says so")
 	deadline := c.flags.Duration("deadline", time.Hour, "stop what is left after this `TIME`; 0: never")
 	check := c.flags.String("check", "", "only when the drain was last set at this `INDEX`, as node status shows it")
+	reason := c.flags.String("reason", "", "why it is emptied, for people")
 	detach := c.flags.Bool("detach", false, "return at once")
 	c.run = func(ctx context.Context, args []string) error {
-		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(max(*deadline, 0))}
+		if *deadline < 0 {
+			return usagef("-deadline: %s is negative; 0s is never, and 1s stops what is left almost at once", *deadline)
+		}
+		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(*deadline), Reason: *reason}
 		if *off {
 			drain.Deadline = 0
 		}
@@ -34,11 +38,7 @@ func nodeDrain(e *Environment) *command {
 			}
 			drain.Check = &n
 		}
-		client, err := e.client()
-		if err != nil {
-			return err
-		}
-		id, err := nodeID(ctx, client, args[0])
+		client, id, err := e.clientNode(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -112,6 +112,8 @@ func explainDrain(ctx context.Context, e *Environment, client *api.Client, n *ap
 		switch {
 		case a.Desired != structs.DesiredRun:
 			why = "it is being stopped"
+		case a.Next != "" && runsSoon(ctx, client, a.Next):
+			why = "the one in its place, " + structs.Short(a.Next) + ", has to be healthy first"
 		case !known:
 			why = drainReason(ctx, client, a)
 			reasons[of] = why
@@ -126,6 +128,12 @@ func explainDrain(ctx context.Context, e *Environment, client *api.Client, n *ap
 	}
 	fmt.Fprintf(&b, "  Hint: %s; proffer node drain -off %s ends the drain\n", then, name)
 	e.Out.Write(b.Bytes())
+}
+
+// runsSoon reports whether an allocation was not healthy yet when somebody waited for that: it has not ended.
+func runsSoon(ctx context.Context, client *api.Client, id structs.AllocID) bool {
+	a, _, err := client.Allocation(ctx, string(id), nil)
+	return err == nil && !a.Ended()
 }
 
 func drainReason(ctx context.Context, client *api.Client, a *structs.Allocation) string {

@@ -16,7 +16,7 @@ func maintenanceSchedule(e *Environment) *command {
 	c.min, c.max = 1, 1
 	c.predict = predictNodes(e)
 	start := c.flags.String("start", "", "when it starts, as a `TIME` such as 2026-11-28T22:00:00Z")
-	in := c.flags.Duration("in", 0, "instead of -start: how long from now it starts, as a `TIME` such as 2h")
+	in := c.flags.Duration("in", 0, "instead of -start: how long from now it starts, as a `TIME` such as 2h; 0s: now")
 	lasts := c.flags.Duration("duration", 0, "how long it lasts; 0: until node maintenance end")
 	drain := c.flags.Duration("drain", 10*time.Minute, "how long before the start work is moved away")
 	reason := c.flags.String("reason", "", "what is done, for people")
@@ -32,11 +32,16 @@ func maintenanceSchedule(e *Environment) *command {
 		if *start != "" && *in != 0 || *in < 0 {
 			return usagef("-in is a positive time, and not with -start")
 		}
-		client, err := e.client()
-		if err != nil {
-			return err
+		if *start == "" && !c.given("in") {
+			return usagef("when it starts is missing: give -start, or -in (-in 0s: now)")
 		}
-		id, err := nodeID(ctx, client, args[0])
+		if !m.Start.IsZero() && m.Start.Std().Before(e.Now()) {
+			return usagef("-start: %s has passed; -in 0s starts it now", m.Start)
+		}
+		if *lasts < 0 || *drain < 0 {
+			return usagef("-duration and -drain are not negative")
+		}
+		client, id, err := e.clientNode(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -61,11 +66,7 @@ func maintenanceEnd(e *Environment) *command {
 	c.min, c.max = 1, 1
 	c.predict = predictNodes(e)
 	c.run = func(ctx context.Context, args []string) error {
-		client, err := e.client()
-		if err != nil {
-			return err
-		}
-		id, err := nodeID(ctx, client, args[0])
+		client, id, err := e.clientNode(ctx, args[0])
 		if err != nil {
 			return err
 		}

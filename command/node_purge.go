@@ -7,14 +7,11 @@ import (
 
 func nodePurge(e *Environment) *command {
 	c := newCommand(e, "node purge", "NODE", "Forget a node that is lost or left").remote()
+	c.about = "Have the region forget a node that is lost or left: what it held ends as lost. When it comes back, it registers anew and ends\nwhat is not wanted there any more."
 	c.min, c.max = 1, 1
 	c.predict = predictNodes(e)
 	c.run = func(ctx context.Context, args []string) error {
-		client, err := e.client()
-		if err != nil {
-			return err
-		}
-		id, err := nodeID(ctx, client, args[0])
+		client, id, err := e.clientNode(ctx, args[0])
 		if err != nil {
 			return err
 		}

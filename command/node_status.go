@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,6 +47,16 @@ func nodeStatus(e *Environment) *command {
 		return c.show(n, func(b *bytes.Buffer) error { writeNode(b, n, *attributes, e.Now()); return nil })
 	}
 	return c
+}
+
+// clientNode returns a client, and what the API takes for the node that is given.
+func (e *Environment) clientNode(ctx context.Context, given string) (*api.Client, string, error) {
+	client, err := e.client()
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := nodeID(ctx, client, given)
+	return client, id, err
 }
 
 // nodeID returns what the API takes for a node: given itself when it may be an id, the id of the node of that name
@@ -183,11 +194,16 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	if at, err := time.Parse(time.RFC3339, n.Attributes[structs.AttrBoot+"time"]); err == nil {
 		text := age(now, structs.At(at)) + " ago"
 		if cut := n.Attributes[structs.AttrBoot+"interrupted"]; cut != "" {
-			text += ", " + cut + " tasks ran when it went down"
+			n, _ := strconv.Atoi(cut)
+			text += ", " + counted(n, "task", "tasks") + " ran when it went down"
 		}
 		d.add("Machine started", text)
 	}
-	d.add("Eligible", yesNo(n.Eligible))
+	eligible := yesNo(n.Eligible)
+	if x := n.Closed; x != nil {
+		eligible = joinNonEmpty(": ", joinNonEmpty(" by ", "no, since "+age(now, x.Since), x.By), x.Reason)
+	}
+	d.add("Eligible", eligible)
 	for _, p := range n.Problems {
 		d.add("Problem", p)
 	}
@@ -220,6 +236,7 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		}
 		t.write(b)
 	}
+	writeDisks(b, &n.Node)
 	heading(b, "Drivers")
 	t := newTable("DRIVER", "HEALTHY", "IMAGES", "WHY NOT")
 	for _, name := range sortedKeys(n.Drivers) {

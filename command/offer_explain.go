@@ -61,7 +61,13 @@ func writeHidden(b *bytes.Buffer, r *structs.RoleOffers, e *Environment) {
 	if r.Suppressed {
 		b.WriteString("The framework wants no offers in this role.\n")
 	}
-	if r.Limit != "" {
+	if r.Revocable != "" {
+		fmt.Fprintf(b, "Revocable: %s.\n", r.Revocable)
+	}
+	switch {
+	case r.NoPrincipal:
+		fmt.Fprintf(b, "Role %s has a user_limit, and the framework has no principal: nothing is offered to it.\n", r.Limit)
+	case r.Limit != "":
 		fmt.Fprintf(b, "The limit of role %s leaves nothing to offer.\n", r.Limit)
 	}
 	if len(r.Hidden) == 0 {

@@ -27,8 +27,13 @@ func snapshotRestore(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(e.Out, "Restored the state of index %d.\n", info.Index)
-		return err
+		fmt.Fprintf(e.Out, "Restored the state of index %d.\n", info.Index)
+		if list, err := client.RegionKeys(ctx); err == nil {
+			if lost := lostKeys(list); lost != "" {
+				fmt.Fprintln(e.Out, lost)
+			}
+		}
+		return nil
 	}
 	return c
 }

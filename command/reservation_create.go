@@ -71,11 +71,7 @@ func reservationCreate(e *Environment) *command {
 		if err := r.Problems().Err(); err != nil {
 			return err
 		}
-		client, err := e.client()
-		if err != nil {
-			return err
-		}
-		id, err := nodeID(ctx, client, args[0])
+		client, id, err := e.clientNode(ctx, args[0])
 		if err != nil {
 			return err
 		}

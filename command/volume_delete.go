@@ -15,6 +15,7 @@ func volumeDelete(e *Environment) *command {
 	c.predict = predictVolumes(e)
 	keep := c.flags.String("keep", "72h", "`TIME` that the data stays")
 	purge := c.flags.Bool("purge", false, "remove the data now, also of what was deleted before")
+	forget := c.flags.Bool("forget", false, "of volumes of a plugin: forget them without asking the plugin, for one that is gone; what the storage has of them stays there")
 	c.run = func(ctx context.Context, args []string) error {
 		stays, err := structs.ParseDuration(*keep)
 		if err != nil {
@@ -28,18 +29,35 @@ func volumeDelete(e *Environment) *command {
 			return err
 		}
 		for _, name := range args {
-			if _, err := client.DeleteVolume(ctx, name, &stays); err != nil {
+			if *forget {
+				if _, err := client.DeleteVolume(ctx, name, nil, true); err != nil {
+					return err
+				}
+				fmt.Fprintf(e.Out, "Volume %q is forgotten. What its storage has of it stays there.\n", name)
+				continue
+			}
+			if _, err := client.DeleteVolume(ctx, name, &stays, false); err != nil {
 				return err
 			}
-			what := "Its data is removed."
-			if stays > 0 {
-				what = fmt.Sprintf("Its data stays for %s: volume undelete takes it back.", stays)
-			}
-			fmt.Fprintf(e.Out, "Volume %q is deleted. %s\n", name, what)
+			fmt.Fprintf(e.Out, "Volume %q is deleted.%s\n", name, left(client.Volume(ctx, name, nil)))
 		}
 		return nil
 	}
 	return c
+}
+
+// left says what is left of a volume that was deleted, from what the region has of it then.
+func left(v *api.VolumeDetail, _ *api.Meta, err error) string {
+	switch {
+	case structs.KindOf(err) == structs.NotFound:
+		return " Nothing is left of it."
+	case err != nil: // it may not be looked at
+	case v.Status == structs.VolumePurging:
+		return " Its data is removed."
+	case v.Status == structs.VolumeDeleted:
+		return fmt.Sprintf(" Its data stays until %s: volume undelete takes it back.", v.Purge)
+	}
+	return ""
 }
 
 func volumeUndelete(e *Environment) *command {
@@ -64,7 +82,8 @@ func volumeUndelete(e *Environment) *command {
 
 func volumeResize(e *Environment) *command {
 	c := newCommand(e, "volume resize", "NAME SIZE", "Change the size of a volume").remote()
-	c.about = "Change how much of the disk of its node a volume takes. It can become smaller only while nothing uses it."
+	c.about = "Change how much of the disk of its node a volume takes. It can become smaller only while nothing uses it; one of a plugin\n" +
+		"cannot, but a size that its plugin has not given it yet can be taken back."
 	c.min, c.max = 2, 2
 	c.predict = predictVolumes(e)
 	c.run = func(ctx context.Context, args []string) error {
@@ -77,6 +96,10 @@ func volumeResize(e *Environment) *command {
 			return err
 		}
 		if _, err := client.ResizeVolume(ctx, args[0], &api.VolumeResize{Size: size}); err != nil {
+			return err
+		}
+		if v, _, err := client.Volume(ctx, args[0], nil); err == nil && v.CSI != nil && v.CSI.Capacity < size {
+			_, err = fmt.Fprintf(e.Out, "Volume %q is to have %s: volume status shows when its plugin has made it so.\n", args[0], size.Human())
 			return err
 		}
 		_, err = fmt.Fprintf(e.Out, "Volume %q has %s.\n", args[0], size.Human())

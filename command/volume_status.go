@@ -31,10 +31,21 @@ func volumeStatus(e *Environment) *command {
 			line("Size", v.Size.Human())
 			line("Access", v.Access)
 			line("Role", v.Role)
-			if v.Node == "" {
+			if v.CSI != nil {
+				showPlugin(line, v.CSI)
+			} else if v.Node == "" {
 				line("Node", "none yet: where the first work that uses it goes")
 			} else {
 				line("Node", fmt.Sprintf("%s (%s)", v.NodeName, structs.Short(v.Node)))
+			}
+			if v.Disk != "" {
+				line("Disk", v.Disk)
+			}
+			if v.Persistence != "" {
+				line("Offered", fmt.Sprintf("to frameworks of role %s as %q", v.Role, v.Persistence))
+			}
+			if v.Orphaned != 0 {
+				line("Orphaned", fmt.Sprintf("its framework went at %s; it stays until it is deleted", v.Orphaned))
 			}
 			line("Made", fmt.Sprintf("%s by %s", v.Made, orDash(madeBy(&v.Volume))))
 			for _, name := range slices.Sorted(maps.Keys(v.Labels)) {
@@ -63,9 +74,37 @@ func volumeStatus(e *Environment) *command {
 	return c
 }
 
+// showPlugin shows what a volume is to its plugin, and the nodes that it is attached to.
+func showPlugin(line func(string, any), c *structs.CSIVolume) {
+	line("Plugin", c.Plugin)
+	line("Storage", orDash(c.External))
+	if c.Block {
+		line("Used as", "a block device")
+	}
+	if c.Unchecked {
+		line("Checked", "not yet: its plugin is asked whether it has it before anything uses it")
+	}
+	if c.Capacity > 0 {
+		line("Capacity", c.Capacity.Human())
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.Attached)) {
+		at := c.Attached[id]
+		line("Node", fmt.Sprintf("%s (%s): %s since %s", at.NodeName, structs.Short(id), at.State, at.Since))
+		if at.Unfenced != "" {
+			line("Unfenced", fmt.Sprintf("allocation %s on node %s, which is cut off, may still write to it; nobody else may until its end is known", structs.Short(at.Unfenced), at.NodeName))
+		}
+	}
+	if c.Error != "" {
+		line("Trouble", c.Error)
+	}
+}
+
 func madeBy(v *structs.Volume) string {
 	if v.Job != "" {
 		return fmt.Sprintf("job %q", v.Job)
+	}
+	if v.Framework != "" {
+		return "framework " + string(v.Framework)
 	}
 	return v.Principal
 }

@@ -348,7 +348,7 @@ func (l *lines) events(write func([]byte) (int, error), s *api.JobStatus, versio
 		switch a.Status {
 		case structs.AllocFailed, structs.AllocLost:
 		case structs.AllocPending:
-			status, why = "not started yet", refusedStart(a)
+			status, why = "not started yet", a.RefusedStart()
 			if why == "" {
 				continue
 			}

@@ -60,6 +60,13 @@ type Sweeper interface {
 	Sweep(ctx context.Context, known func(id string) bool) error
 }
 
+// Mounter is a driver with folders of the host of its own that the node's configuration lets its tasks mount, beside the host volumes
+// of the node.
+type Mounter interface {
+	// HostPaths are those, with all below them: absolute and clean. The slice is not changed.
+	HostPaths() []string
+}
+
 // Sandboxer is a driver whose tasks can join no network namespace but one that it made itself.
 type Sandboxer interface {
 	// Sandbox makes the namespace of an allocation, with loopback alone, or finds it, and returns its path on the host. It is another one when
@@ -79,7 +86,8 @@ type Sandbox struct {
 // Keeper is a driver with work of its own: connections to what runs its tasks, images, what was left behind.
 type Keeper interface {
 	// Keep does it until ctx ends, and returns when no goroutine of the driver is left; tasks run on. known reports whether the
-	// node knows the start of a Spec's ID and it is not over: what belongs to none that it knows is to be removed.
+	// node knows the start of a Spec's ID and it is not over, or an allocation when id is its id alone: what belongs to none that it
+	// knows is to be removed.
 	Keep(ctx context.Context, known func(id string) bool)
 }
 
@@ -101,11 +109,14 @@ type Spec struct {
 	User        string        // resolved; empty: the agent's user. As the job says it where View.Image is
 	Fence       *Fence        // nil: no lease
 	Ports       []structs.AssignedPort
-	Netns       string  // host path of the network namespace that the task joins; empty: that of the host
-	Hostname    string  // with Netns: its host name
-	Files       []Mount // files that belong over those of a root of its own, such as /etc/hosts
-	Mounts      []Mount // folders and files of the host that it sees, beside its own
-	Revocable   bool    // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
+	Netns       string        // host path of the network namespace that the task joins; empty: that of the host
+	Hostname    string        // with Netns: its host name
+	Files       []Mount       // files that belong over those of a root of its own, such as /etc/hosts
+	Mounts      []Mount       // folders and files of the host that it sees, beside its own
+	Project     uint32        // what the driver makes for it on the disk of AllocDir is of this project (SetProject); 0: none
+	Disk        structs.Bytes // what its allocation may take of the disk, where the node looks at that; 0: no bound
+	Terminal    *Size         // it runs on a terminal, of this size or of none in particular, for the drivers whose tasks are Typists; nil: without
+	Revocable   bool          // what it runs on is reserved by others: it yields cores to all other tasks, and is the first to go for want of memory
 
 	Devices []Device        // device nodes of the host that it sees, beside those that every task has
 	Cores   []int           // whole cores that it has for itself; nil: it runs on what is left
@@ -125,6 +136,8 @@ type Device struct {
 	Path  string // in the task, below /dev
 	Perms string // of r, w and m
 	ID    string // what it is of, such as the UUID of a GPU; empty for what several share
+
+	Volume string `json:",omitempty" codec:",omitempty"` // of a block device that is a volume: what its group calls it
 }
 
 // Mount is a folder or file of the host in a task.
@@ -132,6 +145,13 @@ type Mount struct {
 	Source   string // host path, chosen by the node
 	Target   string // absolute path in the task
 	ReadOnly bool
+
+	// Below is a folder that Source is or is in. There is no link between the two, and none is followed that somebody puts there meanwhile.
+	// Empty: Source is mounted as it is found.
+	Below string `json:",omitempty" codec:",omitempty"`
+
+	// Propagation is of mounts at or below Source. What is mounted there later is as on the host, whatever ReadOnly says.
+	Propagation structs.Propagation `json:",omitempty" codec:",omitempty"`
 }
 
 // Output is one stream of a task in the node's rotated files, all starts of the task one after the other.
@@ -176,6 +196,34 @@ type Task interface {
 	// Destroy removes what is left of an ended task on the host (cgroups, namespaces, records). It may be repeated. One that
 	// still runs is Conflict. Afterwards Recover says NotFound, and other calls may.
 	Destroy(ctx context.Context) error
+}
+
+// Typist is a Task that may have a terminal.
+type Typist interface {
+	// Terminal opens that of a task which was started with Spec.Terminal. Conflict: it has none, or has ended.
+	Terminal(ctx context.Context) (Terminal, error)
+}
+
+// Terminal is where somebody types for a task. What the task shows there is its stdout. Closing it ends nothing.
+type Terminal interface {
+	// Write types. It waits while the task does not read, until Close.
+	io.WriteCloser
+	Resize(Size) error
+}
+
+// Sizes measures what is in a folder takes of the disk. It takes its time.
+type Sizes func(ctx context.Context, dir string) (structs.Bytes, error)
+
+// Layered is a Task that writes to the host's disk outside of the folders that its Spec names.
+type Layered interface {
+	// Written is what it holds there. The project of its allocation is counted already, when it has one. sizes measures a folder.
+	Written(ctx context.Context, project bool, sizes Sizes) (structs.Bytes, error)
+}
+
+// Addressed is a Task that has a network which its driver gave it, and not the node.
+type Addressed interface {
+	// Addresses are those that it has there, without loopback, IPv4 first; none when it has the network of the node.
+	Addresses(ctx context.Context) ([]string, error)
 }
 
 // Exit is how a task or command ended.

@@ -2,6 +2,7 @@ package drivers
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -69,18 +70,44 @@ func mkdir(path string, mode fs.FileMode) error {
 	return err
 }
 
-// DiskError gives an error of the disk its kind: Exhausted where something is used up, or Unavailable.
+// DiskError gives an error of the disk its kind: Exhausted where something is used up, or Unavailable. Of a disk that is full it says how
+// much of it is left, where the error names an absolute path.
 func DiskError(object string, err error) error {
 	kind, do := structs.Unavailable, ""
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		kind, do = structs.Exhausted, "free space on the disk of the node's data folder"
+		if free, size, ok := room(nearest(err)); ok {
+			err = fmt.Errorf("%w (%s of %s are free there)", err, free.Human(), size.Human())
+		}
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		kind, do = structs.Exhausted, "raise the limit of open files of the agent"
 	}
 	wrapped := structs.Errorf(kind, object, "%w", err)
 	wrapped.Do = do
 	return wrapped
+}
+
+// nearest is the folder that is there and in which an error of the disk came up; empty: it does not say.
+func nearest(err error) string {
+	var at *fs.PathError
+	var link *os.LinkError
+	path := ""
+	switch {
+	case errors.As(err, &at):
+		path = at.Path
+	case errors.As(err, &link):
+		path = link.New
+	}
+	if !filepath.IsAbs(path) {
+		return ""
+	}
+	for {
+		path = filepath.Dir(path)
+		if _, err := os.Lstat(path); err == nil || path == filepath.Dir(path) {
+			return path
+		}
+	}
 }
 
 // ImageUser reads the user of a task in an image where it is a number, or two, "uid:gid"; it is 0 and 0 for names, which mean what the

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -13,20 +12,31 @@ import (
 
 // What external frameworks do with their offers.
 
-// FrameworkOperation is one thing that a framework does with accepted offers. Exactly one field is set.
+// FrameworkOperation is one thing that a framework does with accepted offers. Exactly one field is set, beside the last two.
 type FrameworkOperation struct {
 	Launch    *Launch
 	Reserve   *structs.Reservation // its role, labels, principal and resources; it is made on the node of the offers
 	Unreserve *structs.Reservation // likewise, of what the framework reserved
+	Create    *structs.Volume      // with Persistence, of what is reserved for its role with its labels; its name is ignored
+	Destroy   *VolumeName
+	Resize    *VolumeResize
+
+	// ID is the framework's own name of an operation of whose outcome it wants to be told; not of a launch. Operations with the same one
+	// that follow each other are parts of one: they are done together or not at all. Info is that one as structs.Operation has it.
+	ID   string
+	Info []byte
 }
 
-// Launch starts an allocation.
+// Launch starts an allocation, or more tasks of an executor that has one.
 type Launch struct {
 	Group     *structs.Group // what runs; the caller does not use it any more
 	Node      structs.NodeID // where the framework believes the offers are; empty: it does not say
 	External  *structs.External
-	Resources structs.Resources
-	Ports     []int // of the node, at most Resources.Ports
+	Resources structs.Resources      // with an executor: of the tasks alone, as its External says, too
+	Slack     structs.Slack          // what of Resources is of offers that are revocable; such an allocation is best-effort
+	Ports     []structs.AssignedPort // of the node, at most Resources.Ports; where they lead is said, and not on which address they are
+	Missing   []int                  // with an executor: ports that lead into its network and that nothing of the launch has; good if it lives
+	Volumes   []*LaunchVolume
 }
 
 // Accepted is what became of an accept.
@@ -34,6 +44,7 @@ type Accepted struct {
 	Node   structs.NodeID
 	Allocs []structs.AllocID // of the operations that launched, in their places
 	Faults []error           // of the operations, nil where it was done
+	Kept   []bool            // of the operations with an ID: the framework is told what became of it until it acknowledges that
 }
 
 // accepting is an accept that is being committed, part by part.
@@ -47,10 +58,10 @@ type accepting struct {
 	done    chan struct{}
 	failed  error
 	cmd     *state.Accept // what is sent
-	started []uint64      // decisions of what launches, by the operations of the framework
+	started []uint64      // decisions of what launches, by the operations of the framework; 0: it was taken back
 }
 
-// kept is a decision that is answered once the feed was taken up to an index.
+// kept is a decision that is answered when the feed is taken up to an index.
 type kept struct {
 	decision uint64
 	index    uint64
@@ -75,6 +86,9 @@ func (e *InvalidOffers) Unwrap() error { return e.Err }
 // *InvalidOffers is about the offers.
 func (s *Server) Accept(ctx context.Context, id structs.FrameworkID, connection string, offers []structs.OfferID, ops []*FrameworkOperation,
 	filter allocator.Filter) (*Accepted, error) {
+	if err := s.sealSecrets(ctx, ops); err != nil {
+		return nil, err
+	}
 	var a *accepting
 	err := s.asFramework(id, connection, func(l *loop, sub *Subscription) (err error) {
 		a, err = l.accept(sub, offers, ops, filter)
@@ -107,23 +121,47 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	}
 	priority := l.server.store.Snapshot().PriorityIn(role)
 	a := &accepting{node: node, done: make(chan struct{}), started: make([]uint64, len(ops)),
-		result: &Accepted{Node: node.ID, Allocs: make([]structs.AllocID, len(ops)), Faults: make([]error, len(ops))}}
+		result: &Accepted{Node: node.ID, Allocs: make([]structs.AllocID, len(ops)), Faults: make([]error, len(ops)), Kept: make([]bool, len(ops))}}
 	host := ""
 	if len(node.Hosts) > 0 {
 		host = node.Hosts[0]
 	}
 	asked := make([]allocator.Operation, len(ops))
 	wishes := make([]*state.Operation, len(ops))
+	named := -1 // operations with an id before this one
+	stored := l.storedOn(node, role)
 	for i, op := range ops {
-		asked[i], wishes[i], a.result.Faults[i] = operation(op, role, priority, host)
+		asked[i], wishes[i], a.result.Faults[i] = operation(stored.named(op), role, priority, host)
+		if x := op.Launch; x != nil && x.External.Executor != "" && !l.hasExecutor(node.ID, id, x.External.Executor, ops[:i], a.result.Faults) {
+			asked[i].Resources = asked[i].Resources.Add(x.External.Own)
+			asked[i].Ports = append(asked[i].Ports, x.External.OwnPorts...)
+			if len(x.Missing) > 0 && a.result.Faults[i] == nil {
+				a.result.Faults[i] = structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "host port %d leads into its network, and is not among the ports of its tasks", x.Missing[0]).
+					Advise("add it to the resources of the executor or of a task that begins it, from an offer that has it")
+			}
+		}
+		if a.result.Faults[i] == nil {
+			a.result.Faults[i] = stored.use(op, &asked[i], wishes[i])
+		}
+		if op.Launch != nil && a.result.Faults[i] == nil {
+			a.result.Faults[i] = l.mayOwe(id, len(l.subs.owed[id]))
+		}
+		if op.ID != "" && a.result.Faults[i] == nil && (i == 0 || ops[i-1].ID != op.ID) {
+			named++
+			a.result.Faults[i] = l.mayOwe(id, l.debt(id)+named)
+		}
+		if x := op.Launch; x != nil && a.result.Faults[i] == nil {
+			a.result.Faults[i] = networkOn(node, x.Group.Network)
+		}
 		if x := op.Launch; x != nil && x.Node != "" && x.Node != node.ID {
 			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "it is for node %s and the offers are of node %s", x.Node, node.ID)
 		}
 		if wishes[i] != nil && wishes[i].Launch != nil {
 			alloc := wishes[i].Launch.Alloc
-			alloc.Framework, alloc.Role, alloc.Priority, alloc.Node = id, role, priority, node.ID
+			alloc.Framework, alloc.Role, alloc.Priority, alloc.Node = id, role, asked[i].Priority, node.ID
 		}
 	}
+	wholeFaults(ops, a.result.Faults)
 	good := make([]allocator.Operation, 0, len(ops))
 	for i := range ops {
 		if a.result.Faults[i] == nil {
@@ -139,10 +177,19 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	for i, fault := range faults {
 		if fault != nil {
 			a.result.Faults[index[i]] = fault
-			continue
 		}
-		a.index, able = append(a.index, index[i]), append(able, good[i])
-		a.rest = append(a.rest, wishes[index[i]])
+	}
+	wholeFaults(ops, a.result.Faults)
+	for i, at := range index {
+		if a.result.Faults[at] == nil {
+			a.index, able = append(a.index, at), append(able, good[i])
+			a.rest = append(a.rest, wishes[at])
+		}
+	}
+	for from, to := range parts(ops) {
+		if ops[from].ID != "" && a.result.Faults[from] == nil {
+			wishes[from].Feedback = &state.Feedback{ID: ops[from].ID, Parts: to - from, Info: ops[from].Info}
+		}
 	}
 	places, err := l.allocator.Accept(id, offers, able, filter, now)
 	if err != nil {
@@ -150,7 +197,7 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	}
 	for _, i := range a.index {
 		if alloc := wishes[i].Launch; alloc != nil {
-			a.started[i] = places[0].ID
+			a.started[i], alloc.Alloc.Owner = places[0].ID, places[0].Owner
 			a.result.Allocs[i] = alloc.Alloc.ID
 			l.placing[alloc.Alloc.ID] = places[0].ID
 			places = places[1:]
@@ -168,15 +215,23 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 	switch {
 	case op.Launch != nil:
 		x := op.Launch
-		asked := allocator.Operation{Group: x.Group.Name, Priority: priority, Resources: x.Resources, MaxRun: x.Group.MaxRunDuration}
+		asked := allocator.Operation{Group: x.Group.Name, Priority: priority, Resources: x.Resources, Slack: x.Slack, MaxRun: x.Group.MaxRunDuration}
 		for _, port := range x.Ports {
-			asked.Ports = append(asked.Ports, structs.AssignedPort{Host: host, Port: port})
+			port.Host = host
+			asked.Ports = append(asked.Ports, port)
 		}
+		for _, t := range x.External.Tasks {
+			onHost(t.Ports, host)
+		}
+		onHost(x.External.OwnPorts, host)
 		job := &structs.Job{Type: structs.BatchJob, Role: role, Groups: []*structs.Group{x.Group}}
 		job.Canonicalize()
-		return asked, &state.Operation{Launch: &state.Placement{Job: job, Alloc: &structs.Allocation{ID: structs.AllocID(structs.NewID()),
-			Group: x.Group.Name, Resources: x.Resources, Ports: asked.Ports, MaxRunDuration: x.Group.MaxRunDuration, External: x.External,
-			OnLost: "replace"}}}, nil
+		alloc := &structs.Allocation{ID: structs.AllocID(structs.NewID()), Group: x.Group.Name, Resources: x.Resources, Ports: asked.Ports,
+			MaxRunDuration: x.Group.MaxRunDuration, External: x.External, OnLost: "replace"}
+		if !x.Slack.IsZero() {
+			asked.Priority, alloc.Revocable = structs.Priority{Band: structs.BestEffort}, new(x.Slack)
+		}
+		return asked, &state.Operation{Launch: &state.Placement{Job: job, Alloc: alloc}}, nil
 	case op.Reserve != nil || op.Unreserve != nil:
 		which := op.Reserve
 		if which == nil {
@@ -195,8 +250,27 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 		}
 		x.ID = structs.ReservationID(structs.NewID())
 		return asked, &state.Operation{Reserve: &x}, nil
+	case op.Create != nil || op.Destroy != nil || op.Resize != nil:
+		return allocator.Operation{Priority: priority, Reserves: true}, &state.Operation{}, nil
 	}
 	return allocator.Operation{}, nil, structs.Errorf(structs.Invalid, "operation", "it says nothing")
+}
+
+// networkOn refuses a network that a node does not have.
+func networkOn(node *structs.Node, n *structs.Network) error {
+	for _, need := range n.Needs() {
+		if node.Attributes["network."+need] != "true" {
+			return structs.Errorf(structs.Invalid, "network "+n.Mode, "node %s does not have it", node.Name).
+				Advise("take an offer of a node that does: its attribute network.%s says so", need)
+		}
+	}
+	return nil
+}
+
+func onHost(ports []structs.AssignedPort, host string) {
+	for i := range ports {
+		ports[i].Host = host
+	}
 }
 
 // sendPart puts the next part of an accept into the outbox, as much as fits in an entry beside others; without one it is done.
@@ -204,16 +278,21 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 func (l *loop) sendPart(id structs.FrameworkID, a *accepting) {
 	budget, n, size := l.server.entryBytes/4, 0, 0
 	for n < len(a.rest) {
-		cost := operationBytes(a.rest[n])
+		whole, cost := state.PartsOf(a.rest[n:]), 0
+		for _, op := range a.rest[n : n+whole] {
+			cost += operationBytes(op)
+		}
 		if n > 0 && size+cost > budget {
 			break
 		}
 		if cost > budget { // the first one, and it never fits
-			l.refuseOperation(a, a.index[0], structs.Errorf(structs.Exhausted, "operation", "it takes %d bytes of an entry, and %d are taken", cost, budget))
-			a.rest, a.index = a.rest[1:], a.index[1:]
+			for range whole {
+				l.refuseOperation(a, a.index[0], structs.Errorf(structs.Exhausted, "operation", "it takes %d bytes of an entry, and %d are taken", cost, budget))
+				a.rest, a.index = a.rest[1:], a.index[1:]
+			}
 			continue
 		}
-		n, size = n+1, size+cost
+		n, size = n+whole, size+cost
 	}
 	if n == 0 {
 		l.doneWith(a)
@@ -229,12 +308,20 @@ func (l *loop) sendPart(id structs.FrameworkID, a *accepting) {
 // refuseOperation gives back what was decided for an operation. The caller holds mu.
 func (l *loop) refuseOperation(a *accepting, i int, why error) {
 	a.result.Faults[i] = why
-	if decision := a.started[i]; decision != 0 {
-		delete(l.placing, a.result.Allocs[i])
-		a.result.Allocs[i] = ""
-		if err := l.allocator.Refuse(decision); err != nil {
-			l.log.Error("a decision cannot be taken back", "err", err)
-		}
+	l.giveBack(a, i)
+	a.result.Allocs[i] = ""
+}
+
+// giveBack ends the decision of an operation that launches, if it stands: there will be no such allocation. The caller holds mu.
+func (l *loop) giveBack(a *accepting, i int) {
+	decision := a.started[i]
+	if decision == 0 {
+		return
+	}
+	a.started[i] = 0
+	delete(l.placing, a.result.Allocs[i])
+	if err := l.allocator.Refuse(decision); err != nil {
+		l.log.Error("a decision cannot be taken back", "err", err)
 	}
 }
 
@@ -270,13 +357,21 @@ func (l *loop) accepted(cmd *state.Place, answer *state.Placed) {
 		}
 		for j, r := range answer.Accepts[i] {
 			at := a.index[j]
+			a.result.Kept[at] = r.Keeps()
 			switch {
 			case r.Refused != "":
 				l.refuseOperation(a, at, refusal(r))
 			case part.Operations[j].Launch == nil:
 				a.made = answer.Index
+			default:
+				if joined := r.ID != a.result.Allocs[at]; joined && a.started[at] != 0 {
+					delete(l.placing, a.result.Allocs[at])
+					l.subs.keeping = append(l.subs.keeping, kept{a.started[at], answer.Index})
+				}
+				a.result.Allocs[at] = r.ID
 			}
 		}
+		l.letGo()
 		a.index = a.index[len(part.Operations):]
 		l.sendPart(part.Framework, a)
 	}
@@ -303,11 +398,11 @@ func refusal(r state.PlaceResult) error {
 
 // operationBytes is what an operation takes in an entry, or a little more.
 func operationBytes(op *state.Operation) int {
-	raw, err := json.Marshal(op)
+	n, err := state.EncodedBytes(op)
 	if err != nil {
 		return 1 << 30 // it cannot be sent, and is refused for its size
 	}
-	return len(raw) + placementBytes
+	return n + placementBytes
 }
 
 // Decline gives offers back with a filter.
@@ -348,7 +443,7 @@ func (l *loop) offer(d *allocator.Decision) {
 	switch {
 	case d.Offer != nil:
 		o := *d.Offer
-		l.pushTo(o.Framework, FrameworkEvent{Offer: &FrameworkOffer{Offer: o, Ports: l.allocator.PortsOf(o.ID)}})
+		l.pushTo(o.Framework, FrameworkEvent{Offer: &FrameworkOffer{Offer: o, Ports: l.allocator.PortsOf(o.ID), Executors: l.coming(o.Framework, o.Node)}})
 	case d.Rescind != nil && d.Rescind.Inverse:
 		l.pushTo(d.Rescind.Framework, FrameworkEvent{RescindInverse: d.Rescind.Offer})
 	case d.Rescind != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -37,13 +38,17 @@ func (s *Server) collect(term context.Context) {
 			ctx, cancel := context.WithTimeout(term, wait)
 			s.store.Wait(ctx, snap.Index(), state.OfTable(state.Allocs), state.OfTable(state.Jobs))
 			cancel()
-			pause(term, collectLook)
+			pause.For(term, collectLook)
 			continue
 		}
 		cmd := &state.Collect{Before: structs.At(now.Add(-keep.age)), MaxFinished: keep.max}
 		if !now.Before(byAge) && keep.nodes > 0 {
 			cmd.NodesBefore = structs.At(now.Add(-keep.nodes))
 			cmd.Nodes = forgettable(snap, cmd.NodesBefore)
+		}
+		if !now.Before(byAge) {
+			cmd.OperationsBefore = structs.At(now.Add(-time.Duration(s.heedWithin.Load())))
+			cmd.Operations = unheeded(snap, cmd.OperationsBefore)
 		}
 		answer, _, err := s.raft.Propose(term, "", "server "+s.config.Name, cmd)
 		if err != nil {
@@ -54,6 +59,9 @@ func (s *Server) collect(term context.Context) {
 			continue
 		}
 		done := answer.(*state.Collected)
+		if done.Operations > 0 {
+			s.log.Warn("outcomes of operations are forgotten: their frameworks did not acknowledge them for too long", "operations", done.Operations)
+		}
 		if done.Nodes > 0 {
 			s.log.Info("nodes that were away for long are forgotten", "nodes", done.Nodes, "after", keep.nodes)
 		}

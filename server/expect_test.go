@@ -98,9 +98,9 @@ func TestBeyondAGuaranteeIsTold(t *testing.T) {
 	turn := up
 	turn.Because = allocator.ItsTurn
 	for want, w := range map[string]allocator.Waiting{
-		"no node has room for it; it is served as batch: no guarantee covers it":                                             up,
-		"no node has room for it; it is served as batch, since the guarantee is used up: role ops: cpu 1 asked, 2 of 2 used": beyond,
-		"no node has room for it":                       within,
+		"no node takes it; it is served as batch: no guarantee covers it":                                             up,
+		"no node takes it; it is served as batch, since the guarantee is used up: role ops: cpu 1 asked, 2 of 2 used": beyond,
+		"no node takes it": within,
 		"it is served as batch: no guarantee covers it": turn,
 	} {
 		if got := OrderText(&w); got != want {

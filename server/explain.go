@@ -126,7 +126,7 @@ func becauseText(w *allocator.Waiting, bounds func([]allocator.QuotaShort) strin
 	case allocator.OfGang:
 		return "others of its gang are being placed"
 	case allocator.OfNoNode:
-		text := "no node has room for it"
+		text := "no node takes it"
 		if w.Gang != nil {
 			text = w.Gang.String()
 			if len(w.Placement.Reasons) > 0 {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"github.com/proffer/proffer/server/state"
 )
@@ -25,3 +26,9 @@ func (b between) Propose(ctx context.Context, key, actor string, cmd state.Comma
 	})
 	return answer, 0, err
 }
+
+// SetHeedWithin changes for how long a framework is told of an outcome before that is forgotten.
+func (s *Server) SetHeedWithin(d time.Duration) { s.heedWithin.Store(int64(d)) }
+
+// SetMaxUntold changes how many ends of tasks a framework may leave unacknowledged.
+func (s *Server) SetMaxUntold(n int) { s.maxUntold.Store(int64(n)) }

@@ -3,9 +3,10 @@ package server
 import (
 	"context"
 	"errors"
-	"sync"
+	"slices"
 	"time"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/state"
@@ -13,70 +14,10 @@ import (
 )
 
 // External frameworks: who is subscribed, and for how long who is not may be away. What they are offered and do with it is in
-// accept.go, and what they are told of their tasks in tasks.go.
+// accept.go, and what they are told of their tasks in tasks.go and on the way in subscription.go.
 
-const (
-	// reconnectGrace is how long frameworks at least have to find a new leader.
-	reconnectGrace = time.Minute
-	// maxQueued bounds the events of a subscription that its scheduler has not taken.
-	maxQueued = 100_000
-	// eventsAtOnce bounds the events of one Next.
-	eventsAtOnce = 256
-)
-
-// FrameworkEvent is one thing that a framework is told. Exactly one field is set.
-type FrameworkEvent struct {
-	Offer          *FrameworkOffer
-	Rescind        structs.OfferID
-	Inverse        *structs.InverseOffer
-	RescindInverse structs.OfferID
-	Update         *TaskNews
-	Lost           structs.NodeID // a node is gone
-}
-
-// FrameworkOffer is an offer with what frameworks must know beside it.
-type FrameworkOffer struct {
-	structs.Offer
-	Ports []structs.Range // of the node; as many as Resources says
-	On    *structs.Node   // nil: it is gone
-	Rooms []*structs.Reservation
-}
-
-// Subscription is one subscription of an external framework. It lives on the leader, at most as long as that leads. Its events
-// are taken by one goroutine, and Close is called when nobody takes them any more.
-type Subscription struct {
-	Framework  structs.FrameworkID
-	Connection string
-	Again      bool // the framework was known
-
-	server *Server
-	active chan struct{} // closed when the loop has it
-	done   chan struct{} // closed when it ended
-	wake   chan struct{} // holds one
-
-	mu    sync.Mutex
-	queue []FrameworkEvent
-	due   map[taskKey]tellKind
-	order []taskKey // of due
-	err   error     // why it ended
-	taken bool      // another scheduler subscribed for the framework
-}
-
-// taskKey names a task of a framework.
-type taskKey struct {
-	alloc structs.AllocID
-	task  string // as the framework calls it
-}
-
-// tellKind says what a framework is told of a task; bits.
-type tellKind int
-
-const (
-	tellUpdate    tellKind = 1 << iota // what it must acknowledge next
-	tellReconcile                      // how it is, since it asked
-	tellAway                           // how it is, since its node went
-	tellBack                           // how it is, since its node came back
-)
+// reconnectGrace is how long frameworks at least have to find a new leader.
+const reconnectGrace = time.Minute
 
 // Subscribe begins a subscription: of a new framework when f has no ID, of a known one, or of one that nobody knows, which is
 // made with the id that it claims. One that is connected is taken over. It fails with Unavailable when this server does not
@@ -95,7 +36,7 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	}
 	wish.Connection = structs.NewID()
 	sub := &Subscription{Framework: wish.ID, Connection: wish.Connection, server: s, active: make(chan struct{}), done: make(chan struct{}),
-		wake: make(chan struct{}, 1), due: map[taskKey]tellKind{}}
+		wake: make(chan struct{}, 1), due: map[subject]tellKind{}}
 	if err := l.await(sub); err != nil {
 		return nil, err
 	}
@@ -122,140 +63,56 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	return nil, err
 }
 
-// Next waits for events and returns them, in order. After the subscription has ended it returns why: Conflict when the
-// framework was taken over or removed, Exhausted when the scheduler was too slow, Unavailable when this server leads no more.
-func (sub *Subscription) Next(ctx context.Context) ([]FrameworkEvent, error) {
-	for {
-		events, err := sub.take()
-		if len(events) > 0 || err != nil {
-			return events, err
-		}
-		select {
-		case <-sub.wake:
-		case <-sub.done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// take returns what there is.
-func (sub *Subscription) take() (events []FrameworkEvent, err error) {
-	sub.mu.Lock()
-	if sub.err != nil {
-		defer sub.mu.Unlock()
-		return nil, sub.err
-	}
-	n := min(len(sub.queue), eventsAtOnce)
-	events = append(events, sub.queue[:n]...)
-	if sub.queue = sub.queue[n:]; len(sub.queue) == 0 {
-		sub.queue = nil
-	}
-	type told struct {
-		taskKey
-		kind tellKind
-	}
-	var tell []told
-	for len(sub.order) > 0 && len(events)+len(tell) < eventsAtOnce {
-		key := sub.order[0]
-		sub.order = sub.order[1:]
-		tell = append(tell, told{key, sub.due[key]})
-		delete(sub.due, key)
-	}
-	sub.mu.Unlock()
-	if len(events)+len(tell) == 0 {
-		return nil, nil
-	}
-	snap := sub.server.store.Snapshot()
-	for i := range events {
-		if o := events[i].Offer; o != nil {
-			o.On = snap.Node(o.Node)
-			for _, part := range o.Reserved {
-				o.Rooms = append(o.Rooms, snap.Reservation(part.Reservation))
-			}
-		}
-	}
-	for _, t := range tell {
-		for _, news := range newsOf(snap, t.taskKey, t.kind) {
-			events = append(events, FrameworkEvent{Update: news})
-		}
-	}
-	return events, nil
-}
-
-// push adds an event. A scheduler that lets too many wait is cut off.
-func (sub *Subscription) push(e FrameworkEvent) {
-	sub.mu.Lock()
-	switch {
-	case sub.err != nil:
-	case len(sub.queue) >= maxQueued:
-		sub.endLocked(structs.Errorf(structs.Exhausted, frameworkObject(sub.Framework), "its scheduler does not take its events: %d wait", maxQueued))
-	default:
-		sub.queue = append(sub.queue, e)
-	}
-	sub.mu.Unlock()
-	sub.poke()
-}
-
-// tell has the framework told of a task. What waits already is not told twice.
-func (sub *Subscription) tell(key taskKey, kind tellKind) {
-	sub.mu.Lock()
-	if sub.err == nil {
-		if sub.due[key] == 0 {
-			sub.order = append(sub.order, key)
-		}
-		sub.due[key] |= kind
-	}
-	sub.mu.Unlock()
-	sub.poke()
-}
-
-func (sub *Subscription) poke() {
-	select {
-	case sub.wake <- struct{}{}:
-	default:
-	}
-}
-
-// end ends it; the first reason counts.
-func (sub *Subscription) end(err error) {
-	sub.mu.Lock()
-	defer sub.mu.Unlock()
-	sub.endLocked(err)
-}
-
-func (sub *Subscription) endLocked(err error) {
-	if sub.err == nil {
-		sub.err = err
-		sub.queue, sub.order, sub.due = nil, nil, nil
-		close(sub.done)
-	}
-}
-
-// Done is closed when it ended; Err says why then.
-func (sub *Subscription) Done() <-chan struct{} { return sub.done }
-
-// Err returns why it ended, or nil.
-func (sub *Subscription) Err() error {
-	sub.mu.Lock()
-	defer sub.mu.Unlock()
-	return sub.err
-}
-
-// Close ends it and records that the framework is away, unless it is subscribed anew, or another server leads: that one finds
-// out by itself. It returns when that is recorded, or cannot be.
-func (sub *Subscription) Close() {
-	sub.end(structs.Errorf(structs.Unavailable, frameworkObject(sub.Framework), "its scheduler ended the subscription"))
-	sub.mu.Lock()
-	taken := sub.taken
-	sub.mu.Unlock()
-	if taken {
-		return
-	}
-	cmd := &state.DisconnectFrameworks{Connections: []state.Connection{{Framework: sub.Framework, Connection: sub.Connection}}}
-	sub.server.untilLed(func(ctx context.Context) error {
-		_, _, err := sub.server.raft.Propose(ctx, "", "server "+sub.server.config.Name, cmd)
+// UpdateFramework changes what a framework says of itself, in its subscription: f has its ID. When it returns without an error offers
+// follow what it says now, and those that do not are on their way back. Invalid is also what may not change: user, principal and
+// checkpoint.
+func (s *Server) UpdateFramework(ctx context.Context, actor, connection string, f *structs.Framework) error {
+	if err := allocator.CheckTerms(f); err != nil {
 		return err
+	}
+	if err := s.CheckSubscribed(f.ID, connection); err != nil {
+		return err
+	}
+	wish := *f
+	wish.Connection = connection
+	_, index, err := s.raft.Propose(ctx, "", actor, s.bounded(&state.UpdateFramework{Framework: &wish}))
+	if err != nil {
+		return asLeader(err)
+	}
+	var over <-chan struct{}
+	known := make(chan struct{})
+	err = s.asFramework(f.ID, connection, func(l *loop, sub *Subscription) error {
+		over = sub.done
+		l.subs.heard = append(l.subs.heard, heard{index, known})
+		l.tellHeard()
+		return nil
+	})
+	if err != nil {
+		return nil // the subscription is over since, and the change stands
+	}
+	select {
+	case <-known:
+	case <-over:
+	case <-ctx.Done():
+		return structs.Errorf(structs.Unknown, frameworkObject(f.ID), "it is changed, and offers may not follow yet: %w", ctx.Err())
+	}
+	return nil
+}
+
+// heard is somebody who waits until the loop has taken the feed up to an index.
+type heard struct {
+	index uint64
+	done  chan struct{}
+}
+
+// tellHeard lets those go on who wait for what the loop has taken by now. The caller holds mu.
+func (l *loop) tellHeard() {
+	l.subs.heard = slices.DeleteFunc(l.subs.heard, func(h heard) bool {
+		if h.index > l.subs.taken {
+			return false
+		}
+		close(h.done)
+		return true
 	})
 }
 
@@ -273,7 +130,7 @@ func (s *Server) untilLed(do func(context.Context) error) {
 			s.log.Warn("cannot record that a framework is away", "err", err)
 			return
 		}
-		pause(s.ctx, 100*time.Millisecond)
+		pause.For(s.ctx, 100*time.Millisecond)
 	}
 }
 
@@ -281,19 +138,21 @@ func frameworkObject(id structs.FrameworkID) string { return "framework " + stri
 
 // subscriptions are those of one loop. The fields belong to the loop's mu.
 type subscriptions struct {
-	ended   error                                 // the loop ended
-	waiting map[string]*Subscription              // by connection: not committed yet
-	active  map[structs.FrameworkID]*Subscription //
-	repeats *deadlines                            // when updates are sent again that nobody acknowledged
-	repeat  map[structs.NodeID]*repeat            // by their names in repeats
-	accepts map[*state.Accept]*accepting          // in flight
-	keeping []kept                                // decisions that are answered once the feed is so far
-	taken   uint64                                // the index up to which the feed was taken
+	ended   error                                        // the loop ended
+	waiting map[string]*Subscription                     // by connection: not committed yet
+	active  map[structs.FrameworkID]*Subscription        //
+	repeats *deadlines                                   // when updates are sent again that nobody acknowledged
+	repeat  map[structs.NodeID]*repeat                   // by their names in repeats
+	accepts map[*state.Accept]*accepting                 // in flight
+	keeping []kept                                       // decisions that are answered once the feed is so far
+	owed    map[structs.FrameworkID]map[subject]struct{} // see owe; of those that are subscribed
+	heard   []heard                                      // who waits for the feed
+	taken   uint64                                       // the index up to which the feed was taken
 }
 
 func newSubscriptions() subscriptions {
 	return subscriptions{waiting: map[string]*Subscription{}, active: map[structs.FrameworkID]*Subscription{}, repeats: newDeadlines(),
-		repeat: map[structs.NodeID]*repeat{}, accepts: map[*state.Accept]*accepting{}}
+		repeat: map[structs.NodeID]*repeat{}, accepts: map[*state.Accept]*accepting{}, owed: map[structs.FrameworkID]map[subject]struct{}{}}
 }
 
 // await makes a subscription known to the loop before it is committed.
@@ -396,8 +255,12 @@ func (l *loop) subscribe(now *structs.Framework) {
 	l.subs.active[now.ID] = sub
 	for a, x := range l.server.store.Snapshot().TasksOf(now.ID) {
 		if x.Outstanding() != nil {
-			l.send1(sub, taskKey{a.ID, x.ID})
+			l.send1(sub, subject{a.ID, x.ID})
 		}
+		l.owe(now.ID, subject{a.ID, x.ID}, over(x))
+	}
+	for o := range l.server.store.Snapshot().OperationsOf(now.ID) {
+		l.takeOperation(nil, o)
 	}
 	close(sub.active)
 }
@@ -405,6 +268,7 @@ func (l *loop) subscribe(now *structs.Framework) {
 // unsubscribe forgets a subscription.
 func (l *loop) unsubscribe(id structs.FrameworkID) {
 	delete(l.subs.active, id)
+	delete(l.subs.owed, id)
 	for name, r := range l.subs.repeat {
 		if r.framework == id {
 			l.subs.repeats.drop(name)
@@ -466,7 +330,7 @@ func (s *Server) watchFrameworks(term context.Context) {
 			}
 		}
 		if failed {
-			pause(term, time.Second)
+			pause.For(term, time.Second)
 			continue
 		}
 		ctx, cancel := context.WithTimeout(term, max(next.Std().Sub(now.Std()), time.Millisecond))

@@ -168,7 +168,7 @@ func nextSteps(snap *state.Snapshot, record *structs.JobRecord, job *structs.Job
 		next = batch.Next
 	}
 	return next(scheduler.Want{
-		Job: job, Record: record, Node: snap.Node,
+		Job: job, Record: record, Node: drains(job, snap.Node),
 		Replaces: func(group string, from, to uint64) bool {
 			a, b := snap.Version(record.Name, from), snap.Version(record.Name, to)
 			return a == nil || b == nil || replaces(a.Job, b.Job, group)

@@ -25,7 +25,7 @@ func TestRoomIsKept(t *testing.T) {
 		r.propose(&state.SubmitJob{Job: job("web", "service", 4, of(2, time.Hour))})
 		r.eventually("web runs", func() bool { return r.running("web") == 4 })
 		r.propose(&state.SubmitJob{Job: job("large", "service", 1, of(6, 0))})
-		r.eventually("large waits", func() bool { return strings.Contains(waitOf(t, r, "large"), "no node has room") })
+		r.eventually("large waits", func() bool { return strings.Contains(waitOf(t, r, "large"), "no node takes it") })
 		time.Sleep(time.Second) // of the bubble: what is served at the same moment overtakes nothing
 		r.propose(&state.ScaleJob{Name: "web", Group: "g", Count: 3})
 		r.propose(&state.SubmitJob{Job: job("bit", "service", 1, of(2, 0))})

@@ -13,6 +13,8 @@ import (
 func (s *Server) lead(term context.Context, number uint64) {
 	log := s.log.With("term", number)
 	defer log.Info("this server leads no more")
+	s.elected.Store(time.Now().UnixNano())
+	defer s.elected.Store(0)
 	for _, name := range []string{structs.ServiceJob, structs.BatchJob} {
 		if s.store.Snapshot().Framework(structs.FrameworkID(name)) != nil {
 			continue
@@ -38,9 +40,15 @@ func (s *Server) lead(term context.Context, number uint64) {
 	services.Go(func() { s.collect(term) })
 	services.Go(func() { s.release(term) })
 	services.Go(func() { s.purge(term) })
+	services.Go(func() { s.keepStorage(term) })
+	services.Go(func() { s.expire(term) })
+	services.Go(func() { s.reseal(term) })
 	services.Go(func() { s.watchDrains(term) })
 	services.Go(func() { s.watchMaintenance(term) })
 	services.Go(func() { s.watchFrameworks(term) })
 	services.Go(func() { s.runLoop(term) })
 	services.Wait()
 }
+
+// Elected returns since when this server leads; zero: it does not.
+func (s *Server) Elected() structs.Time { return structs.Time(s.elected.Load()) }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/state"
@@ -118,21 +119,11 @@ func (s *Server) runLoop(term context.Context) {
 		l.log.Warn("the offer loop is built anew from the state", "err", err)
 		// After an outcome that is not known, the state must have whatever was committed.
 		for term.Err() == nil {
-			pause(term, 100*time.Millisecond)
+			pause.For(term, 100*time.Millisecond)
 			if _, err := s.raft.ReadIndex(term); err == nil {
 				break
 			}
 		}
-	}
-}
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 
@@ -261,6 +252,9 @@ func (l *loop) take(batch *state.Batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changed = true
+	l.subs.taken = batch.Index
+	defer l.tellHeard()
+	l.letGo() // first: nobody is offered what is free in between, and no offer is taken back for what is held twice
 	for _, c := range batch.Changes {
 		switch c.Table {
 		case state.Allocs:
@@ -295,10 +289,12 @@ func (l *loop) take(batch *state.Batch) {
 			l.takeReservation(c)
 		case state.Volumes:
 			l.takeVolume(c)
+		case state.Operations:
+			old, _ := c.Old.(*structs.Operation)
+			now, _ := c.New.(*structs.Operation)
+			l.takeOperation(old, now)
 		}
 	}
-	l.subs.taken = batch.Index
-	l.letGo()
 }
 
 // wantsOtherwise reports whether a job's record changed in what it asks for, and not only in how it looks.
@@ -325,7 +321,15 @@ func (l *loop) takeAlloc(c state.Change) {
 	old, _ := c.Old.(*structs.Allocation)
 	if a == nil {
 		l.allocator.RemoveAllocation(old.ID)
+		if old.External != nil {
+			for _, x := range old.External.Tasks {
+				l.owe(old.Framework, subject{old.ID, x.ID}, false)
+			}
+		}
 		return
+	}
+	if a.External != nil && a.External.Executor != "" {
+		l.takeJoins(old, a)
 	}
 	if decision, ok := l.placing[a.ID]; ok {
 		delete(l.placing, a.ID)
@@ -333,7 +337,7 @@ func (l *loop) takeAlloc(c state.Change) {
 			l.log.Error("a placement that nobody decided was committed", "alloc", a.ID, "err", err)
 		}
 	} else if old == nil || old.Holds() != a.Holds() || old.Node != a.Node || old.Desired != a.Desired || old.Priority != a.Priority ||
-		old.Owner != a.Owner || old.FrameworkScheduler != a.FrameworkScheduler {
+		old.Owner != a.Owner || old.FrameworkScheduler != a.FrameworkScheduler || a.External != nil && a.External != old.External && !a.HoldsAs(old) {
 		l.allocator.SetAllocation(a)
 	}
 	if a.External != nil {
@@ -357,7 +361,7 @@ func (l *loop) takeNode(c state.Change) {
 	}
 	l.allocator.SetNode(n)
 	l.slack.again(n.ID) // it may have been said before the node was known
-	if n.Drain != nil && (was == nil || was.Drain == nil) {
+	if n.Drain != nil && (was == nil || was.Drain == nil || len(was.Attached) > 0 && len(n.Attached) == 0) {
 		for a := range l.server.store.Snapshot().HeldOnNode(n.ID) {
 			l.dirty[a.Job] = struct{}{}
 		}
@@ -448,13 +452,13 @@ func (l *loop) place(decisions []allocator.Decision) {
 func (l *loop) preempt(d *allocator.Preempt) {
 	if d.Request == "" {
 		for _, id := range d.Victims {
-			l.out.stop(id, "taken back: what it ran on is used again by those who reserved it")
+			l.out.preempt(id, "taken back: what it ran on is used again by those who reserved it")
 		}
 		l.log.Info("revocable work is stopped: what it ran on is used again", "node", d.NodeName, "stopped", len(d.Victims))
 		return
 	}
 	for _, id := range d.Victims {
-		l.out.stop(id, fmt.Sprintf("preempted: job %q (%s) needs the room", d.Job, d.Priority))
+		l.out.preempt(id, fmt.Sprintf("preempted: job %q (%s) needs the room", d.Job, d.Priority))
 	}
 	if len(d.Victims) > 0 {
 		l.log.Info("work makes room", "job", d.Job, "index", d.Slot.Index, "role", d.Role, "priority", d.Priority,
@@ -504,7 +508,7 @@ func (l *loop) propose(term context.Context, cmd *state.Place) (*state.Placed, e
 		if errors.As(err, &notLeader) || term.Err() != nil || kind != structs.Exhausted && kind != structs.Unavailable {
 			return nil, err
 		}
-		pause(term, 50*time.Millisecond)
+		pause.For(term, 50*time.Millisecond)
 	}
 }
 

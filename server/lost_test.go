@@ -15,6 +15,7 @@ import (
 func TestWaitForALostNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 1, 2)
+		r.ready()
 		r.propose(&state.SubmitJob{Job: job("web", "service", 4, func(j *structs.Job) { j.Groups[0].OnLost = "wait(5m)" })})
 		r.eventually("four running", func() bool { return r.running("web") == 4 })
 		away := r.nodes[0]

@@ -98,11 +98,20 @@ func (l *loop) takeFramework(old, now *structs.Framework) {
 	case now.Connection != "" && (old == nil || old.Connection != now.Connection):
 		l.subscribe(now)
 	case now.Connection != "" && l.subs.active[now.ID] == nil: // see subscribe
-	case old == nil || !old.Connected || old.Since != now.Since || !slices.Equal(old.Roles, now.Roles) || !reflect.DeepEqual(old.Terms, now.Terms):
+	case old == nil || !old.Connected || old.Since != now.Since || old.Stated != now.Stated || !slices.Equal(old.Roles, now.Roles) || !reflect.DeepEqual(old.Terms, now.Terms):
 		if err := l.allocator.SetFramework(now); err != nil {
 			l.log.Error("a stored framework cannot be used", "framework", now.Name, "err", err)
 		}
+		if old != nil {
+			l.allocator.Withdraw(now.ID, reshaped(old, now))
+		}
 	}
+}
+
+// reshaped reports whether offers look otherwise to a framework than they did, since it understands more or less.
+func reshaped(old, now *structs.Framework) bool {
+	return slices.ContainsFunc([]string{structs.CanHaveRoles, structs.CanRefineReservation, structs.CanShare},
+		func(c string) bool { return old.Can(c) != now.Can(c) })
 }
 
 // dismiss ends the subscription of a framework. The caller holds mu.

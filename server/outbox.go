@@ -38,6 +38,14 @@ func newOutbox() outbox {
 
 func (o *outbox) stop(id structs.AllocID, why string) { o.replace(id, why, 0) }
 
+// preempt stops an allocation to make room for others.
+func (o *outbox) preempt(id structs.AllocID, why string) {
+	if _, asked := o.stops[id]; !asked {
+		o.stops[id] = struct{}{}
+		o.next.Stops = append(o.next.Stops, &state.Stop{ID: id, Why: why, Preempted: true})
+	}
+}
+
 // replace stops an allocation for a version of its job; 0: for nothing.
 func (o *outbox) replace(id structs.AllocID, why string, by uint64) {
 	if _, asked := o.stops[id]; !asked {

@@ -71,10 +71,14 @@ func (s *Server) bounded(cmd state.Command) state.Command {
 		return altered(c, func(c *state.PutFramework) { c.Sealed = sealed })
 	case *state.ConnectFramework:
 		return altered(c, func(c *state.ConnectFramework) { c.Sealed = sealed })
+	case *state.UpdateFramework:
+		return altered(c, func(c *state.UpdateFramework) { c.Sealed = sealed })
 	case *state.PutReservation:
 		return altered(c, func(c *state.PutReservation) { c.Sealed = sealed })
 	case *state.PutVolume:
 		return altered(c, func(c *state.PutVolume) { c.Sealed = sealed })
+	case *state.PutVariable:
+		return altered(c, func(c *state.PutVariable) { c.SealedRoles = sealed })
 	}
 	return cmd
 }
@@ -149,6 +153,10 @@ func until(ctx context.Context, over <-chan struct{}, f func(context.Context) er
 }
 
 func tryAgain(err error, repeat bool) bool {
+	var e *structs.Error
+	if errors.As(err, &e) && e.Op == opKeep {
+		return false
+	}
 	kind := structs.KindOf(err)
 	if repeat {
 		return kind == structs.Unavailable || kind == structs.Unknown
@@ -157,8 +165,7 @@ func tryAgain(err error, repeat bool) bool {
 	if errors.As(err, &notLeader) {
 		return true
 	}
-	var e *structs.Error
-	return errors.As(err, &e) && e.Kind == structs.Unavailable && (e.Op == opNotLeader || e.Op == "")
+	return e != nil && e.Kind == structs.Unavailable && (e.Op == opNotLeader || e.Op == "")
 }
 
 // opNotLeader marks, across RPC, the error of a server that was asked as the leader and is none.
@@ -227,5 +234,7 @@ func (s *Server) serveRPC() {
 	})
 	rpc.Handle(s.config.RPC, "Server.HTTP", func(context.Context, *struct{}) (*string, error) { return &s.config.HTTP, nil })
 	s.config.RPC.HandleStream(sessionMethod, s.serveSession)
+	s.serveMessages()
 	s.serveLeaderRPC()
+	s.serveKeys()
 }

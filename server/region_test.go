@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -42,6 +43,7 @@ type region struct {
 	orphanAge  time.Duration
 	replaces   func(old, new *structs.Job, group string) bool // nil: always
 	policies   map[string]allocator.Policy
+	plugins    map[string]*structs.NodePlugin // of each node
 }
 
 // host is the machine of one server. Its disk outlives the process.
@@ -52,6 +54,7 @@ type host struct {
 	snaps  *raft.InmemSnapshotStore
 	writes gate
 	id     string
+	keys   string        // file of its keys
 	level  int           // the newest feature level that it knows
 	port   *cluster.Port // nil: down
 	rpc    *rpc.Server
@@ -120,7 +123,7 @@ func newRegion(t *testing.T, servers, nodes int, change ...func(*region)) *regio
 func (r *region) machine() *host {
 	i := len(r.servers)
 	h := &host{region: r, ip: fmt.Sprintf("10.0.0.%d", i+1), disk: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore(),
-		id: fmt.Sprintf("%032d", i+1), level: state.FeatureLevel}
+		id: fmt.Sprintf("%032d", i+1), level: state.FeatureLevel, keys: filepath.Join(r.t.TempDir(), "keys.json")}
 	r.servers = append(r.servers, h)
 	return h
 }
@@ -178,7 +181,7 @@ func (h *host) start(expect int) {
 	h.net = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{Stream: h.port.RaftLayer(), MaxPool: 3,
 		Timeout: 10 * time.Second, Logger: consensus.RaftLogger(log)})
 	h.server, err = server.Start(server.Config{
-		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect,
+		ID: h.id, Name: h.ip, Region: "global", Datacenter: "dc1", Address: h.port.Addr(), Expect: expect, KeyFile: h.keys,
 		Transport: h.net, RPC: h.rpc, Pool: h.pool, Gossip: h.gossip, Logger: log, Lease: h.region.lease, NodeAge: h.region.nodeAge,
 		OrphanAge: h.region.orphanAge,
 		Replaces: func(old, new *structs.Job, group string) bool {
@@ -346,6 +349,20 @@ func (r *region) propose(cmd state.Command) any {
 	}
 }
 
+// ready waits until all nodes are: what is placed before is on those that were first.
+func (r *region) ready() {
+	r.t.Helper()
+	r.eventually("all nodes are ready", func() bool {
+		n := 0
+		for x := range r.leader().server.Store().Snapshot().Nodes() {
+			if x.Status == structs.NodeReady {
+				n++
+			}
+		}
+		return n == len(r.nodes)
+	})
+}
+
 // running counts the allocations of a job that the state says are wanted and running.
 func (r *region) running(job string) (n int) {
 	for a := range r.leader().server.Store().Snapshot().AllocsOfJob(job) {
@@ -390,6 +407,9 @@ type node struct {
 	index      uint64
 	until      session.Instant
 	renewed    chan struct{} // until moved
+
+	items map[session.Ref]*session.Item // newest of each
+	sent  int                           // items that came
 }
 
 type jobVersion struct {
@@ -506,7 +526,7 @@ func (n *node) Hello() *session.Hello {
 	return &session.Hello{Region: "global", Generation: n.generation, Index: n.index, Work: len(n.allocs), Node: &structs.Node{
 		ID: n.id, Name: n.name, Datacenter: "dc1", Address: n.ip + ":5052", Version: "test",
 		Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 100 << 30}, PortRange: structs.Range{First: 20000, Last: 32000},
-		Drivers: map[string]*structs.Driver{"mock": {Healthy: true}}, Hosts: []string{n.ip},
+		Drivers: map[string]*structs.Driver{"mock": {Healthy: true}}, Hosts: []string{n.ip}, Plugins: n.region.plugins,
 	}}
 }
 
@@ -577,6 +597,9 @@ func (n *node) Desired(d *session.Desired) {
 			n.begin(w)
 		case w != nil && a.Desired == structs.DesiredStop && !w.status.Ended():
 			n.kill(w)
+		case w != nil && a.External != nil && !w.status.Ended(): // more tasks
+			w.alloc = a
+			n.up.Observe(n.update(w))
 		case w == nil && a.Desired == structs.DesiredStop && !a.Ended():
 			n.up.Observe(n.update(&work{alloc: a, status: structs.AllocComplete}))
 		}
@@ -641,6 +664,18 @@ func (n *node) Lease(until session.Instant) {
 	}
 	for _, w := range n.allocs {
 		n.begin(w)
+	}
+}
+
+func (n *node) Items(items []*session.Item) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.items == nil {
+		n.items = map[session.Ref]*session.Item{}
+	}
+	for _, i := range items {
+		n.items[i.Ref] = i
+		n.sent++
 	}
 }
 
@@ -803,11 +838,14 @@ func TestFencedWorkNeverRunsTwice(t *testing.T) {
 	}
 }
 
+// A service runs elsewhere before it stops; what may never run twice stops first.
 func TestDrainMovesWorkAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 1, 2)
+		r.ready()
 		r.propose(&state.SubmitJob{Job: job("web", "service", 4)})
-		r.eventually("four running", func() bool { return r.running("web") == 4 })
+		r.propose(&state.SubmitJob{Job: job("once", "service", 2, func(j *structs.Job) { j.Groups[0].OnLost = structs.OnLostFence })})
+		r.eventually("six running", func() bool { return r.running("web") == 4 && r.running("once") == 2 })
 		r.propose(&state.SetDrain{Node: r.nodes[0].id, Drain: &structs.Drain{Deadline: structs.At(time.Now().Add(time.Hour))}})
 		r.eventually("drained", func() bool {
 			snap := r.leader().server.Store().Snapshot()
@@ -818,8 +856,25 @@ func TestDrainMovesWorkAway(t *testing.T) {
 			for range snap.HeldOnNode(n.ID) {
 				return false
 			}
-			return r.running("web") == 4
+			return r.running("web") == 4 && r.running("once") == 2
 		})
+		snap := r.leader().server.Store().Snapshot()
+		moved := 0
+		for _, name := range []string{"web", "once"} {
+			for a := range snap.AllocsOfJob(name) {
+				next := snap.Alloc(a.Next)
+				if next == nil {
+					continue
+				}
+				moved++
+				if first := next.Started < a.Modified && next.Started != 0; first != (name == "web") {
+					t.Errorf("%s[%d] ended at %s, and what follows runs since %s", name, a.Index, a.Modified, next.Started)
+				}
+			}
+		}
+		if moved == 0 {
+			t.Error("nothing was on the node")
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -53,7 +54,7 @@ func (s *Server) release(term context.Context) {
 			if term.Err() == nil {
 				s.log.Warn("cannot release reservations", "err", err)
 			}
-			pause(term, collectRest)
+			pause.For(term, collectRest)
 			continue
 		}
 		s.log.Info("reservations are released: their time is over, or their owner is gone", "reservations", len(due))

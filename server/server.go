@@ -15,6 +15,7 @@ import (
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/consensus/wal"
+	"github.com/proffer/proffer/server/seal"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -29,6 +30,7 @@ type Config struct {
 	HTTP       string            // address of the HTTP API, told to other servers
 	Folder     *consensus.Folder // owned by the caller; nil: everything in memory (tests, -dev)
 	Expect     int               // bootstrap_expect
+	KeyFile    string            // where the keys are kept that variables are sealed with; empty: in memory
 
 	Transport consensus.Transport
 	RPC       *rpc.Server
@@ -72,13 +74,21 @@ type Server struct {
 
 	entryBytes int // the most that one entry takes
 
-	sessions  sessions
-	renewals  *renewals
-	retention atomic.Pointer[retention]
-	maxJobs   atomic.Int64
-	offering  atomic.Pointer[allocator.Options]
-	shared    atomic.Pointer[Sharing]
-	loop      offerLoop // of this server's term, when it leads
+	sessions   sessions
+	renewals   *renewals
+	retention  atomic.Pointer[retention]
+	maxJobs    atomic.Int64
+	maxUntold  atomic.Int64 // see MaxUntold
+	heedWithin atomic.Int64 // see HeedWithin; nanoseconds
+	offering   atomic.Pointer[allocator.Options]
+	shared     atomic.Pointer[Sharing]
+	loop       offerLoop    // of this server's term, when it leads
+	elected    atomic.Int64 // since when it leads; 0: it does not
+
+	ring      *seal.Ring
+	rotating  sync.Mutex // held while a key is made
+	candidate []byte     // the key that is being made; under rotating
+	items     items
 
 	simulating sync.Mutex // held by the simulation that runs
 
@@ -95,10 +105,17 @@ func Start(c Config) (*Server, error) {
 	if err := s.SetSharing(c.Sharing); err != nil {
 		return nil, err
 	}
+	ring, err := seal.Open(c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	s.ring = ring
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.renewals = newRenewals(s)
 	s.SetRetention(c.MaxFinished, c.MaxAge, c.NodeAge, c.OrphanAge)
 	s.SetMaxJobs(c.MaxJobs)
+	s.maxUntold.Store(MaxUntold)
+	s.heedWithin.Store(int64(HeedWithin))
 	s.offering.Store(&c.Offers)
 	if err := s.open(); err != nil {
 		s.stop()
@@ -107,6 +124,7 @@ func Start(c Config) (*Server, error) {
 	s.serveRPC()
 	s.work.Go(s.bootstrap)
 	s.work.Go(s.renewals.run)
+	s.work.Go(s.keepKeys)
 	s.work.Go(func() { s.raft.Lead(s.ctx, s.lead) })
 	return s, nil
 }
@@ -187,6 +205,7 @@ func (s *Server) Close() error {
 func (s *Server) Kill() error {
 	s.stop()
 	s.sessions.closeAll(structs.Errorf(structs.Unavailable, "server "+s.config.Name, "it stops"))
+	s.items.close()
 	s.work.Wait()
 	err := s.raft.Close()
 	if s.logs != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/proffer/proffer/client/rpc"
 	"github.com/proffer/proffer/client/session"
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -41,6 +42,7 @@ type nodeSession struct {
 	conn        *session.Conn
 	sent        map[jobVersion]uint64 // with the index of the version
 	over        chan struct{}         // closed when the session ended
+	provides    provides
 }
 
 type jobVersion struct {
@@ -139,6 +141,12 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 		}
 	})
 	pushing.Go(func() { n.shortenLease(ctx) })
+	pushing.Go(func() {
+		if err := n.provide(ctx); err != nil && ctx.Err() == nil {
+			conn.Close(structs.AsError(err))
+		}
+	})
+	defer n.wantNothing()
 	err = n.receive(ctx)
 	cancel()
 	conn.Close(nil)
@@ -172,7 +180,8 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 	}
 	is := answer.(*state.Registered)
 	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, incarnation: is.Incarnation,
-		number: is.Session, lease: is.Lease, sent: make(map[jobVersion]uint64), over: make(chan struct{})}, nil
+		number: is.Session, lease: is.Lease, sent: make(map[jobVersion]uint64), over: make(chan struct{}),
+		provides: provides{more: make(chan struct{}, 1)}}, nil
 }
 
 // shortenLease records the lease of this session as the longest that the node may hold, once a longer one that it may have
@@ -182,7 +191,7 @@ func (n *nodeSession) shortenLease(ctx context.Context) {
 	if n.lease <= granted {
 		return
 	}
-	pause(ctx, n.server.leaseLength(n.lease.Std()))
+	pause.For(ctx, n.server.leaseLength(n.lease.Std()))
 	if ctx.Err() != nil {
 		return
 	}
@@ -230,7 +239,9 @@ func (n *nodeSession) all() (*state.Feed, error) {
 	}
 	all := &session.Desired{Index: snap.Index(), Full: true, Confirmed: true, Allocs: slices.Collect(snap.AllocsOnNode(n.node))}
 	if node := snap.Node(n.node); node != nil {
-		all.Volumes = snap.VolumesOn(node)
+		for _, v := range snap.VolumesOn(node) {
+			all.Volumes = append(all.Volumes, v.For(n.node))
+		}
 	}
 	if err := n.send(all); err != nil {
 		feed.Close()
@@ -256,9 +267,14 @@ func (n *nodeSession) follow(ctx context.Context, feed *state.Feed) error {
 // changes picks what the node must learn from a batch: what the region wants of an allocation, and what left the state.
 func (n *nodeSession) changes(batch *state.Batch) *session.Desired {
 	d := &session.Desired{Index: batch.Index}
+	at := map[structs.AllocID]int{} // in d.Allocs: one entry may change an allocation several times
 	for _, c := range batch.Changes {
-		if v, is := c.New.(*structs.Volume); is && v.Node == n.node {
-			d.Volumes = append(d.Volumes, v)
+		old, _ := c.Old.(*structs.Volume)
+		switch v, _ := c.New.(*structs.Volume); {
+		case v != nil && (v.Node == n.node || v.AttachedTo(n.node) != nil):
+			d.Volumes = append(d.Volumes, v.For(n.node))
+		case old.AttachedTo(n.node) != nil: // the node forgets what it was told of it
+			d.Volumes = append(d.Volumes, &structs.Volume{Name: old.Name, ID: old.ID, CSI: &structs.CSIVolume{Plugin: old.CSI.Plugin}})
 		}
 		if c.Table != state.Allocs {
 			continue
@@ -268,7 +284,10 @@ func (n *nodeSession) changes(batch *state.Batch) *session.Desired {
 			d.Gone = append(d.Gone, c.Old.(*structs.Allocation).ID)
 			continue
 		}
-		if alloc.Node == n.node && alloc.WantIndex == batch.Index {
+		if i, known := at[alloc.ID]; known {
+			d.Allocs[i] = alloc
+		} else if alloc.Node == n.node && alloc.WantIndex == batch.Index {
+			at[alloc.ID] = len(d.Allocs)
 			d.Allocs = append(d.Allocs, alloc)
 		}
 	}
@@ -344,6 +363,10 @@ func (n *nodeSession) read(ctx context.Context, said chan<- *session.FromNode) e
 			}
 			continue
 		}
+		if m.Wants != nil {
+			n.takeWants(m.Wants)
+			continue
+		}
 		select {
 		case said <- m: // when the queue is full, the node waits
 		case <-ctx.Done():
@@ -384,7 +407,7 @@ func (n *nodeSession) propose(ctx context.Context, cmd state.Command) (any, erro
 		if structs.KindOf(err) != structs.Exhausted || ctx.Err() != nil {
 			return answer, err
 		}
-		pause(ctx, 100*time.Millisecond)
+		pause.For(ctx, 100*time.Millisecond)
 	}
 }
 
@@ -394,6 +417,9 @@ func (n *nodeSession) observed(ctx context.Context, o *session.Observed) error {
 	for len(updates) > 0 {
 		budget := n.server.entryBytes / 2
 		updates[0] = fitting(updates[0], budget)
+		if first, rest := splitSaid(updates[0], budget); rest != nil {
+			updates = append([]*structs.AllocUpdate{first, rest}, updates[1:]...)
+		}
 		chunk := part(&updates, &budget, updateBytes)
 		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Session: n.number, Updates: chunk}); err != nil {
 			return err
@@ -417,12 +443,39 @@ func updateBytes(u *structs.AllocUpdate) int {
 			n += 48 + len(c.Name) + len(c.Why)
 		}
 	}
+	for _, s := range u.Said {
+		n += saidBytes(s)
+	}
 	return n
+}
+
+func saidBytes(s *structs.TaskSaid) int {
+	return 128 + len(s.Task) + len(s.Update.Message) + len(s.Update.Reason) + len(s.Update.Status)
+}
+
+// splitSaid takes as many of the statements of executors as an entry has room for out of an update; rest is nil when that is all of them.
+func splitSaid(u *structs.AllocUpdate, budget int) (first, rest *structs.AllocUpdate) {
+	n, size := 0, 0
+	for n < len(u.Said) && (n == 0 || size+saidBytes(u.Said[n]) <= budget/2) {
+		size += saidBytes(u.Said[n])
+		n++
+	}
+	if n == len(u.Said) {
+		return u, nil
+	}
+	head, tail := *u, *u
+	head.Said, head.Tasks, tail.Said = u.Said[:n], nil, u.Said[n:]
+	if head.Status.Ended() {
+		head.Status, head.Why = structs.AllocRunning, "" // it ends with the last of it
+	}
+	return &head, &tail
 }
 
 // fitting returns u, without events of tasks and with shorter texts when it takes more than budget.
 func fitting(u *structs.AllocUpdate, budget int) *structs.AllocUpdate {
-	if updateBytes(u) <= budget {
+	quiet := *u
+	quiet.Said = nil
+	if updateBytes(&quiet) <= budget/2 || len(u.Said) == 0 && updateBytes(u) <= budget {
 		return u
 	}
 	cut := *u

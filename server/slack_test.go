@@ -26,7 +26,7 @@ func TestWhatIsNotUsedRunsBestEffortWork(t *testing.T) {
 		r.propose(&state.SubmitJob{Job: job("web", "service", 1, of(8, "batch"))})
 		r.eventually("web runs", func() bool { return r.running("web") == 1 })
 		r.propose(&state.SubmitJob{Job: job("scan", "service", 3, of(2, "best-effort"))})
-		r.eventually("scan waits", func() bool { return strings.Contains(waitOf(t, r, "scan"), "no node has room") })
+		r.eventually("scan waits", func() bool { return strings.Contains(waitOf(t, r, "scan"), "no node takes it") })
 
 		n.up.Slack(structs.Slack{CPU: 5000, Memory: 1 << 30})
 		r.eventually("two of scan run", func() bool { return r.running("scan") == 2 })

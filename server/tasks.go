@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/server/state"
@@ -21,7 +22,7 @@ const (
 // repeat is an update that was sent and not acknowledged.
 type repeat struct {
 	framework structs.FrameworkID
-	key       taskKey
+	key       subject
 	every     time.Duration
 }
 
@@ -30,25 +31,59 @@ type TaskNews struct {
 	structs.TaskUpdate // UUID is nil when it need not be acknowledged
 	Task               string
 	Executor           string // that it is of; empty: it is a command
+	Within             string // its name in its allocation, when that has several
 	Alloc              structs.AllocID
 	Node               structs.NodeID
 	Host               string       // address of the node; empty: it is not known
+	Network            *TaskNetwork // that it has for itself; nil: it has that of the node
 	Server             bool         // it comes from the servers
 	Unreachable        structs.Time // since when its node is not heard of; zero: it is
 }
 
+// TaskNetwork is a network beside that of the node.
+type TaskNetwork struct {
+	Name      string // bridge, or that of a CNI network; empty: it is one of the engine that runs the task
+	Addresses []string
+	Ports     []structs.AssignedPort // of the node, that lead into it
+}
+
+// networkOf says in which network a task is, as far as its node has told.
+func networkOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask) *TaskNetwork {
+	name := x.Name
+	if a.External.Custom {
+		name = ExecutorTask
+	}
+	t := a.Tasks[name]
+	if t == nil || len(t.Addresses) == 0 {
+		return nil
+	}
+	n := &TaskNetwork{Addresses: t.Addresses}
+	for _, p := range a.Ports {
+		if p.To != 0 {
+			n.Ports = append(n.Ports, p)
+		}
+	}
+	if v := snap.Version(a.Job, a.Version); v != nil {
+		if g := v.Job.Group(a.Group); g != nil && g.Network != nil {
+			n.Name = strings.TrimPrefix(g.Network.Mode, structs.NetworkCNI)
+		}
+	}
+	return n
+}
+
 // newsOf returns what a framework is to be told of a task now.
-func newsOf(snap *state.Snapshot, key taskKey, kind tellKind) (out []*TaskNews) {
+func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) {
 	a := snap.Alloc(key.alloc)
 	if a == nil {
 		return nil
 	}
-	x := a.External.Task(key.task)
+	x := a.External.Task(key.id)
 	if x == nil {
 		return nil
 	}
 	if u := x.Outstanding(); kind&tellUpdate != 0 && u != nil {
-		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node)})
+		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node,
+			Host: hostOf(snap, a.Node), Network: networkOf(snap, a, x)})
 	}
 	for _, why := range [...]struct {
 		kind   tellKind
@@ -63,10 +98,11 @@ func newsOf(snap *state.Snapshot, key taskKey, kind tellKind) (out []*TaskNews) 
 
 // pictureOf says how a task is, by what is known now.
 func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask, reason string) *TaskNews {
-	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node), Server: true}
+	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node),
+		Network: networkOf(snap, a, x), Server: true}
 	n.Reason, n.Time, n.State = reason, snap.Time(), structs.TaskStaging
 	if t := a.Tasks[x.Name]; t != nil {
-		n.State, n.Message = t.Status, t.Why
+		n.State, n.Message, n.Healthy, n.Check = t.Status, t.Why, t.Healthy(), t.Answer
 	}
 	// What the framework did not acknowledge is newer than what it knows, the first of it the oldest: it hears the newest.
 	if i := len(x.Updates) - 1; i >= 0 {
@@ -75,15 +111,26 @@ func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalT
 	if n.State == structs.TaskKilling && !canSeeKilling(snap, a.Framework) {
 		n.State = structs.TaskRunning
 	}
-	if a.Status == structs.AllocLost {
+	if a.Status == structs.AllocLost && !n.State.Ended() {
 		n.State, n.Message = structs.TaskUnreachable, a.Why
-		if node := snap.Node(a.Node); node == nil {
+		if node := snap.Node(a.Node); node == nil || node.Status == structs.NodeLeft {
 			n.State = structs.TaskGone
 		} else {
 			n.Unreachable = node.Changed
 		}
 	}
+	if n.Message == "" && reason == "RECONCILIATION" {
+		n.Message = "how the task is, by what the region knows" // schedulers expect one
+	}
 	return n
+}
+
+// within names a task of the default executor in its allocation.
+func within(a *structs.Allocation, x *structs.ExternalTask) string {
+	if a.External.Executor == "" || a.External.Custom {
+		return ""
+	}
+	return x.Name
 }
 
 func hostOf(snap *state.Snapshot, id structs.NodeID) string {
@@ -98,12 +145,19 @@ func canSeeKilling(snap *state.Snapshot, id structs.FrameworkID) bool {
 	return f != nil && f.Can(structs.CanSeeKilling)
 }
 
-// send1 sends what a framework must acknowledge next of a task, and again until it does. The caller holds mu.
-func (l *loop) send1(sub *Subscription, key taskKey) {
+// send1 sends what a framework must acknowledge next of a task or an operation, and again until it does. The caller holds mu.
+func (l *loop) send1(sub *Subscription, key subject) {
 	sub.tell(key, tellUpdate)
-	name := structs.NodeID(string(key.alloc) + "/" + key.task)
+	name := key.named(sub.Framework)
 	l.subs.repeat[name] = &repeat{sub.Framework, key, repeatFirst}
 	l.subs.repeats.set(name, time.Now().Add(repeatFirst))
+}
+
+// sendNoMore ends what send1 began. The caller holds mu.
+func (l *loop) sendNoMore(id structs.FrameworkID, key subject) {
+	name := key.named(id)
+	l.subs.repeats.drop(name)
+	delete(l.subs.repeat, name)
 }
 
 // sendAgain sends what was not acknowledged in time. The caller holds mu.
@@ -127,10 +181,14 @@ func (l *loop) takeTasks(old, now *structs.Allocation) {
 	if sub == nil {
 		return
 	}
+	if now.External.Custom && now.Ended() && now.Status != structs.AllocLost && (old == nil || !old.Ended()) {
+		sub.push(FrameworkEvent{Executor: executorEnd(now)})
+	}
 	lost := now.Status == structs.AllocLost
 	wasLost := old != nil && old.Status == structs.AllocLost
 	for _, x := range now.External.Tasks {
-		key := taskKey{now.ID, x.ID}
+		key := subject{now.ID, x.ID}
+		l.owe(now.Framework, key, over(x))
 		var was *structs.TaskUpdate
 		if old != nil {
 			if y := old.External.Task(x.ID); y != nil {
@@ -139,9 +197,7 @@ func (l *loop) takeTasks(old, now *structs.Allocation) {
 		}
 		switch is := x.Outstanding(); {
 		case is == nil:
-			name := structs.NodeID(string(key.alloc) + "/" + key.task)
-			l.subs.repeats.drop(name)
-			delete(l.subs.repeat, name)
+			l.sendNoMore(now.Framework, key)
 		case was == nil || !bytes.Equal(was.UUID, is.UUID):
 			l.send1(sub, key)
 		}
@@ -178,6 +234,8 @@ func (s *Server) Acknowledge(ctx context.Context, id structs.FrameworkID, connec
 type TaskName struct {
 	Task string
 	Node structs.NodeID // where the framework believes it; empty: it does not say
+	// Grace is how long it has to end, when it is to be killed; nil: as long as the task says.
+	Grace *structs.Duration
 }
 
 // Reconcile tells a framework how tasks are: those that it names, or all that live when it names none.
@@ -187,14 +245,14 @@ func (s *Server) Reconcile(id structs.FrameworkID, connection string, tasks []Ta
 		if len(tasks) == 0 {
 			for a, x := range snap.TasksOf(id) {
 				if state.TaskLives(a, x) {
-					sub.tell(taskKey{a.ID, x.ID}, tellReconcile)
+					sub.tell(subject{a.ID, x.ID}, tellReconcile)
 				}
 			}
 			return nil
 		}
 		for _, t := range tasks {
 			if a, x := snap.Task(id, t.Task); a != nil {
-				sub.tell(taskKey{a.ID, x.ID}, tellReconcile)
+				sub.tell(subject{a.ID, x.ID}, tellReconcile)
 				continue
 			}
 			sub.push(FrameworkEvent{Update: unknownTask(snap, t)})
@@ -228,10 +286,10 @@ func (s *Server) KillTask(ctx context.Context, id structs.FrameworkID, connectio
 	switch {
 	case a == nil:
 		return s.Reconcile(id, connection, []TaskName{t})
-	case t.Node != "" && t.Node != a.Node || a.Ended():
+	case t.Node != "" && t.Node != a.Node || a.Ended() && a.Status != structs.AllocLost:
 		return nil
 	}
-	_, _, err := s.raft.Propose(ctx, "", frameworkObject(id), &state.StopAlloc{ID: a.ID, Why: "its framework killed it"})
+	_, _, err := s.raft.Propose(ctx, "", frameworkObject(id), &state.KillTask{Alloc: a.ID, Task: t.Task, Kill: structs.TaskKill{Grace: t.Grace}})
 	if kind := structs.KindOf(err); kind == structs.Conflict || kind == structs.NotFound {
 		return nil // it ended meanwhile
 	}

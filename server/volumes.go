@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/scheduler"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/scheduler/placement"
@@ -21,22 +22,49 @@ func volumesOf(snap *state.Snapshot, g *structs.Group, role string, index int) (
 		switch {
 		case v == nil && x.Size == 0:
 			is.Missing = "there is none (make it with volume create, or give the group its size)"
+		case v == nil && x.Plugin != "":
+			is.Plugin = x.Plugin // which makes it where the work goes
 		case v == nil:
-			is.Takes = x.Size
+			is.Takes, is.Disk = x.Size, x.Disk
 		case v.Status != structs.VolumeReady:
-			is.Missing = fmt.Sprintf("it is %s", v.Status)
+			if is.Missing = fmt.Sprintf("it is %s", v.Status); v.CSI != nil && v.CSI.Error != "" {
+				is.Missing += ": " + v.CSI.Error
+			}
 		case !structs.RoleWithin(role, v.Role):
 			is.Missing = fmt.Sprintf("it is of role %q", v.Role)
 		case v.Access != x.Access:
 			is.Missing = fmt.Sprintf("it has access %s, not %s", v.Access, x.Access)
+		case x.Block() != (v.CSI.AccessType() == structs.AccessBlock):
+			is.Missing = fmt.Sprintf("it has access_type %s", v.CSI.AccessType())
+		case v.CSI != nil:
+			if is.Missing = heldElsewhere(snap, v, x.ReadOnly); is.Missing == "" {
+				is.Plugin, is.Topology = v.CSI.Plugin, v.CSI.Topology
+			}
 		case v.Node == "":
-			is.Takes = v.Size
+			is.Takes, is.Disk = v.Size, v.Disk
 		default:
 			is.Node, is.NodeName, is.Alone = v.Node, v.NodeName, v.Access.Alone(x.ReadOnly)
 		}
 		out = append(out, is)
 	}
 	return out
+}
+
+// heldElsewhere says why another allocation cannot have a volume of a plugin now; empty: it can.
+func heldElsewhere(snap *state.Snapshot, v *structs.Volume, readOnly bool) string {
+	if !v.Access.Alone(readOnly) {
+		return ""
+	}
+	for a := range snap.Claimants(v) {
+		if held := a.Claim(v.ID); held.Access.Alone(held.ReadOnly) {
+			return fmt.Sprintf("allocation %s on node %s has it", structs.Short(a.ID), a.NodeName)
+		}
+	}
+	why := snap.LeftBehind(v)
+	if why != "" && v.CSI.Error != "" {
+		why += ": " + v.CSI.Error
+	}
+	return why
 }
 
 // firstWaiting returns the lowest index of a group that no allocation holds.
@@ -165,7 +193,7 @@ func (s *Server) purge(term context.Context) {
 			if term.Err() == nil {
 				s.log.Warn("cannot purge volumes", "err", err)
 			}
-			pause(term, collectRest)
+			pause.For(term, collectRest)
 			continue
 		}
 		s.log.Info("the data of deleted volumes is removed", "volumes", len(due))

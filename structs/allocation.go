@@ -1,5 +1,11 @@
 package structs
 
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
 // Allocation is an envelope of resources on one node with tasks inside it: the unit of placement. It refers to its job
 // by name and version and carries no copy of it.
 type Allocation struct {
@@ -83,6 +89,21 @@ func (s AllocStatus) Ended() bool { return s == AllocComplete || s == AllocFaile
 // it ended.
 func (a *Allocation) Holds() bool { return !a.Ended() }
 
+// HoldsAs reports whether a and b hold the same: only what frameworks launched with an executor ever changes that.
+func (a *Allocation) HoldsAs(b *Allocation) bool {
+	return a.Resources.Fits(b.Resources) && b.Resources.Fits(a.Resources) && slices.Equal(a.Ports, b.Ports)
+}
+
+// RefusedStart says which task could not be started last time, and why; empty: none.
+func (a *Allocation) RefusedStart() string {
+	for _, name := range slices.Sorted(maps.Keys(a.Tasks)) {
+		if t := a.Tasks[name]; !t.Status.Ended() && t.Why != "" {
+			return fmt.Sprintf("task %q: %s", name, t.Why)
+		}
+	}
+	return ""
+}
+
 // TaskStatus is one of the Mesos task states.
 type TaskStatus string
 
@@ -124,11 +145,15 @@ type TaskState struct {
 	Events   []TaskEvent `json:"events,omitempty"`   // the newest MaxTaskEvents, oldest first
 	// Checks has the ready and live checks of the task in the order of the job. It is not changed in place.
 	Checks []CheckState `json:"checks,omitempty"`
+	// Answer is what the check of its framework said last, see ExternalTask.Check. It is not changed in place.
+	Answer *CheckAnswer `json:"answer,omitempty"`
 	// Addresses are those of its network, when that is not the node's; without loopback, IPv4 first.
 	Addresses []string `json:"addresses,omitempty"`
 	// Cores and Devices are what the node gave the task for itself alone, from its first start to its end. They are not changed in place.
 	Cores   []int            `json:"cores,omitempty"`
 	Devices []AssignedDevice `json:"devices,omitempty"`
+	// Reason is why it ended, as Mesos names it without REASON_, where the rest does not say it; for external frameworks.
+	Reason string `json:"reason,omitempty"`
 }
 
 // MaxTaskEvents bounds TaskState.Events.
@@ -148,5 +173,6 @@ type AllocUpdate struct {
 	Status      AllocStatus           `json:"status"`
 	Why         string                `json:"why,omitempty"`
 	Tasks       map[string]*TaskState `json:"tasks,omitempty"`
+	Said        []*TaskSaid           `json:"said,omitempty"` // in order; the region passes over those that it has
 	Time        Time                  `json:"time"`
 }

@@ -11,12 +11,12 @@ import (
 
 // Artifact is a file or archive that is fetched before a task starts, once for each allocation.
 type Artifact struct {
-	Source      string            `json:"source,omitempty" doc:"Where it is: https://, http://, file:// (below folders that the node's configuration names), s3://BUCKET/KEY or git+https:// (a repository). References such as ${attr.cpu.arch} are resolved on the node."`
+	Source      string            `json:"source,omitempty" doc:"Where it is: https://, http://, file:// (below folders that the node's configuration names), s3://BUCKET/KEY, git+https:// (a repository) or oci://REGISTRY/REPO[:TAG][@sha256:DIGEST] (an image, or another artifact of a registry of images). References such as ${attr.cpu.arch} are resolved on the node."`
 	Destination string            `json:"destination,omitempty" doc:"Folder below the task folder that it is put into: local, secrets or tmp, or one in them. Default local."`
 	Name        string            `json:"name,omitempty" doc:"What the file is called there; without it, the last part of the source's path. Not for what is unpacked."`
 	Checksum    string            `json:"checksum,omitempty" doc:"What the file must be, as it arrives: sha256:, sha512:, sha1: or md5: with hexadecimal digits."`
 	Ref         string            `json:"ref,omitempty" doc:"Branch, tag or commit of a git repository; without it, its default branch."`
-	Unpack      *bool             `json:"unpack,omitempty" doc:"Whether an archive is unpacked (tar, plain or compressed by gzip, bzip2 or zstd, and zip); without it, when the source's path ends as those of archives do."`
+	Unpack      *bool             `json:"unpack,omitempty" doc:"Whether an archive is unpacked (tar, plain or compressed by gzip, bzip2, zstd or xz, and zip); without it, when the source's path ends as those of archives do."`
 	Mode        string            `json:"mode,omitempty" doc:"Mode of the file in octal, such as 0755 for a program. Default 0644. Not for what is unpacked."`
 	Headers     map[string]string `json:"headers,omitempty" hcl:"map" doc:"Headers of the request, for http and https. They are not sent to another host that the answer leads to."`
 }
@@ -29,7 +29,7 @@ const (
 )
 
 // ArtifactSchemes are the ways to fetch something.
-var ArtifactSchemes = []string{"https", "http", "file", "s3", "git+https", "git+http", "git+file"}
+var ArtifactSchemes = []string{"https", "http", "file", "s3", "git+https", "git+http", "git+file", "oci"}
 
 // Sums are the algorithms of checksums, with the length of theirs in hexadecimal digits.
 var Sums = map[string]int{"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
@@ -83,11 +83,16 @@ func ParseSource(text string) (Source, error) {
 	if s.Path == "/" {
 		return Source{}, Errorf(Invalid, object, "it names no file")
 	}
+	if scheme == "oci" && (!ociPath.MatchString(s.Path) || !strings.ContainsAny(s.Host, ".:") && s.Host != "localhost") {
+		return Source{}, Errorf(Invalid, object, "it is no image or artifact of a registry").
+			Advise("write oci://registry.example.com/name:tag, or …/name@sha256:DIGEST")
+	}
 	return s, nil
 }
 
 var (
 	artifactPlace = regexp.MustCompile(`^(local|secrets|tmp)(/|$)`)
+	ociPath       = regexp.MustCompile(`^/[a-z0-9]+([._/-]+[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$`)
 	headerName    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")
 	gitRef        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./@+-]{0,255}$`)
 )
@@ -123,8 +128,12 @@ func (a *Artifact) Problems(p *Problems, at string) {
 			p.Add(at+".checksum", "%s", why)
 		}
 	}
-	git := u != nil && strings.HasPrefix(u.Scheme, "git+")
+	git, oci := u != nil && strings.HasPrefix(u.Scheme, "git+"), u != nil && u.Scheme == "oci"
 	switch {
+	case a.Ref != "" && oci:
+		p.Add(at+".ref", "what a registry has is named in the source").Advise("write oci://REGISTRY/NAME:TAG")
+	case oci && a.Checksum != "":
+		p.Add(at+".checksum", "what a registry has is checked by its digest").Advise("write oci://REGISTRY/NAME@sha256:DIGEST")
 	case a.Ref != "" && u != nil && !git:
 		p.Add(at+".ref", "only a git repository has branches and tags").Advise("write the source as git+https://…")
 	case a.Ref != "" && !open(a.Ref) && (!gitRef.MatchString(a.Ref) || strings.Contains(a.Ref, "..")):

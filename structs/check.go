@@ -53,9 +53,43 @@ type CheckState struct {
 	Why    string      `json:"why,omitempty"` // what the last one before the change of status said, when it did not pass
 }
 
+// CheckAnswer is what a check said whose answers are told and change nothing.
+type CheckAnswer struct {
+	Type string `json:"type"` // as in Check
+	// Code is the exit code of exec, 128 more than a signal that ended it; the status of http; of tcp 1 when it was connected, and else 0. nil: there
+	// was no answer, or none yet.
+	Code *int `json:"code,omitempty"`
+}
+
+// Equal reports whether two answers, which may be nil, say the same.
+func (a *CheckAnswer) Equal(b *CheckAnswer) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Type == b.Type && (a.Code == nil) == (b.Code == nil) && (a.Code == nil || *a.Code == *b.Code)
+}
+
 // Ready reports whether every check of the task passes; a task without checks is ready.
 func (t *TaskState) Ready() bool {
 	return !slices.ContainsFunc(t.Checks, func(c CheckState) bool { return c.Status != CheckPassing })
+}
+
+// Healthy reports what the live checks of a task say together, as external frameworks are told; nil: it has none, or one that did not
+// pass yet and has not failed.
+func (t *TaskState) Healthy() *bool {
+	var well *bool
+	for _, c := range t.Checks {
+		switch {
+		case !c.Live:
+		case c.Status == CheckFailing:
+			return new(false)
+		case c.Status == CheckPending:
+			return nil
+		default:
+			well = new(true)
+		}
+	}
+	return well
 }
 
 func (c *Check) canonicalize() {

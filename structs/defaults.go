@@ -93,6 +93,9 @@ func (t *Task) canonicalize() {
 			setDefault(&a.Mode, "0644")
 		}
 	}
+	if t.CSIPlugin != nil {
+		t.CSIPlugin.canonicalize()
+	}
 	for _, f := range t.Tmpfs {
 		if f != nil {
 			setDefault(&f.Size, 64<<20)

@@ -30,6 +30,9 @@ type Dispatched struct {
 	Payload []byte `json:"payload,omitempty"`
 }
 
+// DispatchedPrefix is what the names of all jobs begin with that are dispatched of one.
+func DispatchedPrefix(job string) string { return job + dispatchedNameMark }
+
 // Bounds of dispatches.
 const (
 	MaxPayload         = 64 << 10
@@ -79,7 +82,7 @@ func (j *Job) Dispatch(version uint64, key string, meta map[string]string, paylo
 	}
 	sum := sha256.Sum256([]byte(key))
 	child := j.Clone()
-	child.Name, child.Parameterized = j.Name+dispatchedNameMark+hex.EncodeToString(sum[:8]), nil
+	child.Name, child.Parameterized = DispatchedPrefix(j.Name)+hex.EncodeToString(sum[:8]), nil
 	child.Dispatched = &Dispatched{Parent: j.Name, Version: version, Payload: payload}
 	if len(meta) > 0 && child.Meta == nil {
 		child.Meta = map[string]string{}

@@ -14,11 +14,13 @@ type Framework struct {
 	// Terms is what it says of offers, by role; roles without any have none.
 	Terms     map[string]*OfferTerms `json:"terms,omitempty"`
 	BuiltIn   bool                   `json:"built_in"`
-	Principal string                 `json:"principal,omitempty"` // who it says it is; it never changes once it is set
+	Principal string                 `json:"principal,omitempty"` // who it says it is, and whose its work is, for user_limit; it never changes once it is set
 	Hostname  string                 `json:"hostname,omitempty"`  // where its scheduler says it runs
 	WebURL    string                 `json:"web_url,omitempty"`
 	// Capabilities are what it said it understands, sorted; see the constants.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// Checkpoint is what it said of its executors and their agent's restarts; it never changes. Executors live on whatever it says.
+	Checkpoint bool `json:"checkpoint,omitempty"`
 	// FailoverTimeout is how long it may be away before it is removed with all that it runs.
 	FailoverTimeout Duration  `json:"failover_timeout,omitempty"`
 	Connected       bool      `json:"connected"`
@@ -29,8 +31,10 @@ type Framework struct {
 	// Until is when it is removed unless it subscribes again; zero: it is connected, or has no such time.
 	Until Time `json:"until,omitempty"`
 	// Ended is when it was removed; zero: it was not. Its id is not taken again for as long as it is remembered.
-	Ended       Time   `json:"ended,omitempty"`
-	EndedWhy    string `json:"ended_why,omitempty"`
+	Ended    Time   `json:"ended,omitempty"`
+	EndedWhy string `json:"ended_why,omitempty"`
+	// Stated is the index at which it last said what it is and what it wants.
+	Stated      uint64 `json:"stated,omitempty"`
 	CreateIndex uint64 `json:"create_index"`
 	ModifyIndex uint64 `json:"modify_index"`
 }

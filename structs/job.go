@@ -88,11 +88,13 @@ type Group struct {
 	Spreads        []*Spread         `json:"spread,omitempty" hcl:"block" change:"in_place" doc:"Spreads beside those of the job."`
 	Restart        *Restart          `json:"restart,omitempty" hcl:"block" change:"in_place" doc:"How failed tasks are started again on the node."`
 	Reschedule     *Reschedule       `json:"reschedule,omitempty" hcl:"block" change:"in_place" doc:"How failed allocations are placed again."`
+	Migrate        *Migrate          `json:"migrate,omitempty" hcl:"block" change:"in_place" doc:"How a drain moves allocations of a service to other nodes."`
 	OnLost         string            `json:"on_lost,omitempty" change:"in_place" doc:"What happens when the node is cut off: replace, wait(DURATION) or fence. Default: replace; fence with a volume that no other allocation may have."`
 	MaxRunDuration Duration          `json:"max_run_duration,omitempty" change:"replace" doc:"When an allocation is stopped at the latest after its start."`
 	Disk           Bytes             `json:"disk,omitempty" change:"replace" doc:"Space of the shared alloc folder."`
 	Network        *Network          `json:"network,omitempty" hcl:"block" change:"replace" doc:"What network the tasks of the group share, and its ports."`
 	Volumes        []*GroupVolume    `json:"volume,omitempty" hcl:"block" change:"replace" doc:"Storage of the group, which its tasks mount with volume_mount."`
+	Services       []*Service        `json:"service,omitempty" hcl:"block" change:"in_place" doc:"Names under which allocations of the group are found while they run and are ready."`
 	Tags           []string          `json:"tags,omitempty" change:"replace" doc:"Tags beside those of the job."`
 	Meta           map[string]string `json:"meta,omitempty" hcl:"map" change:"replace" doc:"As in the job; wins over it."`
 	Tasks          []*Task           `json:"task,omitempty" hcl:"block" change:"replace" doc:"The tasks."`
@@ -134,7 +136,9 @@ type Task struct {
 	Ready           []*Check          `json:"ready,omitempty" hcl:"block" change:"in_place" doc:"Checks that tell whether the task can do its work."`
 	Live            []*Check          `json:"live,omitempty" hcl:"block" change:"in_place" doc:"Checks that have the task started again when they fail."`
 
+	CSIPlugin    *CSIPlugin     `json:"csi_plugin,omitempty" hcl:"block" change:"replace" doc:"Makes the task a storage plugin, which volumes of its kind are mounted with."`
 	VolumeMounts []*VolumeMount `json:"volume_mount,omitempty" hcl:"block" change:"replace" doc:"Where the task sees volumes of the group."`
+	Binds        []*Bind        `json:"binds,omitempty" hcl:"-"`
 	Tmpfs        []*Tmpfs       `json:"tmpfs,omitempty" hcl:"block" change:"replace" doc:"File systems in memory, gone with the task."`
 }
 

@@ -106,6 +106,12 @@ var (
 	networkMode = regexp.MustCompile(`^(|host|bridge|none|cni/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})$`)
 )
 
+// Problems returns what is wrong with n, all at once.
+func (n *Network) Problems() (p Problems) {
+	n.problems(&p, "network")
+	return p
+}
+
 func (n *Network) problems(p *Problems, at string) {
 	checkPorts(p, at, n.Ports)
 	if !networkMode.MatchString(n.Mode) {

@@ -3,6 +3,7 @@ package structs
 import (
 	"maps"
 	"slices"
+	"strconv"
 )
 
 // AttrBoot begins the attributes that say of what boot of its machine a node is: id, time, and interrupted, the number of tasks that
@@ -28,6 +29,10 @@ type Node struct {
 	Networks map[string][]string `json:"networks,omitempty"`
 	// HostVolumes are folders of it that tasks may mount, by name.
 	HostVolumes map[string]*NodeHostVolume `json:"host_volumes,omitempty"`
+	// Disks are places for volumes beside the disk of its data folder, by name.
+	Disks map[string]*NodeDisk `json:"disks,omitempty"`
+	// Plugins are the storage plugins that run on it, by name.
+	Plugins map[string]*NodePlugin `json:"plugins,omitempty"`
 	// Problems are what it finds wrong with itself (health checks that fail, its disk), sorted. With any it gets no more work.
 	Problems []string `json:"problems,omitempty"`
 
@@ -38,16 +43,19 @@ type Node struct {
 	Status      NodeStatus `json:"status"`
 	Eligible    bool       `json:"eligible"` // the operator lets work be placed here
 	Drain       *Drain     `json:"drain,omitempty"`
-	DrainIndex  uint64     `json:"drain_index"` // the Raft index at which Eligible or Drain were last set
-	Changed     Time       `json:"changed"`     // of Status
+	DrainIndex  uint64     `json:"drain_index"`      // the Raft index at which Eligible or Drain were last set
+	Closed      *Closed    `json:"closed,omitempty"` // why it is not eligible; nil: it is, or its maintenance says why
+	Changed     Time       `json:"changed"`          // of Status
 	Reason      string     `json:"reason,omitempty"`
 	CreateIndex uint64     `json:"create_index"`
 	ModifyIndex uint64     `json:"modify_index"`
 
 	Maintenance *Maintenance `json:"maintenance,omitempty"` // a window in which it will not be there
 
-	// Volumes has the persistent volumes on its disk, by name, with the disk that they take.
-	Volumes map[string]Bytes `json:"volumes,omitempty"`
+	// Volumes has the persistent volumes on its disks, by name.
+	Volumes map[string]*NodeVolume `json:"volumes,omitempty"`
+	// Attached has the volumes of plugins that it may use, by name, with the plugin.
+	Attached map[string]string `json:"attached,omitempty"`
 }
 
 // NodeStatus says whether the region hears from a node.
@@ -65,6 +73,13 @@ type Drain struct {
 	Started  Time `json:"started"`
 }
 
+// Closed says who has had a node take no new work, and why.
+type Closed struct {
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	Since  Time   `json:"since"`
+}
+
 // Schedulable reports whether new work may be placed on n.
 func (n *Node) Schedulable() bool {
 	return n.Status == NodeReady && n.Eligible && n.Drain == nil && len(n.Problems) == 0
@@ -75,15 +90,35 @@ func (n *Node) Forgettable(t Time) bool { return n.Status != NodeReady && n.Chan
 
 // NodeHostVolume is a folder of a node that its configuration lets tasks mount.
 type NodeHostVolume struct {
-	ReadOnly bool `json:"read_only,omitempty"`
+	ReadOnly    bool        `json:"read_only,omitempty"`
+	Propagation Propagation `json:"propagation,omitempty"` // the most that a mount of it may ask for; empty: private
+}
+
+// Clients of Mesos reach a node at UsualAgentPort, unless its attribute AttrAgentPort says otherwise.
+const (
+	UsualAgentPort = 5051
+	AttrAgentPort  = "mesos.port"
+)
+
+// AgentPort returns where the node serves what clients of Mesos ask an agent.
+func (n *Node) AgentPort() int {
+	if port, err := strconv.Atoi(n.Attributes[AttrAgentPort]); err == nil && port > 0 && port <= 65535 {
+		return port
+	}
+	return UsualAgentPort
 }
 
 // Available returns what allocations share: without the disk of volumes, and with the volumes themselves.
 func (n *Node) Available() Resources {
 	r := n.Resources.Sub(n.Reserved)
 	if len(n.Volumes) > 0 {
-		for _, size := range n.Volumes {
-			r.Disk -= size
+		for _, v := range n.Volumes {
+			r = r.Sub(v.Takes())
+		}
+		for name, left := range r.Custom {
+			if _, is := DiskOf(name); is && left < 0 {
+				r.Custom[name] = 0 // it is away, with what is on it
+			}
 		}
 		r = r.Add(Resources{Sets: map[string][]string{VolumeSet: slices.Collect(maps.Keys(n.Volumes))}})
 	}

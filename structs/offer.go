@@ -11,16 +11,29 @@ type Offer struct {
 	NodeName  string          `json:"node_name"`
 	Resources Resources       `json:"resources"`
 	Reserved  []*ReservedPart `json:"reserved,omitempty"` // what of Resources is reserved for the role, or one above
-	Made      Time            `json:"made"`
-	Expires   Time            `json:"expires"`
+	// Revocable: CPU and memory are what others have reserved and do not use. They may be taken back at any time. Nothing else is
+	// in such an offer.
+	Revocable bool `json:"revocable,omitempty"`
+	Made      Time `json:"made"`
+	Expires   Time `json:"expires"`
 	// Unavailable is when the node will not be there, if that is known.
 	Unavailable *Window `json:"unavailable,omitempty"`
+}
+
+// Text says what is offered.
+func (o *Offer) Text() string {
+	if o.Revocable {
+		return o.Resources.String() + ", revocable"
+	}
+	return o.Resources.String()
 }
 
 // OfferTerms is what a framework says of the offers in one of its roles.
 type OfferTerms struct {
 	// Suppressed: it gets none until it revives the role.
 	Suppressed bool `json:"suppressed,omitempty"`
+	// Revocable: it is also offered what is reserved on nodes and not used, in offers of its own, in the best-effort band.
+	Revocable bool `json:"revocable,omitempty"`
 	// Smallest bundles: an offer has all that at least one of them names. Empty: what the servers' configuration says.
 	Smallest []*QuotaAmount `json:"smallest,omitempty"`
 	// Where are groups of constraints: a node is offered when it meets every constraint of at least one group. Empty: any
@@ -93,10 +106,12 @@ type LastOffer struct {
 type RoleOffers struct {
 	Role        string         `json:"role"`
 	Outstanding int            `json:"outstanding"`
-	Suppressed  bool           `json:"suppressed"`      // by the framework
-	Limit       string         `json:"limit,omitempty"` // the role whose limit leaves nothing to offer
-	Nodes       int            `json:"nodes"`           // all that are known
-	Hidden      []*HiddenNodes `json:"hidden"`          // most nodes first; a node may be counted under several
+	Suppressed  bool           `json:"suppressed"`             // by the framework
+	Limit       string         `json:"limit,omitempty"`        // the role whose limit leaves nothing to offer
+	NoPrincipal bool           `json:"no_principal,omitempty"` // that is because it has a user_limit, and the framework no principal
+	Revocable   string         `json:"revocable,omitempty"`    // what there is of that for it, when it takes it
+	Nodes       int            `json:"nodes"`                  // all that are known
+	Hidden      []*HiddenNodes `json:"hidden"`                 // most nodes first; a node may be counted under several
 }
 
 // HiddenNodes is one reason why nodes are not offered.

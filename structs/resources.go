@@ -198,7 +198,11 @@ func (r Resources) String() string {
 		parts = append(parts, fmt.Sprintf("ports %d", r.Ports))
 	}
 	for _, name := range r.Names() {
-		parts = append(parts, name+" "+r.Custom[name].String())
+		amount := r.Custom[name].String()
+		if _, is := DiskOf(name); is {
+			amount = DiskSize(r.Custom[name]).Human()
+		}
+		parts = append(parts, name+" "+amount)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Ranges)) {
 		parts = append(parts, name+" "+formatRanges(r.Ranges[name]))

@@ -19,6 +19,8 @@ type Role struct {
 	MaxAsk            *QuotaAmount `json:"max_ask,omitempty" hcl:"block" doc:"The most that one allocation may ask for; resources that are not named are not bounded. Counts for the roles below too."`
 	MaxRunning        int          `json:"max_running,omitempty" doc:"How many allocations it may hold at a time, with the roles below; more wait. 0: no bound."`
 	MaxPending        int          `json:"max_pending,omitempty" doc:"How many allocations of its jobs may wait, with the roles below: a job that would make it more is refused. 0: no bound."`
+	MaxVariables      int          `json:"max_variables,omitempty" doc:"How many variables it may have, with the roles below. 0: no bound."`
+	MaxVariableSize   Bytes        `json:"max_variable_size,omitempty" doc:"What its variables may take together, with those of the roles below. 0: no bound."`
 	Sorter            string       `json:"sorter,omitempty" doc:"How what is directly below it takes turns: drf (the smallest weighted dominant share), random (by chance, in proportion to the weights), fifo (all work in it and below by level and age), or a policy that was compiled in. Without it, what the role above says; at the top, what the servers are configured with."`
 	ShareByOwner      bool         `json:"share_by_owner,omitempty" doc:"Its own work is shared among the owners of the jobs first, and then among the frameworks."`
 	UserLimit         Milli        `json:"user_limit,omitempty" doc:"The part of the role, from 0.001 to 1, that the work of one owner may hold in it and below: of each resource, that part of its limit, of the limit of the nearest role above that has one, or of what the region has. More waits. 0: no bound."`
@@ -102,10 +104,13 @@ func (r *Role) Problems() Problems {
 	for _, bound := range []struct {
 		name string
 		n    int
-	}{{"max_running", r.MaxRunning}, {"max_pending", r.MaxPending}} {
+	}{{"max_running", r.MaxRunning}, {"max_pending", r.MaxPending}, {"max_variables", r.MaxVariables}} {
 		if bound.n < 0 || bound.n > 1e9 {
 			p.Add(bound.name, "%d is out of range (0 to 1000000000; 0: no bound)", bound.n)
 		}
+	}
+	if r.MaxVariableSize < 0 {
+		p.Add("max_variable_size", "%s is less than nothing", r.MaxVariableSize)
 	}
 	r.MaxAsk.problems(&p, "max_ask")
 	r.sharingProblems(&p)

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Template is a file rendered from text with the functions env, meta, alloc, node and attr. What they give may change while the task runs:
-// the job in place, or the node. The file is written again then.
+// Template is a file rendered from text with the functions env, meta, alloc, node, attr, var, hasVar and service. What they give may
+// change while the task runs: the job in place, the node, a variable, who gives a service. The file is written again then.
 type Template struct {
 	Destination  string   `json:"destination,omitempty" doc:"Path below the task folder, such as local/app.conf."`
 	Data         string   `json:"data,omitempty" doc:"The text, in Go template syntax."`
@@ -19,8 +19,38 @@ type Template struct {
 	ChangeMode   string   `json:"change_mode,omitempty" doc:"What the file needs when it changes while the task runs: restart (the task is started again; for another text in the job allocations are replaced, as the update block bounds it), signal, script or none. Default restart."`
 	ChangeSignal string   `json:"change_signal,omitempty" doc:"What the task gets with signal. Default SIGHUP."`
 	ChangeScript []string `json:"change_script,omitempty" doc:"Program and arguments that are run in the task with script, for at most a minute."`
+	Env          bool     `json:"env,omitempty" doc:"The lines NAME=VALUE of the file are environment variables of the task, too. Then change_mode is restart or none."`
+	OnMissing    string   `json:"on_missing,omitempty" doc:"What becomes of a task that is to start when a variable is not there: wait (until it is) or fail. Default wait."`
+	Wait         *Quiet   `json:"wait,omitempty" hcl:"block" doc:"For how long variables and services must stay as they are before the file is written again."`
+	Secret       *Secret  `json:"secret,omitempty" hcl:"-"`
 	Splay        Duration `json:"splay,omitempty" doc:"The file is written after a random part of this time, so that not all allocations change at once."`
 }
+
+// Quiet is how long to wait for changes that follow each other.
+type Quiet struct {
+	Min Duration `json:"min,omitempty" doc:"The file is written again when nothing changed for so long. Default 1s."`
+	Max Duration `json:"max,omitempty" doc:"And this long after the first change at the latest. Default 10s."`
+}
+
+// Of a template without a wait block.
+const (
+	QuietMin = Duration(time.Second)
+	QuietMax = Duration(10 * time.Second)
+)
+
+// Quiet returns the wait of t.
+func (t *Template) Quiet() Quiet {
+	if t.Wait == nil {
+		return Quiet{QuietMin, QuietMax}
+	}
+	return *t.Wait
+}
+
+// What becomes of a task when a variable is missing.
+const (
+	MissingWait = "wait"
+	MissingFail = "fail"
+)
 
 // Change modes of templates.
 const (
@@ -45,6 +75,11 @@ func (t *Template) canonicalize() {
 	setDefault(&t.Perms, "0644")
 	setDefault(&t.ChangeMode, ChangeRestart)
 	setDefault(&t.ChangeSignal, "SIGHUP")
+	setDefault(&t.OnMissing, MissingWait)
+	if t.Wait != nil {
+		setDefault(&t.Wait.Min, QuietMin)
+		setDefault(&t.Wait.Max, max(t.Wait.Min, QuietMax))
+	}
 }
 
 func checkTemplates(p *Problems, at string, templates []*Template) {
@@ -59,6 +94,9 @@ func checkTemplates(p *Problems, at string, templates []*Template) {
 			continue
 		}
 		f.changeProblems(p, object)
+		if f.Secret != nil {
+			p.Add(object+".secret", "it is for external frameworks").Advise(`write {{ var "ROLE/NAME" "ITEM" }} in data`)
+		}
 		d, where := f.Destination, object+".destination"
 		clean := path.Clean(d)
 		switch {
@@ -87,7 +125,7 @@ func checkTemplates(p *Problems, at string, templates []*Template) {
 var templateFunctions = func() map[string]any {
 	known := map[string]any{}
 	for _, name := range []string{"and", "break", "call", "continue", "eq", "ge", "gt", "html", "index", "js", "le", "len", "lt", "ne", "not",
-		"or", "print", "printf", "println", "slice", "urlquery", "alloc", "attr", "env", "meta", "node"} {
+		"or", "print", "printf", "println", "slice", "urlquery", "alloc", "attr", "base64Decode", "env", "hasVar", "meta", "node", "service", "var"} {
 		known[name] = true // only the names count
 	}
 	return known
@@ -105,6 +143,16 @@ func (t *Template) changeProblems(p *Problems, at string) {
 		p.Add(at+".change_script", "there is no program to run").Advise(`such as ["/bin/sh", "-c", "…"]`)
 	case t.ChangeMode != ChangeScript && len(script) > 0:
 		p.Add(at+".change_script", `it is run with change_mode = "script" only`)
+	}
+	if t.Env && t.ChangeMode != ChangeRestart && t.ChangeMode != ChangeNone {
+		p.Add(at+".env", "the environment of a task that runs cannot change, and change_mode is %s", t.ChangeMode).Advise(`use change_mode = "restart", or "none"`)
+	}
+	if t.OnMissing != "" {
+		checkOneOf(p, at+".on_missing", t.OnMissing, MissingWait, MissingFail)
+	}
+	if t.Wait != nil {
+		checkDuration(p, at+".wait.min", t.Wait.Min, 0, Duration(time.Hour))
+		checkDuration(p, at+".wait.max", t.Wait.Max, t.Wait.Min, Duration(24*time.Hour))
 	}
 	checkDuration(p, at+".splay", t.Splay, 0, Duration(24*time.Hour))
 	if t.Source == "" {

@@ -84,6 +84,7 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		}
 		seen.check(&p, "group", "a group", i, g.Name)
 		g.problems(&p, "group."+g.Name, drivers)
+		g.checkMigrate(&p, "group."+g.Name, j.Type)
 		if n := len(j.Constraints) + len(g.Constraints) + len(j.Affinities) + len(g.Affinities); n > MaxRules {
 			p.Add("group."+g.Name, "%d constraints and affinities, with those of the job, are more than %d", n, MaxRules)
 		}
@@ -153,6 +154,7 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 	}
 	checkMeta(p, at+".meta", g.Meta)
 	g.volumeProblems(p, at, drivers)
+	g.serviceProblems(p, at)
 	ports := g.portNames()
 
 	if len(g.Tasks) > MaxTasks {
@@ -168,9 +170,12 @@ func (g *Group) problems(p *Problems, at string, drivers ConfigChecks) {
 		main = main || t.Lifecycle == nil
 		t.problems(p, at+".task."+t.Name, drivers)
 		t.mountProblems(p, at+".task."+t.Name, g)
+		if t.CSIPlugin != nil {
+			t.CSIPlugin.problems(p, at+".task."+t.Name+".csi_plugin")
+		}
 		checkChecks(p, at+".task."+t.Name, t, ports)
 		if why := drivers[t.Driver].Unfenced; why != "" && g.OnLost == "fence" {
-			p.Add(at+".on_lost", "task %q cannot be fenced by the %s driver: %s", t.Name, t.Driver, why).Advise("use another driver, or another on_lost")
+			g.unfenced(p, at, t, why)
 		}
 	}
 	switch {
@@ -292,6 +297,8 @@ func (r *TaskResources) problems(p *Problems, at string) {
 			p.Add(object, "%q is not a name for a resource", name)
 		case slices.Contains([]string{"cpu", "memory", "disk", "ports"}, name):
 			p.Add(object, "%s is not a custom resource", name).Advise("write it in resources itself")
+		case strings.HasPrefix(name, diskPrefix):
+			p.Add(object, "a disk is for volumes").Advise("write a volume block with disk = %q", strings.TrimPrefix(name, diskPrefix))
 		case r.Custom[name] < 0 || r.Custom[name] > 1e15:
 			p.Add(object, "%s is out of range (0 to 1e12)", r.Custom[name])
 		case IsGPU(name) && r.Custom[name]%1000 != 0:

@@ -25,6 +25,14 @@ func TestValidate(t *testing.T) {
 			j.Constraints = []*Constraint{{Attribute: attribute, Operator: operator, Value: value}}
 		}
 	}
+	spread := func(kind string, readOnly bool, x Propagation) func(*Job) {
+		return func(j *Job) {
+			v := &GroupVolume{Name: "v", Type: kind, ReadOnly: readOnly}
+			v.canonicalize()
+			j.Groups[0].Volumes, j.Groups[0].OnLost = []*GroupVolume{v}, OnLostFence
+			j.Groups[0].Tasks[0].VolumeMounts = []*VolumeMount{{Volume: "v", Destination: "/v", Propagation: x}}
+		}
+	}
 	changing := func(operator string, c Constraint) func(*Job) {
 		return func(j *Job) {
 			c.Attribute, c.Operator = "${meta.rack}", operator
@@ -131,6 +139,11 @@ func TestValidate(t *testing.T) {
 		}, `group.g.task.t.config.a` + strings.Repeat("[0]", 32) + `: more than 32 levels deep`},
 
 		{"equal", rule("${attr.kernel.name}", "=", "linux"), ""},
+		{"propagation", spread(HostVolume, false, "host-to-task"), ""},
+		{"propagation for reading", spread(HostVolume, true, "host-to-task"), ""},
+		{"no propagation", spread(HostVolume, false, "rshared"), `group.g.task.t.volume_mount[0].propagation: "rshared" is not private, host-to-task or bidirectional (use private, host-to-task or bidirectional)`},
+		{"propagation of who reads", spread(HostVolume, true, "bidirectional"), `group.g.task.t.volume_mount[0].propagation: a task that only reads mounts nothing (leave out read_only, or use host-to-task)`},
+		{"propagation of a volume", spread(PersistentVolume, false, "host-to-task"), `group.g.task.t.volume_mount[0].propagation: host-to-task is for host volumes: nothing is mounted in a volume of the region`},
 		{"two attributes", rule("${attr.os.name}-${meta.rack}", "=", "${node.class}-x"), ""},
 		{"value of the task", rule("${attr.a}", "=", "${env.A}"), `constraint[0].value: "${env.A}" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
 		{"unclosed", rule("${attr.a", "=", "x"), `constraint[0].attribute: "${attr.a" is not an attribute of a node (such as ${attr.kernel.name}, ${meta.rack}, or ${node.X} with X one of id, name, datacenter, class)`},
@@ -231,6 +244,18 @@ func TestValidateDrivers(t *testing.T) {
 		err.Error() != `group.g.on_lost: task "t" cannot be fenced by the mock driver: it is not real (use another driver, or another on_lost)` {
 		t.Errorf("got %v", err)
 	}
+	// A volume that nobody else may have implies it, which is not what its user wrote.
+	j.Groups[0].OnLost, j.Groups[0].Volumes = "", []*GroupVolume{{Name: "data"}}
+	j.Canonicalize()
+	if err := j.Validate(drivers); err == nil || err.Error() != `group.g.on_lost: volume "data" is for one allocation at a time, which implies on_lost = "fence", `+
+		`and task "t" cannot be fenced by the mock driver: it is not real (set on_lost = "replace": then the node lets nobody have the volume until the task is `+
+		`gone; or use another driver; or let the volume be shared)` {
+		t.Errorf("got %v", err)
+	}
+	if j.Groups[0].OnLost = "replace"; j.Validate(drivers) != nil {
+		t.Errorf("what it advises is refused: %v", j.Validate(drivers))
+	}
+	j.Groups[0].Volumes = nil
 	j.Groups[0].OnLost, j.Groups[0].Tasks[0].Driver = "replace", "docker"
 	if err := j.Validate(drivers); err == nil || err.Error() != `group.g.task.t.driver: there is no driver "docker" (there are exec, mock)` {
 		t.Errorf("got %v", err)

@@ -12,21 +12,29 @@ import (
 // Volume is storage that outlives the work which uses it: a folder on the disk of one node, or none yet, when nothing has used
 // it. Records are immutable.
 type Volume struct {
-	Name      string            `json:"name"`                // unique in the region
-	ID        VolumeID          `json:"id"`                  // of this volume and of no later one of the name
-	Node      NodeID            `json:"node"`                // where it is; empty: wherever the first work that uses it goes
-	NodeName  string            `json:"node_name"`           //
-	Size      Bytes             `json:"size"`                // taken of the node's disk as long as it exists
-	Access    VolumeAccess      `json:"access"`              //
-	Role      string            `json:"role"`                // whose work may use it, with that of the roles below
-	Job       string            `json:"job,omitempty"`       // that made it, with its first allocation
-	Framework FrameworkID       `json:"framework,omitempty"` // that made it
-	Principal string            `json:"principal,omitempty"` // who made it
-	Labels    map[string]string `json:"labels,omitempty"`
-	Status    VolumeStatus      `json:"status"`
-	Deleted   Time              `json:"deleted,omitempty"` // when it was deleted
-	Purge     Time              `json:"purge,omitempty"`   // of a deleted one: from then on its data is removed
-	Made      Time              `json:"made"`
+	Name      string       `json:"name"`                // unique in the region
+	ID        VolumeID     `json:"id"`                  // of this volume and of no later one of the name
+	Node      NodeID       `json:"node"`                // where it is; empty: wherever the first work that uses it goes
+	NodeName  string       `json:"node_name"`           //
+	Size      Bytes        `json:"size"`                // taken of the disk as long as it exists
+	Disk      string       `json:"disk,omitempty"`      // of the node, by name, that it is on; empty: that of its data folder
+	Access    VolumeAccess `json:"access"`              //
+	Role      string       `json:"role"`                // whose work may use it, with that of the roles below
+	Job       string       `json:"job,omitempty"`       // that made it, with its first allocation
+	Framework FrameworkID  `json:"framework,omitempty"` // that made it
+	Principal string       `json:"principal,omitempty"` // who made it
+	// Persistence is what frameworks of the role call it, who are offered it with its node; empty: they are not. It is made of disk
+	// that is reserved for the role there with Labels, and of no other volume of the role on the node.
+	Persistence string `json:"persistence,omitempty"`
+	// ContainerPath is where its framework wants tasks to see it; they may say otherwise.
+	ContainerPath string            `json:"container_path,omitempty"`
+	Orphaned      Time              `json:"orphaned,omitempty"` // when its framework went; zero: it did not
+	Labels        map[string]string `json:"labels,omitempty"`
+	Status        VolumeStatus      `json:"status"`
+	Deleted       Time              `json:"deleted,omitempty"` // when it was deleted
+	Purge         Time              `json:"purge,omitempty"`   // of a deleted one: from then on its data is removed
+	Made          Time              `json:"made"`
+	CSI           *CSIVolume        `json:"csi,omitempty"` // nil: it is on a disk of a node
 
 	CreateIndex uint64 `json:"create_index"`
 	ModifyIndex uint64 `json:"modify_index"`
@@ -76,15 +84,27 @@ type GroupVolume struct {
 	ReadOnly bool         `json:"read_only,omitempty" change:"replace" doc:"No task of the group writes to it."`
 	Size     Bytes        `json:"size,omitempty" change:"replace" doc:"Of a persistent volume: it is made with this size when there is none of that name. Without it, work waits until there is one."`
 	Access   VolumeAccess `json:"access,omitempty" change:"replace" doc:"Of a persistent volume, who may use it at the same time: exclusive (one allocation), single_writer (one that writes, any that read) or shared (any). Default exclusive."`
+	Disk     string       `json:"disk,omitempty" change:"replace" doc:"Of a persistent volume that is made: the disk of the node, as its configuration names it, that it is on. Without it, that of the data folder."`
 	PerAlloc bool         `json:"per_alloc,omitempty" change:"replace" doc:"Each allocation has a volume of its own, whose name ends with a dot and the index of the allocation."`
+
+	Plugin     string            `json:"plugin,omitempty" change:"replace" doc:"Of a persistent volume that is made: the storage plugin that makes it, by the id of its csi_plugin. Without it, the volume is on a disk of a node."`
+	Parameters map[string]string `json:"parameters,omitempty" hcl:"map" change:"replace" doc:"With plugin: what it makes the volume with."`
+	FSType     string            `json:"fs_type,omitempty" change:"replace" doc:"With plugin: the file system that it makes on the volume. Without it, as the plugin likes."`
+	MountFlags []string          `json:"mount_flags,omitempty" change:"replace" doc:"With plugin: flags that it mounts the volume with."`
+	AccessType string            `json:"access_type,omitempty" change:"replace" doc:"Of a volume of a plugin: mount (tasks see its files) or block (they see it as a block device, at a path below /dev). Without it: mount."`
 }
 
 // VolumeMount is where a task sees a volume of its group.
 type VolumeMount struct {
 	Volume      string `json:"volume,omitempty" doc:"The name of a volume block of the group."`
-	Destination string `json:"destination,omitempty" doc:"Where the task sees it, an absolute path such as /data."`
+	Destination string `json:"destination,omitempty" doc:"Where the task sees it, an absolute path such as /data; below /dev, such as /dev/data, for a volume with access_type block."`
 	ReadOnly    bool   `json:"read_only,omitempty" doc:"The task cannot write to it."`
+
+	Propagation Propagation `json:"propagation,omitempty" doc:"Of a host volume, what becomes of mounts that are made below it while the task runs: private (nobody else sees them), host-to-task (the task sees those of the host) or bidirectional (the host sees those of the task, too; the node has to allow it). Without it: private."`
 }
+
+// SharedMemory is where the file system in memory is that every task has, of 64MiB; tasks of external frameworks may have another one.
+const SharedMemory = "/dev/shm"
 
 // Tmpfs is a file system in memory.
 type Tmpfs struct {
@@ -98,8 +118,10 @@ type AllocVolume struct {
 	Name     string       `json:"name"`
 	ID       VolumeID     `json:"id"`
 	Size     Bytes        `json:"size"`
+	Disk     string       `json:"disk,omitempty"` // of the node, by name; empty: that of its data folder
 	Access   VolumeAccess `json:"access"`
 	ReadOnly bool         `json:"read_only,omitempty"`
+	Plugin   string       `json:"plugin,omitempty"` // that mounts it; empty: it is a folder on the disk of the node
 }
 
 // Claim returns what an allocation claimed of a volume, or nil.
@@ -146,10 +168,23 @@ func (g *Group) Fenced() bool {
 	return slices.ContainsFunc(g.Volumes, func(v *GroupVolume) bool { return v != nil && v.Alone() })
 }
 
+// unfenced adds that a task cannot be fenced. When a volume of the group implies that it has to be, nobody wrote on_lost: then the volume
+// is what there is to read about.
+func (g *Group) unfenced(p *Problems, at string, t *Task, why string) {
+	alone := slices.IndexFunc(g.Volumes, func(v *GroupVolume) bool { return v != nil && v.Alone() })
+	if alone < 0 {
+		p.Add(at+".on_lost", "task %q cannot be fenced by the %s driver: %s", t.Name, t.Driver, why).Advise("use another driver, or another on_lost")
+		return
+	}
+	p.Add(at+".on_lost", "volume %q is for one allocation at a time, which implies on_lost = \"fence\", and task %q cannot be fenced by the %s driver: %s",
+		g.Volumes[alone].Name, t.Name, t.Driver, why).
+		Advise("set on_lost = \"replace\": then the node lets nobody have the volume until the task is gone; or use another driver; or let the volume be shared")
+}
+
 // Volume returns the volume block of that name, or nil.
 func (g *Group) Volume(name string) *GroupVolume {
 	for _, v := range g.Volumes {
-		if v.Name == name {
+		if v != nil && v.Name == name {
 			return v
 		}
 	}
@@ -177,7 +212,9 @@ func (t *Task) Mounts() int { return len(t.VolumeMounts) + len(t.Tmpfs) }
 // InMemory is the memory that the file systems of a task may take.
 func (t *Task) InMemory() (sum Bytes) {
 	for _, f := range t.Tmpfs {
-		sum += f.Size
+		if f.Destination != SharedMemory { // which every task has one of
+			sum += f.Size
+		}
 	}
 	return sum
 }
@@ -194,9 +231,26 @@ func (v *GroupVolume) canonicalize() {
 func (v *Volume) Problems() (p Problems) {
 	checkVolumeName(&p, "name", v.Name)
 	checkAccess(&p, "access", v.Access)
-	checkVolumeSize(&p, "size", v.Size)
+	if v.CSI == nil || v.CSI.External == "" || v.Size != 0 { // that of one which is there may be left unsaid
+		checkVolumeSize(&p, "size", v.Size)
+	}
+	if v.CSI != nil {
+		v.csiProblems(&p, "csi")
+	}
 	if !ValidRole(v.Role) {
 		p.Add("role", "%.520q is not a valid role", v.Role).Advise("use up to eight names joined by slashes")
+	}
+	if v.Disk != "" && !ValidDiskName(v.Disk) {
+		p.Add("disk", "%.200q is not the name of a disk", v.Disk)
+	}
+	if v.CSI != nil && (v.Disk != "" || v.Persistence != "") {
+		p.Add("disk", "a volume of a plugin is on no disk of a node").Advise("leave disk and persistence out")
+	}
+	if v.Persistence != "" && !ValidOutsideID(v.Persistence) {
+		p.Add("persistence", "%.300q is no persistence id", v.Persistence).Advise("up to 255 bytes without control characters, / and \\")
+	}
+	if len(v.ContainerPath) > 1024 {
+		p.Add("container_path", "%d bytes are more than 1024", len(v.ContainerPath))
 	}
 	checkLabels(&p, v.Labels, v.Principal)
 	return p
@@ -249,8 +303,8 @@ func (g *Group) volumeProblems(p *Problems, at string, drivers ConfigChecks) {
 		checkOneOf(p, object+".type", v.Type, HostVolume, PersistentVolume)
 		checkVolumeName(p, object+".source", v.Source)
 		if v.Type == HostVolume {
-			if v.Size != 0 || v.Access != "" || v.PerAlloc {
-				p.Add(object, "size, access and per_alloc are for persistent volumes").Advise("leave them out, or set type = \"persistent\"")
+			if v.Size != 0 || v.Access != "" || v.PerAlloc || v.Disk != "" || v.Plugin != "" || v.AccessType != "" {
+				p.Add(object, "size, access, access_type, disk, plugin and per_alloc are for persistent volumes").Advise("leave them out, or set type = \"persistent\"")
 			}
 			continue
 		}
@@ -262,6 +316,10 @@ func (g *Group) volumeProblems(p *Problems, at string, drivers ConfigChecks) {
 		if v.Size != 0 {
 			checkVolumeSize(p, object+".size", v.Size)
 		}
+		if v.Disk != "" && (v.Size == 0 || !ValidDiskName(v.Disk)) {
+			p.Add(object+".disk", "%.200q is not the name of a disk, or there is no size", v.Disk).Advise("name a disk of the nodes, and say how large the volume is")
+		}
+		v.pluginProblems(p, object)
 		if v.Size != 0 && v.ReadOnly {
 			p.Add(object+".size", "a group that only reads makes no volume").Advise("make it with volume create, or by the job that writes to it")
 		}
@@ -280,9 +338,12 @@ func (t *Task) mountProblems(p *Problems, at string, g *Group) {
 	if n := t.Mounts(); n > MaxMounts {
 		p.Add(at+".volume_mount", "%d mounts are more than %d", n, MaxMounts)
 	}
+	if len(t.Binds) > 0 {
+		p.Add(at+".binds", "they are those of external frameworks").Advise("use volume blocks of the group and volume_mount")
+	}
 	var taken []string
-	target := func(at, destination string) {
-		switch why := BadMountTarget(destination); {
+	target := func(at, destination string, bad func(string) string) {
+		switch why := bad(destination); {
 		case why != "":
 			p.Add(at+".destination", "%s", why)
 		case slices.Contains(taken, destination):
@@ -297,7 +358,13 @@ func (t *Task) mountProblems(p *Problems, at string, g *Group) {
 			p.Add(object, "a mount is missing (null)")
 			continue
 		}
-		target(object, m.Destination)
+		bad := BadMountTarget
+		if v := g.Volume(m.Volume); v.Block() {
+			bad = badDevice
+		}
+		target(object, m.Destination, bad)
+		m.propagationProblems(p, object, g)
+		m.blockProblems(p, object, t, g)
 		if !slices.ContainsFunc(g.Volumes, func(v *GroupVolume) bool { return v != nil && v.Name == m.Volume }) {
 			p.Add(object+".volume", "the group has no volume %q", m.Volume).Advise("write volume %q { … } in the group", m.Volume)
 		}
@@ -308,7 +375,7 @@ func (t *Task) mountProblems(p *Problems, at string, g *Group) {
 			p.Add(object, "a tmpfs is missing (null)")
 			continue
 		}
-		target(object, f.Destination)
+		target(object, f.Destination, BadMountTarget)
 		if f.Size < 4<<10 || f.Size > 1<<42 {
 			p.Add(object+".size", "%s is out of range (4KiB to 4TiB)", f.Size).adviseUnit(f.Size)
 		}

@@ -31,7 +31,7 @@ var frame embed.FS
 // contents is the order of the pages; a page that is not in it is not served.
 var contents = []section{
 	{"Start", []string{"index", "concepts", "first-job"}},
-	{"Use", []string{"jobs", "files", "volumes", "network", "docker", "sharing", "frameworks", "cli", "api"}},
+	{"Use", []string{"jobs", "files", "volumes", "variables", "network", "docker", "sharing", "frameworks", "write-a-framework", "tools", "from-mesos", "cli", "api"}},
 	{"Run", []string{"install", "agent", "operations", "troubleshooting"}},
 	{"Inside", []string{"internals/design", "internals/servers", "internals/nodes", "internals/scheduling", "internals/order"}},
 	{"Reference", []string{"reference/job", "reference/agent", "reference/cli", "reference/api"}},

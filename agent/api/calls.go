@@ -135,6 +135,12 @@ func (c *Client) AllocationStats(ctx context.Context, id string) (*AllocStats, e
 	return out, err
 }
 
+// NodeStats says what a node uses now.
+func (c *Client) NodeStats(ctx context.Context, id string) (*NodeStats, error) {
+	out, _, err := getWith[*NodeStats](ctx, c, nil, nodePath(id, "stats"))
+	return out, err
+}
+
 // ListFiles lists a folder of an allocation.
 func (c *Client) ListFiles(ctx context.Context, id, path string) ([]*FileInfo, error) {
 	out, _, err := getWith[[]*FileInfo](ctx, c, url.Values{"path": {path}}, allocPath(id, "fs", "list"))
@@ -163,8 +169,8 @@ func (c *Client) NodeAllocations(ctx context.Context, id string, q *Query) ([]*s
 }
 
 // SetEligibility lets work be placed on a node, or not.
-func (c *Client) SetEligibility(ctx context.Context, id string, eligible bool) (*Written, error) {
-	return write[Written](ctx, c, "POST", nodePath(id, "eligibility"), nil, NodeEligibility{&eligible})
+func (c *Client) SetEligibility(ctx context.Context, id string, eligible bool, reason string) (*Written, error) {
+	return write[Written](ctx, c, "POST", nodePath(id, "eligibility"), nil, NodeEligibility{&eligible, reason})
 }
 
 // DrainNode has a node emptied, or ends that.
@@ -270,8 +276,8 @@ func (c *Client) Volume(ctx context.Context, name string, q *Query) (*VolumeDeta
 	return get[*VolumeDetail](ctx, c, q, elements("/v1/volume", name, nil))
 }
 
-// CreateVolume makes a volume: on v.Node, or where the first work that uses it goes.
-func (c *Client) CreateVolume(ctx context.Context, v *structs.Volume) (*VolumeMade, error) {
+// CreateVolume makes a volume: on v.Node, or where the first work that uses it goes, or by the plugin of v.CSI.
+func (c *Client) CreateVolume(ctx context.Context, v *NewVolume) (*VolumeMade, error) {
 	return write[VolumeMade](ctx, c, "POST", "/v1/volumes", nil, v)
 }
 
@@ -280,13 +286,23 @@ func (c *Client) ResizeVolume(ctx context.Context, name string, r *VolumeResize)
 	return write[Written](ctx, c, "POST", elements("/v1/volume", name, []string{"resize"}), nil, r)
 }
 
-// DeleteVolume deletes a volume; its data stays for keep, or as long as the server says when that is nil.
-func (c *Client) DeleteVolume(ctx context.Context, name string, keep *structs.Duration) (*Written, error) {
+// DeleteVolume deletes a volume; its data stays for keep, or as long as the server says when that is nil. With forget the record of a
+// volume of a plugin goes at once, and what the storage has of it stays there.
+func (c *Client) DeleteVolume(ctx context.Context, name string, keep *structs.Duration, forget bool) (*Written, error) {
 	params := url.Values{}
+	if forget {
+		params.Set("forget", "true")
+	}
 	if keep != nil {
 		params.Set("keep", keep.String())
 	}
 	return write[Written](ctx, c, "DELETE", elements("/v1/volume", name, nil), params, nil)
+}
+
+// DetachVolume forgets that a volume of a plugin is attached to a node, without asking its storage: whoever calls it vouches that nothing
+// there writes to it.
+func (c *Client) DetachVolume(ctx context.Context, name string, d *VolumeDetach) (*Written, error) {
+	return write[Written](ctx, c, "POST", elements("/v1/volume", name, []string{"detach"}), nil, d)
 }
 
 // UndeleteVolume makes a deleted volume usable again.
@@ -300,8 +316,8 @@ func (c *Client) Frameworks(ctx context.Context, q *Query) ([]*structs.Framework
 }
 
 // Framework returns a framework by id, its beginning, or name.
-func (c *Client) Framework(ctx context.Context, id string, q *Query) (*structs.Framework, *Meta, error) {
-	return get[*structs.Framework](ctx, c, q, "/v1/framework/"+url.PathEscape(id))
+func (c *Client) Framework(ctx context.Context, id string, q *Query) (*FrameworkDetail, *Meta, error) {
+	return get[*FrameworkDetail](ctx, c, q, "/v1/framework/"+url.PathEscape(id))
 }
 
 // TeardownFramework removes an external framework: what runs of it is stopped, and what it reserved is kept for a while. With

@@ -44,9 +44,9 @@ func Splice(ctx context.Context, ws *websocket.Conn, other Duplex) error {
 	defer cancel(nil)
 	context.AfterFunc(ctx, func() { other.Close() }) // whoever reads from it is to stop
 	var copies sync.WaitGroup
-	for _, direction := range []func(context.Context, *websocket.Conn, Duplex) error{fromSocket, toSocket} {
+	for _, direction := range []func(context.Context, *websocket.Conn, Duplex, func(error)) error{fromSocket, toSocket} {
 		copies.Go(func() {
-			if err := direction(ctx, ws, other); err != nil {
+			if err := direction(ctx, ws, other, cancel); err != nil {
 				cancel(err) // the first one is the reason
 			}
 		})
@@ -59,7 +59,7 @@ func Splice(ctx context.Context, ws *websocket.Conn, other Duplex) error {
 	return nil
 }
 
-func fromSocket(ctx context.Context, ws *websocket.Conn, to Duplex) error {
+func fromSocket(ctx context.Context, ws *websocket.Conn, to Duplex, gone func(error)) error {
 	for {
 		_, piece, err := ws.Read(ctx)
 		if err != nil {
@@ -68,13 +68,13 @@ func fromSocket(ctx context.Context, ws *websocket.Conn, to Duplex) error {
 		if len(piece) == 0 {
 			return to.CloseWrite()
 		}
-		if _, err := to.Write(piece); err != nil {
+		if err := Pass(ctx, ws, to, piece, gone); err != nil {
 			return err
 		}
 	}
 }
 
-func toSocket(ctx context.Context, ws *websocket.Conn, from Duplex) error {
+func toSocket(ctx context.Context, ws *websocket.Conn, from Duplex, _ func(error)) error {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)

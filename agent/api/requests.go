@@ -105,15 +105,35 @@ type AllocStats struct {
 	Tasks map[string]*drivers.Stats `json:"tasks"`
 }
 
+// NodeStats is what a node uses now. Counts of tasks are those of the ones that run.
+type NodeStats struct {
+	Allocs    int                 `json:"allocs"`
+	Tasks     int                 `json:"tasks"`
+	Resources structs.Resources   `json:"resources"` // that it has for work
+	Held      structs.Resources   `json:"held"`      // by its allocations
+	CPU       structs.Milli       `json:"cpu"`       // used by tasks, in cores
+	Memory    structs.Bytes       `json:"memory"`    // likewise
+	DiskFree  structs.Bytes       `json:"disk_free"` // of the data folder
+	DiskTotal structs.Bytes       `json:"disk_total"`
+	Throttled structs.Duration    `json:"throttled"`          // of tasks, by their cpu_limit
+	OOMKills  int                 `json:"oom_kills"`          // in tasks
+	Pids      int                 `json:"pids"`               // of tasks
+	IO        drivers.IOStats     `json:"io"`                 // of tasks
+	Pressure  *drivers.Pressure   `json:"pressure,omitempty"` // of the machine; absent where the kernel does not measure it
+	GPUs      []*drivers.GPUStats `json:"gpus,omitempty"`
+}
+
 // NodeEligibility asks to let work be placed on a node, or not.
 type NodeEligibility struct {
-	Eligible *bool `json:"eligible"`
+	Eligible *bool  `json:"eligible"`
+	Reason   string `json:"reason,omitempty"` // why not, for people
 }
 
 // NodeDrain asks a node to empty itself, or with Off to stop doing so.
 type NodeDrain struct {
 	Off      bool             `json:"off,omitempty"`
 	Deadline structs.Duration `json:"deadline,omitempty"` // after which what is left is stopped; 0: never
+	Reason   string           `json:"reason,omitempty"`   // for people
 	// Keep leaves the node ineligible when Off is set.
 	Keep bool `json:"keep,omitempty"`
 	// Check, when set, must be the drain_index of the node now: nobody else set its drain or eligibility meanwhile.
@@ -145,6 +165,12 @@ type Reserved struct {
 	Index uint64                `json:"index"`
 }
 
+// NewVolume is a volume that is wished for.
+type NewVolume struct {
+	structs.Volume
+	Secrets map[string]string `json:"secrets,omitempty"` // for the plugin of the volume; nobody is shown them
+}
+
 // VolumeMade is the answer to a new volume.
 type VolumeMade struct {
 	ID    structs.VolumeID `json:"id"`
@@ -155,6 +181,12 @@ type VolumeMade struct {
 type VolumeResize struct {
 	Size structs.Bytes    `json:"size"`
 	ID   structs.VolumeID `json:"id,omitempty"` // when set: only if the volume of the name is this one
+}
+
+// VolumeDetach says that nothing on a node writes to a volume of a plugin.
+type VolumeDetach struct {
+	Node string           `json:"node"`         // its name, or the first characters of its id
+	ID   structs.VolumeID `json:"id,omitempty"` // as in VolumeResize
 }
 
 // VolumeDetail is a volume and who has it.
@@ -182,6 +214,12 @@ type ReservedRoom struct {
 	From     structs.Time      `json:"from,omitempty"`
 	Reserved structs.Resources `json:"reserved"`
 	Unused   structs.Resources `json:"unused"`
+}
+
+// FrameworkDetail is one framework, and what it is told of.
+type FrameworkDetail struct {
+	structs.Framework
+	Unacknowledged int `json:"unacknowledged"` // operations with an id of which it did not acknowledge what became
 }
 
 // RoleStatus is a role and what it uses.

@@ -165,6 +165,7 @@ type PlacedOn struct {
 	NodeName string             `json:"node_name"`
 	Score    float64            `json:"score"`
 	Parts    map[string]float64 `json:"parts,omitempty"`
+	Why      string             `json:"why,omitempty"` // why it does not run, or is not ready
 }
 
 // LogFrame is a piece of a task's output.

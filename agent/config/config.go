@@ -16,7 +16,7 @@ type Config struct {
 
 	HTTPAddress     string `json:"http_address,omitempty" doc:"Address that the HTTP API listens on: an IP address or a go-sockaddr template; another than loopback needs a token. Default: bind when that is a loopback address or there is a token, 127.0.0.1 otherwise."`
 	HTTPPort        int    `json:"http_port,omitempty" doc:"Port of the HTTP API. Default 5050."`
-	ExecutorAddress string `json:"executor_address,omitempty" doc:"Address that the executor API listens on, as http_address. Default: as http_address."`
+	ExecutorAddress string `json:"executor_address,omitempty" doc:"Address that the executor API listens on, as http_address. Executors run on the node and prove nothing: default http_address where that is a loopback address, else 127.0.0.1."`
 	ExecutorPort    int    `json:"executor_port,omitempty" doc:"Port of the executor API, on clients. Default 5051."`
 	ClusterPort     int    `json:"cluster_port,omitempty" doc:"The cluster port, TCP and UDP. Default 5052."`
 
@@ -32,6 +32,7 @@ type Config struct {
 	Server    *Server    `json:"server,omitempty" hcl:"block" doc:"This agent is a server."`
 	Client    *Client    `json:"client,omitempty" hcl:"block" doc:"This agent is a client: it runs work."`
 	Telemetry *Telemetry `json:"telemetry,omitempty" hcl:"block" doc:"Metrics."`
+	Mesos     *Mesos     `json:"mesos,omitempty" hcl:"block" change:"reload" doc:"The APIs of Mesos, for frameworks and tools that were written for it."`
 
 	Dev bool `json:"-" hcl:"-"` // -dev: in memory or in a temporary folder
 }
@@ -82,6 +83,7 @@ type Client struct {
 	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
 	Reserve       []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
 	HostVolumes   []*HostVolume     `json:"host_volume,omitempty" hcl:"block" change:"reload" doc:"Folders of the host that jobs may mount."`
+	Disks         []*Disk           `json:"disk,omitempty" hcl:"block" change:"reload" doc:"Disks beside that of the data folder: places for volumes, and for nothing else."`
 	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none. Default 20000-32000."`
 	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
@@ -91,6 +93,7 @@ type Client struct {
 	GPURoot       string            `json:"gpu_root,omitempty" doc:"Where dev, proc/driver/nvidia and usr/bin/nvidia-smi are, for a GPU driver in a folder of its own such as /run/nvidia/driver, instead of the top."`
 	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
 	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
+	DiskLimit     string            `json:"disk_limit,omitempty" doc:"How the disk that work asks for bounds what it writes: quota (by project quota of the file system of the data folder), measured (what takes more is stopped), auto (quota where there is one, else measured) or off. Default auto."`
 	Health        []*HealthCheck    `json:"health,omitempty" hcl:"block" doc:"Commands that tell whether the node is well. While one fails, the node gets no more work."`
 	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
 	Network       *Network          `json:"network,omitempty" hcl:"block" doc:"The networks that allocations have of their own."`
@@ -120,11 +123,20 @@ type Amounts struct {
 	Sets   map[string][]string      `json:"sets,omitempty" hcl:"map" doc:"Any set resource."`
 }
 
+// Disk is a disk beside that of the data folder.
+type Disk struct {
+	Name string `json:"name" hcl:"label" doc:"What volumes call it. Nodes that are alike call theirs alike."`
+	Type string `json:"type,omitempty" doc:"mount: a file system of its own, which one volume has whole; or path: a folder, in which volumes share the disk."`
+	Path string `json:"path,omitempty" doc:"Where the file system is mounted, or the folder; an absolute path. Volumes are in proffer-volumes below it."`
+}
+
 // HostVolume is a folder of the host that jobs may mount.
 type HostVolume struct {
 	Name     string `json:"name" hcl:"label" doc:"What jobs call it."`
 	Path     string `json:"path,omitempty" doc:"The folder, an absolute path."`
 	ReadOnly bool   `json:"read_only,omitempty" doc:"Jobs may only read it."`
+
+	Propagation structs.Propagation `json:"propagation,omitempty" doc:"The most that a mount of it may ask for: private, host-to-task or bidirectional. What is mounted in it later is as writable as on the host. Without it: host-to-task, and private with read_only."`
 }
 
 // Reserve is room that is set aside for a role.

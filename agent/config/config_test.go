@@ -150,6 +150,26 @@ func TestModes(t *testing.T) {
 }
 
 // What an operator sees. DIR stands for the folder of the files.
+// Executors prove nothing: their port is not opened to other machines because the API is.
+func TestExecutorsAreOnTheNode(t *testing.T) {
+	for _, x := range []struct{ lines, want string }{
+		{`bind = "127.0.0.9"`, "127.0.0.9"},
+		{`http_address = "0.0.0.0"
+			token = "0123456789abcdef0123456789abcdef"`, "127.0.0.1"},
+		{`http_address = "0.0.0.0"
+			executor_address = "0.0.0.0"
+			token = "0123456789abcdef0123456789abcdef"`, "0.0.0.0"},
+	} {
+		file := filepath.Join(write(t, map[string]string{"a.hcl": `data_dir = "/var/lib/p"
+			encrypt = ["` + testKey + `"]
+			` + x.lines}), "a.hcl")
+		c, _, err := parse(t, "-client", "-config", file)
+		if err != nil || c.ExecutorAddress != x.want {
+			t.Errorf("%s: %v, %v", x.lines, c.ExecutorAddress, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	const valid = "data_dir = \"/var/lib/proffer\"\nencrypt = [\"" + testKey + "\"]\nbind = \"127.0.0.1\"\nclient {}\n"
 	for _, x := range []struct{ name, text, want string }{

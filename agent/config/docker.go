@@ -21,6 +21,7 @@ type Docker struct {
 	Devices      []string          `json:"devices,omitempty" doc:"Devices that tasks may use: paths below /dev, with what is below them."`
 	Capabilities []string          `json:"capabilities,omitempty" doc:"Capabilities that tasks may add beyond those that containers have; all: every one."`
 	Runtimes     []string          `json:"runtimes,omitempty" doc:"Runtimes of the engine that tasks may choose."`
+	LogDrivers   []string          `json:"log_drivers,omitempty" doc:"Log drivers of the engine that tasks may choose. What they send goes out from the engine, with its rights."`
 	CallTimeout  structs.Duration  `json:"call_timeout,omitempty" doc:"How long the engine may take to answer. Default 30s."`
 	PullStall    structs.Duration  `json:"pull_stall,omitempty" doc:"A pull without progress for this long has failed. Default 2m."`
 	AuthFile     string            `json:"auth_file,omitempty" doc:"File with credentials for registries as docker login writes it; read again for each pull."`

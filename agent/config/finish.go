@@ -63,6 +63,7 @@ func (c *Config) defaults() {
 	setDefault(&c.LogLevel, "info")
 	setDefault(&c.Lease, structs.Duration(15*time.Second))
 	setBlock(&c.Telemetry)
+	setBlock(&c.Mesos)
 	if s := c.Server; s != nil {
 		setPointer(&s.Enabled, true)
 		setDefault(&s.MaxFinished, 10_000)
@@ -87,6 +88,7 @@ func (c *Config) defaults() {
 		setPointer(&l.Enabled, true)
 		setDefault(&l.PortRange, "20000-32000")
 		setDefault(&l.CgroupParent, "proffer")
+		setDefault(&l.DiskLimit, "auto")
 		setBlock(&l.GC)
 		setDefault(&l.GC.MaxAllocs, 1_000)
 		setDefault(&l.GC.MaxAge, structs.Duration(24*time.Hour))
@@ -150,6 +152,7 @@ func (c *Config) secrets(p *structs.Problems) {
 			p.Add("token_file", "%s holds more than one word", c.TokenFile)
 		}
 	}
+	c.Mesos.secrets(p)
 	if c.Client != nil {
 		c.Client.Docker.secrets(p)
 		c.Client.OCI.secrets(p)
@@ -214,8 +217,11 @@ func (c *Config) addresses(p *structs.Problems) {
 		open = c.Bind
 	}
 	setDefault(&c.HTTPAddress, open)
-	alike := c.ExecutorAddress == ""
-	setDefault(&c.ExecutorAddress, c.HTTPAddress)
+	near := "127.0.0.1" // executors are on the node, and prove nothing
+	if a, err := resolve(c.HTTPAddress); err == nil && a.IsLoopback() {
+		near = c.HTTPAddress
+	}
+	setDefault(&c.ExecutorAddress, near)
 	for _, x := range []struct {
 		path    string
 		address *string
@@ -226,7 +232,7 @@ func (c *Config) addresses(p *structs.Problems) {
 			continue
 		}
 		*x.address = a.String()
-		if !a.IsLoopback() && c.Token == "" && !(alike && x.address == &c.ExecutorAddress) {
+		if !a.IsLoopback() && c.Token == "" {
 			p.Add(x.path, "%s can be reached by other machines, and there is no token", a).
 				Advise("set token or token_file, or use a loopback address")
 		}

@@ -61,6 +61,7 @@ func (c *Config) validate(p *structs.Problems) {
 			Advise("make one with: head -c 32 /dev/urandom | base64")
 	}
 	duration(p, "lease", c.Lease, time.Second, 10*time.Minute)
+	c.Mesos.validate(p)
 	if c.Server != nil {
 		c.Server.validate(p)
 	}
@@ -206,8 +207,13 @@ func (l *Client) validate(p *structs.Problems) {
 		case !filepath.IsAbs(v.Path):
 			p.Add(at+".path", "%q is not an absolute path", v.Path)
 		}
+		structs.CheckPropagation(p, at+".propagation", v.Propagation)
 		named[v.Name] = true
 	}
+	if modes := []string{"auto", "quota", "measured", "off"}; !slices.Contains(modes, l.DiskLimit) {
+		p.Add("client.disk_limit", "%q is not auto, quota, measured or off", l.DiskLimit)
+	}
+	diskProblems(l.Disks, p)
 	if r, err := parseRange(l.PortRange); err != nil {
 		p.Add("client.port_range", "%s", err)
 	} else if r.First < 1 || r.Last > 65535 {

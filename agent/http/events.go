@@ -22,7 +22,7 @@ const (
 
 // topics are the names of tables in events.
 var topics = map[string]state.Table{"node": state.Nodes, "job": state.Jobs, "version": state.Versions, "allocation": state.Allocs,
-	"role": state.Roles, "framework": state.Frameworks, "reservation": state.Reservations, "volume": state.Volumes}
+	"role": state.Roles, "framework": state.Frameworks, "reservation": state.Reservations, "volume": state.Volumes, "variable": state.Variables}
 
 // events follows the change feed: a line of JSON, or a server-sent event, for each index that changed something.
 func events(c *call) (any, error) {
@@ -190,6 +190,11 @@ func (f *eventFilter) event(change *state.Change) (*api.Event, bool) {
 		e.Topic, e.Key = "role", r.Name
 	case *structs.Framework:
 		e.Topic, e.Key = "framework", string(r.ID)
+	case *structs.Variable:
+		if was, _ := change.Old.(*structs.Variable); was != nil && !e.Gone && was.ModifyIndex == r.ModifyIndex {
+			return nil, false // it was sealed with another key
+		}
+		e.Topic, e.Key = "variable", r.Path // the record has no values
 	default:
 		return nil, false // not for users
 	}

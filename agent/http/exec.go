@@ -52,7 +52,7 @@ func exec(c *call) (any, error) {
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer cancel()
-		readExec(ctx, conn, feed, resize)
+		readExec(ctx, cancel, conn, feed, resize)
 	})
 	cmd := drivers.Command{Args: command, TTY: c.yes("tty"), Stdin: stdin, Resize: resize,
 		Stdout: &execWriter{ctx, conn, api.ExecStdout}, Stderr: &execWriter{ctx, conn, api.ExecStderr}}
@@ -73,8 +73,9 @@ func exec(c *call) (any, error) {
 	return nil, nil
 }
 
-// readExec passes on what the client sends until the connection or ctx ends.
-func readExec(ctx context.Context, conn *websocket.Conn, stdin *io.PipeWriter, resize chan drivers.Size) {
+// readExec passes on what the client sends until the connection or ctx ends. It calls gone when the client is while the command does not
+// read its input.
+func readExec(ctx context.Context, gone func(), conn *websocket.Conn, stdin *io.PipeWriter, resize chan drivers.Size) {
 	defer stdin.Close()
 	for {
 		_, message, err := conn.Read(ctx)
@@ -87,7 +88,7 @@ func readExec(ctx context.Context, conn *websocket.Conn, stdin *io.PipeWriter, r
 				stdin.Close()
 				continue
 			}
-			stdin.Write(message[1:]) // an error: the command no longer reads
+			api.Pass(ctx, conn, stdin, message[1:], func(error) { gone() }) // an error: the command no longer reads
 		case api.ExecResize:
 			var size drivers.Size
 			if json.Unmarshal(message[1:], &size) != nil {

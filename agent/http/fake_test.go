@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,6 +57,44 @@ func (r *fakeRegion) Propose(ctx context.Context, e state.Envelope) state.Result
 	result := r.store.Apply(r.index, &state.Entry{Time: structs.Time(int64(r.index) * int64(time.Second)), Envelopes: []state.Envelope{e}})[0]
 	return result
 }
+
+func (r *fakeRegion) PutVariable(ctx context.Context, key, actor, path string, put *api.VariablePut) (uint64, error) {
+	if r.store.Snapshot().ActiveKey() == nil {
+		r.Propose(ctx, state.Envelope{Command: &state.UseKey{ID: "5ea1"}})
+	}
+	raw, err := json.Marshal(put.Items)
+	if err != nil {
+		return 0, err
+	}
+	result := r.Propose(ctx, state.Envelope{Key: key, Actor: actor, Command: &state.PutVariable{Path: path, Secret: put.Secret, Sealed: structs.Sealed{Key: "5ea1", Data: raw},
+		Size: structs.Bytes(len(raw)), TTL: put.TTL, Check: put.Check}})
+	return result.Index, result.Err
+}
+
+func (r *fakeRegion) OpenVariable(_ context.Context, snap *state.Snapshot, path string) (*structs.Variable, map[string]string, error) {
+	v, items := snap.Variable(path), map[string]string{}
+	if v == nil {
+		return nil, nil, structs.Errorf(structs.NotFound, "variable", "there is none")
+	}
+	return v, items, json.Unmarshal(v.Sealed.Data, &items)
+}
+
+func (r *fakeRegion) RegionKeys(context.Context) (out []*api.RegionKey, err error) {
+	for k := range r.store.Snapshot().RegionKeys() {
+		out = append(out, &api.RegionKey{RegionKey: *k, Servers: []string{"s1"}, Asked: 1})
+	}
+	return out, nil
+}
+
+func (r *fakeRegion) RotateKey(ctx context.Context) error {
+	return r.Propose(ctx, state.Envelope{Command: &state.UseKey{ID: "5ea2", Expect: "5ea1"}}).Err
+}
+
+func (r *fakeRegion) ExportKeys(context.Context) ([][]byte, error) {
+	return [][]byte{[]byte("key")}, nil
+}
+
+func (r *fakeRegion) ImportKeys(context.Context, [][]byte) error { return nil }
 
 func (r *fakeRegion) Leadership() Leadership {
 	if r.leaderless {
@@ -118,6 +158,7 @@ type fakeNode struct {
 	hold    chan struct{} // with Follow, Logs waits for it; nil: no
 	files   map[string]string
 	signals []string
+	waiting atomic.Int32 // commands that wait, and connections to the port stuck
 }
 
 func (n *fakeNode) Logs(ctx context.Context, req *api.LogsRequest, emit func(*api.LogFrame) error) error {
@@ -138,8 +179,26 @@ func (n *fakeNode) Logs(ctx context.Context, req *api.LogsRequest, emit func(*ap
 	return n.logsErr
 }
 
-// Forward knows the port echo, which says hello and sends back what it gets, and then bye.
+// stuck is a connection whose other end neither reads nor writes.
+type stuck struct {
+	net.Conn
+	gone func()
+}
+
+func (s *stuck) CloseWrite() error { return nil }
+
+func (s *stuck) Close() error {
+	s.gone()
+	return s.Conn.Close()
+}
+
+// Forward knows the port echo, which says hello and sends back what it gets, and then bye, and the port stuck.
 func (n *fakeNode) Forward(ctx context.Context, _ structs.AllocID, port string) (api.Duplex, error) {
+	if port == "stuck" {
+		n.waiting.Add(1)
+		ours, _ := net.Pipe()
+		return &stuck{ours, sync.OnceFunc(func() { n.waiting.Add(-1) })}, nil
+	}
 	if port != "echo" {
 		return nil, structs.Errorf(structs.NotFound, "allocation bb01", "it has no port %q", port)
 	}
@@ -207,6 +266,8 @@ func (n *fakeNode) Exec(ctx context.Context, _ structs.AllocID, _ string, cmd dr
 		io.WriteString(cmd.Stderr, "no\n")
 		return drivers.Exit{Code: 3}, nil
 	case "wait":
+		n.waiting.Add(1)
+		defer n.waiting.Add(-1)
 		<-ctx.Done()
 		return drivers.Exit{Code: 137, Signal: 9}, nil
 	}
@@ -220,6 +281,10 @@ func (n *fakeNode) Signal(_ context.Context, _ structs.AllocID, task, signal str
 
 func (n *fakeNode) Stats(context.Context, structs.AllocID) (map[string]*drivers.Stats, error) {
 	return map[string]*drivers.Stats{"main": {CPU: 500, Memory: 1 << 20}}, nil
+}
+
+func (n *fakeNode) Machine(context.Context) (*api.NodeStats, error) {
+	return &api.NodeStats{Allocs: 1, Tasks: 2, CPU: 500, Memory: 1 << 20}, nil
 }
 
 func (n *fakeNode) List(_ context.Context, _ structs.AllocID, path string) ([]*api.FileInfo, error) {

@@ -139,6 +139,9 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if !slices.Equal(node.signals, []string{"main:SIGHUP"}) {
 		t.Error(node.signals)
 	}
+	if n, err := c.NodeStats(ctx, "aa01"); err != nil || n.Tasks != 2 || n.CPU != 500 || n.Resources.CPU == 0 {
+		t.Errorf("%+v, %v", n, err)
+	}
 	stats, err := c.AllocationStats(ctx, "bb01")
 	must(err)
 	if stats.Tasks["main"].CPU != 500 {
@@ -204,8 +207,11 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if len(nodes) != 2 || seen.Name != "n1" || len(seen.Allocations) != 1 || seen.Used.IsZero() {
 		t.Errorf("%d nodes, %+v", len(nodes), seen)
 	}
-	_, err = c.SetEligibility(ctx, "aa01", false)
+	_, err = c.SetEligibility(ctx, "aa01", false, "disk")
 	must(err)
+	if got := w.region.store.Snapshot().Node(n.ID); got.Closed == nil || got.Closed.Reason != "disk" || got.Closed.By == "" || got.Closed.Since.IsZero() {
+		t.Errorf("%+v", got.Closed)
+	}
 	_, err = c.SetMaintenance(ctx, "aa01", api.NodeMaintenance{In: structs.Duration(time.Hour), Duration: structs.Duration(time.Hour), Reason: "disk"})
 	must(err)
 	windows, _, err := c.Maintenance(ctx, nil)
@@ -275,7 +281,7 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	if _, _, err := c.Reservation(ctx, string(reserved.ID), nil); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("it is still there: %v", err)
 	}
-	volume, err := c.CreateVolume(ctx, &structs.Volume{Name: "data", Size: 1 << 20})
+	volume, err := c.CreateVolume(ctx, &api.NewVolume{Volume: structs.Volume{Name: "data", Size: 1 << 20}})
 	must(err)
 	_, err = c.ResizeVolume(ctx, "data", &api.VolumeResize{Size: 2 << 20, ID: volume.ID})
 	must(err)
@@ -285,9 +291,15 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 		v.Access != structs.AccessExclusive || v.Principal != "local/ann" || len(v.Claims) != 0 {
 		t.Errorf("%v: %d volumes, %+v", err, len(volumes), v)
 	}
+	if _, err := c.DetachVolume(ctx, "data", &api.VolumeDetach{Node: "n1"}); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("a volume that is attached to no node: %v", err)
+	}
+	if _, err := c.DetachVolume(ctx, "none", &api.VolumeDetach{Node: "n1"}); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("no volume: %v", err)
+	}
 	_, err = c.UndeleteVolume(ctx, "data")
 	must(err)
-	_, err = c.DeleteVolume(ctx, "data", nil)
+	_, err = c.DeleteVolume(ctx, "data", nil, false)
 	must(err)
 	if _, _, err := c.Volume(ctx, "data", nil); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("it is still there: %v", err)
@@ -336,8 +348,13 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	}
 	frameworks, _, err := c.Frameworks(ctx, nil)
 	must(err)
+	w.propose(&state.Place{Accepts: []*state.Accept{{Framework: structs.FrameworkID(id("fe01")), Operations: []*state.Operation{{Unreserve: &structs.Reservation{},
+		Feedback: &state.Feedback{ID: "op"}}}}}})
 	framework, _, err := c.Framework(ctx, "spark", nil)
 	must(err)
+	if framework.Unacknowledged != 1 {
+		t.Errorf("%d operations are not acknowledged", framework.Unacknowledged)
+	}
 	byID, _, err := c.Framework(ctx, "fe01", nil)
 	must(err)
 	if len(frameworks) == 0 || framework.Name != "spark" || byID.Name != "spark" {
@@ -467,6 +484,8 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 		}
 		body.Close()
 	}
+	variables(t, w)
+	services(t, w)
 	for _, r := range w.service.routes {
 		if mu.Lock(); !served[r.Name] {
 			t.Errorf("%s was not called", r.Name)

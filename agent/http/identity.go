@@ -18,6 +18,20 @@ import (
 type guard struct {
 	token atomic.Pointer[[sha256.Size]byte] // the demanded token's hash; nil: none is demanded
 	names []string                          // host names, beside addresses, that this agent answers to
+	mesos *Credentials                      // that count instead of the token in the realms that demand them; nil: none
+}
+
+// identity is who sent a request.
+type identity struct {
+	actor     string
+	principal string // that the user of HTTP Basic proved to be; empty: nobody had to
+}
+
+// challenge is the error of a request that does not prove who sent it, in a realm that demands that.
+type challenge struct{ realm Realm }
+
+func (c *challenge) Error() string {
+	return "a principal and its secret are needed (HTTP Basic), and they are missing or wrong"
 }
 
 func newGuard(token string, names []string) *guard {
@@ -36,39 +50,59 @@ func (g *guard) demand(token string) {
 	g.token.Store(&sum)
 }
 
-// SetToken changes the token that requests must carry from now on. A service that began without one may get one; whoever
-// listens on more than loopback must not take it away.
-func (s *Service) SetToken(token string) { s.guard.demand(token) }
-
-// identify returns the actor of a request, or why it is refused.
+// identify returns who sent a request, or why it is refused. realm is that of the API that it is for, empty for ours.
 //
 // Without a token only this machine may ask, by a name that no foreign DNS entry can point here (DNS rebinding); with
-// one, whoever has it. A page of another site is refused in both cases, whatever it sends along.
-func (g *guard) identify(r *http.Request) (string, error) {
+// one, whoever has it. In a realm that demands a principal its secret counts instead of the token. A page of another site is
+// refused in all cases, whatever it sends along.
+func (g *guard) identify(r *http.Request, realm Realm) (who identity, err error) {
 	if err := g.sameSite(r); err != nil {
-		return "", err
+		return who, err
+	}
+	if realm == ExecutorRealm {
+		return identity{actor: "executor"}, nil
 	}
 	if err := g.knownHost(r); err != nil {
-		return "", err
+		return who, err
 	}
-	who := "local"
-	if token := g.token.Load(); token != nil {
+	demanded, token := g.mesos.demanded(realm), g.token.Load()
+	switch {
+	case realm == OpenRealm:
+		who.actor = "anybody"
+	case demanded != nil:
+		if who, err = demanded.identify(r, realm); err != nil {
+			return who, err
+		}
+	case token != nil:
 		if !hasToken(r, token) {
-			return "", refuse(http.StatusUnauthorized, structs.Forbidden, "", "a token is needed, and this one is missing or wrong").
+			return who, refuse(http.StatusUnauthorized, structs.Forbidden, "", "a token is needed, and this one is missing or wrong").
 				advise("set PROFFER_TOKEN, or send Authorization: Bearer TOKEN")
 		}
-		who = "token"
-	} else if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !addr.Addr().Unmap().IsLoopback() {
-		return "", structs.Errorf(structs.Forbidden, "", "without a token only this machine may ask, not %s", addr.Addr()).
+		who.actor = "token"
+		who.principal, _, _ = r.BasicAuth() // the password was the token
+	default:
+		who.actor = "local"
+	}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); token == nil && err == nil && !addr.Addr().Unmap().IsLoopback() {
+		return identity{}, structs.Errorf(structs.Forbidden, "", "without a token only this machine may ask, not %s", addr.Addr()).
 			Advise("set token in the agent's configuration")
 	}
 	if claim := r.Header.Get("X-Proffer-Actor"); claim != "" {
 		if len(claim) > 128 || strings.ContainsFunc(claim, func(c rune) bool { return c <= ' ' || c > '~' }) {
-			return "", structs.Errorf(structs.Invalid, "header X-Proffer-Actor", "it is not 1 to 128 printable ASCII characters")
+			return identity{}, structs.Errorf(structs.Invalid, "header X-Proffer-Actor", "it is not 1 to 128 printable ASCII characters")
 		}
-		who += "/" + claim
+		who.actor += "/" + claim
 	}
 	return who, nil
+}
+
+// identify returns who proves to be a principal.
+func (c *credentials) identify(r *http.Request, realm Realm) (identity, error) {
+	principal := c.principal(r)
+	if principal == "" {
+		return identity{}, &challenge{realm}
+	}
+	return identity{actor: "principal/" + principal, principal: principal}, nil
 }
 
 func hasToken(r *http.Request, token *[sha256.Size]byte) bool {

@@ -18,13 +18,18 @@ func nodeList(c *call) (any, error) {
 	})
 }
 
-// nodeRead answers about the node of the path.
-func (c *call) nodeRead(build func(*state.Snapshot, *structs.Node) (any, error)) (any, error) {
+// nodeNow returns the node of the path as it is now.
+func (c *call) nodeNow() (*structs.Node, error) {
 	snap, err := c.snapshot()
 	if err != nil {
 		return nil, err
 	}
-	found, err := c.node(snap)
+	return c.node(snap)
+}
+
+// nodeRead answers about the node of the path.
+func (c *call) nodeRead(build func(*state.Snapshot, *structs.Node) (any, error)) (any, error) {
+	found, err := c.nodeNow()
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +60,23 @@ func nodeGet(c *call) (any, error) {
 	})
 }
 
+func nodeStats(c *call) (any, error) {
+	n, err := c.nodeNow()
+	if err != nil {
+		return nil, err
+	}
+	node, err := c.s.Region.Node(c.r.Context(), n.ID)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := node.Machine(c.r.Context())
+	if err != nil {
+		return nil, err
+	}
+	stats.Resources = n.Available()
+	return stats, nil
+}
+
 func nodeAllocs(c *call) (any, error) {
 	return c.nodeRead(func(snap *state.Snapshot, n *structs.Node) (any, error) {
 		return c.allocPage(slices.Collect(snap.AllocsOnNode(n.ID)))
@@ -63,11 +85,7 @@ func nodeAllocs(c *call) (any, error) {
 
 // nodeWrite proposes what command makes of the path's node.
 func (c *call) nodeWrite(command func(*structs.Node) state.Command) (any, error) {
-	snap, err := c.snapshot()
-	if err != nil {
-		return nil, err
-	}
-	n, err := c.node(snap)
+	n, err := c.nodeNow()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +101,7 @@ func nodeEligibility(c *call) (any, error) {
 		return nil, structs.Errorf(structs.Invalid, "eligible", "it is missing")
 	}
 	return c.nodeWrite(func(n *structs.Node) state.Command {
-		return &state.SetEligibility{Node: n.ID, Eligible: *body.Eligible}
+		return &state.SetEligibility{Node: n.ID, Eligible: *body.Eligible, Reason: body.Reason}
 	})
 }
 
@@ -100,7 +118,7 @@ func nodeDrain(c *call) (any, error) {
 		if body.Deadline > 0 {
 			drain.Deadline = structs.At(time.Now()).Add(body.Deadline)
 		}
-		return &state.SetDrain{Node: n.ID, Drain: drain, ExpectIndex: body.Check}
+		return &state.SetDrain{Node: n.ID, Drain: drain, Reason: body.Reason, ExpectIndex: body.Check}
 	})
 }
 
@@ -299,7 +317,17 @@ func frameworkList(c *call) (any, error) {
 }
 
 func frameworkGet(c *call) (any, error) {
-	return c.read([]state.Key{state.OfTable(state.Frameworks)}, func(snap *state.Snapshot) (any, error) { return c.framework(snap) })
+	return c.read([]state.Key{state.OfTable(state.Frameworks), state.OfTable(state.Operations)}, func(snap *state.Snapshot) (any, error) {
+		f, err := c.framework(snap)
+		if err != nil {
+			return nil, err
+		}
+		out := &api.FrameworkDetail{Framework: *f}
+		for range snap.OperationsOf(f.ID) {
+			out.Unacknowledged++
+		}
+		return out, nil
+	})
 }
 
 // frameworkTeardown removes an external framework, or forgets one that was removed.

@@ -84,11 +84,20 @@ func (c *call) headers(snap *state.Snapshot) {
 	h.Set("X-Proffer-Last-Contact", structs.Duration(leader.Contact.Truncate(time.Millisecond)).String())
 }
 
-// propose commits a command for this call.
-func (c *call) propose(command state.Command) (state.Result, error) {
+// key returns the idempotency key of the call; empty: it has none.
+func (c *call) key() (string, error) {
 	key := c.r.Header.Get("Idempotency-Key")
 	if len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return state.Result{}, structs.Errorf(structs.Invalid, "header Idempotency-Key", "it is not up to %d printable ASCII characters", maxKey)
+		return "", structs.Errorf(structs.Invalid, "header Idempotency-Key", "it is not up to %d printable ASCII characters", maxKey)
+	}
+	return key, nil
+}
+
+// propose commits a command for this call.
+func (c *call) propose(command state.Command) (state.Result, error) {
+	key, err := c.key()
+	if err != nil {
+		return state.Result{}, err
 	}
 	result := c.s.Region.Propose(c.r.Context(), state.Envelope{Key: key, Actor: c.actor, Command: command})
 	if result.Err != nil {

@@ -15,6 +15,7 @@ import (
 // Region is what handlers need of the server: its state, a way to change it, and the soft state of the leader. All methods
 // may be called from any goroutine and return when ctx ends.
 type Region interface {
+	Sealer
 	// Read returns the state: everything that was acknowledged before the call is in it (a follower asks the leader how
 	// far it must be and waits for that), or with stale it is what this server has. Unavailable: no leader is known.
 	Read(ctx context.Context, stale bool) (*state.Snapshot, error)
@@ -62,6 +63,8 @@ type Node interface {
 	Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error
 	// Stats returns what each running task uses, by name.
 	Stats(ctx context.Context, alloc structs.AllocID) (map[string]*drivers.Stats, error)
+	// Machine returns what the node uses, all its tasks together. Only what the node itself knows is set.
+	Machine(ctx context.Context) (*api.NodeStats, error)
 	// List returns the entries of a folder, sorted, at most 10,000. path is relative to the allocation's folder, with
 	// slashes; the node refuses (Forbidden) what leads out of it, and secrets.
 	List(ctx context.Context, alloc structs.AllocID, path string) ([]*api.FileInfo, error)

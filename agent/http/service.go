@@ -3,18 +3,16 @@ package http
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	pathpkg "path"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/operator"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -34,11 +32,15 @@ const (
 
 // Options is what a service is made of.
 type Options struct {
-	Region  Region               // nil on an agent without a server
-	Agent   Agent                //
-	Forward http.Handler         // without a Region: passes calls of the region on to a server; nil: they are Unavailable
-	Docs    http.Handler         // serves /docs/; nil: none
-	Mesos   *mesos.Scheduler     // serves the scheduler API of Mesos; nil: none
+	Region  Region           // nil on an agent without a server
+	Agent   Agent            //
+	Forward http.Handler     // without a Region: passes calls of the region on to a server; nil: they are Unavailable
+	Docs    http.Handler     // serves /docs/; nil: none
+	Mesos   *mesos.Scheduler // serves the scheduler API of Mesos; nil: none
+	// Leader returns where a call of the scheduler API goes, which is called then; nil, or a nil result: Mesos serves it.
+	Leader  func() http.Handler
+	Secrets *Credentials         // of the principals of the APIs of Mesos; nil: none
+	Tools   *operator.Servers    // serves the operator API of Mesos, and what its tools poll; nil: none
 	Token   string               // that each request must carry; empty: only this machine may ask
 	Drivers structs.ConfigChecks // of the drivers that jobs may name
 	Names   []string             // host names that the agent answers to, beside addresses and localhost; lower case
@@ -48,8 +50,7 @@ type Options struct {
 // Service serves the API.
 type Service struct {
 	Options
-	guard    *guard
-	mux      *http.ServeMux
+	*front
 	routes   []Route
 	openAPI  func() []byte
 	long     atomic.Int64   // streams and blocking queries under way
@@ -61,8 +62,8 @@ func New(o Options) *Service {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Service{Options: o, guard: newGuard(o.Token, o.Names), mux: http.NewServeMux(), routes: Routes(),
-		openAPI: sync.OnceValue(OpenAPI)}
+	s := &Service{Options: o, front: newFront(o.Token, o.Names, o.Secrets, o.Log), routes: Routes(), openAPI: sync.OnceValue(OpenAPI)}
+	s.rest = s.other
 	methods := map[string][]string{}
 	for i := range s.routes {
 		route := &s.routes[i]
@@ -77,9 +78,14 @@ func New(o Options) *Service {
 		})
 	}
 	if s.Mesos != nil {
-		for _, path := range mesosPaths {
-			s.mux.HandleFunc(path, s.mesos)
-		}
+		s.ofMesos(SchedulerRealm, s.mesos, mesosPaths...)
+	}
+	if s.Tools != nil {
+		read := func(w http.ResponseWriter, r *http.Request) { s.Tools.Serve(w, r, s.Caller(r)) }
+		s.ofMesos(OpenRealm, read, operator.OpenPaths()...)
+		s.ofMesos(ReadOnlyRealm, read, operator.Paths()...)
+		s.ofMesos(ReadWriteRealm, func(w http.ResponseWriter, r *http.Request) { s.Tools.Call(w, r, s.Caller(r)) }, operator.CallPaths...)
+		s.ofMesos(ReadWriteRealm, func(w http.ResponseWriter, r *http.Request) { s.Tools.Older(w, r, s.Caller(r)) }, s.Tools.OlderPaths()...)
 	}
 	s.mux.HandleFunc("/", s.other)
 	return s
@@ -88,15 +94,22 @@ func New(o Options) *Service {
 // Serve answers on ln until ctx ends, then lets what is under way finish for a few seconds, and returns when nothing of
 // it is left. It closes ln.
 func (s *Service) Serve(ctx context.Context, ln net.Listener) error {
+	err := serve(ctx, ln, s, s.Log)
+	s.hijacked.Wait()
+	return err
+}
+
+// serve answers on ln until ctx ends, then lets what is under way finish for a few seconds. It closes ln.
+func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	long, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	server := &http.Server{
-		Handler:           s,
+		Handler:           h,
 		ReadHeaderTimeout: slowRead,
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return long },
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(newBoundedListener(ln, maxConnections)) }()
@@ -111,36 +124,21 @@ func (s *Service) Serve(ctx context.Context, ln net.Listener) error {
 	if err := server.Shutdown(grace); err != nil {
 		server.Close()
 	}
-	s.hijacked.Wait()
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-type requestKey struct{}
-
-// request is what the middleware knows of a request.
-type request struct {
-	id, actor string
-}
-
-func requestID(r *http.Request) string {
-	if q, ok := r.Context().Value(requestKey{}).(*request); ok {
-		return q.id
-	}
-	return ""
-}
-
-// ServeHTTP is the middleware: every request passes it, gets its id and its identity here, and is answered even when a
-// handler panics.
-func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.enter(w, r, func() (string, error) { return s.guard.identify(r) })
-}
-
-// ServeTrusted is ServeHTTP for a request that another agent has checked and passed on: actor is who asked there.
-func (s *Service) ServeTrusted(w http.ResponseWriter, r *http.Request, actor string) {
-	s.enter(w, r, func() (string, error) { return actor, nil })
+// ServeTrusted is ServeHTTP for a request that another agent has checked and passed on: actor is who asked there, and principal who
+// proved to, if somebody did.
+func (s *Service) ServeTrusted(w http.ResponseWriter, r *http.Request, actor, principal string) {
+	s.enter(w, r.WithContext(context.WithValue(r.Context(), passedKey{}, true)), func() (identity, error) {
+		if realm := s.realm(r); principal == "" && s.guard.mesos.demanded(realm) != nil {
+			return identity{}, &challenge{realm}
+		}
+		return identity{actor, principal}, nil
+	})
 }
 
 // Actor returns who asks, of a request that the service has let in; for Options.Forward.
@@ -157,57 +155,6 @@ func (s *Service) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, requestID(r), err)
 }
 
-func (s *Service) enter(w http.ResponseWriter, r *http.Request, identify func() (string, error)) {
-	q := &request{id: structs.NewID()[:16]}
-	w.Header().Set("X-Request-Id", q.id)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("Cache-Control", "no-store")
-	tracked := &tracker{ResponseWriter: w, rc: http.NewResponseController(w)}
-	defer func() {
-		fault := recover()
-		if fault == nil {
-			return
-		}
-		if fault == http.ErrAbortHandler {
-			panic(fault)
-		}
-		s.Log.Error("request failed", "request", q.id, "method", r.Method, "path", r.URL.Path, "fault", fault,
-			"stack", string(debug.Stack()))
-		if tracked.wrote {
-			panic(http.ErrAbortHandler) // the client must not take what it has for the whole
-		}
-		refused(w, r)
-		writeError(tracked, q.id, structs.Errorf(structs.Internal, r.Method+" "+r.URL.Path, "the agent made a mistake").
-			Advise("report it with what the agent's log says of request %s", q.id))
-	}()
-	actor, err := identify()
-	if err != nil {
-		if !strings.HasPrefix(r.URL.Path, "/v1/") {
-			w.Header().Set("WWW-Authenticate", `Basic realm="Proffer: any user, the token as password"`)
-		}
-		refused(w, r)
-		writeError(tracked, q.id, err)
-		return
-	}
-	q.actor = actor
-	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, q))
-	if path := r.URL.Path; path != "/" && strings.TrimSuffix(pathpkg.Clean(path), "/") != strings.TrimSuffix(path, "/") {
-		s.other(tracked, r) // the mux would redirect to what it takes for the same
-		return
-	}
-	s.mux.ServeHTTP(tracked, r)
-}
-
-// refused is called before a request is answered whose body was not read to its end: the connection is closed after the
-// answer. The HTTP server reads up to 256 KiB of the rest before that, so that the client sees the answer; it gets linger
-// for it.
-func refused(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close")
-		http.NewResponseController(w).SetReadDeadline(time.Now().Add(linger))
-	}
-}
-
 // other answers what is not in the table.
 func (s *Service) other(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -220,37 +167,4 @@ func (s *Service) other(w http.ResponseWriter, r *http.Request) {
 		writeError(w, requestID(r), structs.Errorf(structs.NotFound, r.URL.Path, "there is no such path").
 			Advise("/v1/openapi.json lists all"))
 	}
-}
-
-// tracker knows whether an answer was begun, and gives the client slowWrite to take each piece of it.
-type tracker struct {
-	http.ResponseWriter
-	rc    *http.ResponseController
-	wrote bool
-}
-
-func (t *tracker) WriteHeader(status int) { t.wrote = true; t.ResponseWriter.WriteHeader(status) }
-
-func (t *tracker) Write(p []byte) (int, error) {
-	t.wrote = true
-	t.rc.SetWriteDeadline(time.Now().Add(slowWrite))
-	return t.ResponseWriter.Write(p)
-}
-
-// Unwrap is for http.ResponseController.
-func (t *tracker) Unwrap() http.ResponseWriter { return t.ResponseWriter }
-
-// patientBody gives a client slowRead for each piece of a body that is passed on.
-type patientBody struct {
-	io.ReadCloser
-	rc *http.ResponseController
-}
-
-func (p *patientBody) Read(to []byte) (int, error) {
-	p.rc.SetReadDeadline(time.Now().Add(slowRead))
-	n, err := p.ReadCloser.Read(to)
-	if err == io.EOF {
-		p.rc.SetReadDeadline(time.Time{})
-	}
-	return n, err
 }

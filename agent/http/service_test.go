@@ -19,6 +19,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
 )
@@ -178,7 +180,8 @@ func TestWhoMayAsk(t *testing.T) {
 		for k, v := range c.header {
 			r.Header.Set(k, v)
 		}
-		got, err := c.guard.identify(r)
+		who, err := c.guard.identify(r, "")
+		got := who.actor
 		if err != nil {
 			recorder := httptest.NewRecorder()
 			writeError(recorder, "", err)
@@ -384,6 +387,38 @@ func TestSlowReaderIsCutOff(t *testing.T) {
 	})
 }
 
+// A client that goes while its command does not read its input ends the command, and one whose port is not read from ends its connection.
+func TestClientGoesWhileInputWaits(t *testing.T) {
+	for _, path := range []string{"exec/main?command=wait", "forward/stuck"} {
+		inBubble(t, func(t *testing.T, w *world, p *pipes) {
+			n := w.node("aa01", "n1")
+			w.propose(mustSubmit(job("web", 1)))
+			w.place("bb01", n, "web", 0)
+			conn := p.dial()
+			ws, _, err := websocket.Dial(t.Context(), "ws://127.0.0.1/v1/allocation/bb01/"+path, &websocket.DialOptions{HTTPClient: &http.Client{
+				Transport: &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			go io.Copy(io.Discard, conn)                                                               // a pipe has no room of its own, as a connection has
+			if err := ws.Write(t.Context(), websocket.MessageBinary, make([]byte, 1000)); err != nil { // the first byte is ExecStdin
+				t.Fatal(err)
+			}
+			<-time.After(time.Hour) // of the bubble: waiting is no reason to end it
+			synctest.Wait()
+			if n := w.region.nodes[n.ID].waiting.Load(); n != 1 {
+				t.Fatalf("%s: %d wait", path, n)
+			}
+			conn.Close()
+			begun := time.Now()
+			w.service.hijacked.Wait()
+			if took := time.Since(begun); took > time.Minute || w.region.nodes[n.ID].waiting.Load() != 0 {
+				t.Errorf("%s: it went on for %s", path, took)
+			}
+		})
+	}
+}
+
 func TestSlowSenderIsCutOff(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world, p *pipes) {
 		for _, begin := range []string{
@@ -526,7 +561,7 @@ func TestPassedOnRequestsAreTrusted(t *testing.T) {
 	r.Host, r.RemoteAddr = "proffer", "10.0.0.9:1"
 	r.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
-	w.service.ServeTrusted(recorder, r, "token/ann")
+	w.service.ServeTrusted(recorder, r, "token/ann", "")
 	if recorder.Code != 200 || w.region.actors[0] != "token/ann" {
 		t.Errorf("%d %s by %v", recorder.Code, recorder.Body, w.region.actors)
 	}

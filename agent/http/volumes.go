@@ -2,6 +2,8 @@ package http
 
 import (
 	"cmp"
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/agent/api"
@@ -39,9 +41,15 @@ func volumeGet(c *call) (any, error) {
 }
 
 func volumeCreate(c *call) (any, error) {
-	var body structs.Volume
-	if err := c.decode(&body); err != nil {
+	var wish api.NewVolume
+	if err := c.decode(&wish); err != nil {
 		return nil, err
+	}
+	body := wish.Volume
+	if body.CSI != nil {
+		body.CSI.Secrets = wish.Secrets
+	} else if len(wish.Secrets) > 0 {
+		return nil, structs.Errorf(structs.Invalid, "secrets", "only a volume of a plugin has secrets")
 	}
 	body.Role, body.Access = cmp.Or(body.Role, structs.DefaultRole), cmp.Or(body.Access, structs.AccessExclusive)
 	if err := body.Problems().Err(); err != nil {
@@ -74,6 +82,44 @@ func volumeResize(c *call) (any, error) {
 	return c.written(&state.ResizeVolume{Name: c.r.PathValue("name"), ID: body.ID, Size: body.Size}, "")
 }
 
+func volumeDetach(c *call) (any, error) {
+	var body api.VolumeDetach
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	name := c.r.PathValue("name")
+	snap, err := c.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	v := snap.Volume(name)
+	if v == nil {
+		return nil, structs.Errorf(structs.NotFound, "volume "+quoted(name), "there is none")
+	}
+	node, err := attachedTo(v, body.Node)
+	if err != nil {
+		return nil, err
+	}
+	return c.written(&state.DetachVolume{Name: name, ID: cmp.Or(body.ID, v.ID), Node: node}, "")
+}
+
+// attachedTo returns the node with that name, or with that beginning of an id, that a volume is attached to. The region may have forgotten it.
+func attachedTo(v *structs.Volume, given string) (found structs.NodeID, err error) {
+	for id, at := range maps.All(v.Attachments()) {
+		if given == "" || at.NodeName != given && !strings.HasPrefix(string(id), given) {
+			continue
+		}
+		if found != "" {
+			return "", structs.Errorf(structs.Invalid, "node "+quoted(given), "volume %q is attached to more than one of that name", v.Name).Advise("give more of its id")
+		}
+		found = id
+	}
+	if found == "" {
+		return "", structs.Errorf(structs.NotFound, "volume "+quoted(v.Name), "it is not attached to node %.200q", given).Advise("volume status %s shows where it is", v.Name)
+	}
+	return found, nil
+}
+
 // keepVolume is how long the data of a deleted volume stays when nobody says otherwise.
 const keepVolume = structs.Duration(72 * time.Hour)
 
@@ -85,7 +131,7 @@ func volumeDelete(c *call) (any, error) {
 			return nil, structs.Errorf(structs.Invalid, "keep", "%q is no time span such as 72h", text)
 		}
 	}
-	return c.written(&state.DeleteVolume{Name: c.r.PathValue("name"), Keep: keep}, "")
+	return c.written(&state.DeleteVolume{Name: c.r.PathValue("name"), Keep: keep, Forget: c.str("forget") == "true"}, "")
 }
 
 func volumeUndelete(c *call) (any, error) {

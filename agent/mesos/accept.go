@@ -25,27 +25,40 @@ func (s *Scheduler) accept(ctx context.Context, id structs.FrameworkID, stream s
 		return structs.Errorf(structs.NotFound, "framework "+string(id), "Framework cannot be found")
 	}
 	var ops []*server.FrameworkOperation
-	var tasks []*wire.TaskInfo // of the operations, nil for those that launch nothing
+	var sent []wish // of the operations
 	var news []*server.TaskNews
+	back := &feedback{operations: c.Operations}
 	for i := range c.Operations {
 		op := &c.Operations[i]
-		for _, x := range s.operations(f, op) {
+		all := s.operations(f, op)
+		if err := back.badID(i); err != nil {
+			all = []wish{{fault: err}}
+		}
+		for k, x := range all {
+			x.place = i
+			if back.asked(i) && x.fault == nil {
+				if x.op.ID = op.ID.Value; k == 0 {
+					x.op.Info = infoOf(op)
+				}
+			}
 			if x.fault != nil {
-				if x.task != nil {
-					news = append(news, failed(x.task, structs.TaskError, x.reason, x.fault))
-				} else {
+				for _, t := range x.tasks {
+					news = append(news, failed(t, structs.TaskError, x.reason, x.fault))
+				}
+				if len(x.tasks) == 0 && !back.fault(i, x.fault) {
 					s.Log.Info("an operation of a framework is dropped", "framework", f.Name, "id", id, "operation", op.Type, "err", x.fault)
 				}
 				continue
 			}
-			ops, tasks = append(ops, x.op), append(tasks, x.task)
+			ops, sent = append(ops, x.op), append(sent, x)
 		}
 	}
 	done, err := s.Region.Accept(ctx, id, stream, offerIDs(c.OfferIDs), ops, filterOf(c.Filters))
 	var invalid *server.InvalidOffers
+	var all error // nothing was done
 	switch {
 	case errors.As(err, &invalid):
-		news = nil
+		news, all = nil, invalid
 		for i := range c.Operations {
 			for _, t := range tasksOf(&c.Operations[i]) {
 				news = append(news, failed(t, structs.TaskDropped, "INVALID_OFFERS", invalid))
@@ -55,14 +68,28 @@ func (s *Scheduler) accept(ctx context.Context, id structs.FrameworkID, stream s
 		return err
 	default:
 		for i, fault := range done.Faults {
+			x := sent[i]
+			if done.Kept[i] {
+				back.keep(x.place)
+			}
 			if fault == nil {
 				continue
 			}
-			if tasks[i] == nil {
+			if len(x.tasks) == 0 && !back.fault(x.place, fault) {
 				s.Log.Info("an operation of a framework is dropped", "framework", f.Name, "id", id, "err", fault)
-				continue
 			}
-			news = append(news, refusedTask(tasks[i], fault))
+			for _, t := range x.tasks {
+				news = append(news, refusedTask(t, x.reason, fault))
+			}
+		}
+	}
+	var on structs.NodeID
+	if done != nil {
+		on = done.Node
+	}
+	if told := back.news(on, all); len(told) > 0 {
+		if err := s.told(s.Region.TellOperations(id, stream, told...)); err != nil {
+			return err
 		}
 	}
 	if len(news) == 0 {
@@ -78,8 +105,8 @@ func failed(t *wire.TaskInfo, is structs.TaskStatus, reason string, why error) *
 	return n
 }
 
-// refusedTask is the update of a task that the region did not take.
-func refusedTask(t *wire.TaskInfo, fault error) *server.TaskNews {
+// refusedTask is the update of a task that the region did not take; invalid is the reason when the task itself is at fault.
+func refusedTask(t *wire.TaskInfo, invalid string, fault error) *server.TaskNews {
 	var refused *server.RefusedOperation
 	if errors.As(fault, &refused) {
 		switch refused.Reason {
@@ -87,9 +114,13 @@ func refusedTask(t *wire.TaskInfo, fault error) *server.TaskNews {
 			return failed(t, structs.TaskDropped, "AGENT_REMOVED", fault)
 		case state.RefusedResources, state.RefusedPorts:
 			return failed(t, structs.TaskDropped, "INVALID_OFFERS", fault)
+		case state.RefusedUntold:
+			return failed(t, structs.TaskDropped, "", fault) // Mesos has no reason for it; the same launch may go well later
+		case state.RefusedEnding:
+			return failed(t, structs.TaskDropped, "EXECUTOR_TERMINATED", fault)
 		}
 	}
-	return failed(t, structs.TaskError, "TASK_INVALID", fault)
+	return failed(t, structs.TaskError, invalid, fault)
 }
 
 func tasksOf(op *wire.Operation) (out []*wire.TaskInfo) {
@@ -109,9 +140,10 @@ func tasksOf(op *wire.Operation) (out []*wire.TaskInfo) {
 // wish is one operation for the region, or what is wrong with it.
 type wish struct {
 	op     *server.FrameworkOperation
-	task   *wire.TaskInfo // nil: it launches nothing
+	tasks  []*wire.TaskInfo // none: it launches nothing
 	fault  error
-	reason string // of the task's update
+	reason string // of the tasks' updates
+	place  int    // in the ACCEPT
 }
 
 // operations turns an operation of Mesos into ours: one for each task, and one for each reservation.
@@ -127,12 +159,14 @@ func (s *Scheduler) operations(f *structs.Framework, op *wire.Operation) (out []
 			if op.ID != nil {
 				err = errors.New("Operation 'id' is not supported for LAUNCH")
 			}
-			out = append(out, wish{&server.FrameworkOperation{Launch: launch}, t, err, "TASK_INVALID"})
+			out = append(out, wish{op: &server.FrameworkOperation{Launch: launch}, tasks: []*wire.TaskInfo{t}, fault: err, reason: "TASK_INVALID"})
 		}
 	case kind == wire.OperationLaunchGroup && op.Group != nil:
-		for _, t := range tasksOf(op) {
-			out = append(out, wish{nil, t, errors.New("task groups are not served yet"), "TASK_GROUP_INVALID"})
+		launch, err := groupOf(f, op.Group)
+		if op.ID != nil {
+			err = errors.New("Operation 'id' is not supported for LAUNCH_GROUP")
 		}
+		out = append(out, wish{op: &server.FrameworkOperation{Launch: launch}, tasks: tasksOf(op), fault: err, reason: "TASK_GROUP_INVALID"})
 	case kind == wire.OperationReserve && op.Reserve != nil:
 		if len(op.Reserve.Source) > 0 {
 			return []wish{{fault: errors.New("RESERVE with 'source' is not taken in an ACCEPT")}}
@@ -153,64 +187,9 @@ func (s *Scheduler) operations(f *structs.Framework, op *wire.Operation) (out []
 			out = append(out, wish{op: &server.FrameworkOperation{Unreserve: r}})
 		}
 	default:
-		return []wish{{fault: fmt.Errorf("%s is not served yet", kind)}}
+		return volumeOperations(f, op, kind)
 	}
 	return out
-}
-
-// launchOf returns what a command task is here: an allocation with one task for the exec driver, and no helper.
-func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
-	switch {
-	case !structs.ValidOutsideID(t.TaskID.Value):
-		return nil, fmt.Errorf("Task id '%.300s' is invalid", t.TaskID.Value)
-	case (t.Command == nil) == (t.Executor == nil):
-		return nil, errors.New("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present")
-	case t.Executor != nil:
-		return nil, errors.New("executors are not served yet")
-	case t.Container != nil:
-		return nil, errors.New("containers are not served yet")
-	case t.HealthCheck != nil || t.Check != nil:
-		return nil, errors.New("checks are not served yet")
-	case len(t.Command.URIs) > 0:
-		return nil, errors.New("URIs are not fetched yet")
-	case len(t.Resources) == 0:
-		return nil, errors.New("Task uses no resources")
-	}
-	used, err := take(t.Resources)
-	if err != nil {
-		return nil, err
-	}
-	if used.amount.IsZero() {
-		return nil, errors.New("Task uses no resources")
-	}
-	task := &structs.Task{Name: taskName(t.TaskID.Value), Driver: "exec", User: f.User,
-		Resources: &structs.TaskResources{CPU: used.amount.CPU, Memory: used.amount.Memory, Disk: used.amount.Disk, Custom: used.amount.Custom}}
-	if u := text(t.Command.User); u != "" {
-		task.User = u
-	}
-	if err := command(task, t.Command); err != nil {
-		return nil, err
-	}
-	if task.KillTimeout, err = duration("kill_policy.grace_period", graceOf(t.KillPolicy), 3e9); err != nil {
-		return nil, err
-	}
-	if err := limits(task.Resources, t.Limits); err != nil {
-		return nil, err
-	}
-	group := &structs.Group{Name: "task", Tasks: []*structs.Task{task}, Restart: &structs.Restart{Attempts: new(0)}}
-	if group.MaxRunDuration, err = duration("max_completion_time", t.MaxCompletionTime, 0); err != nil {
-		return nil, err
-	}
-	return &server.Launch{Group: group, Node: structs.NodeID(t.AgentID.Value), Resources: used.amount, Ports: used.ports,
-		External: &structs.External{Tasks: []*structs.ExternalTask{{ID: t.TaskID.Value, Name: task.Name}}}}, nil
-}
-
-// taskName is what a task is called in its allocation, for people and in paths: its id, if that can be.
-func taskName(id string) string {
-	if structs.ValidName(id) {
-		return id
-	}
-	return "task"
 }
 
 func graceOf(k *wire.KillPolicy) *wire.DurationInfo {
@@ -230,9 +209,16 @@ func duration(name string, d *wire.DurationInfo, usual structs.Duration) (struct
 	return structs.Duration(d.Nanoseconds), nil
 }
 
-// command fills in what a task runs. Nothing of it is looked at for references.
-func command(task *structs.Task, c *wire.CommandInfo) error {
-	value := text(c.Value)
+// command fills in what a task runs, as whom and with which files. Nothing of it is looked at for references.
+func (b *building) command(c *wire.CommandInfo) (err error) {
+	task := b.task
+	if u := wire.TextOf(c.User); u != "" {
+		task.User = u
+	}
+	if task.Artifacts, err = artifacts(c.URIs); err != nil {
+		return err
+	}
+	value := wire.TextOf(c.Value)
 	if value == "" {
 		return errors.New("CommandInfo has no 'value'")
 	}
@@ -252,13 +238,23 @@ func command(task *structs.Task, c *wire.CommandInfo) error {
 	}
 	task.Env = make(map[string]string, len(c.Environment.Variables))
 	for _, v := range c.Environment.Variables {
-		if v.Type != nil && *v.Type != wire.VariableValue {
-			return fmt.Errorf("Environment variable '%.200s' is a secret, which is not served yet", v.Name)
+		kind := wire.VariableValue
+		if v.Type != nil {
+			kind = *v.Type
 		}
-		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.Contains(text(v.Value), "\x00") {
+		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.Contains(wire.TextOf(v.Value), "\x00") {
 			return fmt.Errorf("Environment variable '%.200s' is invalid", v.Name)
 		}
-		task.Env[v.Name] = literal(text(v.Value))
+		switch {
+		case kind == wire.VariableSecret && v.Value == nil:
+			if err := b.secretEnv(v.Name, v.Secret); err != nil {
+				return err
+			}
+		case kind == wire.VariableValue && v.Secret == nil:
+			task.Env[v.Name] = literal(wire.TextOf(v.Value))
+		default:
+			return fmt.Errorf("Environment variable '%.200s' must have a 'value' or, with the type SECRET, a 'secret', and not both", v.Name)
+		}
 	}
 	return nil
 }

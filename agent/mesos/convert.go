@@ -45,8 +45,8 @@ func rolesOf(r *wire.Roles) (out []string) {
 
 // frameworkOf returns what a framework says of itself.
 func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
-	f := &structs.Framework{ID: structs.FrameworkID(idOf(info.ID)), Name: info.Name, User: info.User, Principal: text(info.Principal),
-		Hostname: text(info.Hostname), WebURL: text(info.WebURL), Terms: map[string]*structs.OfferTerms{}}
+	f := &structs.Framework{ID: structs.FrameworkID(idOf(info.ID)), Name: info.Name, User: info.User, Principal: wire.TextOf(info.Principal),
+		Hostname: wire.TextOf(info.Hostname), WebURL: wire.TextOf(info.WebURL), Checkpoint: info.Checkpoint != nil && *info.Checkpoint, Terms: map[string]*structs.OfferTerms{}}
 	if f.ID != "" && !structs.ValidOutsideID(string(f.ID)) {
 		return nil, fmt.Errorf("Framework id '%.300s' is invalid", f.ID)
 	}
@@ -73,7 +73,7 @@ func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wir
 			f.Roles = append(f.Roles, roleIn(role))
 		}
 	default:
-		f.Roles = []string{roleIn(cmp.Or(text(info.Role), anyRole))}
+		f.Roles = []string{roleIn(cmp.Or(wire.TextOf(info.Role), anyRole))}
 	}
 	if err := f.Problems().Err(); err != nil {
 		return nil, err
@@ -82,13 +82,6 @@ func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wir
 		return nil, err
 	}
 	return f, nil
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }
 
 // termsOf fills in what a framework says of the offers in its roles.
@@ -114,6 +107,12 @@ func termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string
 		for _, role := range f.Roles {
 			t, _ := of(role)
 			t.Without = []string{"gpus"}
+		}
+	}
+	if f.Can(structs.CanUseRevocable) {
+		for _, role := range f.Roles {
+			t, _ := of(role)
+			t.Revocable = true
 		}
 	}
 	for _, role := range slices.Sorted(maps.Keys(info.OfferFilters)) {
@@ -258,16 +257,20 @@ var states = map[structs.TaskStatus]wire.TaskState{
 }
 
 func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
-	out := wire.TaskStatus{TaskID: wire.ID{Value: n.Task}, State: states[n.State], UUID: n.UUID, Reason: reasonOf(n.Reason), Healthy: n.Healthy,
-		Timestamp: new(float64(n.Time) / 1e9)}
+	var out wire.TaskStatus
+	if n.Status != nil { // an executor's own words, which were read before
+		wire.Protobuf.Unmarshal(n.Status, &out)
+	}
+	out.TaskID, out.State, out.UUID = wire.ID{Value: n.Task}, states[n.State], n.UUID
+	out.Timestamp = new(float64(n.Time) / 1e9)
+	if n.Status == nil {
+		out.Reason, out.Healthy, out.CheckStatus, out.Message = reasonOf(n.Reason), n.Healthy, CheckStatus(n.Check), wire.Optional(n.Message)
+	}
 	if !f.Can(structs.CanSeePartitions) {
 		switch out.State {
 		case wire.TaskDropped, wire.TaskUnreachable, wire.TaskGone, wire.TaskUnknown:
 			out.State = wire.TaskLost
 		}
-	}
-	if n.Message != "" {
-		out.Message = &n.Message
 	}
 	if n.Node != "" {
 		out.AgentID = &wire.ID{Value: string(n.Node)}
@@ -287,10 +290,36 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 		out.UnreachableTime = &wire.TimeInfo{Nanoseconds: int64(n.Unreachable)}
 	}
 	if n.Alloc != "" {
-		out.ContainerStatus = &wire.ContainerStatus{ContainerID: &wire.ID{Value: string(n.Alloc)}}
-		if n.Host != "" {
+		if out.ContainerStatus == nil {
+			out.ContainerStatus = &wire.ContainerStatus{}
+		}
+		out.ContainerStatus.ContainerID = &wire.ContainerID{Value: string(n.Alloc)}
+		if n.Within != "" {
+			out.ContainerStatus.ContainerID = &wire.ContainerID{Value: string(n.Alloc) + "." + n.Within, Parent: &wire.ContainerID{Value: string(n.Alloc)}}
+		}
+		switch {
+		case len(out.ContainerStatus.NetworkInfos) > 0: // as an executor said
+		case n.Network != nil:
+			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{networkInfo(n.Network)}
+		case n.Host != "":
 			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: &n.Host}}}}
 		}
+	}
+	return out
+}
+
+// networkInfo is the network of a task, as its framework is told.
+func networkInfo(n *server.TaskNetwork) wire.NetworkInfo {
+	out := wire.NetworkInfo{Name: wire.Optional(n.Name)}
+	for i, address := range n.Addresses {
+		a := wire.IPAddress{IPAddress: &n.Addresses[i], Protocol: new(wire.IPv4)}
+		if strings.Contains(address, ":") {
+			a.Protocol = new(wire.IPv6)
+		}
+		out.IPAddresses = append(out.IPAddresses, a)
+	}
+	for _, p := range n.Ports {
+		out.PortMappings = append(out.PortMappings, wire.PortMapping{HostPort: uint32(p.Port), ContainerPort: uint32(p.Inside())})
 	}
 	return out
 }

@@ -15,6 +15,7 @@ type Region interface {
 	LeaderHTTP(ctx context.Context) (address string, self bool, err error)
 
 	Subscribe(ctx context.Context, actor string, f *structs.Framework) (*server.Subscription, error)
+	UpdateFramework(ctx context.Context, actor, connection string, f *structs.Framework) error
 	CheckSubscribed(id structs.FrameworkID, connection string) error
 	EndSubscription(ctx context.Context, actor string, id structs.FrameworkID, connection string) error
 	Accept(ctx context.Context, id structs.FrameworkID, connection string, offers []structs.OfferID, ops []*server.FrameworkOperation,
@@ -27,7 +28,12 @@ type Region interface {
 	KillTask(ctx context.Context, id structs.FrameworkID, connection string, t server.TaskName) error
 	Acknowledge(ctx context.Context, id structs.FrameworkID, connection string, ack state.Acknowledged) error
 	Reconcile(id structs.FrameworkID, connection string, tasks []server.TaskName) error
+	StopExecutor(ctx context.Context, id structs.FrameworkID, connection string, node structs.NodeID, executor string) error
+	MessageExecutor(ctx context.Context, id structs.FrameworkID, connection string, m server.ExecutorMessage) error
+	AcknowledgeOperation(ctx context.Context, id structs.FrameworkID, connection string, ack state.AcknowledgedOperation) error
 	// Tell has a framework told of a task, once.
 	Tell(id structs.FrameworkID, connection string, news ...*server.TaskNews) error
+	TellOperations(id structs.FrameworkID, connection string, news ...*server.OperationNews) error
+	ReconcileOperations(id structs.FrameworkID, connection string, asked []*server.OperationNews) error
 	Framework(id structs.FrameworkID) *structs.Framework
 }

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -28,8 +29,10 @@ func number(m structs.Milli) float64 { return float64(m) / 1000 }
 
 // taken is what a framework names of an offer.
 type taken struct {
-	amount structs.Resources
-	ports  []int
+	amount  structs.Resources // without volumes
+	slack   structs.Slack     // of it: what is revocable
+	ports   []int
+	volumes []taskVolume
 }
 
 // take adds resources up. How they are reserved makes no difference: work of a role uses what is reserved for it first.
@@ -38,12 +41,29 @@ func take(resources []wire.Resource) (*taken, error) {
 	var problems structs.Problems
 	for i := range resources {
 		r := &resources[i]
+		if persistent(r) {
+			v, err := taskVolumeOf(r)
+			if err != nil {
+				return nil, err
+			}
+			t.volumes = append(t.volumes, v)
+			continue
+		}
+		if slices.ContainsFunc(resources[:i], func(o wire.Resource) bool { return o.Name == r.Name && (o.Revocable == nil) != (r.Revocable == nil) }) {
+			return nil, fmt.Errorf("resource '%s' is in part revocable and in part not", r.Name)
+		}
 		one, ports, err := amountOf(r)
+		if err == nil && r.Disk != nil && r.Disk.Source != nil {
+			err = errors.New("disks with a 'source' are for persistent volumes")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("resource '%s': %w", r.Name, err)
 		}
 		one.Problems("resource", &problems)
 		t.amount, t.ports = t.amount.Add(one), append(t.ports, ports...)
+		if r.Revocable != nil {
+			t.slack = t.slack.Add(one.Slack())
+		}
 	}
 	return t, problems.Err()
 }
@@ -53,10 +73,12 @@ const maxPorts = 1024
 
 func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) {
 	switch {
-	case r.Disk != nil || r.Shared != nil || r.Provider != nil:
-		return out, nil, fmt.Errorf("volumes and disks of providers are not taken yet")
-	case r.Revocable != nil:
-		return out, nil, fmt.Errorf("revocable resources are not taken yet")
+	case persistent(r) || r.Shared != nil:
+		return out, nil, errors.New("a persistent volume is not taken here")
+	case r.Provider != nil:
+		return out, nil, errors.New("disks of providers are not taken yet")
+	case r.Revocable != nil && (r.Name != "cpus" && r.Name != "mem" || reserved(r)):
+		return out, nil, fmt.Errorf("only cpus and mem that nobody reserved are offered as revocable")
 	}
 	switch {
 	case r.Type == wire.ValueScalar && r.Scalar != nil:
@@ -70,7 +92,9 @@ func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) 
 		case "mem":
 			out.Memory = bytes(amount)
 		case "disk":
-			out.Disk = bytes(amount)
+			if out, err = onDisk(r, structs.Resources{Disk: bytes(amount)}); err != nil {
+				return out, nil, err
+			}
 		default:
 			if r.Name == "gpus" && amount%1000 != 0 {
 				return out, nil, fmt.Errorf("only whole ones are given")
@@ -111,11 +135,11 @@ func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) 
 func reservationOf(r *wire.Resource) (x *wire.Reservation, refines string) {
 	if n := len(r.Reservations); n > 0 {
 		if n > 1 {
-			refines = text(r.Reservations[n-2].Role)
+			refines = wire.TextOf(r.Reservations[n-2].Role)
 		}
 		return &r.Reservations[n-1], refines
 	}
-	if role := text(r.Role); role != "" && role != anyRole {
+	if role := wire.TextOf(r.Role); role != "" && role != anyRole {
 		out := wire.Reservation{Role: r.Role, Type: new(wire.ReservationStatic)}
 		if r.Reservation != nil {
 			out.Principal, out.Labels, out.Type = r.Reservation.Principal, r.Reservation.Labels, new(wire.ReservationDynamic)
@@ -123,6 +147,11 @@ func reservationOf(r *wire.Resource) (x *wire.Reservation, refines string) {
 		return &out, ""
 	}
 	return nil, ""
+}
+
+func reserved(r *wire.Resource) bool {
+	x, _ := reservationOf(r)
+	return x != nil
 }
 
 // reservationsOf returns what RESERVE or UNRESERVE is about: one reservation for each way in which resources are reserved.
@@ -133,11 +162,14 @@ func reservationsOf(resources []wire.Resource) (out []*structs.Reservation, err 
 		if err != nil {
 			return nil, fmt.Errorf("resource '%s': %w", r.Name, err)
 		}
+		if r.Revocable != nil {
+			return nil, fmt.Errorf("resource '%s' is revocable, and cannot be reserved", r.Name)
+		}
 		x, refines := reservationOf(r)
 		if x == nil || x.Type == nil || *x.Type != wire.ReservationDynamic {
 			return nil, fmt.Errorf("resource '%s' is not reserved dynamically", r.Name)
 		}
-		wish := &structs.Reservation{Role: roleIn(text(x.Role)), Principal: text(x.Principal), Labels: labelsOf(x.Labels), Resources: one}
+		wish := &structs.Reservation{Role: roleIn(wire.TextOf(x.Role)), Principal: wire.TextOf(x.Principal), Labels: x.Labels.Map(), Resources: one}
 		if refines != "" {
 			wish.Refines = roleIn(refines)
 		}
@@ -156,33 +188,14 @@ func reservationsOf(resources []wire.Resource) (out []*structs.Reservation, err 
 	return out, nil
 }
 
-func labelsOf(l *wire.Labels) map[string]string {
-	if l == nil || len(l.Labels) == 0 {
-		return nil
-	}
-	out := make(map[string]string, len(l.Labels))
-	for _, x := range l.Labels {
-		out[x.Key] = text(x.Value)
-	}
-	return out
-}
-
-func labels(of map[string]string) *wire.Labels {
-	if len(of) == 0 {
-		return nil
-	}
-	out := &wire.Labels{}
-	for _, name := range slices.Sorted(maps.Keys(of)) {
-		out.Labels = append(out.Labels, wire.Label{Key: name, Value: new(of[name])})
-	}
-	return out
-}
-
 // offerOf returns an offer in the shape that a framework's capabilities ask for.
 func offerOf(f *structs.Framework, o *server.FrameworkOffer) wire.Offer {
 	host := hostOf(o.On)
 	out := wire.Offer{ID: wire.ID{Value: string(o.ID)}, FrameworkID: wire.ID{Value: string(o.Framework)}, AgentID: wire.ID{Value: string(o.Node)},
-		Hostname: host, URL: &wire.URL{Scheme: "http", Path: new("/slave(1)"), Address: wire.Address{Hostname: &host, IP: &host, Port: executorPort}}}
+		Hostname: host, URL: &wire.URL{Scheme: "http", Path: new("/slave(1)"), Address: wire.Address{Hostname: &host, IP: &host, Port: int32(o.On.AgentPort())}}}
+	for _, id := range o.Executors {
+		out.ExecutorIDs = append(out.ExecutorIDs, wire.ID{Value: id})
+	}
 	if f.Can(structs.CanHaveRoles) {
 		out.Allocation = &wire.AllocationInfo{Role: new(roleOut(o.Role))}
 	}
@@ -204,32 +217,19 @@ func offerOf(f *structs.Framework, o *server.FrameworkOffer) wire.Offer {
 		}
 		out.Resources = append(out.Resources, shaped(f, o.Role, part, by, part.Resources, nil)...)
 	}
-	out.Resources = append(out.Resources, shaped(f, o.Role, nil, nil, rest, o.Ports)...)
+	free := shaped(f, o.Role, nil, nil, rest, o.Ports)
+	for i := range free {
+		if o.Revocable {
+			free[i].Revocable = &wire.Revocable{}
+		}
+	}
+	out.Resources = append(diskSources(o.On, append(out.Resources, free...)), offered(f, o)...)
 	return out
 }
 
-// executorPort is where agents of Mesos are reached.
-const executorPort = 5051
-
 // shaped lists an amount, each kind for itself, as reserved by part, which may be nil.
 func shaped(f *structs.Framework, role string, part *structs.ReservedPart, by *structs.Reservation, amount structs.Resources, ports []structs.Range) (out []wire.Resource) {
-	add := func(r wire.Resource) {
-		if f.Can(structs.CanHaveRoles) {
-			r.Allocation = &wire.AllocationInfo{Role: new(roleOut(role))}
-		}
-		switch {
-		case f.Can(structs.CanRefineReservation):
-			r.Reservations = reservations(part, by)
-		case part == nil:
-			r.Role = new(anyRole)
-		default:
-			r.Role = new(roleOut(part.Role))
-			if by != nil {
-				r.Reservation = &wire.Reservation{Principal: optional(by.Principal), Labels: labels(by.Labels)}
-			}
-		}
-		out = append(out, r)
-	}
+	add := func(r wire.Resource) { out = append(out, marked(f, role, part, by, r)) }
 	scalar := func(name string, x float64) {
 		if x > 0 {
 			add(wire.Resource{Name: name, Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: x}})
@@ -256,20 +256,35 @@ func shaped(f *structs.Framework, role string, part *structs.ReservedPart, by *s
 		add(r)
 	}
 	for _, name := range slices.Sorted(maps.Keys(amount.Sets)) {
+		if name == structs.VolumeSet {
+			continue // see offered
+		}
 		add(wire.Resource{Name: name, Type: wire.ValueSet, Set: &wire.Set{Item: amount.Sets[name]}})
 	}
 	return out
 }
 
+// marked says of a resource how it is reserved, and for which role it is offered.
+func marked(f *structs.Framework, role string, part *structs.ReservedPart, by *structs.Reservation, r wire.Resource) wire.Resource {
+	if f.Can(structs.CanHaveRoles) {
+		r.Allocation = &wire.AllocationInfo{Role: new(roleOut(role))}
+	}
+	switch {
+	case f.Can(structs.CanRefineReservation):
+		r.Reservations = reservations(part, by)
+	case part == nil:
+		r.Role = new(anyRole)
+	default:
+		r.Role = new(roleOut(part.Role))
+		if by != nil {
+			r.Reservation = &wire.Reservation{Principal: wire.Optional(by.Principal), Labels: wire.LabelsOf(by.Labels)}
+		}
+	}
+	return r
+}
+
 // megabytes are MiB, rounded down to three decimals: nobody is offered more than there is.
 func megabytes(b structs.Bytes) float64 { return math.Floor(float64(b)/mib*1000) / 1000 }
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
 
 // reservations is the stack of what is reserved, in the new form.
 func reservations(part *structs.ReservedPart, by *structs.Reservation) (out []wire.Reservation) {
@@ -281,5 +296,5 @@ func reservations(part *structs.ReservedPart, by *structs.Reservation) (out []wi
 	case by.Refines != "":
 		out = append(out, wire.Reservation{Type: new(wire.ReservationDynamic), Role: new(roleOut(by.Refines))})
 	}
-	return append(out, wire.Reservation{Type: new(wire.ReservationDynamic), Role: new(roleOut(by.Role)), Principal: optional(by.Principal), Labels: labels(by.Labels)})
+	return append(out, wire.Reservation{Type: new(wire.ReservationDynamic), Role: new(roleOut(by.Role)), Principal: wire.Optional(by.Principal), Labels: wire.LabelsOf(by.Labels)})
 }

@@ -19,7 +19,7 @@ import (
 
 // Bounds of the scheduler API.
 const (
-	maxBody        = 8 << 20          // of a call
+	MaxCall        = 8 << 20          // bytes of a call
 	slowRead       = 30 * time.Second // for the body of a call
 	slowWrite      = 30 * time.Second // for an event
 	heartbeatEvery = 15 * time.Second
@@ -49,26 +49,24 @@ type Caller struct {
 	Actor string
 	// Principal is who proved to be one; empty: nobody had to.
 	Principal string
+	// Passed says that another server passed the request on, since it took this one for the leader.
+	Passed bool
 }
+
+// is refuses who proved to be another principal than one that a framework has, if it has one.
+func (c Caller) is(principal string) error {
+	if c.Principal == "" || principal == "" || c.Principal == principal {
+		return nil
+	}
+	return refuse(http.StatusBadRequest, "Authenticated principal '%.300s' does not match principal '%.300s' set in `FrameworkInfo`", c.Principal, principal)
+}
+
+// owns refuses who says of a framework that it is another principal's.
+func (c Caller) owns(info *wire.FrameworkInfo) error { return c.is(wire.TextOf(info.Principal)) }
 
 // Serve answers one request. The order of the checks is that of Mesos: clients see the first one that fails.
 func (s *Scheduler) Serve(w http.ResponseWriter, r *http.Request, who Caller) {
-	err := s.serve(w, r, who)
-	if err == nil {
-		return
-	}
-	var no *refusal
-	if !errors.As(err, &no) {
-		no = refuse(statusOf(err), "%s", plain(err))
-	}
-	if r.ContentLength != 0 {
-		w.Header().Set("Connection", "close") // the body may not have been read
-	}
-	if no.why != "" {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	}
-	w.WriteHeader(no.status)
-	io.WriteString(w, no.why)
+	answer(w, r, s.serve(w, r, who))
 }
 
 // statusOf is what an error of the region is in this API.
@@ -99,7 +97,7 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 	leader, self, err := s.Region.LeaderHTTP(r.Context())
 	switch {
 	case self:
-	case leader != "":
+	case leader != "" && !who.Passed:
 		w.Header().Set("Location", "//"+leader+r.URL.Path)
 		return refuse(http.StatusTemporaryRedirect, "")
 	case err != nil:
@@ -108,16 +106,15 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 	default:
 		return refuse(http.StatusServiceUnavailable, "No leader elected")
 	}
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return refuse(http.StatusMethodNotAllowed, "Expecting one of { 'POST' }, but received '%s'", r.Method)
+	if err := onlyPost(w, r); err != nil {
+		return err
 	}
 	encoding, err := bodyEncoding(r)
 	if err != nil {
 		return err
 	}
-	call, err := readCall(w, r, encoding)
-	if err != nil {
+	call := &wire.Call{}
+	if err := readCall(w, r, encoding, call); err != nil {
 		return err
 	}
 	if err := check(call); err != nil {
@@ -127,18 +124,40 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 		return s.subscribe(w, r, who, call)
 	}
 	id, stream := structs.FrameworkID(call.FrameworkID.Value), r.Header.Get("Mesos-Stream-Id")
-	if f := s.Region.Framework(id); f != nil && who.Principal != "" && f.Principal != "" && f.Principal != who.Principal {
-		return refuse(http.StatusBadRequest, "Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", who.Principal, f.Principal)
+	if f := s.Region.Framework(id); f != nil {
+		if err := who.is(f.Principal); err != nil {
+			return err
+		}
 	}
 	if err := s.Region.CheckSubscribed(id, stream); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
+	if *call.Type == wire.CallUpdateFramework {
+		return s.update(ctx, w, who, stream, call.Update)
+	}
 	if err := s.call(ctx, who, id, stream, call); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// update changes what a framework said of itself. Its answer says what became of that: nothing is told of it in events.
+func (s *Scheduler) update(ctx context.Context, w http.ResponseWriter, who Caller, stream string, c *wire.UpdateFramework) error {
+	if err := who.owns(&c.FrameworkInfo); err != nil {
+		return err
+	}
+	f, err := frameworkOf(&c.FrameworkInfo, c.SuppressedRoles, c.OfferConstraints)
+	if err != nil {
+		return refuse(http.StatusBadRequest, "%s", plain(err))
+	}
+	if err := s.Region.UpdateFramework(ctx, who.Actor, stream, f); err != nil {
+		return err
+	}
+	s.Log.Info("a framework changed what it says of itself", "framework", f.Name, "id", f.ID)
+	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
@@ -192,10 +211,14 @@ func acceptable(r *http.Request) (wire.Encoding, bool) {
 	return 0, false
 }
 
-func readCall(w http.ResponseWriter, r *http.Request, encoding wire.Encoding) (*wire.Call, error) {
+// readBody reads the body of a request.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > MaxCall { // before it is read
+		return nil, refuse(http.StatusRequestEntityTooLarge, "a call of more than %d bytes", MaxCall)
+	}
 	rc := http.NewResponseController(w)
 	rc.SetReadDeadline(time.Now().Add(slowRead))
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxCall))
 	rc.SetReadDeadline(time.Time{})
 	var large *http.MaxBytesError
 	switch {
@@ -204,11 +227,19 @@ func readCall(w http.ResponseWriter, r *http.Request, encoding wire.Encoding) (*
 	case err != nil:
 		return nil, refuse(http.StatusBadRequest, "Failed to read body: %s", err)
 	}
-	call := &wire.Call{}
-	if err := encoding.Unmarshal(raw, call); err != nil {
-		return nil, refuse(http.StatusBadRequest, "Failed to parse body into Call: %s", err)
+	return raw, nil
+}
+
+// readCall reads the body of a request into call.
+func readCall(w http.ResponseWriter, r *http.Request, encoding wire.Encoding, call any) error {
+	raw, err := readBody(w, r)
+	if err != nil {
+		return err
 	}
-	return call, nil
+	if err := encoding.Unmarshal(raw, call); err != nil {
+		return refuse(http.StatusBadRequest, "Failed to parse body into Call: %s", err)
+	}
+	return nil
 }
 
 // check refuses calls that say too little.
@@ -256,10 +287,20 @@ func check(c *wire.Call) error {
 		payload = absent(c.Reconcile == nil, "reconcile")
 	case wire.CallMessage:
 		payload = absent(c.Message == nil, "message")
+	case wire.CallAcknowledgeOperationStatus:
+		payload = absent(c.AckOperation == nil, "acknowledge_operation_status")
+		if payload == "" && len(c.AckOperation.UUID) != 16 {
+			return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: 'uuid' has %d bytes and not 16", len(c.AckOperation.UUID))
+		}
+	case wire.CallReconcileOperations:
+		payload = absent(c.ReconcileOps == nil, "reconcile_operations")
 	case wire.CallRequest:
 		payload = absent(c.Request == nil, "request")
 	case wire.CallUpdateFramework:
 		payload = absent(c.Update == nil, "update_framework")
+		if payload == "" && idOf(c.FrameworkID) != idOf(c.Update.FrameworkInfo.ID) {
+			return refuse(http.StatusBadRequest, "Failed to validate scheduler::Call: 'framework_id' differs from 'update_framework.framework_info.id'")
+		}
 	}
 	if payload != "" {
 		return missing(payload)
@@ -308,7 +349,11 @@ func (s *Scheduler) call(ctx context.Context, who Caller, id structs.FrameworkID
 	case wire.CallDeclineInverseOffers:
 		return s.told(region.AnswerInverse(id, stream, offerIDs(c.DeclineInverse.OfferIDs), false, filterOf(c.DeclineInverse.Filters)))
 	case wire.CallKill:
-		return s.told(region.KillTask(ctx, id, stream, server.TaskName{Task: c.Kill.TaskID.Value, Node: structs.NodeID(idOf(c.Kill.AgentID))}))
+		name := server.TaskName{Task: c.Kill.TaskID.Value, Node: structs.NodeID(idOf(c.Kill.AgentID))}
+		if g := graceOf(c.Kill.KillPolicy); g != nil {
+			name.Grace = new(structs.Duration(max(g.Nanoseconds, 0)))
+		}
+		return s.told(region.KillTask(ctx, id, stream, name))
 	case wire.CallAcknowledge:
 		return s.told(region.Acknowledge(ctx, id, stream, state.Acknowledged{Task: c.Acknowledge.TaskID.Value,
 			Node: structs.NodeID(c.Acknowledge.AgentID.Value), UUID: c.Acknowledge.UUID}))
@@ -320,8 +365,23 @@ func (s *Scheduler) call(ctx context.Context, who Caller, id structs.FrameworkID
 		return s.told(region.Reconcile(id, stream, names))
 	case wire.CallRequest:
 		return s.told(region.Demand(id, stream, wantsOf(c.Request)))
-	case wire.CallMessage, wire.CallShutdown:
-		return nil // there are no executors to hear it
+	case wire.CallMessage:
+		m := c.Message
+		if len(m.Data) > server.MaxMessage {
+			return refuse(http.StatusRequestEntityTooLarge, "a message of %d bytes, and %d are taken", len(m.Data), server.MaxMessage)
+		}
+		err := region.MessageExecutor(ctx, id, stream, server.ExecutorMessage{Node: structs.NodeID(m.AgentID.Value), Executor: m.ExecutorID.Value, Data: m.Data})
+		if err != nil {
+			s.Log.Debug("a message to an executor is lost", "framework", id, "executor", m.ExecutorID.Value, "err", err)
+		}
+		return nil
+	case wire.CallShutdown:
+		return s.told(region.StopExecutor(ctx, id, stream, structs.NodeID(c.Shutdown.AgentID.Value), c.Shutdown.ExecutorID.Value))
+	case wire.CallAcknowledgeOperationStatus:
+		a := c.AckOperation
+		return s.told(region.AcknowledgeOperation(ctx, id, stream, state.AcknowledgedOperation{ID: a.OperationID.Value, UUID: a.UUID}))
+	case wire.CallReconcileOperations:
+		return s.told(region.ReconcileOperations(id, stream, asksFor(c.ReconcileOps)))
 	}
 	return refuse(http.StatusNotImplemented, "%s is not served yet", c.Type)
 }

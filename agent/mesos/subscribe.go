@@ -17,13 +17,24 @@ import (
 
 // stream is the answer to a SUBSCRIBE.
 type stream struct {
+	records
+	region Region
+	leader string             // host:port of this server
+	of     *structs.Framework // as it was when it was last told something
+}
+
+// records is an answer of events, one record each.
+type records struct {
 	to       http.ResponseWriter
 	rc       *http.ResponseController
-	slow     time.Duration // how long it may take to send one event
+	slow     time.Duration // how long it may take to send what is written at once
 	encoding wire.Encoding
-	leader   string // host:port of this server
-	of       *structs.Framework
+	waiting  []byte // records that are not written yet, at most some more than atOnce
+	framed   bool   // the client takes recordio by its name: the media type of a record is said apart
 }
+
+// atOnce is how many bytes of records are written with one call of the kernel.
+const atOnce = 32 << 10
 
 // subscribe serves a subscription until it ends, or the scheduler goes.
 func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller, c *wire.Call) error {
@@ -35,10 +46,10 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 		return refuse(http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 	}
 	info := &c.Subscribe.FrameworkInfo
-	if who.Principal != "" && info.Principal != nil && *info.Principal != who.Principal {
-		return refuse(http.StatusBadRequest, "Authenticated principal '%s' does not match principal '%s' set in `FrameworkInfo`", who.Principal, *info.Principal)
+	if err := who.owns(info); err != nil {
+		return err
 	}
-	out := &stream{to: w, rc: http.NewResponseController(w), slow: slowWrite, encoding: encoding}
+	out := &stream{region: s.Region, records: records{to: w, rc: http.NewResponseController(w), slow: slowWrite, encoding: encoding}}
 	f, err := frameworkOf(info, c.Subscribe.SuppressedRoles, c.Subscribe.OfferConstraints)
 	if err != nil {
 		return out.refused("", err)
@@ -73,20 +84,48 @@ func (o *stream) refused(connection string, why error) error {
 	return nil
 }
 
-func (o *stream) begin(connection string) {
+func (o *records) begin(connection string) {
 	h := o.to.Header()
 	h.Set("Content-Type", o.encoding.ContentType())
+	if o.framed {
+		h.Set("Message-Content-Type", h.Get("Content-Type"))
+		h.Set("Content-Type", RecordIO)
+	}
 	if connection != "" {
 		h.Set("Mesos-Stream-Id", connection)
 	}
 	o.to.WriteHeader(http.StatusOK)
 }
 
-// send writes one event, whole. A scheduler that does not take it in time is cut off: what waits for it is bounded.
-func (o *stream) send(e *wire.Event) error {
+// send writes one event, whole, and those that were added before it.
+func (o *records) send(e any) error {
+	if err := o.add(e); err != nil {
+		return err
+	}
+	return o.flush()
+}
+
+// add has an event written with those that follow it: at the latest by flush.
+func (o *records) add(e any) error {
 	record := o.encoding.Marshal(e)
+	if o.waiting == nil {
+		o.waiting = make([]byte, 0, len(record)+8)
+	}
+	if o.waiting = wire.AppendRecord(o.waiting, record); len(o.waiting) < atOnce {
+		return nil
+	}
+	return o.flush()
+}
+
+// flush writes what was added. Who does not take it in time is cut off: what waits for it is bounded.
+func (o *records) flush() error {
+	if len(o.waiting) == 0 {
+		return nil
+	}
+	out := o.waiting
+	o.waiting = nil // most streams have long pauses, and there are many
 	o.rc.SetWriteDeadline(time.Now().Add(o.slow))
-	if _, err := o.to.Write(wire.AppendRecord(make([]byte, 0, len(record)+8), record)); err != nil {
+	if _, err := o.to.Write(out); err != nil {
 		return err
 	}
 	return o.rc.Flush()
@@ -119,6 +158,9 @@ func (o *stream) run(ctx context.Context, sub *server.Subscription) error {
 			}
 			return failed
 		default:
+			if f := o.region.Framework(sub.Framework); f != nil {
+				o.of = f
+			}
 			err = o.sendAll(events)
 		}
 	}
@@ -131,13 +173,13 @@ const offersAtOnce = 256
 // sendAll sends events in their order; offers that follow each other go together.
 func (o *stream) sendAll(events []server.FrameworkEvent) error {
 	var offers []wire.Offer
-	flush := func() error {
+	together := func() error {
 		if len(offers) == 0 {
 			return nil
 		}
 		e := &wire.Event{Type: new(wire.EventOffers), Offers: &wire.Offers{Offers: offers}}
 		offers = nil
-		return o.send(e)
+		return o.add(e)
 	}
 	for i := range events {
 		x := &events[i]
@@ -146,16 +188,19 @@ func (o *stream) sendAll(events []server.FrameworkEvent) error {
 				continue
 			}
 		}
-		if err := flush(); err != nil {
+		if err := together(); err != nil {
 			return err
 		}
 		if e := o.eventOf(x); e != nil {
-			if err := o.send(e); err != nil {
+			if err := o.add(e); err != nil {
 				return err
 			}
 		}
 	}
-	return flush()
+	if err := together(); err != nil {
+		return err
+	}
+	return o.flush()
 }
 
 // eventOf returns the event for what is no offer, or nil.
@@ -169,6 +214,14 @@ func (o *stream) eventOf(x *server.FrameworkEvent) *wire.Event {
 		return &wire.Event{Type: new(wire.EventInverseOffers), InverseOffers: &wire.InverseOffers{InverseOffers: []wire.InverseOffer{inverseOf(x.Inverse)}}}
 	case x.Update != nil:
 		return &wire.Event{Type: new(wire.EventUpdate), Update: &wire.Update{Status: statusFrom(o.of, x.Update)}}
+	case x.Executor != nil:
+		return &wire.Event{Type: new(wire.EventFailure), Failure: &wire.Failure{AgentID: &wire.ID{Value: string(x.Executor.Node)},
+			ExecutorID: &wire.ID{Value: x.Executor.Executor}, Status: new(int32(x.Executor.Status))}}
+	case x.Message != nil:
+		return &wire.Event{Type: new(wire.EventMessage), Message: &wire.Message{AgentID: wire.ID{Value: string(x.Message.Node)},
+			ExecutorID: wire.ID{Value: x.Message.Executor}, Data: x.Message.Data}}
+	case x.Operation != nil:
+		return operationEvent(x.Operation)
 	case x.Lost != "":
 		return &wire.Event{Type: new(wire.EventFailure), Failure: &wire.Failure{AgentID: &wire.ID{Value: string(x.Lost)}}}
 	}

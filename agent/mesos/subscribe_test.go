@@ -15,7 +15,7 @@ import (
 func TestASlowSchedulerIsCutOff(t *testing.T) {
 	cut := make(chan error, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o := &stream{to: w, rc: http.NewResponseController(w), slow: 100 * time.Millisecond, encoding: wire.JSON}
+		o := &records{to: w, rc: http.NewResponseController(w), slow: 100 * time.Millisecond, encoding: wire.JSON}
 		o.begin("x")
 		long := &wire.Event{Type: new(wire.EventError), Error: &wire.Error{Message: strings.Repeat("x", 1<<20)}}
 		for {

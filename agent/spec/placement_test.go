@@ -26,6 +26,10 @@ func TestValidMeansPlaceable(t *testing.T) {
 		g := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "t"}}}
 		job := &structs.Job{Name: "j", Groups: []*structs.Group{g}}
 		attribute, operator, value := text("attribute"), rapid.SampledFrom(operators).Draw(t, "operator"), text("value")
+		if rapid.Bool().Draw(t, "as people write them") { // else next to nothing is accepted
+			attribute = rapid.SampledFrom([]string{"${attr.kernel.name}", "${meta.rack}", "${node.class}"}).Draw(t, "attribute")
+			operator, value = rapid.SampledFrom([]string{"=", "!=", "regexp", "set_contains"}).Draw(t, "operator"), "linux"
+		}
 		switch rapid.IntRange(0, 2).Draw(t, "what") {
 		case 0:
 			c := &structs.Constraint{Attribute: attribute, Operator: operator, Value: value}

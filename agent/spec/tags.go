@@ -115,6 +115,9 @@ func typeName(t reflect.Type) string {
 	case reflect.Slice:
 		return "list of " + typeName(t.Elem()) + "s"
 	case reflect.Map:
+		if t.Elem().Kind() == reflect.Slice {
+			return "names to lists of " + typeName(t.Elem().Elem()) + "s"
+		}
 		return "names to " + typeName(t.Elem()) + "s"
 	case reflect.Interface:
 		return "value"

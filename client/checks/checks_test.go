@@ -179,6 +179,13 @@ func TestAPoolMakesChecks(t *testing.T) {
 		s.set(false, true)
 		time.Sleep(50 * time.Second)
 		r.is(t, "failing no answer within 5s")
+		s.set(true, false)
+		time.Sleep(20 * time.Second)
+		r.is(t) // so soon another reason is not worth it
+		time.Sleep(40 * time.Second)
+		r.is(t, "failing exit code 2: no[31m database")
+		time.Sleep(1000 * time.Second)
+		r.is(t)
 		s.set(false, false)
 		time.Sleep(16 * time.Second)
 		r.is(t, "passing")
@@ -332,5 +339,78 @@ func TestExec(t *testing.T) {
 	}
 	if why := once(t, c, answer(drivers.Exit{}, errors.New("it does not run"), "")); why != "it does not run" {
 		t.Errorf("%q", why)
+	}
+}
+
+// Of a check that is watched every answer is told, with its code, each interval: also when it is the same, and when there is none.
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, s := NewPool(), &sayer{begin: time.Now(), fails: true}
+		defer p.Close()
+		var mu sync.Mutex
+		var all []string
+		told := func(want ...string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(all, want) {
+				t.Errorf("told %q, not %q", all, want)
+			}
+			all = nil
+		}
+		c := p.Watch(check("exec", func(c *structs.Check) { c.InitialDelay = structs.Duration(30 * time.Second) }), Target{Exec: s.exec}, time.Now(), func(a Answer) {
+			mu.Lock()
+			defer mu.Unlock()
+			code := "none"
+			if a.Code != nil {
+				code = fmt.Sprint(*a.Code)
+			}
+			all = append(all, code)
+		})
+		time.Sleep(29 * time.Second)
+		told()
+		time.Sleep(13 * time.Second)
+		told("2", "2")
+		s.set(false, false)
+		time.Sleep(10 * time.Second)
+		told("0")
+		s.set(false, true)
+		time.Sleep(16 * time.Second)
+		told("none")
+		c.Stop()
+		time.Sleep(time.Minute)
+		told()
+	})
+}
+
+// What a check says beside whether it passed.
+func TestCodes(t *testing.T) {
+	answers := func(c *structs.Check, to Target) string {
+		a := ask(t.Context(), c, to)
+		if a.Code == nil {
+			return "none"
+		}
+		return fmt.Sprint(*a.Code)
+	}
+	web := httptest.NewServer(http.NotFoundHandler())
+	to := Target{Address: web.Listener.Addr().String()}
+	exit := Target{Exec: func(context.Context, drivers.Command) (drivers.Exit, error) {
+		return drivers.Exit{Code: 137, Signal: 9}, nil
+	}}
+	away := Target{Exec: func(context.Context, drivers.Command) (drivers.Exit, error) {
+		return drivers.Exit{}, errors.New("it does not run")
+	}}
+	for want, got := range map[string]string{"404": answers(check("http"), to), "1": answers(check("tcp"), to), "137": answers(check("exec"), exit),
+		"none": answers(check("exec"), away)} {
+		if got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+	web.Close()
+	if got := answers(check("tcp"), to); got != "0" {
+		t.Errorf("tcp: %s", got)
+	}
+	if got := answers(check("http"), to); got != "none" {
+		t.Errorf("http: %s", got)
 	}
 }

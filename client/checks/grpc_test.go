@@ -52,7 +52,7 @@ func TestGRPC(t *testing.T) {
 		to := Target{Address: s.Listener.Addr().String()}
 		for service, want := range map[string]string{
 			"": "", "shop.v1.": "the health service says NOT_SERVING", "odd": "the health service says SERVICE_UNKNOWN",
-			"cut": "the answer of the health service cannot be read", "none": `the health service does not know "none"`,
+			"cut": "the answer cannot be read", "none": `the health service does not know "none"`,
 		} {
 			if why := once(t, check(kind, func(c *structs.Check) { c.Service = service }), to); why != want {
 				t.Errorf("%s %q: %q, not %q", kind, service, why, want)

@@ -48,24 +48,31 @@ type Check struct {
 	to      Target
 	started time.Time
 	report  func(structs.CheckStatus, Answer)
+	each    func(Answer) // instead of report: of Watch
 
 	due     time.Time // of the next one
 	at      int       // in the queue, -1: it is not there
 	verdict verdict   // of the goroutine that asks
+	told    string    // why it did not pass, by the last report; likewise
+	toldAt  time.Time
 	ctx     context.Context
 	cancel  context.CancelFunc
 }
 
 // Add makes a check of a task again and again, from initial_delay after its start on; status is what is known of it. report is
-// called when the status changes, and once, with CheckPending, when it did not pass at first. It is called from a goroutine of the
-// pool and may call Stop of other checks, not of its own.
+// called when the status changes, once, with CheckPending, when it did not pass at first, and when it does not pass for another reason than
+// a minute or more ago. It is called from a goroutine of the pool and may call Stop of other checks, not of its own.
 func (p *Pool) Add(what *structs.Check, to Target, started time.Time, status structs.CheckStatus, report func(structs.CheckStatus, Answer)) *Check {
-	c := &Check{pool: p, what: what, to: to, started: started, report: report, at: -1, verdict: verdict{status: status}}
-	c.ctx, c.cancel = context.WithCancel(p.ctx)
-	c.due = started.Add(what.InitialDelay.Std())
+	c := &Check{what: what, to: to, started: started, report: report, verdict: verdict{status: status}, due: started.Add(what.InitialDelay.Std())}
 	if status != structs.CheckPending { // the agent was restarted: not all at once
 		c.due = time.Now().Add(time.Duration(rand.Int64N(int64(what.Interval) + 1)))
 	}
+	return p.add(c)
+}
+
+func (p *Pool) add(c *Check) *Check {
+	c.pool, c.at = p, -1
+	c.ctx, c.cancel = context.WithCancel(p.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	heap.Push(&p.queue, c)
@@ -75,6 +82,12 @@ func (p *Pool) Add(what *structs.Check, to Target, started time.Time, status str
 	}
 	p.rouse()
 	return c
+}
+
+// Watch asks a task again and again, from initial_delay after its start on, and calls each with every answer, as Add calls report. A task that was
+// found again is asked at once.
+func (p *Pool) Watch(what *structs.Check, to Target, started time.Time, each func(Answer)) *Check {
+	return p.add(&Check{what: what, to: to, started: started, each: each, due: started.Add(what.InitialDelay.Std())})
 }
 
 // Stop ends a check. It does not wait: report may be running, and is not called again.
@@ -130,15 +143,25 @@ func (p *Pool) begin() (wait time.Duration, ok bool) {
 	return 0, false
 }
 
+// renewal is how long why a check does not pass may be out of date: a reason with figures in it is another one each time.
+const renewal = time.Minute
+
 // once asks and has the check wait for its next time.
 func (p *Pool) once(c *Check) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.what.Timeout.Std())
 	answer := ask(ctx, c.what, c.to)
 	cancel()
-	if c.ctx.Err() == nil {
+	switch {
+	case c.ctx.Err() != nil:
+	case c.each != nil:
+		c.each(answer)
+	default:
 		before := c.verdict
 		c.verdict = before.next(c.what, time.Since(c.started), answer)
-		if c.verdict.status != before.status || c.verdict.status == structs.CheckPending && before.tries == 0 {
+		news := c.verdict.status != before.status || c.verdict.status == structs.CheckPending && before.tries == 0
+		other := c.verdict.status != structs.CheckPassing && !answer.OK && answer.Why != c.told && time.Since(c.toldAt) >= renewal
+		if news || other {
+			c.told, c.toldAt = answer.Why, time.Now()
 			c.report(c.verdict.status, answer)
 		}
 	}
@@ -146,7 +169,10 @@ func (p *Pool) once(c *Check) {
 	defer p.mu.Unlock()
 	p.asking--
 	if c.ctx.Err() == nil {
-		pause := c.verdict.pause(c.what)
+		pause := c.what.Interval.Std()
+		if c.each == nil {
+			pause = c.verdict.pause(c.what)
+		}
 		c.due = time.Now().Add(pause - pause/20 + time.Duration(rand.Int64N(int64(pause/10)+1))) // those of many tasks drift apart
 		heap.Push(&p.queue, c)
 	}

@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/proffer/proffer/client/grpc"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -45,25 +45,26 @@ const said = 200
 // ask makes a check once. It returns when ctx ends, at the latest.
 func ask(ctx context.Context, c *structs.Check, to Target) Answer {
 	var err error
+	var code *int
 	switch c.Type {
 	case "tcp":
-		err = askTCP(ctx, to)
+		code, err = askTCP(ctx, to)
 	case "http", "https":
-		err = askHTTP(ctx, c, to)
+		code, err = askHTTP(ctx, c, to)
 	case "grpc", "grpcs":
 		err = askGRPC(ctx, c, to)
 	case "exec":
-		err = askExec(ctx, c, to)
+		code, err = askExec(ctx, c, to)
 	default:
 		err = fmt.Errorf("this node does not know the type %q", c.Type)
 	}
 	switch {
 	case err == nil:
-		return Answer{OK: true}
+		return Answer{OK: true, Code: code}
 	case ctx.Err() != nil:
 		return Answer{Why: fmt.Sprintf("no answer within %s", c.Timeout)}
 	}
-	return Answer{Why: short(err)}
+	return Answer{Why: short(err), Code: code}
 }
 
 // short leaves out what the reader knows: what was asked, and how.
@@ -97,16 +98,16 @@ func clean(raw []byte) string {
 	return text
 }
 
-func askTCP(ctx context.Context, to Target) error {
+func askTCP(ctx context.Context, to Target) (*int, error) {
 	dial := to.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
 	conn, err := dial(ctx, "tcp", to.Address)
 	if err != nil {
-		return err
+		return new(0), err
 	}
-	return conn.Close()
+	return new(1), conn.Close()
 }
 
 // plain and multiplexed ask once and keep nothing: no proxy, no redirect, no connection for later, no name of the server that has
@@ -125,10 +126,10 @@ func client(http2 bool, dial func(context.Context, string, string) (net.Conn, er
 	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
-func askHTTP(ctx context.Context, c *structs.Check, to Target) error {
+func askHTTP(ctx context.Context, c *structs.Check, to Target) (*int, error) {
 	at, err := url.Parse(c.Type + "://" + to.Address + c.Path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := &http.Request{Method: c.Method, URL: at, Header: http.Header{"User-Agent": {"proffer-check"}}}
 	for name, value := range c.Headers {
@@ -140,15 +141,15 @@ func askHTTP(ctx context.Context, c *structs.Check, to Target) error {
 	}
 	answer, err := to.http(false).Do(r.WithContext(ctx))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Body.Close()
 	code := answer.StatusCode
 	if slices.Contains(c.Statuses, code) || len(c.Statuses) == 0 && code >= 200 && code < 400 {
-		return nil
+		return &code, nil
 	}
 	raw, _ := io.ReadAll(io.LimitReader(answer.Body, said))
-	return fmt.Errorf("status %d: %s", code, raw)
+	return &code, fmt.Errorf("status %d: %s", code, raw)
 }
 
 // askGRPC asks the health service: https://github.com/grpc/grpc/blob/master/doc/health-checking.md. The request is one message
@@ -162,40 +163,18 @@ func askGRPC(ctx context.Context, c *structs.Check, to Target) error {
 	if c.Service != "" {
 		message = append(binary.AppendUvarint([]byte{1<<3 | 2}, uint64(len(c.Service))), c.Service...)
 	}
-	frame := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...) // 0: not compressed
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+to.Address+"/grpc.health.v1.Health/Check", bytes.NewReader(frame))
-	if err != nil {
-		return err
-	}
-	r.Header = http.Header{"Content-Type": {"application/grpc"}, "Te": {"trailers"}, "User-Agent": {"proffer-check"}}
-	answer, err := to.http(true).Do(r)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %d of HTTP", answer.StatusCode)
-	}
-	raw, err := io.ReadAll(io.LimitReader(answer.Body, 4<<10)) // to its end, for the trailer
-	if err != nil {
-		return err
-	}
-	status := answer.Trailer.Get("Grpc-Status")
-	if status == "" {
-		status = answer.Header.Get("Grpc-Status")
-	}
-	switch {
-	case status == "12":
+	body, err := grpc.Call(ctx, to.http(true), scheme+"://"+to.Address, "/grpc.health.v1.Health/Check", message, 4<<10)
+	switch grpc.Code(err) {
+	case grpc.Unimplemented:
 		return errors.New("the server has no gRPC health service")
-	case status == "5":
+	case grpc.NotFound:
 		return fmt.Errorf("the health service does not know %q", c.Service)
-	case status != "0":
-		return fmt.Errorf("gRPC status %s: %s", status, answer.Trailer.Get("Grpc-Message"))
-	case len(raw) < 5 || raw[0] != 0:
-		return errors.New("the answer of the health service cannot be read")
+	}
+	if err != nil {
+		return err
 	}
 	serving, names := 0, []string{"UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"}
-	if body := raw[5:]; len(body) == 2 && body[0] == 1<<3 {
+	if len(body) == 2 && body[0] == 1<<3 {
 		serving = int(body[1])
 	}
 	if serving == 1 {
@@ -212,18 +191,18 @@ func (h *head) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func askExec(ctx context.Context, c *structs.Check, to Target) error {
+func askExec(ctx context.Context, c *structs.Check, to Target) (*int, error) {
 	var out, errs head // a driver may write both at the same time
 	exit, err := to.Exec(ctx, drivers.Command{Args: c.Command, Stdout: &out, Stderr: &errs})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if exit.Code == 0 && exit.Signal == 0 {
-		return nil
+		return new(0), nil
 	}
 	text := fmt.Sprintf("exit code %d", exit.Code)
 	if all := append(errs.kept, out.kept...); len(all) > 0 {
 		text += ": " + string(all)
 	}
-	return errors.New(text)
+	return &exit.Code, errors.New(text)
 }

@@ -8,8 +8,9 @@ import (
 
 // Answer is what one check said; Why is empty when it passed.
 type Answer struct {
-	OK  bool
-	Why string
+	OK   bool
+	Why  string
+	Code *int // see structs.CheckAnswer
 }
 
 // verdict is what the answers to one check amount to. It is a value; next gives the one that follows.

@@ -8,12 +8,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/proffer/proffer/client/replace"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -213,30 +213,10 @@ func (k *Keyring) keep(list []string) error {
 	}
 	raw, err := json.Marshal(&kept{k.configured, list})
 	if err == nil {
-		err = replaceFile(k.path, raw)
+		err = replace.Bytes(k.path, raw)
 	}
 	if err != nil {
 		return structs.Errorf(structs.Unavailable, k.path, "cannot keep the keyring: %w", err)
 	}
 	return nil
-}
-
-// replaceFile writes a private file beside path, syncs it and renames it over path.
-func replaceFile(path string, raw []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
 }

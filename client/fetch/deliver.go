@@ -1,15 +1,13 @@
 package fetch
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -64,46 +62,76 @@ func (c *Cache) Deliver(ctx context.Context, o Order) error {
 	to := tree.Place{Root: o.Root, Into: path.Clean(a.Destination), UID: o.UID, GID: o.GID, MaxBytes: int64(c.opts.MaxUnpacked), Lenient: true}
 	object := "artifact " + public
 	if err := to.Folder(); err != nil {
-		return c.misplaced(object, err)
+		return c.misplaced(object, placed(to, err))
 	}
-	if strings.HasPrefix(u.Scheme, "git+") || a.Unpacked(u.Path) {
-		taken, err := unpack(ctx, to, f, item.Size)
+	mode, err := strconv.ParseUint(a.Mode, 8, 32)
+	if err != nil {
+		mode = 0o644
+	}
+	switch {
+	case u.Scheme == "oci":
+		text, err := o.place(ctx, to, object, fallbackName(u.Path), fs.FileMode(mode), f)
 		if err != nil {
-			return c.misplaced(object, err)
-		}
-		text := fmt.Sprintf("%d files, %s unpacked", taken.Files, structs.Bytes(taken.Bytes).Human())
-		if taken.LeftOut > 0 {
-			text += fmt.Sprintf(", %d devices and pipes left out", taken.LeftOut)
+			return c.misplaced(object, placed(to, err))
 		}
 		say(text)
+		return nil
+	case strings.HasPrefix(u.Scheme, "git+") || a.Unpacked(u.Path):
+		taken, err := unpack(ctx, to, io.NewSectionReader(f, 0, item.Size))
+		if err != nil {
+			return c.misplaced(object, placed(to, err))
+		}
+		say(said(taken))
 		return nil
 	}
 	name := a.Name
 	if name == "" {
 		name = path.Base(u.Path)
 	}
-	mode, err := strconv.ParseUint(a.Mode, 8, 32)
-	if err != nil {
-		mode = 0o644
-	}
 	_, err = to.File(ctx, name, fs.FileMode(mode), f)
-	return c.misplaced(object, err)
+	return c.misplaced(object, placed(to, err))
 }
 
 // unpack takes an archive apart: zip by what it begins with, tar otherwise.
-func unpack(ctx context.Context, to tree.Place, f *os.File, size int64) (tree.Taken, error) {
-	begin := bufio.NewReader(io.NewSectionReader(f, 0, 4))
-	if magic, _ := begin.Peek(4); bytes.Equal(magic, []byte("PK\x03\x04")) || bytes.Equal(magic, []byte("PK\x05\x06")) {
-		return to.Zip(ctx, f, size)
+func unpack(ctx context.Context, to tree.Place, f *io.SectionReader) (taken tree.Taken, err error) {
+	stage, err := to.Stage(ctx)
+	if err != nil {
+		return taken, err
+	}
+	defer func() {
+		if closed := stage.Close(); err == nil {
+			err = closed
+		}
+	}()
+	if err := fill(stage, f); err != nil {
+		return taken, err
+	}
+	return stage.Place()
+}
+
+func fill(stage *tree.Stage, f *io.SectionReader) error {
+	var magic [4]byte
+	f.ReadAt(magic[:], 0) // a shorter one is no zip file
+	if string(magic[:]) == "PK\x03\x04" || string(magic[:]) == "PK\x05\x06" {
+		return stage.Zip(f, f.Size())
 	}
 	plain, err := compressed.Open(f)
 	if err != nil {
-		return tree.Taken{}, structs.Errorf(structs.Invalid, "archive", "%w", err)
+		return structs.Errorf(structs.Invalid, "archive", "%w", err)
 	}
 	if closer, ok := plain.(io.Closer); ok {
 		defer closer.Close()
 	}
-	return to.Tar(ctx, plain)
+	return stage.Tar(plain)
+}
+
+// placed gives an error of the task folder the path that it is about on the node.
+func placed(to tree.Place, err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && !filepath.IsAbs(at.Path) {
+		return &fs.PathError{Op: at.Op, Path: filepath.Join(to.Root.Name(), to.Into, at.Path), Err: at.Err}
+	}
+	return err
 }
 
 // misplaced gives what went wrong in the task folder its kind.

@@ -107,11 +107,12 @@ func packed(t *testing.T, name string, raw []byte) []byte {
 		w = gzip.NewWriter(&b)
 	case strings.HasSuffix(name, "zst"):
 		w, _ = zstd.NewWriter(&b)
-	case strings.HasSuffix(name, "bz2"):
-		cmd := exec.Command("bzip2", "-c")
+	case strings.HasSuffix(name, "bz2"), strings.HasSuffix(name, "xz"):
+		program := map[bool]string{true: "xz", false: "bzip2"}[strings.HasSuffix(name, "xz")]
+		cmd := exec.Command(program, "-c")
 		cmd.Stdin, cmd.Stdout = bytes.NewReader(raw), &b
 		if err := cmd.Run(); err != nil {
-			t.Skip("bzip2: ", err)
+			t.Skip(program, ": ", err)
 		}
 		return b.Bytes()
 	default:
@@ -124,7 +125,7 @@ func packed(t *testing.T, name string, raw []byte) []byte {
 
 func TestUnpacked(t *testing.T) {
 	good := []evil.Entry{{Name: "app/", Mode: 0o755}, {Name: "app/run", Body: "#!/bin/sh", Mode: 0o4755}, {Name: "app/link", Link: "/abs/olute", Kind: tar.TypeSymlink}}
-	for _, name := range []string{"a.tar", "a.tar.gz", "a.tgz", "a.tar.zst", "a.tar.bz2", "a.zip", "A.ZIP"} {
+	for _, name := range []string{"a.tar", "a.tar.gz", "a.tgz", "a.tar.zst", "a.tar.bz2", "a.tar.xz", "a.txz", "a.zip", "A.ZIP"} {
 		t.Run(name, func(t *testing.T) {
 			raw := packed(t, name, tarOf(t, good...))
 			if strings.HasSuffix(strings.ToLower(name), "zip") {

@@ -5,21 +5,23 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
 // Options are what a node says about what it fetches. Zero values mean the defaults.
 type Options struct {
-	Dir         string        // of the cache; made when missing, mode 0700
-	Size        structs.Bytes // of the cache; what was used least recently goes first; 0: 10 GiB
-	MaxSize     structs.Bytes // of one file as it arrives; 0: 10 GiB
-	MaxUnpacked structs.Bytes // of one archive, unpacked; 0: 50 GiB
-	Parallel    int           // transfers at the same time; 0: 4
-	Timeout     time.Duration // of one transfer; 0: 1 h
-	Stall       time.Duration // after which a transfer without a byte is cut and resumed; 0: 30 s
-	Folders     []string      // of the node, for file:// and git+file://; none: these are refused
-	Stores      []Store       // for s3://
-	Boot        string        // names this boot of the machine
+	Dir         string                   // of the cache; made when missing, mode 0700
+	Size        structs.Bytes            // of the cache; what was used least recently goes first; 0: 10 GiB
+	MaxSize     structs.Bytes            // of one file as it arrives; 0: 10 GiB
+	MaxUnpacked structs.Bytes            // of one archive, unpacked; 0: 50 GiB
+	Parallel    int                      // transfers at the same time; 0: 4
+	Timeout     time.Duration            // of one transfer; 0: 1 h
+	Stall       time.Duration            // after which a transfer without a byte is cut and resumed; 0: 30 s
+	Folders     []string                 // of the node, for file:// and git+file://; none: these are refused
+	Stores      []Store                  // for s3://
+	Registries  map[string]registry.Host // for oci://, by name
+	Boot        string                   // names this boot of the machine
 	Logger      *slog.Logger
 }
 

@@ -76,6 +76,17 @@ func (p *part) restart(e entry) error {
 	return p.c.writeEntry(p.path+".json", &e)
 }
 
+// rewind forgets what came behind the first bytes.
+func (p *part) rewind(to int64) error {
+	if err := p.f.Truncate(to); err != nil {
+		return err
+	}
+	p.sum.Reset()
+	p.have = to
+	_, err := io.Copy(p.sum, io.NewSectionReader(p.f, 0, to))
+	return err
+}
+
 // Write adds what arrived.
 func (p *part) Write(b []byte) (int, error) {
 	if p.have+int64(len(b)) > p.limit {

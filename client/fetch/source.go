@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/client/tree"
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -29,7 +30,7 @@ func (c *Cache) allSources() map[string]source {
 	web := newWeb(c.opts.Stall)
 	git := &git{folders: c.opts.Folders, tmp: c.path("tmp")}
 	return map[string]source{"http": web, "https": web, "file": &files{c.opts.Folders}, "git+https": git, "git+http": git, "git+file": git,
-		"s3": &s3{web, c.opts.Stores}}
+		"s3": &s3{web, c.opts.Stores}, "oci": &fromRegistry{registry.New(c.opts.Registries, c.opts.Stall)}}
 }
 
 // parse reads an address. public is what may be shown of it.

@@ -34,6 +34,7 @@ type Config struct {
 	Held        structs.Resources                               // by allocations: of the disk it counts as free, and GPUs are not gone when they cannot be seen
 
 	HostVolumes map[string]*structs.NodeHostVolume
+	Disks       map[string]*structs.NodeDisk // for volumes; each is a resource unless it has a problem
 }
 
 // DefaultPorts are the host ports that tasks share.
@@ -88,6 +89,7 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 		a["network.ip"] = n.Hosts[0]
 	}
 	overrideResources(&n.Resources, c.Resources)
+	disks(n, c.Disks)
 	n.Resources.Ports = int(n.PortRange.Last - n.PortRange.First + 1)
 	noteNetworks(a, c)
 	devices(ctx, n, c)
@@ -125,6 +127,7 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 	})
 	noteNetworks(n.Attributes, c)
 	devices(ctx, &n, c)
+	disks(&n, sameSize(old.Disks, c.Disks))
 	n.Drivers = Drivers(ctx, c.Drivers)
 	if c.KeepImages {
 		for name, d := range n.Drivers {
@@ -135,11 +138,32 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 	}
 	Describe(&n)
 	maps.Copy(n.Attributes, c.Attributes)
-	if maps.Equal(n.Attributes, old.Attributes) && maps.Equal(n.Resources.Custom, old.Resources.Custom) &&
+	if maps.Equal(n.Attributes, old.Attributes) && maps.EqualFunc(n.Disks, old.Disks, func(x, y *structs.NodeDisk) bool { return *x == *y }) && maps.Equal(n.Resources.Custom, old.Resources.Custom) &&
 		maps.EqualFunc(n.Drivers, old.Drivers, equalDrivers) {
 		return old
 	}
 	return &n
+}
+
+// disks gives a node its disks, those that can be used as resources.
+func disks(n *structs.Node, all map[string]*structs.NodeDisk) {
+	n.Disks = all
+	maps.DeleteFunc(n.Resources.Custom, func(name string, _ structs.Milli) bool { _, is := structs.DiskOf(name); return is })
+	for name, d := range all {
+		if d.Problem == "" {
+			n.Resources = n.Resources.Add(structs.OnDisk(name, d.Size))
+		}
+	}
+}
+
+// sameSize leaves disks the size that they were found with: what volumes write is no reason for another one.
+func sameSize(before, now map[string]*structs.NodeDisk) map[string]*structs.NodeDisk {
+	for name, d := range now {
+		if old := before[name]; old != nil && old.Problem == "" && d.Problem == "" && old.Type == d.Type && old.Path == d.Path {
+			d.Size = old.Size
+		}
+	}
+	return now
 }
 
 func equalDrivers(a, b *structs.Driver) bool {

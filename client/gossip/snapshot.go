@@ -7,8 +7,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/proffer/proffer/client/replace"
 )
 
 const (
@@ -57,7 +58,7 @@ func (p *Pool) save() {
 		if next == last {
 			return
 		}
-		if err := write(p.config.Snapshot, []byte(next)); err != nil {
+		if err := replace.Bytes(p.config.Snapshot, []byte(next)); err != nil {
 			p.log.Warn("cannot remember the gossip peers", "path", p.config.Snapshot, "err", err)
 		}
 		last = next
@@ -103,20 +104,4 @@ func (p *Pool) snapshot() []byte {
 	}
 	raw, _ := json.Marshal(snapshot{Peers: all[:min(len(all), maxPeers)]})
 	return append(raw, '\n')
-}
-
-func write(path string, raw []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(raw)
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
 }

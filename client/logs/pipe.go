@@ -26,3 +26,11 @@ func (w *Writer) copyPipe(fd int) (int, error) {
 		return max(n, 0), err
 	}
 }
+
+// FromTerminal is FromPipe for the master of a terminal, where the kernel has no such call: a death of this process between the read and the
+// write loses what is between them. EIO is the end: nobody has the other side open.
+func (w *Writer) FromTerminal(fd int) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.copyPipe(fd)
+}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -69,6 +70,22 @@ func (r *Reader) Bounds() (first, end int64, err error) {
 		}
 	}
 	return 0, 0, structs.Errorf(structs.Unavailable, r.prefix, "the output is rotated faster than it can be read")
+}
+
+// Changed returns when the newest file was written last; zero: there is none.
+func (r *Reader) Changed() (at time.Time, err error) {
+	files, err := list(r.dir, r.prefix)
+	if err != nil || len(files) == 0 {
+		return at, err
+	}
+	info, err := os.Stat(files[len(files)-1].path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return at, nil // rotation was faster
+	}
+	if err != nil {
+		return at, err
+	}
+	return info.ModTime(), nil
 }
 
 // ReadAt reads at a global offset, from one file: it may return fewer bytes than asked for. io.EOF means that nothing is

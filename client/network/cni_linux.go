@@ -67,9 +67,10 @@ func (n *Networks) conflist(name string) (*libcni.NetworkConfigList, error) {
 	return nil, structs.Errorf(structs.Unavailable, "CNI network "+name, "no *.conflist of %s has it", n.opts.CNIConfig)
 }
 
-// cni returns what runs plugins. What they were called with, and what they answered, is kept with the allocation.
-func (n *Networks) cni(alloc structs.AllocID) *libcni.CNIConfig {
-	return libcni.NewCNIConfigWithCacheDir(n.opts.CNIPlugins, filepath.Join(n.folder(alloc), "cni"), nil)
+// cni returns what runs plugins, with the lock of the allocation. What they were called with, and what they answered, is kept with the
+// allocation.
+func (n *Networks) cni(alloc structs.AllocID, lock *os.File) *libcni.CNIConfig {
+	return libcni.NewCNIConfigWithCacheDir(n.opts.CNIPlugins, filepath.Join(n.folder(alloc), "cni"), &plugins{RawExec: &invoke.RawExec{}, lock: lock})
 }
 
 // connection is what the plugins are told of an allocation.
@@ -114,8 +115,13 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
 	defer cancel()
 	r.Ports = need.Ports
+	lock, err := n.locked(ctx, r.Alloc)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	// An agent that was killed may have begun, or the machine was started anew.
-	if err := n.leave(ctx, name, r, ns); err != nil {
+	if err := n.leaveLocked(ctx, name, r, ns, lock); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(n.folder(need.Alloc), "cni"), 0o711); err != nil {
@@ -125,7 +131,7 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 		return err
 	}
 	n.step("ports")
-	answer, err := n.cni(r.Alloc).AddNetworkList(ctx, list, n.connection(r, ns))
+	answer, err := n.cni(r.Alloc, lock).AddNetworkList(ctx, list, n.connection(r, ns))
 	if err != nil {
 		return plugin("join", name, err)
 	}
@@ -151,11 +157,20 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 func (n *Networks) leave(ctx context.Context, name string, r *record, ns string) error {
 	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
 	defer cancel()
+	lock, err := n.locked(ctx, r.Alloc)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return n.leaveLocked(ctx, name, r, ns, lock)
+}
+
+func (n *Networks) leaveLocked(ctx context.Context, name string, r *record, ns string, lock *os.File) error {
 	if !isNamespace(ns) {
 		ns = "" // of a machine that was started anew: the plugins give addresses back
 	}
 	rt := n.connection(r, ns)
-	runs := n.cni(r.Alloc)
+	runs := n.cni(r.Alloc, lock)
 	list, err := n.conflist(name)
 	if kept, failed := runs.GetCachedAttachments(rt.ContainerID); failed == nil && len(kept) > 0 { // as it was when it joined
 		list, err = libcni.NetworkConfFromBytes(kept[0].Config)

@@ -20,6 +20,10 @@ const (
 	AttrNone   = "network.none"
 	AttrEgress = "network.egress"
 	AttrCNI    = "network.cni."
+	// AttrForward is there when a firewall of the node may drop what the bridge's tasks send and get: "no: " and why.
+	AttrForward = "network.bridge.forward"
+	// AttrLoopback6 is whether ports of the node are reached by [::1], too.
+	AttrLoopback6 = "network.bridge.loopback6"
 )
 
 func answer(err error) string {
@@ -34,6 +38,12 @@ func answer(err error) string {
 func (n *Networks) Features() map[string]string {
 	n.trying.Do(func() { n.tried = n.try() })
 	out := maps.Clone(n.tried)
+	if said := n.forward.Load(); said != nil && *said != "" {
+		out[AttrForward] = *said
+	}
+	if out[AttrBridge] == "true" {
+		out[AttrLoopback6] = answer(n.loopback6())
+	}
 	for name, why := range n.conflists() {
 		out[AttrCNI+name] = answer(why)
 		if out[AttrNone] != "true" {
@@ -56,6 +66,17 @@ func (n *Networks) try() map[string]string {
 		bridge = n.overlap()
 	}
 	return map[string]string{AttrNone: answer(none), AttrBridge: answer(bridge), AttrEgress: answer(egress)}
+}
+
+// loopback6 says why [::1] does not lead to a port of the bridge.
+func (n *Networks) loopback6() error {
+	switch raw, err := os.ReadFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables"); {
+	case !n.opts.Subnet6.IsValid():
+		return errors.New("the bridge has no IPv6")
+	case err == nil && strings.TrimSpace(string(raw)) == "1":
+		return errors.New("net.bridge.bridge-nf-call-ip6tables is 1, so the kernel drops the answers")
+	}
+	return nil
 }
 
 // tryNamespace makes a namespace and lets it go.

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -71,7 +73,7 @@ func (n *Networks) bridge() (netlink.Link, error) {
 	// What comes from 127.0.0.1 of the node may go to a task; the rules let nothing come from a task to 127.0.0.1.
 	err = errors.Join(sysctl("ipv4/conf/"+n.opts.Bridge+"/route_localnet", "1"), sysctl("ipv4/ip_forward", "1"))
 	if n.opts.Subnet6.IsValid() {
-		err = errors.Join(err, forward6())
+		err = errors.Join(err, forward6(), loop6(link))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("let the node pass packets on: %w", err)
@@ -94,6 +96,20 @@ func forward6() error {
 		}
 	}
 	return sysctl(all, "1")
+}
+
+// behind is the metric of a route that is the last one looked at.
+const behind = 1 << 30
+
+// loop6 lets answers to what came from [::1] of the node in by the bridge: for that address the kernel asks for a local route of the link
+// that a packet came by, once the rules have put it back into the packet. A packet that comes with it is dropped before that.
+func loop6(link netlink.Link) error {
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.PrefixFrom(netip.IPv6Loopback(), 128)), Table: unix.RT_TABLE_LOCAL,
+		Type: unix.RTN_LOCAL, Priority: behind}
+	if err := netlink.RouteAdd(route); err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("let answers to ::1 in by %s: %w", link.Attrs().Name, err)
+	}
+	return nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
@@ -136,7 +152,7 @@ func filtered() bool {
 
 // attach connects the namespace of a record with the bridge: a pair of links, of which one end is there with the record's
 // addresses. It may be repeated.
-func (n *Networks) attach(r *record, ns string) error {
+func (n *Networks) attach(ctx context.Context, r *record, ns string) error {
 	bridge, err := n.bridge()
 	if err != nil {
 		return err
@@ -184,7 +200,37 @@ func (n *Networks) attach(r *record, ns string) error {
 		return fmt.Errorf("set %s up: %w", name, err)
 	}
 	n.step("bridged")
-	return Inside(ns, func() error { return n.inside(r) })
+	if err := Inside(ns, func() error { return n.inside(r) }); err != nil {
+		return err
+	}
+	return errors.Join(carries(ctx, name), carries(ctx, n.opts.Bridge)) // in this order: the bridge is on with its first link
+}
+
+// carryLimit bounds how long is waited for a link, which a task may have switched off.
+const carryLimit = time.Second
+
+// carries waits until a link takes packets. The kernel switches it on by itself, a moment after its other end; what is sent before is
+// dropped, and whoever sent it tries again after a second.
+func carries(ctx context.Context, name string) error {
+	limit, tick := time.NewTimer(carryLimit), time.NewTicker(time.Millisecond)
+	defer limit.Stop()
+	defer tick.Stop()
+	for {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("look for the link %s: %w", name, err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // inside makes the task's end of the pair what it shall be.
@@ -201,6 +247,14 @@ func (n *Networks) inside(r *record) error {
 	for _, path := range []string{"ipv4/conf/all", "ipv4/conf/" + inner, "ipv6/conf/" + inner} {
 		if err := sysctl(path+"/accept_redirects", "0"); err != nil {
 			return err
+		}
+	}
+	// An engine may have switched IPv6 off where it gave no address of it.
+	if r.V6.IsValid() {
+		for _, name := range []string{"lo", inner} {
+			if err := sysctl("ipv6/conf/"+name+"/disable_ipv6", "0"); err != nil {
+				return err
+			}
 		}
 	}
 	// All that is not the task itself is reached through the node, other tasks of the bridge, too.

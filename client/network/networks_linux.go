@@ -18,11 +18,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/structs"
 )
 
-// Networks gives networks to the allocations of one node. Its methods may be called from any goroutine; calls for one allocation
-// come one after the other.
+// Networks gives networks to the allocations of one node. Its methods may be called from any goroutine.
 type Networks struct {
 	opts Options
 	log  *slog.Logger
@@ -33,6 +33,8 @@ type Networks struct {
 	trying sync.Once
 	tried  map[string]string
 
+	turns flight.Turns // of allocations
+
 	mu      sync.Mutex
 	records map[structs.AllocID]*record
 	pool    *pool
@@ -41,6 +43,9 @@ type Networks struct {
 	building sync.RWMutex // for writing: the bridge and the table go
 	ruling   sync.Mutex   // replaces the table
 	applied  atomic.Uint64
+
+	admitting sync.Mutex // changes rules of others, see admit
+	forward   atomic.Pointer[string]
 }
 
 // New reads what is kept in the folder. Nothing in the kernel is changed before Keep or Provide. The error is Unavailable: the folder
@@ -85,7 +90,9 @@ func (n *Networks) Close() error {
 
 // sixth chooses the IPv6 network of this node once: 40 random bits, as RFC 4193 says.
 func (n *Networks) sixth() error {
-	if _, err := os.Stat("/proc/sys/net/ipv6"); err != nil || n.opts.NoIPv6 {
+	// What new links get; a kernel without IPv6 does not have it.
+	off, err := os.ReadFile("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+	if err != nil || strings.TrimSpace(string(off)) == "1" || n.opts.NoIPv6 {
 		n.opts.Subnet6 = netip.Prefix{}
 		return nil
 	}
@@ -129,6 +136,11 @@ func fail(alloc structs.AllocID, err error) error {
 // Provide gives an allocation what it asks for, or finds it. It may be called again. Unavailable and Exhausted: the node is short of
 // something, and it may be tried again; Invalid: it never will.
 func (n *Networks) Provide(ctx context.Context, need *Need) (*Given, error) {
+	end, err := n.turns.Take(ctx, string(need.Alloc))
+	if err != nil {
+		return nil, fail(need.Alloc, err)
+	}
+	defer end()
 	g, err := n.provide(ctx, need)
 	if err != nil {
 		return nil, fail(need.Alloc, err)
@@ -171,7 +183,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 			return nil, structs.Errorf(structs.Unavailable, "bridge "+n.opts.Bridge, "another agent of this machine has it").
 				Advise("give each agent a bridge and a subnet of its own: client.network.bridge")
 		}
-		if err := n.connect(r, ns, uint64(ask.Egress)); err != nil {
+		if err := n.connect(ctx, r, ns, uint64(ask.Egress)); err != nil {
 			return nil, err
 		}
 		g.Addresses = []string{r.V4.String()}
@@ -215,14 +227,20 @@ func (n *Networks) Sandboxed(alloc structs.AllocID) bool {
 }
 
 // connect brings a namespace to the bridge, and the node's ports to it.
-func (n *Networks) connect(r *record, ns string, egress uint64) error {
+func (n *Networks) connect(ctx context.Context, r *record, ns string, egress uint64) error {
 	if err := n.unbound(r); err != nil {
 		return err
 	}
 	n.building.RLock()
 	defer n.building.RUnlock()
-	if err := n.attach(r, ns); err != nil {
+	first := !n.bridgeIsThere()
+	if err := n.attach(ctx, r, ns); err != nil {
 		return err
+	}
+	if first { // afterwards Keep sees to it
+		if err := n.admit(ctx); err != nil {
+			return err
+		}
 	}
 	if egress > 0 {
 		if err := limit(ns, inner, egress); err != nil {
@@ -333,6 +351,29 @@ func (n *Networks) apply() error {
 
 // Release takes back all that an allocation has. It may be called again, and for one that never had anything.
 func (n *Networks) Release(ctx context.Context, alloc structs.AllocID) error {
+	end, err := n.turns.Take(ctx, string(alloc))
+	if err != nil {
+		return fail(alloc, err)
+	}
+	defer end()
+	return n.releaseNow(ctx, alloc)
+}
+
+// releaseUnknown does it unless the allocation is known now: it may have come, and have begun to be given what an agent left that was
+// killed.
+func (n *Networks) releaseUnknown(ctx context.Context, alloc structs.AllocID, known func(structs.AllocID) bool) error {
+	end, err := n.turns.Take(ctx, string(alloc))
+	if err != nil {
+		return fail(alloc, err)
+	}
+	defer end()
+	if known(alloc) {
+		return nil
+	}
+	return n.releaseNow(ctx, alloc)
+}
+
+func (n *Networks) releaseNow(ctx context.Context, alloc structs.AllocID) error {
 	if err := n.release(ctx, alloc); err != nil {
 		return fail(alloc, err)
 	}
@@ -425,6 +466,9 @@ func (n *Networks) tidy() error {
 	}
 	n.applied.Store(0)
 	n.step("untabled")
+	if err := n.expel(context.Background()); err != nil { // not of a task that is waited for: it goes with the bridge
+		return fmt.Errorf("remove the rules of the bridge %s from %s: %w", n.opts.Bridge, userChain, err)
+	}
 	return n.cut(n.opts.Bridge)
 }
 
@@ -445,6 +489,19 @@ func (n *Networks) bridged() bool {
 	return false
 }
 
+// Admit does again what others may have undone: a Docker engine that was installed, or a firewall that was loaded, since.
+func (n *Networks) Admit(ctx context.Context) error {
+	if n.lock == nil || !n.bridged() {
+		return nil
+	}
+	n.building.RLock()
+	defer n.building.RUnlock()
+	if !n.bridged() || !n.bridgeIsThere() {
+		return nil
+	}
+	return n.admit(ctx)
+}
+
 // Keep takes back what belongs to no allocation that is known, and makes the rules what they shall be. It is called once before the
 // first Provide, and may be later.
 func (n *Networks) Keep(ctx context.Context, known func(structs.AllocID) bool) error {
@@ -455,7 +512,7 @@ func (n *Networks) Keep(ctx context.Context, known func(structs.AllocID) bool) e
 	var errs []error
 	for _, id := range ids {
 		if !known(id) {
-			errs = append(errs, n.Release(ctx, id))
+			errs = append(errs, n.releaseUnknown(ctx, id, known))
 		}
 	}
 	if n.lock == nil {
@@ -484,6 +541,7 @@ func (n *Networks) Keep(ctx context.Context, known func(structs.AllocID) bool) e
 	if _, err := n.bridge(); err != nil {
 		return errors.Join(append(errs, err)...)
 	}
+	errs = append(errs, n.admit(ctx))
 	n.mu.Lock()
 	n.version++ // somebody may have removed the table
 	n.mu.Unlock()

@@ -36,6 +36,8 @@ func (*Networks) Release(context.Context, structs.AllocID) error { return nil }
 func (*Networks) Sandboxed(structs.AllocID) bool { return false }
 
 // Keep does nothing.
+func (*Networks) Admit(context.Context) error { return nil }
+
 func (*Networks) Keep(context.Context, func(structs.AllocID) bool) error { return nil }
 
 func (*Networks) warn(string, error) {}

@@ -98,18 +98,30 @@ func Hostname(ask *structs.Network, alloc structs.AllocID) string {
 // keepEvery is how often is looked for what belongs to nobody.
 const keepEvery = 10 * time.Minute
 
+// admitEvery is how soon a firewall of somebody else that came up is seen.
+const admitEvery = 30 * time.Second
+
 // Keep does what Networks does once, and again until it succeeded.
 func (p Provider) Keep(ctx context.Context, known func(structs.AllocID) bool) {
+	admit := time.NewTicker(admitEvery)
+	defer admit.Stop()
 	for {
 		wait := keepEvery
 		if err := p.Networks.Keep(ctx, known); err != nil {
 			p.warn("networks that belong to nobody cannot be removed", err)
 			wait = 10 * time.Second
 		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return
+		for again := time.After(wait); again != nil; {
+			select {
+			case <-again:
+				again = nil
+			case <-admit.C:
+				if err := p.Networks.Admit(ctx); err != nil && ctx.Err() == nil {
+					p.warn("a firewall may drop the packets of tasks", err)
+				}
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }

@@ -77,15 +77,14 @@ func (n *Networks) mappings(records []*record) (out []mapping) {
 					}
 				case host.Is4():
 					add(v4)
-					if host == loop {
-						v4.host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-						add(v4)
-					}
 				case r.V6.IsValid():
 					add(v6)
-					if host == loop {
-						v4.host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-						add(v4)
+				}
+				if host == loop {
+					v4.host, v6.host = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()
+					add(v4)
+					if r.V6.IsValid() {
+						add(v6)
 					}
 				}
 			}
@@ -156,8 +155,10 @@ func (n *Networks) rules(all []mapping) error {
 	from, to, notTo := link(expr.MetaKeyIIFNAME, n.opts.Bridge, expr.CmpOpEq), link(expr.MetaKeyOIFNAME, n.opts.Bridge, expr.CmpOpEq),
 		link(expr.MetaKeyOIFNAME, n.opts.Bridge, expr.CmpOpNeq)
 
+	loopback6 := family{proto: unix.NFPROTO_IPV6, subnet: netip.PrefixFrom(netip.IPv6Loopback(), 128), offset: 8, size: 16}
 	loopback := family{proto: unix.NFPROTO_IPV4, subnet: netip.MustParsePrefix("127.0.0.0/8"), offset: 12, size: 4}
 	add(guard, from, loopback.within(true), verdict(expr.VerdictDrop))
+	add(guard, from, loopback6.within(true), verdict(expr.VerdictDrop))
 	// The replies of a connection have its status, too.
 	add(pass, from, to, status(mapped), verdict(expr.VerdictAccept))
 	refuse(from, to)
@@ -166,6 +167,7 @@ func (n *Networks) rules(all []mapping) error {
 	refuse(to)
 	masquerade := []expr.Any{&expr.Masq{}}
 	add(out, to, loopback.within(false), masquerade)
+	add(out, to, loopback6.within(false), masquerade)
 	for _, f := range n.families() {
 		add(out, f.within(false), notTo, masquerade)
 		add(out, f.within(false), to, status(mapped), masquerade)

@@ -91,7 +91,7 @@ func newWorld(t *testing.T) *world {
 
 func options(dir string) Options {
 	return Options{Dir: dir, Bridge: "pftest0", Subnet: netip.MustParsePrefix("10.78.0.0/24"), Loop: node, CNIConfig: dir + "/../cni",
-		CNIPlugins: []string{"/usr/lib/cni"}}
+		CNIPlugins: []string{"/usr/lib/cni", dir + "/../plugins"}}
 }
 
 func (w *world) open() *Networks {
@@ -324,6 +324,18 @@ func TestProvideAgain(t *testing.T) {
 	w.expect("anew", w.ask(w.beside, "tcp", node+":20001"), "a anew "+other)
 }
 
+// What is looked at as nobody's stays when its allocation comes in that moment.
+func TestKeptForOneThatComes(t *testing.T) {
+	w := newWorld(t)
+	g := w.provide(need("a", "bridge", at("http", node, 20001, 80, "")))
+	w.serve(g.Netns, ":80", "a")
+	looks := 0
+	must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { looks++; return looks > 1 }))
+	w.expect("kept", w.ask(w.beside, "tcp", node+":20001"), "a "+other)
+	must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return false }))
+	w.expect("released", w.ask(w.beside, "tcp", node+":20001"), "refused")
+}
+
 // Another's table is not touched, and rules that somebody removed come back.
 func TestOtherRulesStay(t *testing.T) {
 	w := newWorld(t)
@@ -553,6 +565,69 @@ func TestKilledAfterEachChange(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What is provided takes packets at once: one that is dropped is sent again after a second.
+func TestReadyAtOnce(t *testing.T) {
+	w := newWorld(t)
+	var slowest time.Duration
+	for i := range 5 {
+		id := fmt.Sprint("a", i)
+		g := w.provide(need(id, "bridge", at("http", node, 20001, 80, "")))
+		links, err := netlink.LinkList()
+		must(t, err)
+		for _, l := range links {
+			if name := l.Attrs().Name; (name == "pftest0" || name == linkName("pftest0", structs.AllocID(id))) && l.Attrs().OperState != netlink.OperUp {
+				t.Errorf("%s is %s", name, l.Attrs().OperState)
+			}
+		}
+		w.serve(g.Netns, ":80", id)
+		for _, to := range append(g.Addresses, node+":20001") {
+			begin := time.Now()
+			if from := g.Netns; strings.HasSuffix(to, ":20001") {
+				w.expect("out", w.ask(from, "tcp", to), id+" 10.78.0.1")
+			} else if got := w.ask("", "tcp", net.JoinHostPort(to, "80")); !strings.HasPrefix(got, id) {
+				t.Errorf("%s: %s", to, got)
+			}
+			slowest = max(slowest, time.Since(begin))
+		}
+		must(t, w.nets.Release(context.Background(), structs.AllocID(id)))
+	}
+	t.Logf("the slowest first connection took %s", slowest)
+}
+
+// A plugin outlives the agent that started it. What it adds then is taken back all the same.
+func TestAPluginOutlivesItsAgent(t *testing.T) {
+	w := newWorld(t)
+	state, config, programs := t.TempDir(), options(w.dir).CNIConfig, options(w.dir).CNIPlugins[1]
+	for _, dir := range []string{config, programs} {
+		must(t, os.MkdirAll(dir, 0o755))
+	}
+	must(t, os.WriteFile(config+"/20-late.conflist", []byte(`{"cniVersion": "0.4.0", "name": "late", "plugins": [{"type": "late"}]}`), 0o644))
+	must(t, os.WriteFile(programs+"/late", []byte(`#!/bin/sh
+cd `+state+`
+case $CNI_COMMAND in
+ADD)
+	kill -9 $PPID
+	touch begun
+	while [ ! -e left ] && [ $((i = i + 1)) -lt 20 ]; do sleep 0.05; done
+	touch added over
+	;;
+DEL) [ ! -e begun ] || touch left; rm -f added ;;
+esac
+`), 0o755))
+	if !w.killed(act{Dir: w.dir, Need: need("a", "cni/late"), Die: 1000}) {
+		t.Fatal("the agent was not killed")
+	}
+	w.nets.Close()
+	w.nets = w.open()
+	must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return false }))
+	if _, err := os.Stat(state + "/over"); err != nil {
+		t.Fatalf("Keep did not wait for the plugin: %v", err)
+	}
+	if _, err := os.Stat(state + "/added"); err == nil {
+		t.Error("what the plugin added is there")
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	statMethod   = "Node.Stat"
 	statsMethod  = "Node.Stats"
 	signalMethod = "Node.Signal"
+	usageMethod  = "Node.Usage"
 )
 
 // File is one entry of an allocation's folder.

@@ -171,6 +171,15 @@ func (n *Node) Stats(ctx context.Context, alloc structs.AllocID) (map[string]*dr
 	return reply.Tasks, err
 }
 
+// Usage says what the node uses now.
+func (n *Node) Usage(ctx context.Context) (*client.Usage, error) {
+	var u client.Usage
+	if err := n.Pool.Call(ctx, n.Address, usageMethod, &struct{}{}, &u); err != nil {
+		return nil, err
+	}
+	return &u, nil
+}
+
 // Signal sends a signal to a task; to all when task is empty.
 func (n *Node) Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error {
 	return n.Pool.Call(ctx, n.Address, signalMethod, &taskRequest{alloc, task, signal}, &struct{}{})

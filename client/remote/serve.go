@@ -82,6 +82,7 @@ func Serve(s *rpc.Server, n *client.Client) {
 		stats, err := n.Stats(ctx, req.Alloc)
 		return &statsReply{stats}, err
 	})
+	rpc.Handle(s, usageMethod, func(ctx context.Context, _ *struct{}) (*client.Usage, error) { return n.Usage(ctx, 0) })
 	rpc.Handle(s, signalMethod, func(ctx context.Context, req *taskRequest) (*struct{}, error) {
 		return &struct{}{}, n.Signal(ctx, req.Alloc, req.Task, req.Signal)
 	})

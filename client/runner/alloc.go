@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/proffer/proffer/client/checks"
 	"github.com/proffer/proffer/client/fetch"
+	"github.com/proffer/proffer/client/items"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
@@ -36,14 +36,22 @@ type Node struct {
 	Holds func() bool // whether it does now
 	// Rebooted says that the machine was restarted since the last agent ran: what was recorded as running does not.
 	Rebooted bool
-	// Starts has room for as many starts as may happen at the same time.
-	Starts    chan struct{}
+	// BoundsDisk says that the node looks at how much of the disk allocations take.
+	BoundsDisk bool
+	// Starts has room for as many starts as may happen at the same time, by driver: one that hangs delays no task of another.
+	Starts    map[string]chan struct{}
 	Checks    *checks.Pool
 	Providers []Provider   // in the order in which they are asked
 	Fetch     *fetch.Cache // nil: no artifacts
+	Items     *items.Items // what templates ask the region for; nil: nothing
 	// Dial connects to an address in the network namespace at a path; it is used for allocations that were given one.
 	Dial  func(ctx context.Context, netns, network, address string) (net.Conn, error)
 	Stock *Stock // what one task at a time has
+	// Bind says how a task mounts a path of the host, or a folder in also, as far as the node lets it; nil: not at all.
+	Bind      func(b *structs.Bind, also []string) (drivers.Mount, error)
+	Executors string // where executors of external frameworks reach the node, as ip:port; empty: they do not
+	// ExecutorToken returns by what an executor proves there who it is; nil: by nothing.
+	ExecutorToken func(framework structs.FrameworkID, executor string, alloc structs.AllocID) string
 	// GPUs measures devices, by ID; nil: nobody does. What it returns is not changed.
 	GPUs func(ctx context.Context) map[string]*drivers.GPUStats
 }
@@ -78,6 +86,10 @@ type Alloc struct {
 	hurry  context.CancelFunc
 
 	folders folders
+	pod     *pod      // nil: what it runs is given from the start
+	exec    *Executor // nil: the node runs all of its tasks itself
+
+	providing sync.Mutex // held while a task that is started again is given what it needs
 }
 
 // New makes a runner for an allocation that was not started before, or, when known has State or Tasks, for one that may run
@@ -106,20 +118,29 @@ func New(n *Node, known *store.Alloc) (*Alloc, error) {
 		a.status = structs.AllocRunning
 	}
 	for _, def := range a.group.Tasks {
-		t := &task{alloc: a, name: def.Name, def: def, wake: make(chan struct{}), up: make(chan struct{})}
+		t := newTask(a, def)
 		if rec := known.Tasks[def.Name]; rec != nil {
-			t.rec = *rec
-			if !rec.Done {
+			t.rec, t.changed = *rec, false
+			if rec.Done {
+				close(t.gone)
+			} else {
 				n.Stock.Keep(t.holder(), &rec.State)
 			}
-		} else {
-			t.rec.State = structs.TaskState{Status: structs.TaskStaging}
-			t.event("received", "the node received the allocation")
 		}
 		a.tasks = append(a.tasks, t)
 	}
+	switch x := known.Alloc.External; {
+	case x == nil || x.Executor == "":
+	case x.Custom:
+		a.exec = newExecutor(a, known.Tasks)
+	default:
+		a.pod = newPod(a)
+	}
 	return a, nil
 }
+
+// Executor returns the custom executor of an allocation that has one; nil otherwise.
+func (a *Alloc) Executor() *Executor { return a.exec }
 
 func (a *Alloc) ID() structs.AllocID { return a.id }
 
@@ -174,6 +195,7 @@ func (a *Alloc) Full() *structs.AllocUpdate {
 	for _, t := range a.tasks {
 		t.changed = true
 	}
+	a.exec.all()
 	return a.update()
 }
 
@@ -193,6 +215,7 @@ func (a *Alloc) update() *structs.AllocUpdate {
 			t.changed = false
 		}
 	}
+	a.exec.tell(u)
 	return u
 }
 
@@ -212,6 +235,13 @@ func (a *Alloc) Update(alloc *structs.Allocation, job *structs.JobVersion) {
 			}
 		}
 	}
+	switch {
+	case alloc.External == nil:
+	case a.exec != nil:
+		a.exec.take(alloc.External)
+	case a.pod != nil:
+		a.pod.take()
+	}
 	if alloc.Restarts > a.state.Restarts {
 		a.state.Restarts = alloc.Restarts
 		a.node.Store.Enqueue(store.PutState(a.id, &a.state))
@@ -221,24 +251,6 @@ func (a *Alloc) Update(alloc *structs.Allocation, job *structs.JobVersion) {
 			}
 		}
 	}
-}
-
-// Restart starts a task again, all main tasks and sidecars when name is empty.
-func (a *Alloc) Restart(name string) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if name != "" && a.task(name) == nil {
-		return a.unknownTask(name)
-	}
-	if a.state.Stop != "" || a.status.Ended() {
-		return structs.Errorf(structs.Conflict, "allocation "+structs.Short(a.id), "it is ending or ended: %s", a.why)
-	}
-	for _, t := range a.tasks {
-		if name == "" || name == t.name {
-			t.restart("a restart was asked for")
-		}
-	}
-	return nil
 }
 
 // Stop ends the allocation as wanted, with the grace of its tasks. It does not wait; see Done.
@@ -278,6 +290,9 @@ func (a *Alloc) endLocked(why string, fail, hard bool) {
 	for _, t := range a.tasks {
 		t.interrupt()
 	}
+	if a.exec != nil {
+		a.exec.stream.poke()
+	}
 }
 
 // Run runs the allocation until it ended or ctx did. In the latter case its tasks run on, and another Alloc made from the
@@ -297,6 +312,13 @@ func (a *Alloc) Run(ctx context.Context) (ended bool) {
 		defer limit.Stop()
 	}
 	a.mu.Unlock()
+	if a.exec != nil {
+		watching, cancel := context.WithCancel(ctx)
+		var watch sync.WaitGroup
+		watch.Go(func() { a.exec.watch(watching) })
+		defer watch.Wait()
+		defer cancel()
+	}
 	return a.provide(ctx) && a.main(ctx) && a.poststop(ctx) && a.release(ctx) && a.finish(ctx)
 }
 
@@ -315,6 +337,9 @@ func (a *Alloc) of(hook string, sidecar bool) (tasks []*task) {
 // main runs prestart tasks one after the other, then sidecars and main tasks side by side, until nothing of them is left.
 // False: ctx ended.
 func (a *Alloc) main(ctx context.Context) bool {
+	if a.pod != nil {
+		return a.pod.run(ctx)
+	}
 	for _, t := range a.of("prestart", false) {
 		if !t.run(ctx) {
 			return false
@@ -411,16 +436,25 @@ func (a *Alloc) poststop(ctx context.Context) bool {
 // nevertheless, so that the folder can be collected, which may be what fills it: until the end is recorded the driver keeps
 // the task, so that another agent would find it ended again.
 func (a *Alloc) finish(ctx context.Context) bool {
+	if a.exec != nil {
+		a.exec.ended()
+	}
 	a.mu.Lock()
 	status, why := structs.AllocComplete, ""
+	if a.pod != nil && a.state.Stop == "" {
+		if why = a.pod.failure(); why != "" {
+			status = structs.AllocFailed
+		}
+	}
 	if a.state.Stop != "" {
 		why = a.state.Stop
 		if a.state.Fail {
 			status = structs.AllocFailed
 		}
 	}
-	record := &store.Ended{Job: a.alloc.Job, Group: a.alloc.Group, Index: a.alloc.Index, Folder: true}
+	record := &store.Ended{Job: a.alloc.Job, Group: a.alloc.Group, Index: a.alloc.Index, Folder: true, Alloc: remembered(a.alloc)}
 	a.ended = now()
+	record.Tasks = append(record.Tasks, a.exec.all()...)
 	for _, t := range a.tasks {
 		t.changed = true
 		record.Tasks = append(record.Tasks, t.name)
@@ -460,6 +494,7 @@ func (a *Alloc) finish(ctx context.Context) bool {
 	}
 	for _, t := range a.tasks {
 		t.destroy(ctx)
+		a.dir.ForgetSecrets(t.name)
 	}
 	level := slog.LevelDebug
 	if status == structs.AllocFailed {
@@ -474,116 +509,4 @@ func (a *Alloc) EndedEarly() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status.Ended() && !a.recorded
-}
-
-// Needs reports whether a start of a task is the newest one and not over: nothing else of it is worth keeping.
-func (a *Alloc) Needs(name string, start uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	t := a.task(name)
-	return t != nil && start >= t.rec.Start && (t.rec.Running || t.handle != nil || start > t.rec.Start)
-}
-
-func (a *Alloc) task(name string) *task {
-	for _, t := range a.tasks {
-		if t.name == name {
-			return t
-		}
-	}
-	return nil
-}
-
-func (a *Alloc) unknownTask(name string) error {
-	var names []string
-	for _, t := range a.tasks {
-		names = append(names, t.name)
-	}
-	return structs.Errorf(structs.NotFound, "allocation "+structs.Short(a.id), "it has no task %q", name).Advise("it has %v", names)
-}
-
-// Tasks returns the names of its tasks.
-func (a *Alloc) Tasks() (names []string) {
-	for _, t := range a.tasks {
-		names = append(names, t.name)
-	}
-	return names
-}
-
-// running returns the handle of a task that runs. An empty name means the only task.
-func (a *Alloc) running(name string) (drivers.Task, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if name == "" {
-		if len(a.tasks) != 1 {
-			return nil, structs.Errorf(structs.Invalid, "allocation "+structs.Short(a.id), "it has several tasks: say which")
-		}
-		name = a.tasks[0].def.Name
-	}
-	t := a.task(name)
-	if t == nil {
-		return nil, a.unknownTask(name)
-	}
-	if t.handle == nil || t.rec.State.Status.Ended() {
-		return nil, structs.Errorf(structs.Conflict, fmt.Sprintf("task %q", name), "it does not run (%s)", t.rec.State.Status)
-	}
-	return t.handle, nil
-}
-
-// Exec runs a command in a task; an empty name is the only task.
-func (a *Alloc) Exec(ctx context.Context, name string, cmd drivers.Command) (drivers.Exit, error) {
-	h, err := a.running(name)
-	if err != nil {
-		return drivers.Exit{}, err
-	}
-	return h.Exec(ctx, cmd)
-}
-
-// Signal sends a signal to a task, to all running ones when name is empty.
-func (a *Alloc) Signal(ctx context.Context, name, signal string) error {
-	if name != "" {
-		h, err := a.running(name)
-		if err != nil {
-			return err
-		}
-		return h.Signal(ctx, signal)
-	}
-	handles := a.handles()
-	if len(handles) == 0 {
-		return structs.Errorf(structs.Conflict, "allocation "+structs.Short(a.id), "none of its tasks runs")
-	}
-	for _, name := range slices.Sorted(maps.Keys(handles)) {
-		if err := handles[name].Signal(ctx, signal); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// handles returns the running tasks.
-func (a *Alloc) handles() map[string]drivers.Task {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := make(map[string]drivers.Task, len(a.tasks))
-	for _, t := range a.tasks {
-		if t.handle != nil && !t.rec.State.Status.Ended() {
-			out[t.name] = t.handle
-		}
-	}
-	return out
-}
-
-// Light says what each running task uses, without what takes a look at files or asks a tool.
-func (a *Alloc) Light(ctx context.Context) (map[string]*drivers.Stats, error) {
-	out := make(map[string]*drivers.Stats)
-	for name, h := range a.handles() {
-		s, err := h.Stats(ctx)
-		switch structs.KindOf(err) {
-		case "":
-			out[name] = s
-		case structs.Conflict, structs.NotFound:
-		default:
-			return nil, err
-		}
-	}
-	return out, nil
 }

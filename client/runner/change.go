@@ -66,9 +66,15 @@ func (t *task) refresh(ctx context.Context, handle drivers.Task) {
 	scope, texts, err := t.newTexts(ctx)
 	var changed []*taskdir.Text
 	for _, text := range texts {
-		if !slices.ContainsFunc(t.texts, text.Same) {
+		if !slices.ContainsFunc(t.texts, text.Same) && (t.texts != nil || !scope.Written(text)) {
 			changed = append(changed, text)
 		}
+	}
+	if err == nil && scope.Exposes(changed) {
+		t.alloc.mu.Lock()
+		t.restart("its templates read variables now, which are kept in memory")
+		t.alloc.mu.Unlock()
+		return
 	}
 	if err == nil {
 		err = scope.Write(changed)
@@ -80,7 +86,7 @@ func (t *task) refresh(ctx context.Context, handle drivers.Task) {
 		t.tell("template", "not rendered again: "+err.Error())
 		t.alloc.mu.Lock()
 		defer t.alloc.mu.Unlock()
-		if classify(err) == shortage && t.splay == nil {
+		if waits := (*taskdir.Waits)(nil); classify(err) == shortage && t.splay == nil && !errors.As(err, &waits) {
 			t.later(30 * time.Second)
 		}
 		return
@@ -124,7 +130,7 @@ func (t *task) newTexts(ctx context.Context) (*taskdir.Scope, []*taskdir.Text, e
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := scope.Texts()
+	texts, err := t.ask(scope)
 	return scope, texts, err
 }
 

@@ -18,6 +18,7 @@ import (
 // beginChecks begins to check a task that was started, or found again. The caller holds mu.
 func (t *task) beginChecks(handle drivers.Task) {
 	t.endChecks()
+	t.watch(handle)
 	known := t.rec.State.Checks
 	t.rec.State.Checks = nil
 	for i, c := range append(slices.Clone(t.def.Ready), t.def.Live...) {
@@ -26,16 +27,57 @@ func (t *task) beginChecks(handle drivers.Task) {
 			s = known[at]
 		}
 		t.rec.State.Checks = append(t.rec.State.Checks, s)
-		to := checks.Target{Address: t.alloc.address(c.Port), Exec: handle.Exec}
-		if ns := t.alloc.netns(); ns != "" {
-			to.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-				return t.alloc.node.Dial(ctx, ns, network, address)
-			}
-		}
-		t.checks = append(t.checks, t.alloc.node.Checks.Add(c, to, t.rec.State.Started.Std(), s.Status, func(status structs.CheckStatus, a checks.Answer) {
+		t.checks = append(t.checks, t.alloc.node.Checks.Add(c, t.target(handle, c), t.rec.State.Started.Std(), s.Status, func(status structs.CheckStatus, a checks.Answer) {
 			t.checked(handle, i, status, a)
 		}))
 	}
+}
+
+// watch begins to ask what the framework of a task wants to be told. The caller holds mu.
+func (t *task) watch(handle drivers.Task) {
+	x := t.alloc.alloc.External.Named(t.name)
+	if x == nil || x.Check == nil {
+		return
+	}
+	if a := t.rec.State.Answer; a == nil || a.Type != x.Check.Type {
+		t.rec.State.Answer = &structs.CheckAnswer{Type: x.Check.Type}
+	}
+	t.checks = append(t.checks, t.alloc.node.Checks.Watch(x.Check, t.target(handle, x.Check), t.rec.State.Started.Std(), func(a checks.Answer) {
+		t.answered(handle, a)
+	}))
+}
+
+// answered takes what a check said of the start that handle is of.
+func (t *task) answered(handle drivers.Task, answer checks.Answer) {
+	a := t.alloc
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := t.rec.State.Answer
+	if t.handle != handle || last == nil || len(t.checks) == 0 {
+		return // it has ended
+	}
+	now := &structs.CheckAnswer{Type: last.Type, Code: answer.Code}
+	if now.Equal(last) {
+		return
+	}
+	t.rec.State.Answer = now
+	t.changed = true
+	a.node.Store.Enqueue(store.PutTask(a.id, t.name, &t.rec))
+	a.report()
+}
+
+// target says where a check asks. The caller holds mu.
+func (t *task) target(handle drivers.Task, c *structs.Check) checks.Target {
+	to := checks.Target{Address: t.alloc.address(c.Port), Exec: handle.Exec}
+	if t.alloc.alloc.External != nil {
+		to.Address = c.Port // of a framework: an address as its task sees it
+	}
+	if ns := t.alloc.netns(); ns != "" {
+		to.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return t.alloc.node.Dial(ctx, ns, network, address)
+		}
+	}
+	return to
 }
 
 // take takes a newer version of the task, with other checks perhaps. The caller holds mu.
@@ -134,7 +176,7 @@ func (t *task) checked(handle drivers.Task, i int, status structs.CheckStatus, a
 	if status != before {
 		t.event(string(status), joined(fmt.Sprintf("%s check %q", kind, s.Name), s.Why))
 	}
-	if s.Live && status == structs.CheckFailing {
+	if s.Live && status == structs.CheckFailing && status != before {
 		t.unwell = fmt.Sprintf("live check %q failed: %s", s.Name, s.Why)
 		t.interrupt()
 	}

@@ -35,6 +35,13 @@ type Need struct {
 	Dir   string // folder of the allocation; it may be missing
 }
 
+// Plugin reports whether a task of it is a storage plugin.
+func (a *Alloc) Plugin() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.group.Plugin()
+}
+
 // needs returns the providers that the allocation has something of.
 func (a *Alloc) needs() (of []Provider) {
 	a.mu.Lock()
@@ -51,12 +58,50 @@ func (a *Alloc) needs() (of []Provider) {
 // an agent that was restarted does not touch it. False: ctx ended.
 func (a *Alloc) provide(ctx context.Context) bool {
 	a.mu.Lock()
-	need := &Need{Alloc: a.alloc, Job: a.job, Group: a.group, Dir: string(a.dir)}
 	runs := slices.ContainsFunc(a.tasks, func(t *task) bool { return t.handle != nil })
 	a.mu.Unlock()
-	providers := a.needs()
-	if runs || len(providers) == 0 {
+	if runs {
 		return true
+	}
+	for _, t := range a.tasks {
+		t.given = true
+	}
+	return a.provideAll(ctx)
+}
+
+// provided gives a task what it needs that is started again: what kept it may have ended, with the machine or with an engine.
+// False: ctx ended.
+func (t *task) provided(ctx context.Context) bool {
+	if t.given {
+		t.given = false
+		return true
+	}
+	t.alloc.providing.Lock()
+	defer t.alloc.providing.Unlock()
+	return t.alloc.provideAll(ctx)
+}
+
+func (a *Alloc) provideAll(ctx context.Context) bool {
+	a.mu.Lock()
+	need := &Need{Alloc: a.alloc, Job: a.job, Group: a.group, Dir: string(a.dir)}
+	state := a.state
+	a.mu.Unlock()
+	providers := a.needs()
+	if len(providers) == 0 {
+		return true
+	}
+	if need.Alloc.Plugged() {
+		// A killed agent must know of it again: the region would be told that it never was here, and others be given what it has.
+		for try := 0; ; try++ {
+			err := a.node.Store.Commit(ctx, store.PutState(a.id, &state))
+			if err == nil {
+				break
+			}
+			a.waits(err.Error(), try == 0)
+			if !sleep(ctx, nodeBackOff(try), nil) {
+				return false
+			}
+		}
 	}
 	given := &store.Given{}
 	for _, p := range providers {
@@ -66,10 +111,11 @@ func (a *Alloc) provide(ctx context.Context) bool {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.state.Given = given
-	if a.state.Stop == "" {
-		a.why = ""
+	if a.ending.Err() != nil {
+		return true // not all of it may be there, and none of it is needed
 	}
+	a.state.Given = given
+	a.why = ""
 	a.node.Store.Enqueue(store.PutState(a.id, &a.state)) // durable with the first start that relies on it
 	return true
 }

@@ -53,7 +53,8 @@ func (t *task) recover(ctx context.Context, try int) bool {
 			found, err = driver.Recover(ctx, spec, t.rec.Handle)
 		}
 		if err == nil && len(spec.Task.Templates) > 0 {
-			t.texts, _ = scope.Texts() // as they were written, but for what the node changed meanwhile
+			// As they were written, but for what the node changed meanwhile. With items they are compared with the files, once those come.
+			t.texts, _ = t.ask(scope)
 		}
 	}
 	a.mu.Lock()
@@ -68,6 +69,9 @@ func (t *task) recover(ctx context.Context, try int) bool {
 			t.rec.State.Started = now()
 		}
 		t.beginChecks(found)
+		if a.pod != nil {
+			a.pod.limit(t)
+		}
 		t.event("recovered", "the agent was restarted and found the task")
 		if a.status == structs.AllocPending && a.mainsUp() {
 			a.status = structs.AllocRunning

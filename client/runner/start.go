@@ -47,7 +47,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 		return nil, nil, err
 	}
 	scope, err := taskdir.NewScope(taskdir.Subject{Seen: view, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
-		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses(), Cores: cores, Devices: devices})
+		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses(), Cores: cores, Devices: devices, Items: a.node.item})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,16 +64,38 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	if len(devices) > 0 {
 		s.Devices = a.node.Stock.Nodes(devices)
 	}
+	if alloc.External != nil {
+		directory := a.dir.Task(def.Name) + "/local"
+		sandbox := directory
+		if view.Task != "" {
+			sandbox = strings.TrimSuffix(view.Task, "/") + "/local"
+		}
+		s.Env = append(s.Env, t.executorEnv(alloc, def, sandbox, directory)...)
+	}
 	if given != nil {
 		s.Netns, s.Hostname, s.Files, s.Mounts = given.Netns, given.Hostname, given.Files, given.Mounts[def.Name]
+		s.Project = given.Project
+		s.Devices = append(s.Devices, given.Devices[def.Name]...)
+		for name, value := range given.Env[def.Name] {
+			s.Env = append(s.Env, name+"="+value)
+		}
+	}
+	if a.node.BoundsDisk {
+		s.Disk = group.Ask().Disk
 	}
 	if r := def.Resources; r != nil {
 		s.IO = r.IO
 		extra := def.InMemory() // its files there are its memory
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory+extra, max(r.Memory, r.MemoryMax)+extra
 	}
+	if a.exec != nil {
+		s.Memory, s.MemoryMax = 0, 0 // its tasks come and go, and no driver can change the limit of what runs
+	}
 	if alloc.OnLost == "fence" {
 		s.Fence = &drivers.Fence{}
+	}
+	if x := alloc.External.Named(def.Name); x != nil && x.Terminal != nil {
+		s.Terminal = &drivers.Size{Rows: x.Terminal.Rows, Cols: x.Terminal.Cols}
 	}
 	return s, scope, nil
 }
@@ -127,7 +149,10 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 			return nil, err
 		}
 	}
-	if err := t.equip(); err != nil {
+	if !t.provided(ctx) {
+		return nil, context.Cause(ctx)
+	}
+	if err := t.equip(ctx); err != nil {
 		return nil, err
 	}
 	number := t.rec.Start + 1 // only run changes it
@@ -144,13 +169,20 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) }); err != nil {
 		return nil, err
 	}
+	texts, err := t.texted(ctx, scope, spec)
+	if err != nil {
+		return nil, err
+	}
 	select {
-	case a.node.Starts <- struct{}{}:
-		defer func() { <-a.node.Starts }()
+	case a.node.Starts[driver.Name()] <- struct{}{}:
+		defer func() { <-a.node.Starts[driver.Name()] }()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	if err := t.render(scope, spec); err != nil {
+	if err := t.write(scope, spec, texts); err != nil {
+		return nil, err
+	}
+	if err := t.bind(driver, scope, spec); err != nil {
 		return nil, err
 	}
 	starting, cancel := context.WithCancel(ctx)
@@ -181,8 +213,25 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.started(handle)
+	t.started(handle, t.ownAddresses(ctx, handle))
 	return handle, nil
+}
+
+// ownAddresses are those of the allocation's own network, or that the driver gave a task which just started.
+func (t *task) ownAddresses(ctx context.Context, handle drivers.Task) []string {
+	a := t.alloc
+	a.mu.Lock()
+	own := a.state.Given.OwnAddresses()
+	a.mu.Unlock()
+	x, ok := handle.(drivers.Addressed)
+	if !ok || len(own) > 0 {
+		return own
+	}
+	found, err := x.Addresses(ctx)
+	if err != nil && ctx.Err() == nil {
+		a.log.Warn("the address of a task is not known", "task", t.name, "err", err)
+	}
+	return found
 }
 
 // look finds out whether a start happened whose answer was lost or given up. There is no other start before that is known.
@@ -235,27 +284,43 @@ func (t *task) uncancel() {
 	t.alloc.mu.Unlock()
 }
 
-// render writes the files that the start needs. Folders without files are made by a driver that uses them.
-func (t *task) render(scope *taskdir.Scope, spec *drivers.Spec) error {
+// texted makes what the templates of the start say, and the folder. Folders without files are made by a driver that uses them. What the
+// templates ask for and no server has said anything of yet is waited for, shortly.
+func (t *task) texted(ctx context.Context, scope *taskdir.Scope, spec *drivers.Spec) ([]*taskdir.Text, error) {
 	if err := taskdir.CheckTask(spec.Task.Name); err != nil || len(spec.Task.Templates) == 0 && spec.Task.DispatchPayload == nil {
-		return err
+		return nil, err
 	}
 	if err := t.alloc.dir.Create(spec.Task.Name, scope.Owner()); err != nil {
-		return err
+		return nil, err
 	}
 	if err := scope.Payload(); err != nil {
-		return err
+		return nil, err
 	}
-	texts, err := scope.Texts()
-	if err != nil {
+	texts, err := t.ask(scope)
+	if waits := (*taskdir.Waits)(nil); errors.As(err, &waits) && !waits.Known && t.awaitItems(ctx) {
+		scope.AskAgain()
+		texts, err = t.ask(scope)
+	}
+	return texts, err
+}
+
+// write writes the files that the start needs.
+func (t *task) write(scope *taskdir.Scope, spec *drivers.Spec, texts []*taskdir.Text) error {
+	if len(texts) == 0 {
+		return nil
+	}
+	if err := scope.InMemory(texts); err != nil {
 		return err
 	}
 	t.texts = texts
-	return scope.Write(texts)
+	if err := scope.Write(texts); err != nil {
+		return err
+	}
+	return addEnv(spec, texts)
 }
 
 // started notes that a start went well.
-func (t *task) started(handle drivers.Task) {
+func (t *task) started(handle drivers.Task, addresses []string) {
 	a := t.alloc
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,8 +328,11 @@ func (t *task) started(handle drivers.Task) {
 	t.handle = handle
 	t.rec.Handle = handle.Handle()
 	s := &t.rec.State
-	s.Status, s.Why, s.Started, s.Checks, s.Addresses = structs.TaskRunning, "", now, nil, a.state.Given.OwnAddresses()
+	s.Status, s.Why, s.Started, s.Checks, s.Answer, s.Addresses = structs.TaskRunning, "", now, nil, nil, addresses
 	t.beginChecks(handle)
+	if a.pod != nil {
+		a.pod.limit(t)
+	}
 	t.event("started", fmt.Sprintf("start %d", t.rec.Start))
 	ops := []store.Op{store.PutTask(a.id, t.name, &t.rec)}
 	if a.status == structs.AllocPending && a.mainsUp() {
@@ -278,6 +346,9 @@ func (t *task) started(handle drivers.Task) {
 
 // mainsUp reports whether each main task was started once. The caller holds mu.
 func (a *Alloc) mainsUp() bool {
+	if a.pod != nil {
+		return true // the one that asks was
+	}
 	for _, t := range a.tasks {
 		if t.hook() == "" && t.rec.State.Started == 0 {
 			return false

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -22,6 +21,9 @@ type Stock struct {
 	unsure  string // why the devices are not known now; empty: they are
 	byCore  map[int]string
 	byID    map[string]string // of devices; values are who has it
+
+	pinning sync.Mutex    // held while drivers hear of cores: the last that they hear is how it is
+	moved   chan struct{} // has a value after cores were given back
 }
 
 // Device is one that a node has. Those of one Resource are alike.
@@ -32,7 +34,7 @@ type Device struct {
 
 // NewStock makes one of the cores that a task may have, neighbours together.
 func NewStock(cores []int) *Stock {
-	return &Stock{cores: cores, byCore: map[int]string{}, byID: map[string]string{}}
+	return &Stock{cores: cores, byCore: map[int]string{}, byID: map[string]string{}, moved: make(chan struct{}, 1)}
 }
 
 // Offer says which devices there are now, or with unsure, why that is not known. Tasks keep what they have.
@@ -151,7 +153,14 @@ func (s *Stock) Release(who string) {
 }
 
 func (s *Stock) release(who string) {
+	cores := len(s.byCore)
 	maps.DeleteFunc(s.byCore, func(_ int, has string) bool { return has == who })
+	if len(s.byCore) < cores {
+		select {
+		case s.moved <- struct{}{}:
+		default:
+		}
+	}
 	maps.DeleteFunc(s.byID, func(_, has string) bool { return has == who })
 }
 
@@ -170,32 +179,4 @@ func (s *Stock) Nodes(has []structs.AssignedDevice) (out []drivers.Device) {
 		}
 	}
 	return out
-}
-
-// holder names a task to the stock.
-func (t *task) holder() string { return fmt.Sprintf("%s/%s", t.alloc.id, t.name) }
-
-// equip gives the task what it shall have for itself alone. What it has is recorded with its start.
-func (t *task) equip() error {
-	a := t.alloc
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	r := t.def.Resources
-	if r == nil || r.Cores == 0 && len(r.Custom) == 0 {
-		return nil
-	}
-	state := t.rec.State
-	if err := a.node.Stock.Take(t.holder(), r, &state); err != nil {
-		return err
-	}
-	t.rec.State.Cores, t.rec.State.Devices = state.Cores, state.Devices
-	t.changed = true
-	return nil
-}
-
-// yield gives it back. Its end is durable: no agent that comes after this one counts the task among those that have something.
-func (t *task) yield() {
-	if len(t.rec.State.Cores)+len(t.rec.State.Devices) > 0 {
-		t.alloc.node.Stock.Release(t.holder())
-	}
 }

@@ -22,14 +22,19 @@ type task struct {
 	def   *structs.Task // newest version of it
 	rec   store.Task
 
+	given   bool         // what the allocation needs was provided for its next start; only run changes it
 	handle  drivers.Task // of the newest start; nil before it and after Destroy
 	lost    bool         // it was recorded as running and nobody knows it
 	changed bool         // since the last update
 	over    bool         // its time is over: a sidecar whose main tasks ended
 	again   string       // why it is to be started again; empty: it is not
+	ending  string       // why it alone is to end; empty: it is not
+	late    bool         // with ending: it ran for too long
+	limit   *time.Timer  // ends it when it ran for too long; nil: it may run for ever
 	wake    chan struct{}
 	up      chan struct{} // closed when it was started once, or will not be
 	isUp    bool
+	gone    chan struct{}       // closed when it ended for good
 	cancel  context.CancelFunc  // of the present wait
 	checks  []*checks.Check     // of the present start
 	unwell  string              // which live check failed; empty: none
@@ -37,6 +42,14 @@ type task struct {
 	owed    []*structs.Template // those that changed and whose change nobody was told; likewise
 	stale   bool                // its templates may say something else now
 	splay   *time.Timer         // until stale
+	asks    asks
+}
+
+func newTask(a *Alloc, def *structs.Task) *task {
+	t := &task{alloc: a, name: def.Name, def: def, wake: make(chan struct{}), up: make(chan struct{}), gone: make(chan struct{})}
+	t.rec.State = structs.TaskState{Status: structs.TaskStaging}
+	t.event("received", "the node received the allocation")
+	return t
 }
 
 func (t *task) hook() string {
@@ -72,7 +85,7 @@ func (t *task) unwanted() (stop, hard bool) {
 	if t.hook() == "poststop" {
 		return t.over || s.Hard, s.Hard
 	}
-	return t.over || s.Stop != "", s.Hard
+	return t.over || s.Stop != "" || t.ending != "", s.Hard
 }
 
 // event notes what happened; the slice is copied, because updates share it. The caller holds mu, or nobody else has t yet.
@@ -116,10 +129,14 @@ func (t *task) skip(why string) {
 
 // done notes the last state. The caller holds mu.
 func (t *task) done(status structs.TaskStatus, why string) {
+	if !t.rec.Done {
+		close(t.gone)
+	}
 	t.rec.Done, t.rec.Running = true, false
 	if t.splay != nil {
 		t.splay.Stop()
 	}
+	t.askNothing()
 	t.rec.State.Status, t.rec.State.Why = status, why
 	if t.rec.State.Ended == 0 || t.rec.State.Ended < t.rec.State.Started {
 		t.rec.State.Ended = now()
@@ -204,7 +221,7 @@ func (t *task) run(ctx context.Context) bool {
 }
 
 func (t *task) stopWhy() string {
-	if s := t.alloc.state.Stop; s != "" {
+	if s := cmp.Or(t.alloc.state.Stop, t.ending); s != "" {
 		return s
 	}
 	return "what it accompanies ended"
@@ -244,6 +261,11 @@ func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
 		status := structs.TaskKilled
 		if exit.Code == 0 && exit.Signal == 0 {
 			status = structs.TaskFinished
+		}
+		if reason := a.state.Reason; reason != "" && t.hook() != "poststop" {
+			status, t.rec.State.Reason = structs.TaskFailed, reason
+		} else if t.late {
+			status, t.rec.State.Reason = structs.TaskFailed, "MAX_COMPLETION_TIME_REACHED"
 		}
 		t.done(status, t.stopWhy())
 		return false, 0
@@ -291,7 +313,7 @@ func (t *task) apply(policy Policy, what string, status structs.TaskStatus) (aga
 func (t *task) settle(ctx context.Context) bool {
 	a := t.alloc
 	a.mu.Lock()
-	last := t.rec.Done
+	last := t.rec.Done && a.pod == nil // more may come to a pod
 	for _, other := range a.tasks {
 		last = last && other.rec.Done
 	}
@@ -355,8 +377,8 @@ func (t *task) pause(ctx context.Context, d time.Duration) bool {
 	for {
 		t.alloc.mu.Lock()
 		stop, _ := t.unwanted()
-		asked := t.again != ""
-		t.again = ""
+		asked := t.again != "" || t.asks.news
+		t.again, t.asks.news = "", false
 		wake := t.wake
 		t.alloc.mu.Unlock()
 		left := time.Until(until)
@@ -446,6 +468,9 @@ func (t *task) kill(ctx context.Context, handle drivers.Task, hard bool, again s
 	a := t.alloc
 	a.mu.Lock()
 	signal, grace := t.def.KillSignal, t.def.KillTimeout.Std()
+	if x := a.alloc.External.Named(t.name); x != nil && x.Kill != nil && x.Kill.Grace != nil {
+		grace = max(x.Kill.Grace.Std(), time.Millisecond)
+	}
 	why := again
 	if why == "" {
 		why = t.stopWhy()
@@ -461,6 +486,9 @@ func (t *task) kill(ctx context.Context, handle drivers.Task, hard bool, again s
 	}
 	if grace == 0 {
 		grace = 5 * time.Second
+	}
+	if a.exec != nil && !hard && again == "" && a.exec.shutdown(ctx, handle, grace) {
+		hard = true
 	}
 	if hard {
 		signal, grace = "SIGKILL", 0

@@ -34,6 +34,8 @@ type Node interface {
 	Observed() []*structs.AllocUpdate
 	// Desired brings what the region wants.
 	Desired(*Desired)
+	// Items brings items that the node wants, as they are now.
+	Items(items []*Item)
 	// Lease says until when the node holds its lease, on the session's Clock.
 	Lease(until Instant)
 	// Lost says that a session ended that Welcome began; the next one is tried by itself.
@@ -64,6 +66,8 @@ type Client struct {
 	slack   *structs.Slack     // as last said; nil: nothing was
 	early   bool               // a renewal is due for it
 	purged  []structs.VolumeID // to send
+	wants   map[Ref]bool       // what the node wants
+	unsaid  map[Ref]bool       // what the server does not know of that: true to add, false to drop
 }
 
 // New makes a client; Run starts it.
@@ -82,6 +86,8 @@ func New(c Config) *Client {
 		wake:    make(chan struct{}, 1),
 		updates: map[structs.AllocID]*structs.AllocUpdate{},
 		left:    make(chan struct{}),
+		wants:   map[Ref]bool{},
+		unsaid:  map[Ref]bool{},
 	}
 }
 
@@ -151,6 +157,9 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 	defer stream.Close()
 	raiseLimit(stream)
 
+	c.mu.Lock()
+	c.node = nil // Hello has it; what changes from here on is sent after it
+	c.mu.Unlock()
 	hello := c.config.Node.Hello()
 	hello.Version = Version
 	if err := stream.Send(hello); err != nil {
@@ -172,8 +181,12 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 	// What is observed from here on is sent after the full state. An update that is in both changes nothing.
 	c.mu.Lock()
 	clear(c.updates)
-	c.order, c.node, c.purged = nil, nil, nil
-	if c.leaving {
+	c.order, c.purged = nil, nil
+	clear(c.unsaid)
+	for r := range c.wants {
+		c.unsaid[r] = true
+	}
+	if c.leaving || c.node != nil || len(c.unsaid) > 0 {
 		c.poke()
 	}
 	c.mu.Unlock()
@@ -195,6 +208,8 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 			if until, ok := w.renewed(m.Renewed.Seq); ok {
 				c.config.Node.Lease(until)
 			}
+		case m.Items != nil:
+			c.config.Node.Items(m.Items)
 		case m.Bye != nil:
 			err = m.Bye
 		}
@@ -245,6 +260,7 @@ func merge(a, b *structs.AllocUpdate) *structs.AllocUpdate {
 		return a
 	}
 	both := *b
+	both.Said = append(slices.Clip(a.Said), b.Said...)
 	both.Tasks = make(map[string]*structs.TaskState, len(a.Tasks)+len(b.Tasks))
 	for _, tasks := range []map[string]*structs.TaskState{a.Tasks, b.Tasks} {
 		for name, t := range tasks {
@@ -402,7 +418,7 @@ func (w *writer) flush() (left bool, err error) {
 	for _, id := range c.order {
 		updates = append(updates, c.updates[id])
 	}
-	purged := c.purged
+	purged, wants := c.purged, c.wanted()
 	c.node, c.order, c.purged = nil, nil, nil
 	clear(c.updates)
 	c.mu.Unlock()
@@ -423,6 +439,11 @@ func (w *writer) flush() (left bool, err error) {
 	}
 	if len(purged) > 0 {
 		if err := w.stream.Send(&FromNode{Purged: purged}); err != nil {
+			return false, err
+		}
+	}
+	if wants != nil {
+		if err := w.stream.Send(&FromNode{Wants: wants}); err != nil {
 			return false, err
 		}
 	}

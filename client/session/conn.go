@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -196,12 +197,18 @@ func Coalesce(queue []*FromServer) []*FromServer {
 	}
 	var out []*FromServer
 	var renewed *FromServer
-	var delta *Desired // the last of out, ours to change
+	var items *FromServer // of out, ours to change
+	var delta *Desired    // the last of out, ours to change
 	for _, m := range queue {
 		switch {
 		case m.Renewed != nil:
 			renewed = m
 			continue
+		case m.Items != nil && items != nil:
+			items.Items = joinItems(items.Items, m.Items)
+		case m.Items != nil:
+			items = &FromServer{Items: slices.Clone(m.Items)}
+			out = append(out, items)
 		case m.Desired == nil || m.Desired.Full:
 			delta = nil
 			out = append(out, m)
@@ -219,7 +226,7 @@ func Coalesce(queue []*FromServer) []*FromServer {
 	return out
 }
 
-// join applies a later delta to d: the newest word on each allocation stays.
+// join applies a later delta to d: the newest word on each allocation and volume stays.
 func (d *Desired) join(next *Desired) {
 	d.Index = next.Index
 	d.Jobs = append(d.Jobs, next.Jobs...)
@@ -229,6 +236,9 @@ func (d *Desired) join(next *Desired) {
 	}
 	for _, a := range next.Allocs {
 		d.Allocs = append(deleteAlloc(d.Allocs, a.ID), a)
+	}
+	for _, v := range next.Volumes {
+		d.Volumes = append(slices.DeleteFunc(d.Volumes, func(x *structs.Volume) bool { return x.ID == v.ID }), v)
 	}
 }
 

@@ -32,6 +32,7 @@ type Welcome struct {
 type FromServer struct {
 	Desired *Desired
 	Renewed *Renewed
+	Items   []*Item        // that the node wants and that are news to it
 	Bye     *structs.Error // the server closes: it left, or lost its quorum
 }
 
@@ -60,6 +61,7 @@ type FromNode struct {
 	Node     *structs.Node      // a changed fingerprint
 	Leave    bool               // the node stops for good; its work was stopped
 	Purged   []structs.VolumeID // volumes that were to be purged and whose data is gone
+	Wants    *Wants             // other items than before
 }
 
 // Observed is what changed on the node, or all of it when Full. The server answers nothing: what a session lost is sent

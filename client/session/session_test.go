@@ -24,19 +24,21 @@ import (
 type fakeNode struct {
 	events  chan string
 	desired chan *Desired
+	items   chan []*Item
 	lease   chan Instant
 	full    []*structs.AllocUpdate
 	refuse  error
 }
 
 func newFakeNode() *fakeNode {
-	return &fakeNode{events: make(chan string, 100), desired: make(chan *Desired, 2000), lease: make(chan Instant, 1000)}
+	return &fakeNode{events: make(chan string, 100), desired: make(chan *Desired, 2000), items: make(chan []*Item, 100), lease: make(chan Instant, 1000)}
 }
 
 func (n *fakeNode) Hello() *Hello                    { return &Hello{Region: "global", Node: &structs.Node{ID: "n1"}} }
 func (n *fakeNode) Observed() []*structs.AllocUpdate { return n.full }
 func (n *fakeNode) Desired(d *Desired)               { n.desired <- d }
 func (n *fakeNode) Lease(until Instant)              { n.lease <- until }
+func (n *fakeNode) Items(items []*Item)              { n.items <- items }
 func (n *fakeNode) Lost(err error)                   { n.events <- "lost: " + err.Error() }
 func (n *fakeNode) Welcome(w *Welcome) error {
 	n.events <- "welcome by " + w.Server
@@ -217,6 +219,26 @@ func TestASession(t *testing.T) {
 		conn.Close(structs.Errorf(structs.Unavailable, "server s1", "lost its quorum"))
 		s.expect("lost: server s1: lost its quorum")
 		s.expect("welcome by s1")
+	})
+}
+
+// A node that changes while a session begins is what its Hello does not say yet.
+func TestANodeThatChangesBeforeTheWelcome(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		messages := make(chan *FromNode, 100)
+		take := welcomes("s1", messages, nil)
+		s.serve(1, func(ctx context.Context, c *Conn, h *Hello) error {
+			s.client.Fingerprint(&structs.Node{ID: "n1", Name: "changed"})
+			return take(ctx, c, h)
+		})
+		s.start(1)
+		s.expect("welcome by s1")
+		for range 2 { // and the full state, in any order
+			if m := <-messages; m.Node != nil && m.Node.Name == "changed" {
+				return
+			}
+		}
+		t.Error("the change is lost")
 	})
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -52,6 +53,8 @@ type State struct {
 	Started     structs.Time
 	Restarts    uint64 // newest value of Allocation.Restarts that was obeyed
 	Given       *Given // nil: nothing
+
+	Reason string `codec:",omitempty"` // with Stop: of its tasks, which failed; see structs.TaskState
 }
 
 // Given is what an allocation was given that its tasks have in common.
@@ -61,6 +64,30 @@ type Given struct {
 	Hostname  string                     // in it
 	Files     []drivers.Mount            // of all tasks with a root of their own
 	Mounts    map[string][]drivers.Mount // by task
+
+	Project uint32                       `codec:",omitempty"` // by which the file system bounds its files; 0: it does not
+	Env     map[string]map[string]string `codec:",omitempty"` // by task, beside what all have
+	Devices map[string][]drivers.Device  `codec:",omitempty"` // by task: volumes that are block devices
+}
+
+// Device adds a device that a task sees, unless it is there.
+func (g *Given) Device(task string, d drivers.Device) {
+	if !slices.Contains(g.Devices[task], d) {
+		if g.Devices == nil {
+			g.Devices = map[string][]drivers.Device{}
+		}
+		g.Devices[task] = append(g.Devices[task], d)
+	}
+}
+
+// Mount adds what a task mounts, unless it is there: whoever is asked again adds nothing twice.
+func (g *Given) Mount(task string, m drivers.Mount) {
+	if !slices.Contains(g.Mounts[task], m) {
+		if g.Mounts == nil {
+			g.Mounts = map[string][]drivers.Mount{}
+		}
+		g.Mounts[task] = append(g.Mounts[task], m)
+	}
 }
 
 // OwnAddresses returns the addresses of the allocation's own network; nil may be asked.
@@ -79,6 +106,10 @@ type Task struct {
 	State    structs.TaskState
 	Failures []structs.Time // starts that the restart policy counts, oldest first
 	Done     bool           // it will not be started again
+	// Said is what an executor said of it, of a task that the node does not run itself: the newest, oldest first, and Seq the number of
+	// the last.
+	Said []*structs.TaskSaid
+	Seq  uint64
 }
 
 // Ended is all that a node keeps of an ended allocation until the region forgets it too.
@@ -88,7 +119,10 @@ type Ended struct {
 	Group  string
 	Index  int
 	Folder bool     // the folder is still there
+	Why    string   `codec:",omitempty"` // it is not
 	Tasks  []string // names
+	// Alloc has whose it was and what it held; nil in what older builds wrote.
+	Alloc *structs.Allocation `codec:",omitempty"`
 }
 
 // Alloc is all that the store has of one allocation that has not ended. State and Tasks may be absent.
@@ -150,6 +184,11 @@ func PutState(id structs.AllocID, s *State) Op {
 // PutTask writes one task.
 func PutTask(id structs.AllocID, name string, t *Task) Op {
 	return Op{key: taskPrefix + string(id) + "/" + name, value: encode(t)}
+}
+
+// DeleteTask removes one, which the region forgot.
+func DeleteTask(id structs.AllocID, name string) Op {
+	return Op{key: taskPrefix + string(id) + "/" + name, del: true}
 }
 
 // End replaces all records of an allocation with those of its end.

@@ -3,13 +3,11 @@
 package supervisor
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +32,8 @@ type Client struct {
 	mu      sync.Mutex
 	conn    *link
 	closed  bool
-	started int // pid of a supervisor that this process started, until it was reaped
+	cores   []int // that tasks have for themselves
+	started int   // pid of a supervisor that this process started, until it was reaped
 
 	keep    context.CancelFunc // ends keeping
 	keeping sync.WaitGroup
@@ -162,202 +161,6 @@ func (c *Client) reap() {
 	if pid, err := unix.Wait4(c.started, nil, unix.WNOHANG, nil); pid == c.started || errors.Is(err, unix.ECHILD) {
 		c.started = 0
 	}
-}
-
-// link is one connection: requests go out, answers come in, in any order.
-type link struct {
-	conn     *net.UnixConn
-	version  int // of the supervisor
-	pid      int
-	settings []string
-
-	writing sync.Mutex
-	mu      sync.Mutex
-	next    uint64
-	pending map[uint64]chan *response // nil once the connection ended
-	done    chan struct{}             // closed when the reading goroutine ended
-}
-
-// link returns the connection, a new one when the last one ended.
-func (c *Client) link(ctx context.Context) (*link, error) {
-	c.dialing.Lock()
-	defer c.dialing.Unlock()
-	c.mu.Lock()
-	l, closed := c.conn, c.closed
-	c.mu.Unlock()
-	if closed {
-		return nil, structs.Errorf(structs.Unavailable, "supervisor", "the connection was closed")
-	}
-	if l != nil {
-		select {
-		case <-l.done:
-		default:
-			return l, nil
-		}
-	}
-	var err error
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if l, err = c.dial(ctx); err == nil {
-			break
-		}
-		if err := c.spawn(ctx); err != nil {
-			return nil, err
-		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		l.conn.Close()
-		<-l.done
-		return nil, structs.Errorf(structs.Unavailable, "supervisor", "the connection was closed")
-	}
-	c.conn = l
-	return l, nil
-}
-
-func (c *Client) dial(ctx context.Context) (*link, error) {
-	conn, err := dialSocket(c.opts.Dir)
-	if err != nil {
-		return nil, err
-	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	frame, err := encode(hello{Version: Version, PID: os.Getpid()})
-	if err == nil {
-		_, err = conn.Write(frame)
-	}
-	r := bufio.NewReaderSize(conn, 16<<10)
-	var theirs hello
-	if err == nil {
-		err = decode(r, maxRequest, &theirs)
-	}
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	l := &link{conn: conn, version: theirs.Version, pid: theirs.PID, settings: theirs.Settings, pending: map[uint64]chan *response{}, done: make(chan struct{})}
-	go l.read(r)
-	return l, nil
-}
-
-// read hands answers to who waits for them, until the connection ends.
-func (l *link) read(r io.Reader) {
-	defer close(l.done)
-	for {
-		resp := new(response)
-		if decode(r, maxResponse, resp) != nil {
-			break
-		}
-		l.mu.Lock()
-		ch := l.pending[resp.ID]
-		delete(l.pending, resp.ID)
-		l.mu.Unlock()
-		if ch != nil {
-			ch <- resp // it has room for the one answer
-		}
-	}
-	l.conn.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, ch := range l.pending {
-		close(ch)
-	}
-	l.pending = nil
-}
-
-var errLost = errors.New("the connection to the supervisor ended")
-
-// call sends a request and waits for its answer. errLost means that it may or may not have been done.
-func (l *link) call(ctx context.Context, req *request, files []*os.File) (*response, error) {
-	ch := make(chan *response, 1)
-	l.mu.Lock()
-	if l.pending == nil {
-		l.mu.Unlock()
-		return nil, errLost
-	}
-	l.next++
-	sent := *req
-	sent.ID = l.next
-	l.pending[sent.ID] = ch
-	l.mu.Unlock()
-	if err := l.send(&sent, files); err != nil {
-		l.mu.Lock()
-		delete(l.pending, sent.ID)
-		l.mu.Unlock()
-		return nil, err
-	}
-	select {
-	case resp, ok := <-ch:
-		if !ok {
-			return nil, errLost
-		}
-		return resp, nil
-	case <-ctx.Done():
-		l.mu.Lock()
-		delete(l.pending, sent.ID)
-		l.mu.Unlock()
-		l.send(&request{ID: sent.ID, Op: opCancel}, nil)
-		return nil, ctx.Err()
-	}
-}
-
-func (l *link) send(req *request, files []*os.File) error {
-	frame, err := encode(req)
-	if err != nil {
-		return err
-	}
-	if len(frame) > maxRequest {
-		return structs.Errorf(structs.Exhausted, "task "+req.Task, "its arguments and environment take %d bytes, more than %d", len(frame), maxRequest)
-	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if len(files) > 0 {
-		n, _, err := l.conn.WriteMsgUnix(frame[:1], rightsOf(files), nil)
-		if err != nil {
-			l.conn.Close()
-			return errLost
-		}
-		frame = frame[n:]
-	}
-	if _, err := l.conn.Write(frame); err != nil {
-		l.conn.Close()
-		return errLost
-	}
-	return nil
-}
-
-// do sends a request that may be repeated, on a new connection when one is lost, until ctx ends.
-func (c *Client) do(ctx context.Context, req *request) (*response, error) {
-	for {
-		l, err := c.link(ctx)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := l.call(ctx, req, nil)
-		if errors.Is(err, errLost) {
-			<-l.done
-			continue
-		}
-		return resp, failure(resp, err)
-	}
-}
-
-func failure(resp *response, err error) error {
-	if err != nil {
-		return err
-	}
-	if resp.Err != nil && resp.Exit != nil {
-		return &drivers.NoProgram{Code: resp.Exit.Code, Err: resp.Err}
-	}
-	if resp.Err != nil {
-		return resp.Err
-	}
-	return nil
 }
 
 // spawn starts a supervisor and returns when it serves. That one serves already is no error.
@@ -559,14 +362,14 @@ func (c *Client) Stop(ctx context.Context, id string, signal int, grace time.Dur
 	return err
 }
 
-// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With tty they
-// are one socket, see exec.Supervisor. The command is killed when ctx or the connection ends.
-func (c *Client) Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error) {
+// Exec runs a command in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With a terminal
+// they are one socket, see exec.Supervisor. The command is killed when ctx or the connection ends.
+func (c *Client) Exec(ctx context.Context, id string, cmd driver.Command, stdio [3]*os.File) (drivers.Exit, error) {
 	l, err := c.link(ctx)
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	resp, err := l.call(ctx, &request{Op: opExec, Task: id, Args: args, TTY: tty}, stdio[:])
+	resp, err := l.call(ctx, &request{Op: opExec, Task: id, Args: cmd.Args, TTY: cmd.TTY, Group: cmd.Group, PidFile: cmd.PidFile}, stdio[:])
 	if errors.Is(err, errLost) {
 		return drivers.Exit{}, structs.Errorf(structs.Unknown, "exec", "%w while the command ran", err)
 	}
@@ -574,6 +377,19 @@ func (c *Client) Exec(ctx context.Context, id string, args []string, tty bool, s
 		return drivers.Exit{}, err
 	}
 	return *resp.Exit, nil
+}
+
+// Terminal has the master of a task's terminal sent over a socket; the caller keeps its own.
+func (c *Client) Terminal(ctx context.Context, id string, over *os.File) error {
+	l, err := c.link(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := l.call(ctx, &request{Op: opTerminal, Task: id}, []*os.File{over})
+	if errors.Is(err, errLost) {
+		return structs.Errorf(structs.Unavailable, "terminal", "%w", err)
+	}
+	return failure(resp, err)
 }
 
 // Stats says what the task uses; CPU is left for the caller to derive from CPUTime.

@@ -33,7 +33,7 @@ func TestConformance(t *testing.T) {
 					}
 					return dir
 				},
-				User: "nobody", Limits: true, Mounts: isolation == "full",
+				User: "nobody", Limits: true, Mounts: isolation == "full", Commands: true,
 			})
 		})
 	}

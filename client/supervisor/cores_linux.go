@@ -3,6 +3,8 @@
 package supervisor
 
 import (
+	"slices"
+
 	"github.com/proffer/proffer/drivers/exec/cgroup"
 	"github.com/proffer/proffer/structs"
 )
@@ -41,15 +43,16 @@ func (h *host) create(rec *record) (*cgroup.Group, error) {
 	return h.cgroup.Create(rec.Cgroup, l)
 }
 
-// pin has tasks without cores of their own keep off those that others have. all are the records of tasks that have not ended. It is
-// called before a task with cores starts, after one ended, and, for a container, whose group the runtime made, once it runs.
-func (h *host) pin(all []*record) {
+// pin has tasks without cores of their own keep off those that others have. all are the records of tasks that have not ended, others are
+// cores that tasks outside have. It is called before a task with cores starts, after one ended, and, for a container, whose group the
+// runtime made, once it runs.
+func (h *host) pin(all []*record, others []int) {
 	if h.cgroup == nil || h.feats.NoCores != "" {
 		return
 	}
 	h.pins.Lock()
 	defer h.pins.Unlock()
-	var taken []int
+	taken := slices.Clone(others)
 	var paths []string
 	for _, rec := range all {
 		switch {

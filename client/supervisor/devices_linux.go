@@ -50,15 +50,15 @@ func devFolder(devices []drivers.Device) (fd int, err error) {
 			return -1, os.NewSyscallError("symlink "+l[1], err)
 		}
 	}
-	node := func(name string, mode uint32, number uint64) error {
-		if err := unix.Mknodat(dir, name, unix.S_IFCHR|mode, int(number)); err != nil {
+	node := func(name string, kind, mode uint32, number uint64) error {
+		if err := unix.Mknodat(dir, name, kind|mode, int(number)); err != nil {
 			return os.NewSyscallError("mknod "+name, err)
 		}
 		return os.NewSyscallError("chmod "+name, unix.Fchmodat(dir, name, mode, 0)) // whatever the umask is
 	}
 	for name, number := range map[string]uint64{"null": unix.Mkdev(1, 3), "zero": unix.Mkdev(1, 5), "full": unix.Mkdev(1, 7),
 		"random": unix.Mkdev(1, 8), "urandom": unix.Mkdev(1, 9), "tty": unix.Mkdev(5, 0)} {
-		if err := node(name, 0o666, number); err != nil {
+		if err := node(name, unix.S_IFCHR, 0o666, number); err != nil {
 			return -1, err
 		}
 	}
@@ -71,8 +71,9 @@ func devFolder(devices []drivers.Device) (fd int, err error) {
 		if err := unix.Stat(d.Host, &st); err != nil {
 			return -1, &os.PathError{Op: "stat", Path: d.Host, Err: err}
 		}
-		if st.Mode&unix.S_IFMT != unix.S_IFCHR {
-			return -1, fmt.Errorf("%s is not a character device", d.Host)
+		kind := st.Mode & unix.S_IFMT
+		if kind != unix.S_IFCHR && (kind != unix.S_IFBLK || d.Volume == "") {
+			return -1, fmt.Errorf("%s is not a device that a task may have", d.Host)
 		}
 		for i, c := range name {
 			if c != '/' {
@@ -89,7 +90,7 @@ func devFolder(devices []drivers.Device) (fd int, err error) {
 		if strings.Contains(d.Perms, "w") {
 			mode |= 0o222
 		}
-		if err := node(name, mode, st.Rdev); err != nil {
+		if err := node(name, kind, mode, st.Rdev); err != nil {
 			return -1, err
 		}
 	}

@@ -90,6 +90,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		s.log.Warn("tasks will not be limited", "why", err)
 	} else {
 		h.feats.Cgroups, h.feats.Lacks, h.feats.CgroupBase = h.cgroup.Version, h.cgroup.Missing(), h.cgroup.Base()
+		h.feats.Commands = h.cgroup.Commands()
 		if err := h.cgroup.Cores(); err != nil {
 			h.feats.NoCores = err.Error()
 		}

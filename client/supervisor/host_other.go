@@ -49,7 +49,7 @@ func (h *host) cgroupPath(uint64) string { return "" }
 func (h *host) oomKills(*record) int     { return 0 }
 func (h *host) clean(*record) error      { return nil }
 func (h *host) sweep(map[uint64]*record) {}
-func (h *host) pin([]*record)            {}
+func (h *host) pin([]*record, []int)     {}
 func (h *host) close()                   {}
 
 // process is a child and its process group.
@@ -147,6 +147,9 @@ func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 	if rec.Launch.Full {
 		return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
 	}
+	if rec.Launch.Terminal != nil {
+		return nil, structs.Errorf(structs.Invalid, "task "+rec.Launch.ID, "terminals of tasks need Linux")
+	}
 	var stdio [3]*os.File
 	var pipes [2]*os.File
 	defer func() {
@@ -173,7 +176,10 @@ func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 	return p, nil
 }
 
-func (h *host) enter(_ context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
+func (h *host) endCommand(*task, *process, bool) {}
+
+func (h *host) enter(_ context.Context, t *task, c exec.Command, files []*os.File) (*process, error) {
+	args, tty := c.Args, c.TTY
 	if len(args) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
 	}

@@ -69,7 +69,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			}
 		}()
 	}
-	entry, err := h.entry(rec)
+	entry, err := h.entry(rec, nil)
 	if err != nil {
 		return nil, structs.Errorf(structs.Unavailable, object, "%w", err)
 	}
@@ -114,7 +114,20 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		close = append(close, fd)
 		plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: "/dev"})
 	}
+	if l.Terminal != nil {
+		if err := h.terminal(object, l, plan); err != nil {
+			return nil, err
+		}
+		close = append(close, plan.KeepErr)
+		if plan.KeepOut != plan.KeepErr {
+			close = append(close, plan.KeepOut)
+			defer os.Remove(l.Console)
+		}
+	}
 	for i := range pipes {
+		if l.Terminal != nil {
+			break
+		}
 		var pair [2]int
 		if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
 			return nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
@@ -144,8 +157,72 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		return nil, h.clear(object, rec, err)
 	}
 	p = h.process(started, rec)
-	p.pipes = pipes
+	if p.pipes = pipes; l.Terminal == nil {
+		return p, nil
+	}
+	if p.pipes[0], err = p.open(0); err != nil {
+		unix.PidfdSendSignal(started.PidFD, unix.SIGKILL, nil, 0)
+		p.wait()
+		p.close()
+		kind := structs.Invalid // it will be the same the next time
+		if short(err) {
+			kind = structs.Unavailable
+		}
+		return nil, structs.Errorf(kind, object, "take over its terminal: %w", err).
+			Advise("terminals of tasks need Linux 5.6, and the right to trace processes")
+	}
 	return p, nil
+}
+
+// terminal prepares a task on a terminal. The program's own streams are nothing then; of a container it is a socket that the stage
+// listens on, for the runtime makes the terminal.
+func (h *host) terminal(object string, l *exec.Launch, plan *stage.Plan) error {
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return structs.Errorf(structs.Exhausted, object, "open %s: %w", os.DevNull, err)
+	}
+	plan.TTY, plan.Rows, plan.Columns = true, l.Terminal.Rows, l.Terminal.Cols
+	plan.Stdout, plan.Stderr, plan.KeepOut, plan.KeepErr = null, null, null, null
+	if l.Container == "" {
+		plan.Env = withTerm(plan.Env)
+		return nil
+	}
+	if plan.KeepOut, err = listenConsole(l.Console); err != nil {
+		unix.Close(null)
+		return structs.Errorf(structs.Unavailable, object, "listen for its terminal: %w", err)
+	}
+	return nil
+}
+
+// listenConsole listens on a new socket of a path, which may be longer than an address.
+func listenConsole(path string) (fd int, err error) {
+	dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(dir)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return -1, err
+	}
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err = unix.Bind(fd, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", dir, filepath.Base(path))}); err == nil {
+		err = unix.Listen(fd, 1)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("bind", err)
+	}
+	return fd, nil
+}
+
+// withTerm adds what programs on a terminal look for, unless the task says it.
+func withTerm(env []string) []string {
+	if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
+		return env
+	}
+	return append(env[:len(env):len(env)], "TERM=xterm-256color")
 }
 
 // filesOf opens the files that belong over those of the task's root, of which the starter has the pattern. One that is not there stays
@@ -224,9 +301,13 @@ func (h *host) plan(rec *record) (*stage.Plan, error) {
 	return p, nil
 }
 
-func (h *host) entry(rec *record) (cgroup.Entry, error) {
-	if rec.Cgroup == "" || h.cgroup == nil || rec.Launch.Container != "" { // a runtime and its commands are not the container's
+// entry is that of a task, or of a command with a group of its own in it.
+func (h *host) entry(rec *record, command *cgroup.Group) (cgroup.Entry, error) {
+	switch {
+	case rec.Cgroup == "" || h.cgroup == nil || rec.Launch.Container != "": // a runtime and its commands are not the container's
 		return cgroup.Entry{Dir: -1}, nil
+	case command != nil:
+		return command.Entry()
 	}
 	return h.group(rec).Entry()
 }
@@ -243,6 +324,8 @@ func (h *host) clear(object string, rec *record, err error) error {
 	}
 	kind, why, do := structs.Unavailable, "cannot be prepared: "+f.Error(), ""
 	switch {
+	case f.Step == "runtime" && object == "exec": // why is in its output
+		return structs.Errorf(structs.Unavailable, object, "%s ended with %d before the command ran", filepath.Base(rec.Launch.Program), int(f.Errno))
 	case f.Step == "runtime": // why is in its own log
 		return structs.Errorf(structs.Unavailable, object, "%s ended with %d before the container ran", filepath.Base(rec.Launch.Program), int(f.Errno))
 	case f.Step == "exec" && (f.Errno == unix.ENOENT || f.Errno == unix.ENOTDIR):
@@ -285,16 +368,19 @@ func (h *host) clear(object string, rec *record, err error) error {
 }
 
 // enter runs a command in a task.
-func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, files []*os.File) (*process, error) {
+func (h *host) enter(ctx context.Context, t *task, c exec.Command, files []*os.File) (p *process, err error) {
 	plan, err := h.plan(t.rec)
 	if err != nil {
 		return nil, err
 	}
-	plan.Args, plan.TTY = args, tty
-	if tty && !slices.ContainsFunc(plan.Env, func(e string) bool { return strings.HasPrefix(e, "TERM=") }) {
-		plan.Env = append(plan.Env[:len(plan.Env):len(plan.Env)], "TERM=xterm-256color")
+	plan.Args, plan.TTY = c.Args, c.TTY
+	if t.rec.Launch.Container != "" {
+		plan.Adopt = c.PidFile
 	}
-	if tty { // an agent that does not answer holds nobody for ever
+	if c.TTY {
+		plan.Env = withTerm(plan.Env)
+	}
+	if c.TTY { // an agent that does not answer holds nobody for ever
 		unix.SetsockoptTimeval(int(files[0].Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
 	}
 	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
@@ -305,7 +391,16 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 		}
 		defer netns.Close()
 	}
-	entry, err := h.entry(t.rec)
+	group, err := h.commandGroup(t, c.Group)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			t.proc.commandEnded(group, true)
+		}
+	}()
+	entry, err := h.entry(t.rec, group)
 	if err != nil {
 		return nil, structs.Errorf(structs.Unavailable, "exec", "%w", err)
 	}
@@ -321,5 +416,7 @@ func (h *host) enter(ctx context.Context, t *task, args []string, tty bool, file
 	if err != nil {
 		return nil, h.clear("exec", t.rec, err)
 	}
-	return h.process(started, &record{Launch: t.rec.Launch}), nil
+	p = h.process(started, &record{Launch: t.rec.Launch})
+	p.group = group
+	return p, nil
 }

@@ -3,12 +3,15 @@
 package supervisor
 
 import (
+	"errors"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/exec/stage"
 	"github.com/proffer/proffer/structs"
@@ -18,14 +21,29 @@ import (
 // them, also after an error.
 func mountsOf(object string, l *exec.Launch) (binds []stage.Bind, err error) {
 	for _, m := range l.Mounts {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil {
-			return binds, structs.Errorf(structs.Unavailable, object, "mount %s at %s: %w", m.Source, m.Target, err)
+		var attr unix.MountAttr
+		deep := uint(0) // with what is mounted below it
+		if m.Propagation.Shares() {
+			deep, attr.Propagation = unix.AT_RECURSIVE, unix.MS_SLAVE
+			if m.Propagation == structs.PropagationBidirectional {
+				attr.Propagation = unix.MS_SHARED
+			}
 		}
-		binds = append(binds, stage.Bind{FD: fd, Target: m.Target})
 		if m.ReadOnly {
-			if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-				return binds, structs.Errorf(structs.Unavailable, object, "mount %s for reading only: %w", m.Target, err)
+			attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+		}
+		fd, err := copyOf(&m, deep)
+		if err != nil {
+			kind := structs.Unavailable
+			if m.Below != "" && (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EXDEV) || errors.Is(err, unix.ENOTDIR)) {
+				kind = structs.Invalid // it does not become better by waiting
+			}
+			return binds, structs.Errorf(kind, object, "mount %s at %s: %w", m.Source, m.Target, err)
+		}
+		binds = append(binds, stage.Bind{FD: fd, Target: m.Target, Spread: deep != 0})
+		if attr != (unix.MountAttr{}) {
+			if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|deep, &attr); err != nil {
+				return binds, structs.Errorf(structs.Unavailable, object, "mount %s as it asks for: %w", m.Target, err)
 			}
 		}
 	}
@@ -38,6 +56,29 @@ func mountsOf(object string, l *exec.Launch) (binds []stage.Bind, err error) {
 	}
 	slices.SortStableFunc(binds, func(x, y stage.Bind) int { return strings.Compare(x.Target, y.Target) })
 	return binds, nil
+}
+
+// copyOf makes a detached mount of the source of m.
+func copyOf(m *drivers.Mount, deep uint) (fd int, err error) {
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC
+	if m.Below == "" {
+		return unix.OpenTree(unix.AT_FDCWD, m.Source, flags|unix.AT_SYMLINK_NOFOLLOW|deep)
+	}
+	rest, err := filepath.Rel(m.Below, m.Source)
+	if err != nil {
+		return -1, err
+	}
+	top, err := unix.Open(m.Below, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(top)
+	at, err := unix.Openat2(top, rest, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS})
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(at)
+	return unix.OpenTree(at, "", flags|unix.AT_EMPTY_PATH|deep)
 }
 
 // tmpfs makes a file system in memory of a size in bytes, mounted nowhere.

@@ -101,12 +101,17 @@ try mknod /tmp/disk b 254 0
 try mknod /dev/kmem2 c 1 2
 try mknod /disk b 254 0
 try touch /sys/x
-try dd if=/proc/kcore of=/tmp/k bs=1 count=1
+try sh -c '[ $(head -c 1 /proc/kcore | wc -c) -gt 0 ]'
 try sh -c 'echo x > /proc/sys/kernel/core_pattern'
 try sh -c 'echo b > /proc/sysrq-trigger'
 try sh -c 'echo 1 > /sys/kernel/uevent_helper'
 try ls /proc/1/root/home/../../../../etc/proffer.d
 try sh -c 'kill -9 '$OUTSIDE
+for group in /sys/fs/cgroup /sys/fs/cgroup/*; do
+	try mkdir $group/x
+	try sh -c "echo 0 > $group/cgroup.procs"
+	try sh -c "echo 1 > $group/pids.max"
+done
 echo over`, nil)
 	s.User = "0"
 	s.Env = append(s.Env, "OUTSIDE="+strconv.Itoa(os.Getpid()))
@@ -116,6 +121,22 @@ echo over`, nil)
 	}
 	if now, _ := os.ReadFile("/proc/sys/kernel/core_pattern"); string(now) != string(pattern) {
 		t.Error("the core pattern was changed")
+	}
+	// What exec tasks must not be able to do. The first process is the container's own, control groups may be seen, and root may have
+	// what an engine gives it.
+	var libraries []any
+	for _, dir := range []string{"/lib", "/lib64"} { // of this binary
+		if at, err := filepath.EvalSymlinks(dir); err == nil {
+			libraries = append(libraries, map[string]any{"source": at, "target": dir, "read_only": true})
+			p.opts.HostPaths = append(p.opts.HostPaths, at)
+		}
+	}
+	for _, who := range []string{"0", "65534"} {
+		s := p.container("exec /local/try try", map[string]any{"mount": libraries})
+		s.User = who
+		p.tries(s)
+		_, out := p.run(t, s)
+		refused(t, who, out, "trace the first process", "read the first process", "a control group", "chroot")
 	}
 	// A fork bomb and one for memory end in their own limits.
 	s = p.container(`exec 2>/dev/null; i=0; while [ $i -lt 200 ]; do sleep 1000 & i=$((i+1)); done; echo all`, map[string]any{"pids": 20})
@@ -213,6 +234,16 @@ func TestOCISurvives(t *testing.T) {
 	}
 	if err := found.Destroy(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOCITerminal: a container on a terminal, which its runtime makes, outlives supervisor and agent.
+func TestOCITerminal(t *testing.T) {
+	p := newPier(t)
+	typesFor(t, p.node, p.container(conversation, nil), p.driver())
+	p.opts.Runtime = "crun"
+	if p.driver().Fingerprint(t.Context()).Healthy {
+		typesFor(t, p.node, p.container(conversation, nil), p.driver())
 	}
 }
 

@@ -130,7 +130,7 @@ func busybox(t testing.TB) string {
 		put(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil)
 	}
 	put(tar.Header{Name: "bin/busybox", Mode: 0o755}, raw)
-	for _, name := range []string{"sh", "sleep", "printf", "dd", "stty", "cat", "echo", "true", "kill", "id", "ls", "touch", "mount", "env", "hostname", "mknod", "wc", "head", "test", "["} {
+	for _, name := range []string{"sh", "sleep", "printf", "dd", "stty", "cat", "echo", "true", "kill", "id", "ls", "touch", "mount", "env", "hostname", "mknod", "wc", "head", "test", "[", "mv", "setsid", "tail", "tr"} {
 		put(tar.Header{Name: "bin/" + name, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil)
 	}
 	put(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\napp:x:4321:4322:app:/home:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))
@@ -169,7 +169,7 @@ func TestOCIConformance(t *testing.T) {
 		},
 		Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
 			{"image": p.image, "cap_add": []any{"sys_admin"}}},
-		Folder: p.folder, Limits: true, Mounts: true, Slow: true,
+		Folder: p.folder, Limits: true, Mounts: true, Slow: true, Commands: true,
 	})
 }
 

@@ -42,10 +42,12 @@ func (*Client) Status(context.Context, string) (*exec.Status, error)      { retu
 func (*Client) Wait(context.Context, string) (drivers.Exit, error)        { return drivers.Exit{}, errSystem }
 func (*Client) Signal(context.Context, string, int) error                 { return errSystem }
 func (*Client) Stop(context.Context, string, int, time.Duration) error    { return errSystem }
-func (*Client) Exec(context.Context, string, []string, bool, [3]*os.File) (drivers.Exit, error) {
+func (*Client) Exec(context.Context, string, exec.Command, [3]*os.File) (drivers.Exit, error) {
 	return drivers.Exit{}, errSystem
 }
+func (*Client) Terminal(context.Context, string, *os.File) error      { return errSystem }
 func (*Client) Stats(context.Context, string) (*drivers.Stats, error) { return nil, errSystem }
+func (*Client) KeepOff(context.Context, []int) error                  { return errSystem }
 func (*Client) Forget(context.Context, string) error                  { return errSystem }
 
 var _ exec.Supervisor = (*Client)(nil)

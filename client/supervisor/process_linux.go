@@ -6,15 +6,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/exec/cgroup"
 	"github.com/proffer/proffer/drivers/exec/stage"
 	"github.com/proffer/proffer/structs"
 )
@@ -24,8 +27,12 @@ type process struct {
 	h     *host
 	rec   *record
 	pid   int
-	pidfd *os.File    // in the poller
-	pipes [2]*os.File // reading ends of stdout and stderr, owned by the pumps until they end; nil: not open
+	pidfd *os.File      // in the poller
+	pipes [2]*os.File   // reading ends of stdout and stderr, owned by the pumps until they end; nil: not open. Of a terminal the first is all
+	group *cgroup.Group // of a command, when it has one of its own
+
+	leaving sync.Mutex
+	left    []*cgroup.Group // of commands in this task that left something running
 }
 
 func (h *host) process(p *stage.Process, rec *record) *process {
@@ -181,8 +188,24 @@ func (h *host) kill(t *task) {
 	}
 }
 
-// open opens the reading end of stdout (0) or stderr (1) once more: the stage of a task keeps them for this.
+// open opens the reading end of stdout (0) or stderr (1) once more: the stage of a task keeps them for this. Of a terminal it is the master,
+// of which only a duplicate leads to the same one.
 func (p *process) open(pipe int) (*os.File, error) {
+	if p.rec.Launch.Terminal != nil {
+		var fd int
+		err := p.control(func(pidfd int) (err error) {
+			fd, err = unix.PidfdGetfd(pidfd, stage.KeptStdout, 0) // close-on-exec
+			return err
+		})
+		if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EBADF) {
+			err = fs.ErrNotExist // the stage has ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		unix.SetNonblock(fd, true)
+		return os.NewFile(uintptr(fd), "terminal"), nil
+	}
 	path := fmt.Sprintf("/proc/%d/fd/%d", p.pid, [2]int{stage.KeptStdout, stage.KeptStderr}[pipe])
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -41,11 +41,13 @@ const (
 	opWait     = "wait"
 	opSignal   = "signal"
 	opStop     = "stop"
-	opExec     = "exec" // three descriptors travel with it: stdin, stdout, stderr
+	opExec     = "exec"     // three descriptors travel with it: stdin, stdout, stderr
+	opTerminal = "terminal" // one travels with it: a socket, over which the terminal's master comes back
 	opStats    = "stats"
 	opForget   = "forget"
 	opRenew    = "renew"
 	opRelease  = "release"
+	opKeepOff  = "keep off"
 	opUpgrade  = "upgrade"
 )
 
@@ -59,6 +61,10 @@ type request struct {
 	Until  time.Duration `codec:",omitempty"`
 	Args   []string      `codec:",omitempty"` // of exec; of upgrade: the binary and its arguments
 	TTY    bool          `codec:",omitempty"`
+	// Group and PidFile of exec, see exec.Command.
+	Group   string `codec:",omitempty"`
+	PidFile string `codec:",omitempty"`
+	Cores   []int  `codec:",omitempty"` // of keep off
 	// Settings of upgrade: flags for the binary; nil: as they are.
 	Settings []string `codec:",omitempty"`
 }

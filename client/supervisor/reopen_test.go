@@ -50,7 +50,7 @@ func TestOutputWaitsForADescriptor(t *testing.T) {
 		dir := t.TempDir()
 		w := logs.NewWriter(dir, "web", logs.Stdout, logs.Limits{MaxFiles: 2, MaxFileSize: 1 << 20})
 		to.Close()
-		s.pump(from, w)
+		s.pump(from, w.FromPipe)
 		w.Close()
 		r, err := logs.Open(dir, "web", logs.Stdout)
 		if err != nil {

@@ -70,8 +70,11 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 			continue
 		}
 		var stdio []*os.File
-		if req.Op == opExec {
+		switch req.Op {
+		case opExec:
 			stdio = files.take(3)
+		case opTerminal:
+			stdio = files.take(1)
 		}
 		if theirs.Version != Version && req.Op != opUpgrade {
 			send(response{ID: req.ID, Err: structs.Errorf(structs.Unavailable, "supervisor",
@@ -92,7 +95,7 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 		}
 		requests.Go(func() {
 			resp := &response{ID: req.ID}
-			if err := s.answer(reqCtx, req, stdio, resp); err != nil {
+			if err := s.answer(reqCtx, c, req, stdio, resp); err != nil {
 				resp.Err = structs.AsError(err)
 			}
 			for _, f := range stdio {
@@ -107,8 +110,8 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 	}
 }
 
-// answer does what a request asks for.
-func (s *server) answer(ctx context.Context, req *request, files []*os.File, resp *response) error {
+// answer does what a request that came over a connection asks for.
+func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, files []*os.File, resp *response) error {
 	switch req.Op {
 	case opFeatures:
 		resp.Features = s.host.features()
@@ -130,6 +133,12 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 		return s.forget(ctx, req.Task)
 	case opRenew:
 		return s.renew(req.Until)
+	case opKeepOff:
+		s.mu.Lock()
+		s.others = req.Cores
+		s.mu.Unlock()
+		s.pin()
+		return nil
 	case opRelease:
 		s.mu.Lock()
 		s.released = true
@@ -177,6 +186,11 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 	case opStats:
 		resp.Stats, err = s.host.stats(t.rec)
 		return err
+	case opTerminal:
+		if len(files) != 1 {
+			return structs.Errorf(structs.Invalid, "terminal", "one descriptor must come along")
+		}
+		return s.passTerminal(t, files[0])
 	case opExec:
 		if len(files) != 3 {
 			return structs.Errorf(structs.Invalid, "exec", "three descriptors must come along")
@@ -184,7 +198,7 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 		if !t.running() || t.proc == nil {
 			return structs.Errorf(structs.Conflict, "task "+req.Task, "it has ended")
 		}
-		exit, err := s.enter(ctx, t, req, files)
+		exit, err := s.enter(ctx, c, t, req, files)
 		if err == nil {
 			resp.Exit = &exit
 		}
@@ -193,10 +207,49 @@ func (s *server) answer(ctx context.Context, req *request, files []*os.File, res
 	return structs.Errorf(structs.Invalid, "supervisor", "it does not know the operation %q", req.Op)
 }
 
-// enter runs a command in a task until it ends. When ctx ends first, the command is killed.
-func (s *server) enter(ctx context.Context, t *task, req *request, files []*os.File) (drivers.Exit, error) {
+// passTerminal sends the master of a task's terminal over a socket. It is a duplicate: what becomes of it does not touch the task.
+func (s *server) passTerminal(t *task, socket *os.File) error {
+	object := "task " + t.rec.Launch.ID
+	if t.rec.Launch.Terminal == nil {
+		return structs.Errorf(structs.Conflict, object, "it has no terminal")
+	}
+	if !t.running() || t.proc == nil {
+		return structs.Errorf(structs.Conflict, object, "it has ended")
+	}
+	master, err := t.proc.open(0)
+	if err != nil {
+		return structs.Errorf(structs.Unavailable, object, "take over its terminal: %w", err)
+	}
+	defer master.Close()
+	if err := sendFile(socket, master); err != nil {
+		return structs.Errorf(structs.Unavailable, object, "pass its terminal on: %w", err)
+	}
+	return nil
+}
+
+// sendFile sends a descriptor, with one byte, over a socket that is not to block.
+func sendFile(socket, f *os.File) error {
+	to, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	from, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var closed, sent error
+	err = to.Control(func(sock uintptr) {
+		closed = from.Control(func(fd uintptr) {
+			sent = unix.Sendmsg(int(sock), []byte{0}, unix.UnixRights(int(fd)), nil, unix.MSG_DONTWAIT)
+		})
+	})
+	return errors.Join(err, closed, sent)
+}
+
+// enter runs a command in a task until it ends. When ctx ends first, the command is killed, with all that is in its control group.
+func (s *server) enter(ctx context.Context, c *net.UnixConn, t *task, req *request, files []*os.File) (drivers.Exit, error) {
 	s.world.RLock()
-	proc, err := s.host.enter(ctx, t, req.Args, req.TTY, files)
+	proc, err := s.host.enter(ctx, t, exec.Command{Args: req.Args, TTY: req.TTY, Group: req.Group, PidFile: req.PidFile}, files)
 	s.world.RUnlock()
 	for i := range files { // so that the other ends see the end of the command
 		files[i].Close()
@@ -212,10 +265,26 @@ func (s *server) enter(ctx context.Context, t *task, req *request, files []*os.F
 	stop := context.AfterFunc(ctx, func() { s.host.killCommand(proc) })
 	defer stop()
 	o := proc.wait()
+	s.host.endCommand(t, proc, ctx.Err() != nil || hungUp(c))
 	if ctx.Err() != nil {
 		return drivers.Exit{}, ctx.Err()
 	}
 	return o.exit(), nil
+}
+
+// hungUp reports whether the other end of a connection is gone. An agent that dies closes it and the streams of its commands at once, and a
+// command may end of that before the connection is read to its end.
+func hungUp(c *net.UnixConn) (yes bool) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	err = raw.Control(func(fd uintptr) {
+		peer := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(peer, 0)
+		yes = err == nil && n > 0 && peer[0].Revents&unix.POLLHUP != 0
+	})
+	return yes || err != nil
 }
 
 // fileReader reads a connection and keeps the descriptors that come with the bytes, in their order.

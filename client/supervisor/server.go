@@ -40,6 +40,7 @@ type server struct {
 	topSlot  uint32   // highest in use
 	conns    map[*net.UnixConn]bool
 	released bool     // the agent has stopped for good
+	others   []int    // cores that tasks have for themselves, as an agent said; it says so again to a supervisor that is new
 	lock     *os.File // held while we are the supervisor of dir
 	listener *net.UnixListener
 	changed  chan struct{} // has a value after conns, tasks or released changed
@@ -252,6 +253,13 @@ func (s *server) hold(t *task) {
 	var pumps sync.WaitGroup
 	over := make(chan struct{}) // closed when the process has ended
 	for i, to := range []*logs.Writer{t.out, t.err} {
+		move := to.FromPipe
+		if t.rec.Launch.Terminal != nil {
+			if i > 0 {
+				continue // a terminal has one stream
+			}
+			move = to.FromTerminal
+		}
 		pumps.Add(1)
 		s.work.Go(func() {
 			defer pumps.Done()
@@ -269,7 +277,7 @@ func (s *server) hold(t *task) {
 				default:
 				}
 			}
-			s.pump(from, to)
+			s.pump(from, move)
 		})
 	}
 	s.work.Go(func() {
@@ -339,8 +347,9 @@ func (s *server) pin() {
 			all = append(all, t.rec)
 		}
 	}
+	others := s.others
 	s.mu.Unlock()
-	s.host.pin(all)
+	s.host.pin(all, others)
 }
 
 // clean removes what an ended task left on the host.

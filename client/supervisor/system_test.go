@@ -750,6 +750,13 @@ func TestACommandInAnIsolatedTaskCanNameItsTerminal(t *testing.T) {
 	namesItsTerminal(t, n, none, nobody)
 }
 
+func TestAnIsolatedTaskOnATerminalOutlivesSupervisorAndAgent(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	typesFor(t, n, n.spec(conversation), n.driver)
+	typesFor(t, n, n.spec(conversation, nobody), n.driver)
+}
+
 func TestADyingSupervisorLeavesNoIsolatedStartHalfDone(t *testing.T) {
 	needRoot(t)
 	n := newNode(t)

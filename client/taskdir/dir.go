@@ -5,7 +5,7 @@
 //	ROOT/ALLOC/logs             output of its tasks, made with the first of it; tasks cannot write there
 //	ROOT/ALLOC/TASK             the task folder
 //	ROOT/ALLOC/TASK/local       free for the task
-//	ROOT/ALLOC/TASK/secrets     mode 0700, of the task's user
+//	ROOT/ALLOC/TASK/secrets     mode 0700, of the task's user; in memory when templates put variables there
 //	ROOT/ALLOC/TASK/tmp         scratch
 package taskdir
 
@@ -128,6 +128,7 @@ func (d Dir) Remove() error {
 	if d.removeEmpty() {
 		return nil
 	}
+	d.forgetSecrets()
 	if err := os.RemoveAll(string(d)); err != nil {
 		return failure(string(d), err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -27,6 +28,9 @@ type Subject struct {
 
 	Cores   []int // that it has for itself alone
 	Devices []structs.AssignedDevice
+
+	// Items gives what is known of a variable or service; nil: nothing. A nil Items knows nothing.
+	Items func(session.Ref) *session.Item
 }
 
 // below joins without a double slash, for a task folder that is the root.
@@ -40,6 +44,13 @@ type Scope struct {
 	subject Subject
 	env     map[string]string
 	meta    map[string]string
+
+	asked     map[session.Ref]*session.Item
+	waits     []string // what the present text waits for
+	greedy    error    // the present text asks for too much
+	absent    bool     // some of it is known not to be there
+	secret    bool     // the present text reads a secret
+	variables bool     // or a variable
 }
 
 // NewScope computes the environment of a task. Its error names the variable that refers to something unknown.

@@ -139,8 +139,8 @@ func TestTemplates(t *testing.T) {
 	}
 	s := subject(t, file(structs.Template{Destination: "local/conf.d/${PROFFER_TASK}.conf", Perms: "0640",
 		Data: `{{ env "PROFFER_JOB" }} {{ meta "tier" }} {{ alloc "port.http" }} {{ alloc "node_name" }}{{ range 3 }}.{{ end }}`}))
-	must(t, scope(t, s).Render())
-	must(t, scope(t, s).Render()) // again, as with a restart
+	must(t, render(scope(t, s)))
+	must(t, render(scope(t, s))) // again, as with a restart
 	path := s.Dir.Task("web") + "/local/conf.d/web.conf"
 	if raw, err := os.ReadFile(path); err != nil || string(raw) != "shop group 20001 rack1-a..." {
 		t.Errorf("%q, %v", raw, err)
@@ -165,11 +165,12 @@ func TestTemplates(t *testing.T) {
 		"for ever":         {structs.Template{Destination: "local/a", Data: `{{ range 1000000000000 }}{{ end }}`}, "more than 100000 steps"},
 		"recursion": {structs.Template{Destination: "local/a", Data: `{{ define "a" }}{{ template "b" }}{{ template "b" }}{{ end }}` +
 			`{{ define "b" }}{{ template "a" }}{{ end }}{{ template "a" }}`}, "more than 100000 steps"},
-		"large": {structs.Template{Destination: "local/a", Data: `{{ range 90000 }}{{ printf "%1000d" 1 }}{{ end }}`}, "writes more than 4MiB"},
+		"asking for more": {structs.Template{Destination: "local/a", Data: `{{ range $i := 257 }}{{ service (printf "s%d" $i) }}{{ end }}`}, "more than 256 variables and services"},
+		"large":           {structs.Template{Destination: "local/a", Data: `{{ range 90000 }}{{ printf "%1000d" 1 }}{{ end }}`}, "writes more than 4MiB"},
 	} {
 		s := subject(t, file(c.template))
 		s.Task.Meta = map[string]string{"up": ".."}
-		err := scope(t, s).Render()
+		err := render(scope(t, s))
 		if structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -183,7 +184,7 @@ func TestTemplatesDoNotFollowLinksOut(t *testing.T) {
 		s.Task.Templates = []*structs.Template{{Destination: "local/out/a", Data: "x"}}
 	})
 	must(t, os.Symlink(outside, s.Dir.Task("web")+"/local/out"))
-	if err := scope(t, s).Render(); structs.KindOf(err) != structs.Invalid {
+	if err := render(scope(t, s)); structs.KindOf(err) != structs.Invalid {
 		t.Errorf("through a link: %v", err)
 	}
 	if entries, _ := os.ReadDir(outside); len(entries) > 0 {
@@ -194,21 +195,9 @@ func TestTemplatesDoNotFollowLinksOut(t *testing.T) {
 	must(t, os.WriteFile(victim, []byte("old"), 0o600))
 	s.Task.Templates[0].Destination = "local/b"
 	must(t, os.Symlink(victim, s.Dir.Task("web")+"/local/b"))
-	must(t, scope(t, s).Render())
+	must(t, render(scope(t, s)))
 	if raw, _ := os.ReadFile(victim); string(raw) != "old" {
 		t.Errorf("the victim has %q", raw)
-	}
-}
-
-// TestCheckTemplate finds faults without a node.
-func TestCheckTemplate(t *testing.T) {
-	if err := taskdir.CheckTemplate("template", &structs.Template{Destination: "local/a", Data: `{{ env "X" }}`}); err != nil {
-		t.Error(err)
-	}
-	for _, bad := range []structs.Template{{Destination: "local/a", Data: "{{"}, {Destination: "/a"}, {Destination: "a", Perms: "x"}} {
-		if err := taskdir.CheckTemplate("template", &bad); structs.KindOf(err) != structs.Invalid {
-			t.Errorf("%v: %v", bad, err)
-		}
 	}
 }
 
@@ -272,6 +261,15 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// render writes what the templates say now.
+func render(sc *taskdir.Scope) error {
+	texts, err := sc.Texts()
+	if err == nil {
+		err = sc.Write(texts)
+	}
+	return err
+}
+
 // TestSource: a template's text may come from a file of the task folder, and from nowhere else.
 func TestSource(t *testing.T) {
 	s := subject(t, nil)
@@ -283,7 +281,7 @@ func TestSource(t *testing.T) {
 	}
 	os.Symlink("/etc/passwd", filepath.Join(dir, "local/link"))
 	os.Symlink("/etc", filepath.Join(dir, "local/far"))
-	render := func(source string) ([]*taskdir.Text, error) {
+	from := func(source string) ([]*taskdir.Text, error) {
 		s.Task.Templates = []*structs.Template{{Destination: "local/out", Source: source}}
 		texts, err := scope(t, s).Texts()
 		if err == nil {
@@ -291,23 +289,23 @@ func TestSource(t *testing.T) {
 		}
 		return texts, err
 	}
-	first, err := render("local/tpl")
+	first, err := from("local/tpl")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if raw, _ := os.ReadFile(filepath.Join(dir, "local/out")); string(raw) != "r1 linux n1" {
 		t.Errorf("%q", raw)
 	}
-	if same, _ := render("local/tpl"); !first[0].Same(same[0]) {
+	if same, _ := from("local/tpl"); !first[0].Same(same[0]) {
 		t.Error("the same text is another")
 	}
 	s.Node.Meta["rack"] = "r2"
-	if other, _ := render("local/tpl"); first[0].Same(other[0]) {
+	if other, _ := from("local/tpl"); first[0].Same(other[0]) {
 		t.Error("another text is the same")
 	}
 	for source, kind := range map[string]structs.Kind{"local/none": structs.NotFound, "local/bad": structs.Invalid, "local/link": structs.NotFound, "local/far/passwd": structs.NotFound,
 		"local": structs.Invalid, "../a1/web/local/tpl": structs.NotFound} {
-		if _, err := render(source); structs.KindOf(err) != kind {
+		if _, err := from(source); structs.KindOf(err) != kind {
 			t.Errorf("%s: %v", source, err)
 		}
 	}

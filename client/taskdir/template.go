@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -23,23 +24,6 @@ const (
 	MaxRendered = 4 << 20
 	maxSteps    = 100_000
 )
-
-// CheckTemplate says what is wrong with a template without a node: its syntax, its destination, its mode. object names the
-// place for messages.
-func CheckTemplate(object string, t *structs.Template) error {
-	if _, err := (&Scope{}).parse(t.Data); err != nil {
-		return structs.Errorf(structs.Invalid, object+".data", "%w", err)
-	}
-	if !strings.Contains(t.Destination, "${") {
-		if _, err := destination(t.Destination); err != nil {
-			return structs.Errorf(structs.Invalid, object+".destination", "%w", err)
-		}
-	}
-	if _, err := perms(t.Perms); err != nil {
-		return structs.Errorf(structs.Invalid, object+".perms", "%w", err)
-	}
-	return nil
-}
 
 func destination(s string) (string, error) {
 	clean := path.Clean(s)
@@ -66,6 +50,7 @@ type Text struct {
 	name     string // below the task folder
 	mode     fs.FileMode
 	data     []byte
+	private  bool // it says what a variable holds
 }
 
 // Same reports whether the file would be the same.
@@ -76,12 +61,17 @@ func (t *Text) Same(o *Text) bool {
 // Name is the path below the task folder.
 func (t *Text) Name() string { return t.name }
 
-// Texts renders the templates of the task. Those with a source read it below the task folder, following no link out of it. Its error is
+// Texts renders the templates of the task; with a *Waits as its error all of them are looked at, so that Asked knows all. Those with a source read it below the task folder, following no link out of it. Its error is
 // Invalid for a faulty template, and Unavailable or Exhausted for one of the disk.
 func (sc *Scope) Texts() ([]*Text, error) {
 	var texts []*Text
+	var waits *Waits
 	for _, t := range sc.subject.Task.Templates {
 		text, err := sc.text(t)
+		if later := (*Waits)(nil); errors.As(err, &later) {
+			waits = waits.and(later)
+			continue
+		}
 		if err != nil {
 			var known *structs.Error
 			if !errors.As(err, &known) {
@@ -90,6 +80,9 @@ func (sc *Scope) Texts() ([]*Text, error) {
 			return nil, err
 		}
 		texts = append(texts, text)
+	}
+	if waits != nil {
+		return nil, waits
 	}
 	return texts, nil
 }
@@ -106,6 +99,9 @@ func (sc *Scope) text(t *structs.Template) (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Secret != nil {
+		return sc.secretText(t, name, mode)
+	}
 	data := t.Data
 	if t.Source != "" {
 		if data, err = sc.source(t); err != nil {
@@ -116,11 +112,22 @@ func (sc *Scope) text(t *structs.Template) (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
+	sc.waits, sc.greedy, sc.absent, sc.secret, sc.variables = nil, nil, false, false, false
 	out := &bounded{}
-	if err := parsed.Execute(out, nil); err != nil {
+	err = parsed.Execute(out, nil)
+	if sc.greedy != nil {
+		return nil, sc.greedy
+	}
+	if later := sc.missing(t); later != nil {
+		return nil, later // what else is wrong may come of that
+	}
+	if err == nil {
+		err = sc.guarded(t, name)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return &Text{t, name, mode, out.Bytes()}, nil
+	return &Text{t, name, mode, out.Bytes(), sc.variables}, nil
 }
 
 // source reads the text of a template from a file.
@@ -162,12 +169,51 @@ func (sc *Scope) Write(texts []*Text) error {
 	}
 	defer root.Close()
 	for _, t := range texts {
+		if t.noFile() {
+			continue
+		}
 		object := "template " + strconv.Quote(t.Template.Destination)
 		if err := misplaced(object, sc.place(root, t.name, t.data, t.mode)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// InMemory has the secrets folder of the task in memory when texts put there what variables hold. It is for a task that does not run.
+func (sc *Scope) InMemory(texts []*Text) error {
+	if !private(texts) {
+		return nil
+	}
+	return sc.subject.Dir.keepInMemory(sc.subject.Task.Name)
+}
+
+// Exposes reports whether texts would put what variables hold on the disk, because the task was started without secrets in memory.
+func (sc *Scope) Exposes(texts []*Text) bool {
+	return private(texts) && !sc.subject.Dir.inMemory(sc.subject.Task.Name)
+}
+
+func private(texts []*Text) bool {
+	return slices.ContainsFunc(texts, func(t *Text) bool { return t.private && inSecrets(t.name) && !t.noFile() })
+}
+
+// Written reports whether the file of a text says so already.
+func (sc *Scope) Written(t *Text) bool {
+	if t.noFile() {
+		return true
+	}
+	root, err := os.OpenRoot(sc.subject.Dir.Task(sc.subject.Task.Name))
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	f, err := tree.Open(root, t.name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, MaxRendered+1))
+	return err == nil && bytes.Equal(raw, t.data)
 }
 
 // misplaced gives an error of place its kind.
@@ -180,15 +226,6 @@ func misplaced(object string, err error) error {
 		return structs.Errorf(structs.Invalid, object, "the path leads out of the task folder")
 	}
 	return failure(object, err)
-}
-
-// Render is Texts and Write.
-func (sc *Scope) Render() error {
-	texts, err := sc.Texts()
-	if err != nil {
-		return err
-	}
-	return sc.Write(texts)
 }
 
 // place writes a file so that a task sees the old or the new one, never a part.
@@ -235,11 +272,17 @@ const stepFunc = "proffer_step"
 func (sc *Scope) parse(text string) (*template.Template, error) {
 	steps := 0
 	t := template.New("template").Option("missingkey=error").Funcs(template.FuncMap{
-		"env":   sc.envFunc,
-		"meta":  sc.metaFunc,
-		"alloc": sc.alloc,
-		"node":  func(field string) (string, error) { return sc.ofNode("node." + field) },
-		"attr":  func(name string) (string, error) { return sc.ofNode("attr." + name) },
+		"env":     sc.envFunc,
+		"meta":    sc.metaFunc,
+		"alloc":   sc.alloc,
+		"node":    func(field string) (string, error) { return sc.ofNode("node." + field) },
+		"var":     sc.varFunc,
+		"hasVar":  sc.hasVar,
+		"service": sc.service,
+
+		"base64Decode": base64Decode,
+
+		"attr": func(name string) (string, error) { return sc.ofNode("attr." + name) },
 		stepFunc: func() (string, error) {
 			if steps++; steps > maxSteps {
 				return "", fmt.Errorf("it takes more than %d steps", maxSteps)

@@ -14,13 +14,16 @@ import (
 )
 
 // Pack writes a file or folder below root as a tar stream in which it is called name. Links stay links. Sockets, pipes and devices
-// are left out, and so is what skip says (its path is that below root, with slashes; nil: nothing). A file that grows or shrinks
-// meanwhile has the size that it had at first.
+// are left out, and so is what skip says (its path is that below root, with slashes; nil: nothing); from itself cannot be one. A file that grows
+// or shrinks meanwhile has the size that it had at first.
 func Pack(ctx context.Context, root *os.Root, from, name string, skip func(string) bool, to io.Writer) error {
 	p := &packer{ctx: ctx, root: root, out: tar.NewWriter(to), skip: skip}
 	info, err := root.Lstat(from)
 	if err != nil {
 		return err
+	}
+	if m := info.Mode(); !m.IsDir() && !m.IsRegular() && m&fs.ModeSymlink == 0 {
+		return structs.Errorf(structs.Invalid, from, "it is neither a file nor a folder")
 	}
 	if err := p.add(from, name, info); err != nil {
 		return err

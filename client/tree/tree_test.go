@@ -101,6 +101,9 @@ func TestThereAndBack(t *testing.T) {
 	if err := Pack(t.Context(), from, "none", "x", nil, io.Discard); !errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+	if err := Pack(t.Context(), from, "data/pipe", "x", nil, io.Discard); structs.KindOf(err) != structs.Invalid {
+		t.Errorf("a pipe by itself: %v", err)
+	}
 }
 
 // What a stream tries that is not meant well is refused, and nothing outside of the folder is touched.

@@ -49,10 +49,15 @@ func (p Place) Tar(ctx context.Context, from io.Reader) (Taken, error) {
 		return Taken{}, err
 	}
 	defer u.root.Close()
+	err = u.tar(from)
+	return u.taken, err
+}
+
+func (u *unpacker) tar(from io.Reader) error {
 	for in := tar.NewReader(from); ; {
 		h, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return u.taken, nil
+			return nil
 		}
 		if err == nil {
 			err = u.header(h, in)
@@ -60,7 +65,7 @@ func (p Place) Tar(ctx context.Context, from io.Reader) (Taken, error) {
 			err = structs.Errorf(structs.Invalid, "tar stream", "it cannot be read: %w", err)
 		}
 		if err != nil {
-			return u.taken, err
+			return err
 		}
 	}
 }
@@ -155,6 +160,10 @@ type unpacker struct {
 	folders map[string]bool // known to be folders, and no links
 	entries int
 	taken   Taken
+
+	layers map[string]int // which layer put a name there, for an image; nil: it is none
+	layer  int            // that is being read, from 1
+	names  int            // bytes of those in layers
 }
 
 func (p Place) open(ctx context.Context) (*unpacker, error) {
@@ -178,6 +187,11 @@ func (u *unpacker) entry(e entry) error {
 	name, err := local(e.name)
 	if err != nil {
 		return err
+	}
+	if u.layers != nil && e.kind != nothing && name != "." {
+		if done, err := u.layered(name, e); done || err != nil {
+			return err
+		}
 	}
 	if err := u.parent(path.Dir(name)); err != nil {
 		return err

@@ -24,22 +24,27 @@ func (p Place) Zip(ctx context.Context, from io.ReaderAt, size int64) (Taken, er
 		return Taken{}, err
 	}
 	defer u.root.Close()
+	err = u.zip(from, size)
+	return u.taken, err
+}
+
+func (u *unpacker) zip(from io.ReaderAt, size int64) error {
 	in := &bounded{from: from}
 	in.left.Store(maxDirectory)
 	z, err := zip.NewReader(in, size)
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // names are looked at below
 		if in.left.Load() < 0 {
-			return Taken{}, tooMuch("zip file", "its directory takes more than %s", structs.Bytes(maxDirectory).Human())
+			return tooMuch("zip file", "its directory takes more than %s", structs.Bytes(maxDirectory).Human())
 		}
-		return Taken{}, structs.Errorf(structs.Invalid, "zip file", "it cannot be read: %w", err)
+		return structs.Errorf(structs.Invalid, "zip file", "it cannot be read: %w", err)
 	}
 	in.open.Store(true)
 	for _, f := range z.File {
 		if err := u.zipped(f); err != nil {
-			return u.taken, err
+			return err
 		}
 	}
-	return u.taken, nil
+	return nil
 }
 
 func (u *unpacker) zipped(f *zip.File) error {

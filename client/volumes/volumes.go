@@ -9,15 +9,22 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/proffer/proffer/client/csi"
+	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -25,6 +32,15 @@ import (
 type HostVolume struct {
 	Path     string // absolute
 	ReadOnly bool
+
+	Propagation structs.Propagation // the most that a mount of it may ask for; empty: host-to-task, and private with ReadOnly
+}
+
+func (h HostVolume) most() structs.Propagation {
+	if h.Propagation == "" && !h.ReadOnly {
+		return structs.PropagationHostToTask
+	}
+	return h.Propagation
 }
 
 // Volumes is the storage of one node. It is a runner.Provider; its methods may be called from any goroutine.
@@ -34,6 +50,15 @@ type Volumes struct {
 
 	// Told is called with volumes whose data is gone. It is set before Keep.
 	Told func([]structs.VolumeID)
+	// Plugins mount the volumes of plugins on the node Self. They are set before the first use; nil: there are none.
+	Plugins *csi.Plugins
+	Self    func() structs.NodeID
+
+	disks atomic.Pointer[map[string]Disk]
+	// Limits bounds what volumes hold; nil: nothing does. It is set before Keep.
+	Limits *disk.Limits
+
+	turns flight.Turns // of volumes that are given, taken back or bounded
 
 	mu     sync.Mutex
 	host   map[string]HostVolume
@@ -41,6 +66,8 @@ type Volumes struct {
 	purge  map[structs.VolumeID]bool            // that the region wants gone
 	region map[structs.VolumeID]*structs.Volume // as it last said
 	wake   chan struct{}                        // holds one
+	news   chan struct{}                        // closed with the next Take
+	grow   map[structs.VolumeID]*structs.Volume // that have another size
 }
 
 var _ runner.Provider = (*Volumes)(nil)
@@ -50,6 +77,7 @@ var _ runner.Provider = (*Volumes)(nil)
 //	ID/volume.json   what it is
 //	ID/claims/ALLOC  an allocation that has it, as a claim
 //	ID/data          what tasks see
+//	ID/plugin.json   instead of volume.json and data: the plugin that mounts it
 const (
 	recordFile   = "volume.json"
 	claimsFolder = "claims"
@@ -61,6 +89,7 @@ const (
 type claim struct {
 	Incarnation uint64
 	Alone       bool
+	Reads       bool `json:",omitempty"` // and does not write
 }
 
 // Open makes the folder of the volumes. The errors are those of the disk.
@@ -72,7 +101,8 @@ func Open(dir string, host map[string]HostVolume, log *slog.Logger) (*Volumes, e
 	if err != nil {
 		return nil, drivers.DiskError("volumes", err)
 	}
-	v := &Volumes{dir: dir, log: log, purge: map[structs.VolumeID]bool{}, region: map[structs.VolumeID]*structs.Volume{}, wake: make(chan struct{}, 1)}
+	v := &Volumes{dir: dir, log: log, purge: map[structs.VolumeID]bool{}, region: map[structs.VolumeID]*structs.Volume{}, wake: make(chan struct{}, 1),
+		news: make(chan struct{}), grow: map[structs.VolumeID]*structs.Volume{}}
 	v.SetHost(host)
 	return v, nil
 }
@@ -109,24 +139,26 @@ func (v *Volumes) Host() map[string]*structs.NodeHostVolume {
 		if out == nil {
 			out = map[string]*structs.NodeHostVolume{}
 		}
-		out[name] = &structs.NodeHostVolume{ReadOnly: h.ReadOnly}
+		out[name] = &structs.NodeHostVolume{ReadOnly: h.ReadOnly, Propagation: h.most()}
 	}
 	return out
 }
 
 // Disk is what the volumes on the node may take of its disk.
 func (v *Volumes) Disk() (sum structs.Bytes) {
-	for _, id := range v.ids() {
-		if rec, err := v.record(id); err == nil {
-			sum += rec.Size
-		}
-	}
-	return sum
+	return v.on(v.dir)
 }
 
-// ids lists the volumes on the disk.
+// ids lists the volumes on the disks.
 func (v *Volumes) ids() (out []structs.VolumeID) {
-	entries, _ := os.ReadDir(v.dir)
+	for _, dir := range v.dirs() {
+		out = append(out, idsIn(dir)...)
+	}
+	return out
+}
+
+func idsIn(dir string) (out []structs.VolumeID) {
+	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
 		if e.IsDir() && filepath.Ext(e.Name()) != purging {
 			out = append(out, structs.VolumeID(e.Name()))
@@ -135,12 +167,12 @@ func (v *Volumes) ids() (out []structs.VolumeID) {
 	return out
 }
 
-func (v *Volumes) path(id structs.VolumeID, parts ...string) string {
-	return filepath.Join(append([]string{v.dir, string(id)}, parts...)...)
+func (v *Volumes) record(id structs.VolumeID) (*structs.AllocVolume, error) {
+	return readRecord(v.path(id, recordFile))
 }
 
-func (v *Volumes) record(id structs.VolumeID) (*structs.AllocVolume, error) {
-	raw, err := os.ReadFile(v.path(id, recordFile))
+func readRecord(at string) (*structs.AllocVolume, error) {
+	raw, err := os.ReadFile(at)
 	if err != nil {
 		return nil, err
 	}
@@ -174,34 +206,42 @@ func (v *Volumes) Provide(ctx context.Context, need *runner.Need, given *store.G
 	type source struct {
 		path     string
 		readOnly bool
+		block    bool
 	}
 	sources := map[string]source{}
 	for _, x := range need.Group.Volumes {
 		var at source
 		var err error
 		if x.Type == structs.HostVolume {
-			at.path, at.readOnly, err = v.hostPath(x)
+			at.path, at.readOnly, err = v.hostPath(x, need.Group.Propagation(x.Name))
 		} else {
-			at.path, err = v.claim(need.Alloc, x)
+			at.path, err = v.claim(ctx, need.Alloc, x)
 		}
 		if err != nil {
 			return err
 		}
-		at.readOnly = at.readOnly || x.ReadOnly
+		at.readOnly, at.block = at.readOnly || x.ReadOnly, x.Block()
 		sources[x.Name] = at
 	}
-	given.Mounts = map[string][]drivers.Mount{}
 	for _, t := range need.Group.Tasks {
 		for _, m := range t.VolumeMounts {
 			from := sources[m.Volume]
-			given.Mounts[t.Name] = append(given.Mounts[t.Name], drivers.Mount{Source: from.path, Target: m.Destination, ReadOnly: from.readOnly || m.ReadOnly})
+			if from.block {
+				perms := "rw"
+				if from.readOnly || m.ReadOnly {
+					perms = "r"
+				}
+				given.Device(t.Name, drivers.Device{Host: from.path, Path: m.Destination, Perms: perms, Volume: m.Volume})
+				continue
+			}
+			given.Mount(t.Name, drivers.Mount{Source: from.path, Target: m.Destination, ReadOnly: from.readOnly || m.ReadOnly, Propagation: m.Propagation})
 		}
 	}
 	return nil
 }
 
 // hostPath returns the folder of a host volume, without links in it.
-func (v *Volumes) hostPath(x *structs.GroupVolume) (at string, readOnly bool, err error) {
+func (v *Volumes) hostPath(x *structs.GroupVolume, spread structs.Propagation) (at string, readOnly bool, err error) {
 	object := fmt.Sprintf("host volume %q", x.Source)
 	v.mu.Lock()
 	h, has := v.host[x.Source]
@@ -216,66 +256,182 @@ func (v *Volumes) hostPath(x *structs.GroupVolume) (at string, readOnly bool, er
 	if err != nil {
 		return "", false, structs.Errorf(structs.Unavailable, object, "%w", err)
 	}
-	return at, h.ReadOnly, nil
+	if !spread.Within(h.most()) {
+		return "", false, structs.Errorf(structs.Forbidden, object, "the node does not let it be mounted %s", spread).
+			Advise("its host_volume block allows that with propagation = %q", spread)
+	}
+	if spread.Shares() {
+		err = shared(object, at, spread)
+	}
+	return at, h.ReadOnly, err
+}
+
+// Bind says how a task mounts a path of the host: one of a host volume or below it, as that allows, or of one of the folders in also, which
+// the driver of the task lets it mount.
+func (v *Volumes) Bind(b *structs.Bind, also []string) (m drivers.Mount, err error) {
+	object := "host path " + strconv.Quote(b.Source)
+	m = drivers.Mount{Target: b.Destination, ReadOnly: b.ReadOnly, Propagation: b.Propagation}
+	top, rest, refused := "", "", error(nil)
+	v.mu.Lock()
+	for _, name := range slices.Sorted(maps.Keys(v.host)) {
+		h := v.host[name]
+		path := filepath.Clean(h.Path)
+		below, is := within(b.Source, path)
+		switch {
+		case !is || len(path) < len(top):
+		case h.ReadOnly && !b.ReadOnly:
+			refused = structs.Errorf(structs.Forbidden, object, "the node lets tasks read host volume %q, and not write to it", name).Advise("mount it with the mode RO")
+		case !b.Propagation.Within(h.most()):
+			refused = structs.Errorf(structs.Forbidden, object, "the node does not let host volume %q be mounted %s", name, b.Propagation).
+				Advise("its host_volume block allows that with propagation = %q", b.Propagation)
+		default:
+			top, rest = path, below
+		}
+	}
+	v.mu.Unlock()
+	if b.Propagation.Shares() && top != "" && rest != "." {
+		return m, structs.Errorf(structs.Forbidden, object, "mounts are seen below a host volume as a whole, which is %s", top).
+			Advise("mount that one, or leave mount_propagation out")
+	}
+	for _, dir := range also {
+		if below, is := within(b.Source, dir); is && top == "" && !b.Propagation.Shares() {
+			top, rest = dir, below
+		}
+	}
+	switch {
+	case top == "" && refused != nil:
+		return m, refused
+	case top == "":
+		return m, structs.Errorf(structs.Forbidden, object, "the configuration of the node does not let tasks mount it").
+			Advise("a block host_volume NAME { path = %q } in its client block does, or host_paths of the docker or oci block for tasks of that driver", b.Source)
+	}
+	if m.Below, err = filepath.EvalSymlinks(top); err == nil {
+		m.Source = filepath.Join(m.Below, rest)
+	}
+	if err == nil && rest != "." {
+		err = noLinks(m.Below, rest)
+	}
+	if err != nil {
+		return m, structs.Errorf(structs.Invalid, object, "%w", err).Advise("make it on the node; links below what the node lets tasks mount are not followed")
+	}
+	if b.Propagation.Shares() {
+		err = shared(object, m.Source, b.Propagation)
+	}
+	return m, err
+}
+
+// within returns what a clean path is below a folder: "." when it is that.
+func within(path, dir string) (rest string, is bool) {
+	if path == dir {
+		return ".", true
+	}
+	return strings.CutPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// noLinks says that a part of a path below a folder is a link.
+func noLinks(dir, rest string) error {
+	for part := range strings.SplitSeq(rest, "/") {
+		dir = filepath.Join(dir, part)
+		if info, err := os.Lstat(dir); err != nil {
+			return err
+		} else if info.Mode()&fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s is a link", dir)
+		}
+	}
+	return nil
 }
 
 // claim gives an allocation a persistent volume, which is made when it is not there yet.
-func (v *Volumes) claim(alloc *structs.Allocation, x *structs.GroupVolume) (string, error) {
+func (v *Volumes) claim(ctx context.Context, alloc *structs.Allocation, x *structs.GroupVolume) (string, error) {
 	object := fmt.Sprintf("volume %q", x.VolumeName(alloc.Index))
 	i := slices.IndexFunc(alloc.Volumes, func(c structs.AllocVolume) bool { return c.Group == x.Name })
 	if i < 0 || !structs.ValidName(string(alloc.Volumes[i].ID)) || !structs.ValidName(string(alloc.ID)) {
 		return "", structs.Errorf(structs.Invalid, object, "the region did not give it to the allocation")
 	}
 	c := &alloc.Volumes[i]
-	mine := claim{alloc.Incarnation, c.Access.Alone(c.ReadOnly)}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.purge[c.ID] {
-		return "", structs.Errorf(structs.NotFound, object, "it was deleted")
+	mine := claim{alloc.Incarnation, c.Access.Alone(c.ReadOnly), c.ReadOnly}
+	if c.Plugin != "" {
+		return v.plug(ctx, object, alloc.ID, c, mine)
 	}
-	if err := v.make(c); err != nil {
-		return "", drivers.DiskError(object, err)
-	}
-	others, err := v.claims(c.ID)
+	end, err := v.begin(ctx, object, c.ID)
 	if err != nil {
-		return "", drivers.DiskError(object, err)
+		return "", err
 	}
-	for other, theirs := range others {
-		if other != alloc.ID && mine.Alone && theirs.Alone {
-			return "", structs.Errorf(structs.Unavailable, object, "allocation %s has it on this node until it has ended", structs.Short(other))
-		}
-	}
-	raw, err := json.Marshal(mine)
-	if err == nil {
-		err = os.WriteFile(v.path(c.ID, claimsFolder, string(alloc.ID)), raw, 0o600)
-	}
+	defer end()
+	size, err := v.hold(object, alloc.ID, c, mine)
 	if err != nil {
+		return "", err
+	}
+	if err := v.bound(c.ID, size); err != nil { // it may look at each file
 		return "", drivers.DiskError(object, err)
 	}
 	return v.path(c.ID, dataFolder), nil
 }
 
-// make makes the folders of a volume, and notes what it is.
-func (v *Volumes) make(c *structs.AllocVolume) error {
-	size := c.Size
+// hold makes a volume that is not there yet, notes a claim, and returns the size.
+func (v *Volumes) hold(object string, alloc structs.AllocID, c *structs.AllocVolume, mine claim) (structs.Bytes, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.purge[c.ID] {
+		return 0, structs.Errorf(structs.NotFound, object, "it was deleted")
+	}
+	if _, err := v.dirOf(c.Disk); err != nil {
+		return 0, err
+	}
+	size, err := v.make(c)
+	if err != nil {
+		return 0, drivers.DiskError(object, err)
+	}
+	return size, v.note(object, alloc, c.ID, mine)
+}
+
+// note writes a claim, unless it would be beside another one that keeps it away. The caller holds mu.
+func (v *Volumes) note(object string, alloc structs.AllocID, id structs.VolumeID, mine claim) error {
+	others, err := v.claims(id)
+	if err != nil {
+		return drivers.DiskError(object, err)
+	}
+	for other, theirs := range others {
+		if other != alloc && mine.Alone && theirs.Alone {
+			return structs.Errorf(structs.Unavailable, object, "allocation %s has it on this node until it has ended", structs.Short(other))
+		}
+	}
+	raw, err := json.Marshal(mine)
+	if err == nil {
+		err = os.WriteFile(v.path(id, claimsFolder, string(alloc)), raw, 0o600)
+	}
+	if err != nil {
+		return drivers.DiskError(object, err)
+	}
+	return nil
+}
+
+// make makes the folders of a volume, notes what it is, and returns its size. The caller holds mu.
+func (v *Volumes) make(c *structs.AllocVolume) (size structs.Bytes, err error) {
+	dir, err := v.dirOf(c.Disk)
+	if err != nil {
+		return 0, err
+	}
+	size = c.Size
 	if r := v.region[c.ID]; r != nil {
 		size = r.Size
 	}
 	if rec, err := v.record(c.ID); err == nil && rec.Size == size {
-		return nil
+		return size, nil
 	}
-	for _, dir := range []string{v.path(c.ID), v.path(c.ID, claimsFolder), v.path(c.ID, dataFolder)} {
+	own := filepath.Join(dir, string(c.ID))
+	for _, dir := range []string{own, filepath.Join(own, claimsFolder), filepath.Join(own, dataFolder)} {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
+			return 0, err
 		}
 	}
 	// Whoever may mount it may write to it: the users of its tasks need not be the same. Nobody else gets as far as here.
 	if info, err := os.Lstat(v.path(c.ID, recordFile)); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 {
 		if err := os.Chmod(v.path(c.ID, dataFolder), 0o777); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return v.putRecord(c.ID, c.Name, size)
+	return size, v.putRecord(c.ID, c.Name, size)
 }
 
 // claims reads who has a volume, and forgets those that the node does not know any more. The caller holds mu.
@@ -287,7 +443,7 @@ func (v *Volumes) claims(id structs.VolumeID) (map[structs.AllocID]claim, error)
 	out := map[structs.AllocID]claim{}
 	for _, e := range entries {
 		at := v.path(id, claimsFolder, e.Name())
-		if v.known != nil && !v.known(structs.AllocID(e.Name())) {
+		if v.known != nil && !v.known(structs.AllocID(e.Name())) && !v.plugged(id) {
 			if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
@@ -311,6 +467,9 @@ func (v *Volumes) Release(ctx context.Context, id structs.AllocID) error {
 	if !structs.ValidName(string(id)) {
 		return nil
 	}
+	if err := v.unplug(ctx, id); err != nil {
+		return err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, volume := range v.ids() {
@@ -329,15 +488,28 @@ func (v *Volumes) nudge() {
 	}
 }
 
-// Take takes over what the region says of volumes on this node.
-func (v *Volumes) Take(list []*structs.Volume) {
+// Take takes over what the region says of volumes on this node; full: of all that are there.
+func (v *Volumes) Take(list []*structs.Volume, full bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if full {
+		maps.DeleteFunc(v.region, func(_ structs.VolumeID, x *structs.Volume) bool { return x.CSI != nil })
+	}
 	for _, x := range list {
 		if !structs.ValidName(string(x.ID)) {
 			continue
 		}
+		old := v.region[x.ID]
+		if x.CSI != nil && len(x.CSI.Attached) == 0 {
+			delete(v.region, x.ID)
+			delete(v.grow, x.ID)
+			continue
+		}
 		v.region[x.ID] = x
+		if x.CSI != nil {
+			v.grown(old, x)
+			continue
+		}
 		if x.Status == structs.VolumePurging {
 			v.purge[x.ID] = true
 		}
@@ -345,8 +517,11 @@ func (v *Volumes) Take(list []*structs.Volume) {
 			if err := v.putRecord(x.ID, x.Name, x.Size); err != nil {
 				v.log.Warn("the size of a volume cannot be noted", "volume", x.Name, "err", err)
 			}
+			v.grow[x.ID] = x
 		}
 	}
+	close(v.news)
+	v.news = make(chan struct{})
 	v.nudge()
 }
 
@@ -369,6 +544,8 @@ func (v *Volumes) Keep(ctx context.Context, known func(structs.AllocID) bool) {
 		case <-ticker.C:
 		}
 		v.removePurged()
+		v.tidy(ctx)
+		v.resize(ctx)
 	}
 }
 
@@ -376,13 +553,17 @@ func (v *Volumes) removePurged() {
 	v.mu.Lock()
 	due := make([]structs.VolumeID, 0, len(v.purge))
 	for id := range v.purge {
+		if err := v.away(id); err != nil {
+			v.log.Warn("a deleted volume cannot be removed", "volume", id, "err", err)
+			continue
+		}
 		claims, err := v.claims(id)
 		if err != nil || len(claims) > 0 {
 			v.log.Warn("a deleted volume is still in use here", "volume", id, "allocs", len(claims), "err", err)
 			continue
 		}
 		// Nothing can claim it from here on: it has another name.
-		if err := os.Rename(v.path(id), v.path(id+purging)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(v.path(id), v.path(id)+purging); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			v.log.Warn("a deleted volume cannot be removed", "volume", id, "err", err)
 			continue
 		}
@@ -391,10 +572,12 @@ func (v *Volumes) removePurged() {
 	v.mu.Unlock()
 	var gone []structs.VolumeID
 	for _, id := range due {
+		project := v.Limits.Project(v.path(id+purging, dataFolder))
 		if err := os.RemoveAll(v.path(id + purging)); err != nil {
 			v.log.Warn("a deleted volume cannot be removed", "volume", id, "err", err)
 			continue
 		}
+		v.Limits.Release(project)
 		gone = append(gone, id)
 	}
 	if len(gone) == 0 {

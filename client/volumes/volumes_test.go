@@ -49,8 +49,12 @@ func TestOneWriter(t *testing.T) {
 	if err != nil || len(mounts) != 1 || mounts[0].Target != "/data" || mounts[0].ReadOnly {
 		t.Fatalf("%v, %+v", err, mounts)
 	}
-	if _, err := provide(t, v, need("aa", 1, data(structs.AccessExclusive, false))); err != nil {
-		t.Errorf("asked again: %v", err)
+	twice := &store.Given{}
+	twice.Mount("t", drivers.Mount{Source: "/from/another", Target: "/provider"})
+	for range 2 { // one attempt after another, and what others gave
+		if err := v.Provide(t.Context(), need("aa", 1, data(structs.AccessExclusive, false)), twice); err != nil || len(twice.Mounts["t"]) != 2 {
+			t.Errorf("asked again: %+v, %v", twice.Mounts, err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(mounts[0].Source, "file"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
@@ -76,7 +80,7 @@ func TestOneWriter(t *testing.T) {
 	// It is deleted, and then released.
 	var told []structs.VolumeID
 	v.Told = func(ids []structs.VolumeID) { told = append(told, ids...) }
-	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}})
+	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}}, false)
 	v.removePurged()
 	if len(told) > 0 {
 		t.Fatal("the data of a volume in use was removed")
@@ -93,7 +97,7 @@ func TestOneWriter(t *testing.T) {
 	if entries, _ := os.ReadDir(dir); len(told) != 1 || told[0] != "0a01" || len(entries) > 0 {
 		t.Errorf("told %v, left %v", told, entries)
 	}
-	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}}) // the answer was lost
+	v.Take([]*structs.Volume{{Name: "data", ID: "0a01", Size: 1 << 20, Status: structs.VolumePurging}}, false) // the answer was lost
 	if v.removePurged(); len(told) != 2 {
 		t.Errorf("told %v", told)
 	}
@@ -132,7 +136,7 @@ func TestHostVolumes(t *testing.T) {
 	if err := os.Symlink(dir, link); err != nil {
 		t.Fatal(err)
 	}
-	v := open(t, filepath.Join(dir, "volumes"), map[string]HostVolume{"rw": {link, false}, "ro": {dir, true}, "gone": {dir + "/gone", false}})
+	v := open(t, filepath.Join(dir, "volumes"), map[string]HostVolume{"rw": {link, false, ""}, "ro": {dir, true, ""}, "gone": {dir + "/gone", false, ""}})
 	if host := v.Host(); len(host) != 2 || host["rw"].ReadOnly || !host["ro"].ReadOnly {
 		t.Errorf("%+v", host)
 	}
@@ -155,6 +159,22 @@ func TestHostVolumes(t *testing.T) {
 	if _, err := ask("ro", false); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("for writing: %v", err)
 	}
+	spread := func(source string, readOnly bool, x structs.Propagation) error {
+		n := need("aa", 1)
+		n.Group.Volumes = []*structs.GroupVolume{{Name: "x", Type: structs.HostVolume, Source: source, ReadOnly: readOnly}}
+		n.Group.Tasks[0].VolumeMounts = []*structs.VolumeMount{{Volume: "x", Destination: "/x", Propagation: x}}
+		_, err := provide(t, v, n)
+		return err
+	}
+	if err := spread("rw", false, structs.PropagationBidirectional); structs.KindOf(err) != structs.Forbidden {
+		t.Errorf("bidirectional: %v", err)
+	}
+	if err := spread("ro", true, structs.PropagationHostToTask); structs.KindOf(err) != structs.Forbidden {
+		t.Errorf("host-to-task of what is for reading: %v", err)
+	}
+	if err := spread("ro", true, structs.PropagationPrivate); err != nil {
+		t.Errorf("private: %v", err)
+	}
 	if _, err := ask("none", false); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("unknown: %v", err)
 	}
@@ -174,5 +194,23 @@ func TestWhatWasGivenIsRecorded(t *testing.T) {
 	}
 	if len(given.Mounts["t"]) != 1 || len(given.Mounts["v"]) != 2 || given.Mounts["t"][0].ReadOnly || !given.Mounts["v"][0].ReadOnly || given.Mounts["v"][1].ReadOnly {
 		t.Errorf("%+v", given.Mounts)
+	}
+}
+
+// What the region said of a volume of a plugin is forgotten when it is attached to the node no more.
+func TestTakenBack(t *testing.T) {
+	v, err := Open(filepath.Join(t.TempDir(), "volumes"), nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := structs.Volume{Name: "v", ID: "v", CSI: &structs.CSIVolume{Plugin: "p", Secrets: structs.Secrets{"k": "hidden"},
+		Attached: map[structs.NodeID]*structs.Attachment{"n": {State: structs.Attached}}}}
+	v.Take([]*structs.Volume{&x}, false)
+	if v.region["v"] == nil {
+		t.Error("it is not noted")
+	}
+	v.Take([]*structs.Volume{{Name: "v", ID: "v", CSI: &structs.CSIVolume{Plugin: "p"}}}, false)
+	if len(v.region) > 0 {
+		t.Errorf("%+v", v.region)
 	}
 }

@@ -6,19 +6,21 @@ import (
 	"bytes"
 	"compress/bzip2"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
 )
 
-// maxWindow bounds the memory that a zstd stream may ask for.
-const maxWindow = 128 << 20
+// Bounds of the memory that a stream may ask for: zstd's, and that of xz, which is what "xz -9" takes.
+const (
+	maxWindow     = 128 << 20
+	maxDictionary = 64 << 20
+)
 
-// ErrXZ is the error for xz, which is known and not read.
-var ErrXZ = errors.New("it is compressed by xz, which is not read here: use zstd, gzip or bzip2")
-
-// Open returns the plain bytes of what is compressed by gzip, bzip2 or zstd, and anything else as it is. A result that is an
+// Open returns the plain bytes of what is compressed by gzip, bzip2, zstd or xz, and anything else as it is. A result that is an
 // io.Closer is to be closed.
 func Open(r io.Reader) (io.Reader, error) {
 	b := bufio.NewReaderSize(r, 256<<10)
@@ -38,7 +40,23 @@ func Open(r io.Reader) (io.Reader, error) {
 		}
 		return z.IOReadCloser(), nil
 	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, ErrXZ
+		x, err := xz.NewReader(b, maxDictionary)
+		return &xzReader{x}, tooLarge(err)
 	}
 	return b, nil
+}
+
+// xzReader says what to do about a stream that would take too much memory.
+type xzReader struct{ *xz.Reader }
+
+func (x *xzReader) Read(b []byte) (int, error) {
+	n, err := x.Reader.Read(b)
+	return n, tooLarge(err)
+}
+
+func tooLarge(err error) error {
+	if errors.Is(err, xz.ErrMemlimit) {
+		return fmt.Errorf("it needs more than 64 MiB of memory to be read: pack it with xz -9 or less (%w)", err)
+	}
+	return err
 }

@@ -36,6 +36,7 @@ type Harness struct {
 	Scripted bool // tasks have no processes: what the driver runs is played
 	Limits   bool // memory limits hold, and an OOM is reported
 	Mounts   bool // tasks have a root of their own, in which volumes are mounted
+	Commands bool // those that are given up end with all that they began, also with what left their session
 	Slow     bool // scripts in which processes wait for each other may take seconds
 	// Hang makes what runs the tasks answer no call until resume is called. nil: nothing outside of the driver can hang.
 	Hang func(t *testing.T) (resume func())
@@ -98,13 +99,14 @@ var started = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // Run runs the suite.
 func Run(t *testing.T, h *Harness) {
-	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Hang": h.Hang == nil}
+	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Hang": h.Hang == nil}
 	for _, test := range []struct {
 		name string
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
 		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Terminal", terminal}, {"Stats", stats}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
+		{"Propagation", propagation}, {"Block", block},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {
 		if without[test.name] {

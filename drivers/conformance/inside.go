@@ -2,7 +2,10 @@ package conformance
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 
@@ -38,6 +41,10 @@ func execute(s *suite) {
 		if code, out, _ := run(many, "cat"); code != 0 || out != many {
 			s.Errorf("exit code %d, %d of %d bytes came back", code, len(out), len(many))
 		}
+		// One that does not want its input is not ended for that, and the rest of the input is nobody's.
+		if code, _, _ := run(many, "sh", "-c", "exec <&-; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 6"); code != 6 {
+			s.Errorf("a command that closed its input: exit code %d", code)
+		}
 		if code, _, errs := run("", "/no/such/program"); code != 127 || errs == "" {
 			s.Errorf("a program that is not there: exit code %d, %q", code, errs)
 		}
@@ -53,12 +60,64 @@ func execute(s *suite) {
 			})
 		}
 		all.Wait()
+		givenUp(s, task)
 	}
 	if err := task.Stop(s.ctx, "SIGKILL", 0); err != nil {
 		s.Fatal(err)
 	}
 	_, err := task.Exec(s.ctx, drivers.Command{Args: []string{"true"}})
 	s.kind("a command in an ended task", err, structs.Conflict)
+}
+
+// givenUp: a command ends when its caller goes, with what it began, whether it has a terminal or not.
+func givenUp(s *suite, task drivers.Task) {
+	running := func() string {
+		var out bytes.Buffer
+		if _, err := task.Exec(s.ctx, drivers.Command{Args: []string{"sh", "-c", "cat /proc/[0-9]*/cmdline 2>&1"}, Stdout: &out}); err != nil {
+			s.Fatal(err)
+		}
+		return out.String()
+	}
+	for i, tty := range []bool{false, true} {
+		// Commands of other suites may be seen as well.
+		var numbers []any
+		for j := range 3 {
+			numbers = append(numbers, fmt.Sprint(10_000_000+10*os.Getpid()+3*i+j))
+		}
+		script := fmt.Sprintf("sleep %s & sleep %s; true", numbers[:2]...)
+		if s.h.Commands {
+			script = fmt.Sprintf("setsid sleep %[3]s & sleep %[1]s & sleep %[2]s; true", numbers...)
+		} else {
+			numbers = numbers[:2]
+		}
+		seen := func(all string) (n int) {
+			for _, number := range numbers {
+				if strings.Contains(all, "sleep\x00"+number.(string)) {
+					n++
+				}
+			}
+			return n
+		}
+		ctx, cancel := context.WithCancel(s.ctx)
+		done := make(chan error, 1)
+		stdin, keys := io.Pipe()
+		go func() {
+			_, err := task.Exec(ctx, drivers.Command{Args: []string{"sh", "-c", script}, TTY: tty, Stdin: stdin, Stdout: &screen{}})
+			done <- err
+		}()
+		s.await("the command runs", func() bool { return seen(running()) == len(numbers) })
+		cancel()
+		select {
+		case err := <-done:
+			if err == nil {
+				s.Error("a command that was given up ended as if it was not")
+			}
+		case <-s.ctx.Done():
+			s.Fatal("the command did not end with its caller")
+		}
+		keys.Close()
+		s.await("nothing of it runs", func() bool { return seen(running()) == 0 })
+	}
 }
 
 func terminal(s *suite) {

@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/schema"
 	"github.com/proffer/proffer/structs"
 )
@@ -17,6 +18,8 @@ import (
 type config struct {
 	image      string
 	forcePull  bool
+	username   string // with password, for the registry; empty: the node's
+	password   string
 	entrypoint []string
 	command    string
 	args       []string
@@ -51,6 +54,8 @@ type config struct {
 	usernsMode string
 	runtime    string
 	options    *options
+	logDriver  string // empty: the driver's own
+	logOptions map[string]string
 }
 
 // Kinds of mounts.
@@ -92,6 +97,8 @@ func parse(object string, raw map[string]any) (*config, error) {
 		security: b.Texts("security_opt"), pidMode: b.Text("pid_mode"), ipcMode: b.Text("ipc_mode"),
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}
+	c.username, c.password = b.Login("auth")
+	c.logDriver, c.logOptions = b.Text("log_driver"), b.TextMap("log_options")
 	c.check(b)
 	for _, u := range b.Ulimits("ulimit") {
 		c.ulimits = append(c.ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
@@ -126,6 +133,15 @@ func (c *config) check(b *schema.Block) {
 			b.Problem("labels."+name, "names that begin with %s are the driver's", labelPrefix)
 		}
 	}
+	if _, err := drivers.ParseCores(c.cpuset); err != nil && !schema.Refers(c.cpuset) {
+		b.Problem("cpuset_cpus", "%w", err).Advise("such as 0-3,8")
+	}
+	switch {
+	case c.logDriver == "" && len(c.logOptions) > 0:
+		b.Problem("log_options", "they are those of a log_driver")
+	case c.logDriver == "none" || c.logOptions["cache-disabled"] == "true":
+		b.Problem("log_driver", "alloc logs would have nothing").Advise("leave it out")
+	}
 	for i, host := range c.extraHosts {
 		if name, address, ok := strings.Cut(host, ":"); !schema.Refers(host) && (!ok || name == "" || address == "") {
 			b.Problem(fmt.Sprintf("extra_hosts[%d]", i), "%q is not name:address", host)
@@ -134,6 +150,15 @@ func (c *config) check(b *schema.Block) {
 	if c.shm != 0 && c.shm < 1<<16 {
 		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
 	}
+}
+
+// wish is the image that a start wants.
+func (c *config) wish(newest bool) *wish {
+	w := &wish{ref: c.image, newest: newest}
+	if c.username != "" {
+		w.own = &Credentials{Username: c.username, Password: c.password}
+	}
+	return w
 }
 
 // capabilities reads names of capabilities, with and without CAP_, as the kernel's without it; "all" is one.

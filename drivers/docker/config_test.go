@@ -27,6 +27,7 @@ func TestAllSettingsAreTaken(t *testing.T) {
 		"group_add": []any{"audio"}, "cpuset_cpus": "0-1", "security_opt": []any{"no-new-privileges"}, "ipc_mode": "private",
 		"volumes": []any{"local/data:/data", "/srv/www:/www:ro", "cache:/cache"},
 		"mount":   []any{map[string]any{"type": "tmpfs", "target": "/scratch", "size": "16MiB"}},
+		"auth":    map[string]any{"username": "shop", "password": "s3cret"}, "log_driver": "syslog", "log_options": map[string]any{"tag": "shop"},
 		"options": map[string]any{"BlkioWeight": 300.0, "OomScoreAdj": 100.0},
 	})
 	if err != nil {
@@ -34,6 +35,9 @@ func TestAllSettingsAreTaken(t *testing.T) {
 	}
 	if len(c.mounts) != 4 || c.mounts[0].kind != mountBind || !c.mounts[1].readOnly || c.mounts[2].kind != mountVolume || c.mounts[3].size != 16<<20 {
 		t.Errorf("mounts %+v", c.mounts)
+	}
+	if w := c.wish(true); w.own == nil || w.own.Username != "shop" || w.own.Password != "s3cret" || c.logDriver != "syslog" || c.logOptions["tag"] != "shop" {
+		t.Errorf("credentials %v, log driver %s %v", w.own, c.logDriver, c.logOptions)
 	}
 	if len(c.ulimits) != 2 || c.ulimits[1].Soft != 1024 || c.ulimits[1].Hard != 2048 || c.ulimits[0].Hard != 0 {
 		t.Errorf("ulimits %v", c.ulimits)
@@ -72,6 +76,8 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 		{"mount", []any{map[string]any{"type": "tmpfs", "source": "x", "target": "/x"}}, "no source"},
 		{"mount", []any{map[string]any{"type": "volume", "source": "v", "target": "/x", "size": "1MiB"}}, "tmpfs"},
 		{"devices", []any{"/etc/passwd"}, "/dev/name"}, {"devices", []any{"/dev/../etc/x"}, "/dev/name"}, {"devices", []any{"/dev/x:/dev/x:q"}, "/dev/name"},
+		{"cpuset_cpus", "0-x", "not a list of cores"}, {"auth", map[string]any{"username": "x"}, "needs username and password"},
+		{"log_driver", "none", "alloc logs"}, {"log_options", map[string]any{"tag": "x"}, "those of a log_driver"},
 		{"options", map[string]any{"Binds": []any{"/:/host"}}, "decided by mount"}, {"options", map[string]any{"binds": []any{"/:/host"}}, "no such field"},
 		{"options", map[string]any{"OomScoreAdi": 1.0}, "did you mean OomScoreAdj?"}, {"options", map[string]any{"OomScoreAdj": "high"}, "as the engine's API has it"},
 	} {
@@ -121,6 +127,7 @@ func TestPermissions(t *testing.T) {
 		{"options", map[string]any{"MaskedPaths": []any{}}, func(o *Options) { o.Privileged = true }},
 		{"options", map[string]any{"BlkioWeight": 100.0}, nil},
 		{"devices", []any{"/dev/snd/x"}, func(o *Options) { o.Devices = []string{"/dev/snd"} }},
+		{"log_driver", "journald", func(o *Options) { o.LogDrivers = []string{"journald"} }},
 		{"runtime", "runsc", func(o *Options) { o.Runtimes = []string{"runsc"} }},
 		{"volumes", []any{"data:/data"}, func(o *Options) { o.Volumes = true }},
 		{"volumes", []any{open + ":/data"}, func(o *Options) { o.HostPaths = []string{open} }},

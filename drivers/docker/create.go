@@ -52,19 +52,28 @@ func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, img 
 		return "", err
 	}
 	object := "task " + spec.ID
-	err = d.engine.act(ctx, object, "create its container", func(ctx context.Context, api *client.Client) error {
+	make := func(ctx context.Context, api *client.Client) error {
 		r, err := api.ContainerCreate(ctx, *own)
 		id = r.ID
 		return err
-	})
+	}
+	err = d.engine.act(ctx, object, "create its container", make)
+	if err != nil && d.roots.unbound(c, own.HostConfig, err) {
+		d.log.Info("the engine does not bound the roots of containers: they are measured", "err", err)
+		err = d.engine.act(ctx, object, "create its container", make)
+	}
 	if structs.KindOf(err) == structs.NotFound { // the image went meanwhile: a shortage, that the next try ends
 		err = structs.Errorf(structs.Unavailable, object, "%w", err)
 	}
 	if err != nil {
 		return "", err
 	}
-	if err := d.give(ctx, spec, id, runsAs(spec, img)); err != nil {
-		t := &task{d: d, id: id, spec: spec.ID}
+	t := &task{d: d, id: id, spec: spec.ID}
+	err = d.give(ctx, spec, id, runsAs(spec, img))
+	if err == nil && len(spec.Cores) == 0 && d.runsOn(c.cpuset) != own.HostConfig.CpusetCpus { // cores were given meanwhile
+		err = t.move(ctx, c.cpuset)
+	}
+	if err != nil {
 		if gone := t.remove(ctx, true); gone != nil {
 			return "", structs.Errorf(structs.Unknown, object, "%w, and its container cannot be removed: %v", err, gone)
 		}
@@ -146,10 +155,13 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, SecurityOpt: c.security, ShmSize: int64(c.shm), Sysctls: c.sysctls, Runtime: c.runtime,
 		PortBindings: network.PortMap{},
 	}
+	if c.logDriver != "" { // engines keep a copy that can be read
+		host.LogConfig = container.LogConfig{Type: c.logDriver, Config: c.logOptions}
+	}
 	if c.init {
 		host.Init = &c.init
 	}
-	host.CpusetCpus, host.Ulimits, host.PidsLimit = c.cpuset, c.ulimits, &pids
+	host.Ulimits, host.PidsLimit = c.ulimits, &pids
 	limits(spec, &host.Resources)
 	if spec.Revocable { // it has the cores that nobody else wants, and goes first for want of memory
 		host.CPUShares, host.OomScoreAdj = 2, drivers.RevocableOOMScore
@@ -158,6 +170,9 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		host.Devices = append(host.Devices, container.DeviceMapping{PathOnHost: dev.host, PathInContainer: dev.inside, CgroupPermissions: dev.rights})
 	}
 	d.assign(spec, &host.Resources)
+	if err := d.exclusive(spec, c, &host.Resources, labels); err != nil {
+		return nil, err
+	}
 	for _, text := range c.dns {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
@@ -175,6 +190,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	if err := c.options.apply(host); err != nil {
 		return nil, structs.Errorf(structs.Invalid, object+".config.options", "%w", err)
 	}
+	d.roots.bound(spec, host)
 	out := &client.ContainerCreateOptions{Config: conf, HostConfig: host, Name: nameOf(spec.ID)}
 	if len(c.aliases) > 0 {
 		out.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{c.network: {Aliases: c.aliases}}}
@@ -210,7 +226,14 @@ func (d *Driver) mounts(spec *drivers.Spec, c *config) ([]mount.Mount, error) {
 		all = append(all, mount.Mount{Type: mount.TypeBind, Source: f.Source, Target: f.Target, ReadOnly: f.ReadOnly})
 	}
 	for _, m := range spec.Mounts {
-		all = append(all, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		out := mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
+		switch m.Propagation {
+		case structs.PropagationHostToTask:
+			out.BindOptions = &mount.BindOptions{Propagation: mount.PropagationRSlave}
+		case structs.PropagationBidirectional:
+			out.BindOptions = &mount.BindOptions{Propagation: mount.PropagationRShared}
+		}
+		all = append(all, out)
 	}
 	for _, f := range spec.Task.Tmpfs {
 		all = append(all, mount.Mount{Type: mount.TypeTmpfs, Target: f.Destination, TmpfsOptions: &mount.TmpfsOptions{SizeBytes: int64(f.Size), Mode: 0o1777}})

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 	Devices      []string // likewise
 	Capabilities []string // beyond the usual ones, without CAP_; ALL: all
 	Runtimes     []string // that tasks may choose
+	LogDrivers   []string // likewise
 
 	CallTimeout time.Duration // of one call to the engine; 0: 30 s
 	PullStall   time.Duration // a pull without progress for this long has failed; 0: 2 min
@@ -65,8 +67,12 @@ type Driver struct {
 	work    sync.WaitGroup // of outputs and pulls
 
 	nvidia  atomic.Bool // the engine has NVIDIA's runtime, as last seen
+	pins    pins
+	roots   roots
 	mu      sync.Mutex
 	outputs map[string]*output // by container
+
+	sandboxes flight.Turns // of allocations
 }
 
 var (
@@ -75,6 +81,7 @@ var (
 	_ drivers.Preparer = (*Driver)(nil)
 	_ drivers.Sweeper  = (*Driver)(nil)
 	_ drivers.Keeper   = (*Driver)(nil)
+	_ drivers.Pinner   = (*Driver)(nil)
 
 	_ drivers.Sandboxer = (*Driver)(nil)
 )
@@ -96,7 +103,7 @@ func New(opts Options) *Driver {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{opts: opts, log: opts.Logger, outputs: make(map[string]*output)}
+	d := &Driver{opts: opts, log: opts.Logger, outputs: make(map[string]*output), pins: pins{news: make(chan struct{}, 1)}}
 	d.running, d.stop = context.WithCancel(context.Background())
 	d.engine = &engine{opts: &d.opts}
 	d.images = newImages(d)
@@ -152,10 +159,13 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	}
 	i := &info.Info
 	d.images.see(i.DockerRootDir)
+	d.roots.see(i)
+	d.engine.folder.Store(i.DockerRootDir)
 	attrs := map[string]string{
 		"version": i.ServerVersion, "storage": i.Driver, "cgroups": i.CgroupVersion, "arch": i.Architecture,
 		"live_restore": yes(i.LiveRestoreEnabled), "privileged": yes(d.opts.Privileged), "volumes": yes(d.opts.Volumes),
 	}
+	d.offers(i, attrs)
 	if i.OSType != "linux" {
 		return &structs.Driver{Why: "the engine runs containers of " + i.OSType + ", not of linux", Attributes: attrs}
 	}
@@ -185,7 +195,7 @@ func (d *Driver) Prepare(ctx context.Context, spec *drivers.Spec) error {
 	if err != nil {
 		return err
 	}
-	_, err = d.images.get(ctx, c.image, c.forcePull, spec.Say)
+	_, err = d.images.get(ctx, c.wish(c.forcePull), spec.Say)
 	return err
 }
 
@@ -211,7 +221,7 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	if err != nil {
 		return nil, err
 	}
-	image, err := d.images.get(ctx, c.image, false, spec.Say)
+	image, err := d.images.get(ctx, c.wish(false), spec.Say)
 	if err != nil {
 		return nil, err
 	}
@@ -274,7 +284,7 @@ func (d *Driver) Recover(ctx context.Context, spec *drivers.Spec, handle []byte)
 		return nil, structs.Errorf(structs.NotFound, t.object(), "the container %s is not its own", id)
 	}
 	t.id = c.ID
-	if c.State == nil || c.State.Status == "created" || c.State.Status == "removing" || c.State.Status == "dead" {
+	if c.State == nil || c.State.Status == "created" || c.State.Status == "removing" || c.State.Status == "dead" || cutOff(c.State) {
 		// It never ran, or is on its way out. A start that an earlier agent asked for may still be under way: removing it ends that.
 		if err := t.remove(ctx, true); err != nil {
 			return nil, err

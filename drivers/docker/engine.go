@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -21,6 +24,8 @@ type engine struct {
 	mu  sync.Mutex
 	api *client.Client // speaks a version that the engine has; nil: not asked yet
 	is  string         // that version
+
+	folder atomic.Value // a string: where the engine keeps what it has, as it last said
 }
 
 func (e *engine) name() string { return "docker engine " + e.opts.Endpoint }
@@ -150,7 +155,26 @@ func (e *engine) explain(ctx, limited context.Context, object, what string, lost
 	case errdefs.IsInternal(err), errdefs.IsUnknown(err):
 		kind = structs.Internal
 	}
+	if answered(err) && noRoom(err.Error()) {
+		return e.full(structs.Errorf(structs.Exhausted, object, "%s: %w", what, err))
+	}
 	return structs.Errorf(kind, object, "%s: %w", what, err)
+}
+
+// noRoom reports whether a text of the engine says that a disk is full.
+func noRoom(text string) bool {
+	return strings.Contains(text, "no space left on device") || strings.Contains(text, "disk quota exceeded")
+}
+
+// full says which disk is, as far as that is known.
+func (e *engine) full(err *structs.Error) *structs.Error {
+	if dir, _ := e.folder.Load().(string); dir != "" {
+		if percent := full(dir); percent > 0 {
+			return err.Advise("free space on the engine's disk: that of %s is %d%% full", dir, percent)
+		}
+		return err.Advise("free space on the engine's disk, which has %s", dir)
+	}
+	return err.Advise("free space on the disk of the engine at %s", e.opts.Endpoint)
 }
 
 // answered reports whether the engine said something, even if it was an error.
@@ -161,7 +185,7 @@ func answered(err error) bool {
 
 // up waits until the engine answers, or ctx ends. Many may wait: each asks for itself, once a second in the end.
 func (e *engine) up(ctx context.Context) error {
-	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		err := e.look(ctx, e.name(), "ping", func(ctx context.Context, api *client.Client) error {
 			_, err := api.Ping(ctx, client.PingOptions{})
 			return err
@@ -169,20 +193,8 @@ func (e *engine) up(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return err
 		}
-	}
-}
-
-// sleep waits for d. False: ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

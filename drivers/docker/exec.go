@@ -13,11 +13,12 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/structs"
 )
 
-// Exec runs a command in the container. The engine has no way to end a command: what a caller gives up runs on until it notices
-// that its input and output are gone.
+// Exec runs a command in the container. The engine has no way to end a command. What a caller gives up is killed where the engine's processes
+// are those of this machine; elsewhere it runs on until it notices that its input and output are gone.
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
 	var id string
 	err := t.d.engine.look(ctx, t.object(), "make a command in it", func(ctx context.Context, api *client.Client) error {
@@ -29,6 +30,11 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	if err != nil {
 		return drivers.Exit{}, err
 	}
+	defer func() {
+		if ctx.Err() != nil {
+			t.killCommand(context.WithoutCancel(ctx), id) // not longer than a call to the engine may take
+		}
+	}()
 	if err := t.attach(ctx, id, cmd); err != nil {
 		return drivers.Exit{}, err
 	}
@@ -56,9 +62,22 @@ func (t *task) has(ctx context.Context, file string) bool {
 	})
 }
 
+// killCommand kills a command that its caller gave up, and what it began. The engine says which process of the machine it is; what is not in
+// the container's control groups is one of another machine.
+func (t *task) killCommand(ctx context.Context, id string) {
+	var r client.ExecInspectResult
+	err := t.d.engine.look(ctx, t.object(), "look at a command", func(ctx context.Context, api *client.Client) (err error) {
+		r, err = api.ExecInspect(ctx, id, client.ExecInspectOptions{})
+		return err
+	})
+	if err == nil && r.Running {
+		drivers.KillSession(r.PID, t.id)
+	}
+}
+
 // execEnd asks for the exit code, which the engine notes some time after the end of the output, and whether there was a process.
 func (t *task) execEnd(ctx context.Context, id string) (exit drivers.Exit, began bool, err error) {
-	for pause := time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+	for wait := time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
 		var r client.ExecInspectResult
 		err := t.d.engine.look(ctx, t.object(), "ask how a command ended", func(ctx context.Context, api *client.Client) (err error) {
 			r, err = api.ExecInspect(ctx, id, client.ExecInspectOptions{})
@@ -74,7 +93,7 @@ func (t *task) execEnd(ctx context.Context, id string) (exit drivers.Exit, began
 			}
 			return exit, r.PID != 0, nil
 		}
-		if !sleep(ctx, pause) {
+		if !pause.For(ctx, wait) {
 			return exit, false, context.Cause(ctx)
 		}
 	}
@@ -164,7 +183,7 @@ func (t *task) resize(ctx context.Context, id string, sizes <-chan drivers.Size)
 				_, err := api.ExecResize(ctx, id, client.ExecResizeOptions{Height: uint(size.Rows), Width: uint(size.Cols)})
 				return err
 			})
-			if err == nil || !sleep(ctx, 20*time.Millisecond) {
+			if err == nil || !pause.For(ctx, 20*time.Millisecond) {
 				break
 			}
 		}

@@ -9,7 +9,8 @@ import (
 // assign gives a container the devices that the task has for itself: through NVIDIA's runtime where the engine has it, which mounts the
 // libraries as well, and as nodes otherwise.
 func (d *Driver) assign(spec *drivers.Spec, r *container.Resources) {
-	if d.nvidia.Load() {
+	nvidia := d.nvidia.Load()
+	if nvidia {
 		var ids []string
 		for _, dev := range spec.Devices {
 			if dev.ID != "" {
@@ -19,9 +20,11 @@ func (d *Driver) assign(spec *drivers.Spec, r *container.Resources) {
 		if len(ids) > 0 {
 			r.DeviceRequests = append(r.DeviceRequests, container.DeviceRequest{Driver: "nvidia", DeviceIDs: ids, Capabilities: [][]string{{"gpu"}}})
 		}
-		return
 	}
 	for _, dev := range spec.Devices {
+		if nvidia && dev.Volume == "" {
+			continue
+		}
 		r.Devices = append(r.Devices, container.DeviceMapping{PathOnHost: dev.Host, PathInContainer: dev.Path, CgroupPermissions: dev.Perms})
 	}
 }

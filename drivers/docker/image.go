@@ -24,7 +24,8 @@ type images struct {
 	d *Driver
 
 	mu    sync.Mutex
-	pulls map[string]*pull // under way, by name
+	pulls map[given]*pull  // under way
+	given map[given]bool   // by registries; up to maxGiven
 	known map[string]*used // pulled by this node, by name
 	root  string           // folder of the engine; empty: not known
 }
@@ -33,6 +34,8 @@ type images struct {
 type used struct {
 	ID   string    `json:"id"`
 	Last time.Time `json:"last"` // of a start with it, or of its pull
+	// Private says that it was pulled with a task's own credentials.
+	Private bool `json:"private,omitempty"`
 }
 
 // pull is one pull, for everybody who wants the image now.
@@ -62,24 +65,40 @@ func fullName(ref string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// get returns an image, and pulls it where it is missing or the newest is wanted. say hears of progress.
-func (im *images) get(ctx context.Context, ref string, newest bool, say func(kind, text string)) (*image, error) {
-	named, err := fullName(ref)
+// get returns an image, and pulls it where it is missing, the newest is wanted, or only the registry can say whether this task may have
+// it. say hears of progress.
+func (im *images) get(ctx context.Context, w *wish, say func(kind, text string)) (*image, error) {
+	named, err := fullName(w.ref)
 	if err != nil {
 		return nil, err
 	}
 	name := named.String()
-	if !newest {
+	login, as, err := im.d.opts.header(w, named)
+	if err != nil && w.own != nil {
+		return nil, err
+	}
+	if !im.mayUse(named, as) {
+		if err == nil {
+			err = im.ask(ctx, name, login, as)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !w.newest { // the node's credentials, which may be wrong, are for pulls
 		found, err := im.find(ctx, name)
 		if structs.KindOf(err) != structs.NotFound {
 			if err == nil {
-				im.use(name, "")
+				im.use(name)
 			}
 			return found, err
 		}
 	}
-	p := im.join(named, &say)
-	defer im.leave(name, p, &say)
+	if err != nil {
+		return nil, err
+	}
+	p := im.join(named, login, as, &say)
+	defer im.leave(given{name, as}, p, &say)
 	select {
 	case <-p.done:
 		if p.err == nil {
@@ -125,27 +144,28 @@ func (im *images) list(ctx context.Context) map[string]structs.Bytes {
 }
 
 // join takes part in the pull of an image and begins it when there is none.
-func (im *images) join(named reference.Named, say *func(kind, text string)) *pull {
+func (im *images) join(named reference.Named, login, as string, say *func(kind, text string)) *pull {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	name := named.String()
-	p := im.pulls[name]
+	key := given{name, as}
+	p := im.pulls[key]
 	if p == nil {
 		ctx, cancel := context.WithCancel(im.d.running)
 		p = &pull{done: make(chan struct{}), cancel: cancel, waiting: make(map[*func(kind, text string)]bool)}
-		im.pulls[name] = p
+		im.pulls[key] = p
 		if !im.d.begin(func() {
 			defer cancel()
-			p.img, p.err = im.pull(ctx, named, func(text string) { im.tell(p, text) })
+			p.img, p.err = im.pull(ctx, named, login, as, func(text string) { im.tell(p, text) })
 			im.mu.Lock()
-			if im.pulls[name] == p {
-				delete(im.pulls, name)
+			if im.pulls[key] == p {
+				delete(im.pulls, key)
 			}
 			im.mu.Unlock()
 			close(p.done)
 		}) {
 			cancel()
-			delete(im.pulls, name)
+			delete(im.pulls, key)
 			p.err = structs.Errorf(structs.Unavailable, "image "+name, "the agent stops")
 			close(p.done)
 		}
@@ -155,14 +175,14 @@ func (im *images) join(named reference.Named, say *func(kind, text string)) *pul
 }
 
 // leave ends taking part; a pull that nobody waits for is given up.
-func (im *images) leave(name string, p *pull, say *func(kind, text string)) {
+func (im *images) leave(key given, p *pull, say *func(kind, text string)) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	delete(p.waiting, say)
 	if len(p.waiting) == 0 {
 		p.cancel()
-		if im.pulls[name] == p {
-			delete(im.pulls, name) // who comes now begins anew
+		if im.pulls[key] == p {
+			delete(im.pulls, key) // who comes now begins anew
 		}
 	}
 }
@@ -183,7 +203,7 @@ var errStall = errors.New("no progress")
 const tellEvery = time.Second
 
 // pull pulls an image. What bounds it is the time without progress: a big image over a slow line takes as long as it takes.
-func (im *images) pull(ctx context.Context, named reference.Named, tell func(string)) (found *image, err error) {
+func (im *images) pull(ctx context.Context, named reference.Named, login, as string, tell func(string)) (found *image, err error) {
 	name := named.String()
 	object := "image " + name
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -195,11 +215,11 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 			return structs.Errorf(structs.Unavailable, object, "its pull made no progress for %s", structs.Duration(im.d.opts.PullStall)).
 				Advise("look at the registry %s", reference.Domain(named))
 		}
-		return structs.Errorf(kind, object, "pull: %w", err)
-	}
-	login, err := im.d.opts.login(named)
-	if err != nil {
-		return nil, err
+		failed := structs.Errorf(kind, object, "pull: %w", err)
+		if kind == structs.Exhausted {
+			failed = im.d.engine.full(failed)
+		}
+		return failed
 	}
 	api, err := im.d.engine.client(ctx)
 	if err != nil {
@@ -212,7 +232,7 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 		case structs.NotFound, structs.Forbidden, structs.Invalid:
 			return nil, fail(kind, err)
 		}
-		return nil, fail(structs.Unavailable, err) // the registry, or the way to it
+		return nil, fail(kindOf(&jsonstream.Error{Message: err.Error()}), err) // the registry, or the way to it
 	}
 	defer r.Close()
 	var layers progress
@@ -238,7 +258,7 @@ func (im *images) pull(ctx context.Context, named reference.Named, tell func(str
 		}
 	}
 	if found, err = im.find(ctx, name); err == nil {
-		im.use(name, found.id)
+		im.pulled(name, found.id, as)
 	}
 	return found, err
 }
@@ -251,9 +271,9 @@ func kindOf(e *jsonstream.Error) structs.Kind {
 	switch {
 	case e.Code == http.StatusNotFound, says("manifest unknown", "no matching manifest", "not found: manifest"):
 		return structs.NotFound
-	case e.Code == http.StatusUnauthorized, e.Code == http.StatusForbidden, says("pull access denied", "unauthorized:", "denied:"):
+	case e.Code == http.StatusUnauthorized, e.Code == http.StatusForbidden, says("pull access denied", "unauthorized:", "denied:", "no basic auth credentials"):
 		return structs.Forbidden
-	case says("no space left on device", "disk quota exceeded"):
+	case noRoom(e.Message):
 		return structs.Exhausted
 	}
 	return structs.Unavailable

@@ -24,32 +24,53 @@ func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
 	return err
 }
 
-func (d *Driver) sweep(ctx context.Context, known func(id string) bool, running bool) error {
+// containers returns those of this node, ended ones too.
+func (d *Driver) containers(ctx context.Context) ([]container.Summary, error) {
 	var list client.ContainerListResult
 	err := d.engine.look(ctx, d.engine.name(), "list containers", func(ctx context.Context, api *client.Client) (err error) {
 		list, err = api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: client.Filters{}.Add("label", labelOwner+"="+d.opts.Owner)})
 		return err
 	})
+	return list.Items, err
+}
+
+func (d *Driver) sweep(ctx context.Context, known func(id string) bool, running bool) error {
+	list, err := d.containers(ctx)
 	if err != nil {
 		return err
 	}
-	for i := range list.Items {
-		c := &list.Items[i]
+	var failed error
+	for i := range list {
+		c := &list[i]
 		id := c.Labels[labelTask]
 		up := c.State == container.StateRunning || c.State == container.StatePaused || c.State == container.StateRestarting
-		if known(id) || up && !running {
+		owner := id
+		if alloc := c.Labels[labelAlloc]; id == sandboxID(structs.AllocID(alloc)) {
+			owner = alloc // no task of it but its network, and there for as long as it is
+		}
+		if known(owner) || up && !running {
+			continue
+		}
+		if owner != id {
+			if err := d.unsandboxUnknown(ctx, structs.AllocID(owner), known); err != nil {
+				return err
+			}
 			continue
 		}
 		if up {
 			d.log.Warn("removing a container whose allocation the node does not know", "task", id, "container", c.ID)
 		}
 		t := &task{d: d, id: c.ID, spec: id}
-		if err := t.remove(ctx, up); err != nil {
+		switch err := t.remove(ctx, up); structs.KindOf(err) {
+		case "":
+			d.forgetOutput(c.ID)
+		case structs.Unavailable:
 			return err
+		default: // another one may go
+			failed = err
 		}
-		d.forgetOutput(c.ID)
 	}
-	return nil
+	return failed
 }
 
 // Keep removes containers that nobody knows and images that nobody uses, until ctx ends; then it ends what the driver does.
@@ -60,6 +81,9 @@ func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
 	for {
 		select {
 		case <-ticker.C:
+		case <-d.pins.news:
+			d.pin(ctx)
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -70,11 +94,12 @@ func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
 			continue
 		}
 		d.images.clean(ctx, time.Now())
+		d.pin(ctx)
 	}
 }
 
 func newImages(d *Driver) *images {
-	im := &images{d: d, pulls: make(map[string]*pull), known: make(map[string]*used)}
+	im := &images{d: d, pulls: make(map[given]*pull), given: make(map[given]bool), known: make(map[string]*used)}
 	raw, err := os.ReadFile(im.file())
 	if err == nil {
 		err = json.Unmarshal(raw, &im.known)
@@ -99,19 +124,33 @@ func (im *images) see(root string) {
 	im.root = root
 }
 
-// use notes that an image was used; with an id, that the node pulled it.
-func (im *images) use(name, id string) {
+// folder is where that is; empty: not known.
+func (im *images) folder() string {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	u := im.known[name]
-	switch now := time.Now(); {
-	case id != "":
-		im.known[name] = &used{ID: id, Last: now}
-	case u == nil || now.Sub(u.Last) < time.Minute:
+	return im.root
+}
+
+// use notes that an image was used.
+func (im *images) use(name string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	u, now := im.known[name], time.Now()
+	if u == nil || now.Sub(u.Last) < time.Minute {
 		return
-	default:
-		u.Last = now
 	}
+	u.Last = now
+	im.writeLocked()
+}
+
+// pulled notes that the node pulled an image, for credentials of a task or, when as is empty, of its own. What everybody on the node
+// may have is not private any more.
+func (im *images) pulled(name, id, as string) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.give(given{name, as})
+	u := im.known[name]
+	im.known[name] = &used{ID: id, Last: time.Now(), Private: as != "" && (u == nil || u.Private)}
 	im.writeLocked()
 }
 
@@ -167,6 +206,7 @@ func (im *images) clean(ctx context.Context, now time.Time) {
 			im.mu.Lock()
 			if u := im.known[name]; u != nil && u.Last.Equal(last[name]) {
 				delete(im.known, name)
+				maps.DeleteFunc(im.given, func(g given, _ bool) bool { return g.name == name })
 				im.writeLocked()
 			}
 			im.mu.Unlock()

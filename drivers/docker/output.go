@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -199,13 +200,13 @@ func (o *output) run(ctx context.Context) {
 		case structs.KindOf(looked) == structs.NotFound:
 			return
 		case looked != nil || err != nil:
-			if o.d.engine.up(ctx) != nil || !sleep(ctx, 100*time.Millisecond) {
+			if o.d.engine.up(ctx) != nil || !pause.For(ctx, 100*time.Millisecond) {
 				return
 			}
 		case !state.Running:
 			over = true
 		default: // the engine ended the stream of one that runs
-			if !sleep(ctx, 100*time.Millisecond) {
+			if !pause.For(ctx, 100*time.Millisecond) {
 				return
 			}
 		}

@@ -56,6 +56,9 @@ func (d *Driver) permit(c *config, spec *drivers.Spec) error {
 				refuse("devices", "the device "+dev.host, "devices")
 			}
 		}
+		if c.logDriver != "" && !slices.Contains(d.opts.LogDrivers, c.logDriver) {
+			refuse("log_driver", "the log driver "+c.logDriver, "log_drivers")
+		}
 		if c.runtime != "" && !slices.Contains(d.opts.Runtimes, c.runtime) {
 			refuse("runtime", "the runtime "+c.runtime, "runtimes")
 		}
@@ -85,6 +88,9 @@ func (d *Driver) permit(c *config, spec *drivers.Spec) error {
 	}
 	return problems.Err()
 }
+
+// HostPaths are the folders that tasks may mount.
+func (d *Driver) HostPaths() []string { return d.opts.HostPaths }
 
 // within reports whether a clean path is another one or below it.
 func within(path, dir string) bool {

@@ -35,10 +35,15 @@ func (d *Driver) Sandbox(ctx context.Context, s drivers.Sandbox) (path string, e
 			d.opts.Endpoint)
 	}
 	id := sandboxID(s.Alloc)
+	end, err := d.sandboxes.Take(ctx, string(s.Alloc))
+	if err != nil {
+		return "", structs.Errorf(structs.Unavailable, object, "%w", err)
+	}
+	defer end()
 	if path, err = d.sandboxOf(ctx, object, id); err == nil || structs.KindOf(err) != structs.NotFound {
 		return path, err
 	}
-	if err := d.Unsandbox(ctx, s.Alloc); err != nil { // one that ended with its engine
+	if err := d.unsandbox(ctx, s.Alloc); err != nil { // one that ended with its engine
 		return "", err
 	}
 	image, err := d.pauseImage(ctx)
@@ -81,7 +86,7 @@ func (d *Driver) sandboxOf(ctx context.Context, object, id string) (string, erro
 	if c.Config == nil || c.Config.Labels[labelTask] != id {
 		return "", structs.Errorf(structs.Unavailable, object, "the container %s is not its own", nameOf(id))
 	}
-	if c.State == nil || !c.State.Running || c.State.Pid <= 0 {
+	if c.State == nil || !c.State.Running || c.State.Pid <= 0 || cutOff(c.State) {
 		return "", structs.Errorf(structs.NotFound, object, "its container does not run")
 	}
 	return fmt.Sprintf("/proc/%d/ns/net", c.State.Pid), nil
@@ -89,6 +94,29 @@ func (d *Driver) sandboxOf(ctx context.Context, object, id string) (string, erro
 
 // Unsandbox removes what Sandbox made.
 func (d *Driver) Unsandbox(ctx context.Context, alloc structs.AllocID) error {
+	end, err := d.sandboxes.Take(ctx, string(alloc))
+	if err != nil {
+		return err
+	}
+	defer end()
+	return d.unsandbox(ctx, alloc)
+}
+
+// unsandboxUnknown does it unless the allocation is known now: it may have come, and use what an agent left that was killed.
+func (d *Driver) unsandboxUnknown(ctx context.Context, alloc structs.AllocID, known func(id string) bool) error {
+	end, err := d.sandboxes.Take(ctx, string(alloc))
+	if err != nil {
+		return err
+	}
+	defer end()
+	if known(string(alloc)) {
+		return nil
+	}
+	d.log.Info("removing the network container of an allocation that the node does not know", "alloc", alloc)
+	return d.unsandbox(ctx, alloc)
+}
+
+func (d *Driver) unsandbox(ctx context.Context, alloc structs.AllocID) error {
 	id := sandboxID(alloc)
 	t := &task{d: d, id: nameOf(id), spec: id}
 	return t.remove(ctx, true)

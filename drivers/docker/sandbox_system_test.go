@@ -3,15 +3,18 @@
 package docker_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/docker"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -77,5 +80,41 @@ func TestTasksJoinTheNetworkOfTheirAllocation(t *testing.T) {
 	}
 	if err := d.Unsandbox(ctx, s.Alloc); err != nil {
 		t.Error(err)
+	}
+}
+
+// What keeps the network of an allocation stays for as long as the node knows the allocation, whatever becomes of its tasks.
+func TestTheNetworkStaysWithItsAllocation(t *testing.T) {
+	d := driver(t, shared, func(o *docker.Options) { o.Owner, o.KeepEvery = "networks", time.Millisecond })
+	path := func(alloc structs.AllocID) string {
+		t.Helper()
+		path, err := d.Sandbox(within(t), drivers.Sandbox{Alloc: alloc, Job: "job", Group: "group", Hostname: "web-1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	here, comes, gone := path("here"), path("comes"), path("gone")
+	ctx, cancel := context.WithCancel(within(t))
+	looks := map[string]int{}
+	d.Keep(ctx, func(id string) bool { // ends with ctx
+		if looks[id]++; looks[id] > 3 {
+			cancel()
+		}
+		return id == "here" || id == "comes" && looks[id] > 1
+	})
+	if looks["gone"] != 2 {
+		t.Errorf("looked %v", looks)
+	}
+	if _, err := os.Stat(gone); !os.IsNotExist(err) {
+		t.Errorf("what nobody knows is there: %v", err)
+	}
+	if path("here") != here || path("comes") != comes {
+		t.Error("another network was made")
+	}
+	for _, alloc := range []structs.AllocID{"here", "comes"} {
+		if err := d.Unsandbox(within(t), alloc); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -3,6 +3,8 @@ package docker
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -25,6 +28,9 @@ type task struct {
 	mu    sync.Mutex
 	at    structs.Time // of the last Stats
 	spent structs.Duration
+
+	measuring sync.Mutex // guards written
+	written   written
 }
 
 func (t *task) object() string { return "task " + t.spec }
@@ -42,6 +48,29 @@ func (t *task) inspect(ctx context.Context) (state *container.State, err error) 
 		return err
 	})
 	return state, err
+}
+
+// Addresses are those that the engine gave the container.
+func (t *task) Addresses(ctx context.Context) (out []string, err error) {
+	err = t.d.engine.look(ctx, t.object(), "look at its container", func(ctx context.Context, api *client.Client) error {
+		r, err := api.ContainerInspect(ctx, t.id, client.ContainerInspectOptions{})
+		if err != nil || r.Container.NetworkSettings == nil {
+			return err
+		}
+		var six []string
+		for _, name := range slices.Sorted(maps.Keys(r.Container.NetworkSettings.Networks)) {
+			n := r.Container.NetworkSettings.Networks[name]
+			if n != nil && n.IPAddress.IsValid() {
+				out = append(out, n.IPAddress.String())
+			}
+			if n != nil && n.GlobalIPv6Address.IsValid() {
+				six = append(six, n.GlobalIPv6Address.String())
+			}
+		}
+		out = append(out, six...)
+		return nil
+	})
+	return out, err
 }
 
 // Wait returns when the container ended and its output is in the files. An engine that cannot be asked is asked again.
@@ -71,7 +100,7 @@ func (t *task) ended(ctx context.Context) (*container.State, error) {
 			return nil, err
 		}
 		// An engine that answers, but not this, is not asked without a pause.
-		if t.d.engine.up(ctx) != nil || !sleep(ctx, 100*time.Millisecond) {
+		if t.d.engine.up(ctx) != nil || !pause.For(ctx, 100*time.Millisecond) {
 			return nil, context.Cause(ctx)
 		}
 	}
@@ -92,6 +121,13 @@ func (t *task) notRunning(ctx context.Context) error {
 	case err := <-r.Error:
 		return t.d.engine.explain(ctx, waiting, t.object(), "wait for its container", structs.Unavailable, err)
 	}
+}
+
+// cutOff reports whether an engine was killed between making a container's process and starting its program. The next one finds the process
+// and says that the container runs, for ever, whatever becomes of it; it has no time of a start.
+func cutOff(s *container.State) bool {
+	at, err := time.Parse(time.RFC3339Nano, s.StartedAt)
+	return s.Running && err == nil && at.IsZero()
 }
 
 // exitOf says how a container ended. Engines report a signal as 128+n and so does a shell: one cannot tell them apart.
@@ -259,7 +295,7 @@ func (t *task) remove(ctx context.Context, force bool) error {
 			case time.Since(began) > t.d.opts.CallTimeout:
 				return structs.Errorf(structs.Unavailable, t.object(), "the engine does not remove its container: %w", err)
 			}
-			if !sleep(ctx, 20*time.Millisecond) {
+			if !pause.For(ctx, 20*time.Millisecond) {
 				return context.Cause(ctx)
 			}
 			continue

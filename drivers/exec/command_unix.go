@@ -22,8 +22,16 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
 		return drivers.Exit{}, structs.Errorf(structs.Invalid, "exec", "no command is given")
 	}
-	if cmd.TTY {
-		return t.execTTY(ctx, cmd)
+	group, err := CommandGroup(ctx, t.sup)
+	if err != nil {
+		return drivers.Exit{}, err
+	}
+	return t.enter(ctx, Command{Args: cmd.Args, TTY: cmd.TTY, Group: group}, cmd)
+}
+
+func (t *task) enter(ctx context.Context, c Command, cmd drivers.Command) (drivers.Exit, error) {
+	if c.TTY {
+		return t.execTTY(ctx, c, cmd)
 	}
 	var theirs [3]*os.File
 	var ours []*os.File // to be closed at the end
@@ -63,7 +71,7 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 		theirs[i], ours = pw, append(ours, r)
 		outputs.Go(func() { copyOutput(w, r) })
 	}
-	exit, err := t.sup.Exec(ctx, t.id, cmd.Args, false, theirs)
+	exit, err := t.sup.Exec(ctx, t.id, c, theirs)
 	closeAll(theirs[:]) // the command's copies are the only ones now: its end is the end of the pipes
 	drain(ctx, ours, &outputs)
 	return t.explain(cmd, exit), err

@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/proffer/proffer/drivers/schema"
@@ -37,8 +38,10 @@ type config struct {
 	unconfined bool // seccomp = "unconfined"
 }
 
-// rlimits that a config may set, with their numbers for setrlimit on Linux.
-var rlimits = map[string]int{"fsize": 1, "stack": 3, "core": 4, "nproc": 6, "nofile": 7, "memlock": 8}
+// rlimits that a config may set, with their numbers for setrlimit on Linux. Those of priorities are not among them: with them a task could
+// take the cores of others.
+var rlimits = map[string]int{"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9, "locks": 10,
+	"sigpending": 11, "msgqueue": 12}
 
 const maxPids = 1 << 22
 
@@ -97,18 +100,18 @@ func rlimitsOf(b *schema.Block) (out []Rlimit) {
 			}
 			continue
 		}
-		n, ok := schema.Whole(m[name])
-		limit := uint64(n)
-		if m[name] == "unlimited" {
-			limit, ok = ^uint64(0), true
-		} else if n < 0 {
-			ok = false
+		text, isText := m[name].(string)
+		if n, ok := schema.Whole(m[name]); ok && n >= 0 {
+			text = strconv.FormatInt(n, 10)
+		} else if !isText {
+			text = ""
 		}
+		soft, hard, ok := schema.Limits(text)
 		if !ok {
-			b.Problem("rlimits."+name, `it must be a whole number or "unlimited", not %s`, schema.Describe(m[name]))
+			b.Problem("rlimits."+name, `it must be a whole number, "soft:hard" or "unlimited", not %s`, schema.Describe(m[name]))
 			continue
 		}
-		out = append(out, Rlimit{number, limit, limit})
+		out = append(out, Rlimit{number, uint64(soft), uint64(hard)}) // -1 is all bits
 	}
 	return out
 }

@@ -121,6 +121,7 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
 		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,
+		Terminal: spec.Terminal,
 	}
 	if !l.Network {
 		l.Netns, l.Files = spec.Netns, spec.Files
@@ -155,6 +156,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	l.UID, l.GID, l.Groups = who.uid, who.gid, who.groups
 	return l, spec.MakeFolders(int(l.UID), int(l.GID))
 }
+
+// KeepOff has the supervisor keep the tasks of this driver, and all others of its own, off cores that some have for themselves.
+func (d *Driver) KeepOff(ctx context.Context, taken, _ []int) error { return d.sup.KeepOff(ctx, taken) }
 
 // isolation decides between full and none.
 func (d *Driver) isolation(ctx context.Context, object string, c *config) (full bool, err error) {

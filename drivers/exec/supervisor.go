@@ -26,11 +26,17 @@ type Supervisor interface {
 	Signal(ctx context.Context, id string, signal int) error
 	// Stop sends signal, waits grace, kills what is left, and returns when nothing is left.
 	Stop(ctx context.Context, id string, signal int, grace time.Duration) error
-	// Exec runs args in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With a
-	// terminal they are one socket: the terminal's master comes over it, and one byte back lets the command begin.
-	Exec(ctx context.Context, id string, args []string, tty bool, stdio [3]*os.File) (drivers.Exit, error)
+	// Exec runs a command in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With a
+	// terminal they are one socket: the terminal's master comes over it, and one byte back lets the command begin. When ctx ends
+	// first, the command is killed, with what it began as far as Command says.
+	Exec(ctx context.Context, id string, c Command, stdio [3]*os.File) (drivers.Exit, error)
+	// Terminal has the master of the terminal that a task was started on sent over a socket, with one byte; the caller keeps its own end.
+	// Conflict: the task has none, or has ended.
+	Terminal(ctx context.Context, id string, over *os.File) error
 	// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
 	Stats(ctx context.Context, id string) (*drivers.Stats, error)
+	// KeepOff says which cores tasks of all kinds have for themselves, beside those that it gave itself: its other tasks keep off them.
+	KeepOff(ctx context.Context, cores []int) error
 	// Forget removes an ended task's cgroups and record. Unknown tasks are no error.
 	Forget(ctx context.Context, id string) error
 }
@@ -58,6 +64,11 @@ type Launch struct {
 	// Root, with Full, is a folder below TaskDir that is the task's root instead of one with the host's programs.
 	Root string `codec:",omitempty"`
 
+	// Terminal, of this size or of none in particular, is what the program runs on: its output is stdout. The supervisor keeps it. nil: it
+	// has no input, and stdout and stderr are pipes. With Container Program makes it, and sends its master to the socket Console.
+	Terminal *drivers.Size `codec:",omitempty"`
+	Console  string        `codec:",omitempty"`
+
 	AllocDir, TaskDir string           // host paths
 	Mounts            []drivers.Mount  // with Full
 	Tmpfs             []*structs.Tmpfs // likewise
@@ -83,6 +94,20 @@ type Launch struct {
 	PidFile   string // with Container: where Program writes the number of that process
 }
 
+// Command is one to run in a task.
+type Command struct {
+	Args []string
+	TTY  bool
+
+	// Group is the name of a control group, below that of the task, for the command and all that it begins: nothing of that survives a
+	// caller who gives up. Args of a container's runtime put the command there, and of another one it follows. Empty: there is none, and
+	// what leaves the command's session stays. Only with Features.Commands.
+	Group string
+	// PidFile is for the Args of a container's runtime that end with 0 once the command runs, and leave it behind: where they
+	// write its number. Without TTY.
+	PidFile string
+}
+
 // Rlimit is one resource limit of setrlimit(2); ^0 is unlimited.
 type Rlimit struct {
 	Resource   int
@@ -105,6 +130,8 @@ type Features struct {
 	Root    bool   // it may change users
 	Cgroups int    // version that tasks are limited by, 0: none
 	Lacks   string // why not, or which controllers are missing
+
+	Commands bool // in tasks can have control groups of their own
 
 	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
 	NoIO    string // why their use of disks cannot be bounded; empty: it can

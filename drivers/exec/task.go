@@ -2,6 +2,8 @@ package exec
 
 import (
 	"context"
+	"crypto/rand"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +26,20 @@ func (d *Driver) task(spec *drivers.Spec) *task { return &task{sup: d.sup, id: s
 
 // Supervised is a task of the supervisor that another driver has started. The commands of its Exec are run beside its program.
 func Supervised(sup Supervisor, id string) drivers.Task { return &task{sup: sup, id: id} }
+
+// Enter runs a command in a task of the supervisor. Of cmd it takes all but the arguments and whether there is a terminal.
+func Enter(ctx context.Context, sup Supervisor, id string, c Command, cmd drivers.Command) (drivers.Exit, error) {
+	return (&task{sup: sup, id: id}).enter(ctx, c, cmd)
+}
+
+// CommandGroup is a name for the control group of a command; empty where commands have none.
+func CommandGroup(ctx context.Context, sup Supervisor) (string, error) {
+	f, err := sup.Features(ctx)
+	if err != nil || !f.Commands {
+		return "", err
+	}
+	return "c" + strings.ToLower(rand.Text()[:12]), nil
+}
 
 // Handle is empty: the ID is enough.
 func (t *task) Handle() []byte { return []byte(t.id) }

@@ -20,7 +20,7 @@ import (
 )
 
 // execTTY runs a command on a terminal, which is made where the command runs. Its master comes over a socket.
-func (t *task) execTTY(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
+func (t *task) execTTY(ctx context.Context, c Command, cmd drivers.Command) (drivers.Exit, error) {
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return drivers.Exit{}, structs.Errorf(structs.Unavailable, "exec", "make a socket for the terminal: %w", err)
@@ -55,7 +55,7 @@ func (t *task) execTTY(ctx context.Context, cmd drivers.Command) (drivers.Exit, 
 		}
 		ours.Write([]byte{0})
 	})
-	exit, err := t.sup.Exec(ctx, t.id, cmd.Args, true, [3]*os.File{theirs, theirs, theirs})
+	exit, err := t.sup.Exec(ctx, t.id, c, [3]*os.File{theirs, theirs, theirs})
 	theirs.Close()
 	receiving.Wait()
 	if ptmx != nil {
@@ -65,6 +65,31 @@ func (t *task) execTTY(ctx context.Context, cmd drivers.Command) (drivers.Exit, 
 		ptmx.Close()
 	}
 	return t.explain(cmd, exit), err
+}
+
+// Terminal opens the terminal that the task runs on.
+func (t *task) Terminal(ctx context.Context) (drivers.Terminal, error) {
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "task "+t.id, "make a socket for its terminal: %w", err)
+	}
+	defer ours.Close()
+	defer theirs.Close()
+	if err := t.sup.Terminal(ctx, t.id, theirs); err != nil {
+		return nil, err
+	}
+	master, err := receiveFile(ours) // it is there
+	if err != nil {
+		return nil, structs.Errorf(structs.Unavailable, "task "+t.id, "take over its terminal: %w", err)
+	}
+	return terminal{master}, nil
+}
+
+// terminal is the master of one.
+type terminal struct{ *os.File }
+
+func (t terminal) Resize(size drivers.Size) error {
+	return pty.Setsize(t.File, &pty.Winsize{Rows: size.Rows, Cols: size.Cols})
 }
 
 // resize passes sizes on until ctx ends or there are no more.

@@ -156,7 +156,7 @@ func (e *cdiEdits) into(object string, in *input) error {
 		in.devices = append(in.devices, node)
 	}
 	for _, m := range e.Mounts {
-		in.binds = append(in.binds, bind{m.HostPath, m.ContainerPath, slices.Contains(m.Options, "ro")})
+		in.binds = append(in.binds, bind{m.HostPath, m.ContainerPath, slices.Contains(m.Options, "ro"), ""})
 	}
 	for _, h := range e.Hooks {
 		if in.hooks == nil {

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -70,7 +69,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
 		pids: b.Whole("pids", 2, maxPids, defaultPids),
 	}
-	c.auth(b)
+	c.username, c.password = b.Login("auth")
 	c.mounts = mounts(b)
 	c.capAdd = capabilities(b, "cap_add", addable)
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
@@ -102,23 +101,6 @@ func parse(object string, raw map[string]any) (*config, error) {
 		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
 	}
 	return c, b.Err("the oci driver")
-}
-
-func (c *config) auth(b *schema.Block) {
-	m := b.TextMap("auth")
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		switch key {
-		case "username":
-			c.username = m[key]
-		case "password":
-			c.password = m[key]
-		default:
-			b.Problem("auth."+key, "there is no such setting").Advise("there are username and password")
-		}
-	}
-	if len(m) > 0 && (c.username == "" || c.password == "") {
-		b.Problem("auth", "it needs username and password")
-	}
 }
 
 func (c *config) groupIDs(b *schema.Block) {

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -80,11 +81,11 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err != nil {
 		return nil, err
 	}
-	if err := ct.folder(im); err != nil {
+	if err := ct.folder(im, spec.Project); err != nil {
 		return nil, drivers.DiskError(object, err)
 	}
 	in := &input{config: c, image: im.Config, env: spec.Env, hostname: c.hostname, root: ct.path("rootfs"), cgroups: f.Cgroups,
-		cgroup: "/" + f.CgroupBase + "/" + ct.name, cpu: spec.CPU, cpuLimit: spec.CPULimit, memory: max(spec.Memory, spec.MemoryMax), revocable: spec.Revocable}
+		cgroup: "/" + f.CgroupBase + "/" + ct.name, cpu: spec.CPU, cpuLimit: spec.CPULimit, memory: max(spec.Memory, spec.MemoryMax), revocable: spec.Revocable, terminal: spec.Terminal}
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		in.cpu = 1
 	}
@@ -109,19 +110,19 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err := spec.MakeFolders(int(in.user.uid), int(in.user.gid)); err != nil {
 		return nil, err
 	}
-	in.folders = []bind{{spec.AllocDir, "/alloc", false}, {filepath.Join(spec.TaskDir, "local"), "/local", false},
-		{filepath.Join(spec.TaskDir, "secrets"), "/secrets", false}, {filepath.Join(spec.TaskDir, "tmp"), "/tmp", false}}
+	in.folders = []bind{{spec.AllocDir, "/alloc", false, ""}, {filepath.Join(spec.TaskDir, "local"), "/local", false, ""},
+		{filepath.Join(spec.TaskDir, "secrets"), "/secrets", false, ""}, {filepath.Join(spec.TaskDir, "tmp"), "/tmp", false, ""}}
 	if c.network == networkHost && in.netns == "" {
 		for _, file := range []string{"/etc/resolv.conf", "/etc/hosts"} {
 			given := slices.ContainsFunc(spec.Files, func(m drivers.Mount) bool { return m.Target == file })
 			if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && !given {
-				in.folders = append(in.folders, bind{file, file, true})
+				in.folders = append(in.folders, bind{file, file, true, ""})
 			}
 		}
 	}
 	if c.network == networkHost {
 		for _, m := range spec.Files {
-			in.folders = append(in.folders, bind{m.Source, m.Target, m.ReadOnly})
+			in.folders = append(in.folders, bind{m.Source, m.Target, m.ReadOnly, ""})
 		}
 	}
 	if c.init {
@@ -129,7 +130,7 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		if err != nil {
 			return nil, drivers.DiskError(object, err)
 		}
-		in.folders = append(in.folders, bind{program, initPath, true})
+		in.folders = append(in.folders, bind{program, initPath, true, ""})
 	}
 	if in.binds, err = ct.binds(object, c, spec); err != nil {
 		return nil, err
@@ -137,8 +138,13 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err := ct.exclusive(object, f, in, spec); err != nil {
 		return nil, err
 	}
-	for _, m := range spec.Mounts {
-		in.binds = append(in.binds, bind{m.Source, m.Target, m.ReadOnly})
+	for i, m := range spec.Mounts {
+		if m.Below != "" && !m.Propagation.Shares() { // what spreads has to be the host's own, which the node looked at
+			if m.Source, err = ct.hold(object, fmt.Sprintf("mounts/v%d", i), m.Below, m.Source); err != nil {
+				return nil, err
+			}
+		}
+		in.binds = append(in.binds, bind{m.Source, m.Target, m.ReadOnly, m.Propagation})
 	}
 	in.tmpfs = spec.Task.Tmpfs
 	if err := ct.program(object, in); err != nil {
@@ -157,9 +163,12 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err != nil {
 		return nil, drivers.DiskError(object, err)
 	}
+	run := ct.command("--log", ct.path("log"), "--log-format", "json", "run", "--detach", "--bundle", ct.dir, "--pid-file", ct.path("pid"))
+	if spec.Terminal != nil {
+		run = append(run, "--console-socket", ct.path("console"))
+	}
 	l := &exec.Launch{
-		ID: spec.ID, Program: runtime, Args: ct.command("--log", ct.path("log"), "--log-format", "json", "run", "--detach",
-			"--bundle", ct.dir, "--pid-file", ct.path("pid"), ct.name),
+		ID: spec.ID, Program: runtime, Args: append(run, ct.name), Terminal: spec.Terminal, Console: ct.path("console"),
 		Env: []string{"PATH=" + defaultPath}, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir, LogName: spec.Task.Name,
 		Memory: in.memory, Revocable: spec.Revocable, Fenced: spec.Fence != nil, Container: f.CgroupBase + "/" + ct.name, PidFile: ct.path("pid"), Cores: spec.Cores,
 	}
@@ -175,8 +184,11 @@ func (ct *container) command(args ...string) []string {
 }
 
 // folder makes the container's folder and its root.
-func (ct *container) folder(im *images.Image) error {
+func (ct *container) folder(im *images.Image, project uint32) error {
 	if err := os.Mkdir(ct.dir, 0o711); err != nil {
+		return err
+	}
+	if err := ct.ofProject(project); err != nil {
 		return err
 	}
 	if err := os.WriteFile(ct.path("id"), []byte(ct.id), 0o600); err != nil {
@@ -188,7 +200,7 @@ func (ct *container) folder(im *images.Image) error {
 		}
 	}
 	if ct.d.copies {
-		return images.Copy(im.Layers, ct.path("rootfs"))
+		return ct.copy(im)
 	}
 	// The root's own mode and owner are those of the upper folder.
 	var st unix.Stat_t
@@ -202,6 +214,57 @@ func (ct *container) folder(im *images.Image) error {
 		return err
 	}
 	return mountOverlay(im.Layers, ct.path("upper"), ct.path("work"), ct.path("rootfs"))
+}
+
+// copied is a file with what the copy of an image took when it was made: what there is more is the container's.
+const copied = "copied"
+
+// copy makes the root a copy of the image.
+func (ct *container) copy(im *images.Image) error {
+	if err := images.Copy(im.Layers, ct.path("rootfs")); err != nil {
+		return err
+	}
+	size, err := occupied(ct.path("rootfs"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(ct.path(copied), strconv.AppendInt(nil, size, 10), 0o600)
+}
+
+// occupied is what is in a folder takes of the disk, files with several names once.
+func occupied(dir string) (sum int64, err error) {
+	seen := map[uint64]bool{}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return err
+		}
+		if st.Nlink > 1 && !d.IsDir() {
+			if seen[st.Ino] {
+				return nil
+			}
+			seen[st.Ino] = true
+		}
+		sum += st.Blocks * 512
+		return nil
+	})
+	return sum, err
+}
+
+// ofProject makes what the container writes count for a project, before anything is in its folder.
+func (ct *container) ofProject(project uint32) error {
+	if project == 0 || ct.d.copies { // the image would count, too: see Written
+		return nil
+	}
+	f, err := os.Open(ct.dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return drivers.SetProject(f, project, true)
 }
 
 // binds resolves the sources of mount blocks. What was opened is mounted below mounts/ until the container has its own of it, and
@@ -219,24 +282,42 @@ func (ct *container) binds(object string, c *config, spec *drivers.Spec) (out []
 					Advise("the node's configuration of the oci driver names those that may be, in host_paths")
 			}
 		}
-		dir, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		at, err := ct.attachBelow(object, fmt.Sprintf("mounts/%d", i), top, rest)
 		if err != nil {
-			return nil, structs.Errorf(structs.Invalid, object, "open %s: %w", top, err)
+			return nil, err
 		}
-		fd, err := unix.Openat2(dir, rest, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
-		unix.Close(dir)
-		if err != nil {
-			return nil, structs.Errorf(structs.Invalid, object, "open %s below %s: %w", rest, top, err)
-		}
-		at := ct.path(fmt.Sprintf("mounts/%d", i))
-		err = attach(fd, at)
-		unix.Close(fd)
-		if err != nil {
-			return nil, structs.Errorf(structs.Unavailable, object, "mount %s: %w", m.source, err)
-		}
-		out = append(out, bind{at, m.target, m.readOnly})
+		out = append(out, bind{at, m.target, m.readOnly, ""})
 	}
 	return out, nil
+}
+
+// hold mounts what is in a folder, or that, for the runtime to find it there.
+func (ct *container) hold(object, as, below, source string) (at string, err error) {
+	rest, err := filepath.Rel(below, source)
+	if err != nil {
+		return "", structs.Errorf(structs.Internal, object, "%w", err)
+	}
+	return ct.attachBelow(object, as, below, rest)
+}
+
+// attachBelow mounts what is in a folder, and nothing that a link in it leads to outside, below the container's own folder.
+func (ct *container) attachBelow(object, as, top, rest string) (at string, err error) {
+	dir, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", structs.Errorf(structs.Invalid, object, "open %s: %w", top, err)
+	}
+	fd, err := unix.Openat2(dir, rest, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+	unix.Close(dir)
+	if err != nil {
+		return "", structs.Errorf(structs.Invalid, object, "open %s below %s: %w", rest, top, err)
+	}
+	at = ct.path(as)
+	err = attach(fd, at)
+	unix.Close(fd)
+	if err != nil {
+		return "", structs.Errorf(structs.Unavailable, object, "mount %s: %w", filepath.Join(top, rest), err)
+	}
+	return at, nil
 }
 
 // attach mounts what a descriptor has open on a new file or folder.

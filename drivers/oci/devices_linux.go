@@ -2,6 +2,7 @@ package oci
 
 import (
 	"os"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,9 @@ func (ct *container) exclusive(object string, f *exec.Features, in *input, spec 
 			return structs.Errorf(structs.Unavailable, object, "%w", err)
 		}
 		in.devices = append(in.devices, node)
+		if d.Volume != "" && !strings.Contains(d.Perms, "w") {
+			in.reads = append(in.reads, node.Path)
+		}
 	}
 	return ct.d.cdi().apply(object, in, spec.Devices)
 }

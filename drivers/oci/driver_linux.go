@@ -25,7 +25,8 @@ type Driver struct {
 	log     *slog.Logger
 	runtime runtimes
 
-	probe   sync.Once
+	probing sync.Mutex
+	probed  bool
 	copies  bool   // there is no overlayfs: roots are copies
 	copyWhy string // why not
 
@@ -85,14 +86,25 @@ func (d *Driver) ready() error {
 			return drivers.DiskError("containers", err)
 		}
 	}
-	d.probe.Do(func() {
-		if err := canOverlay(d.opts.Dir); err != nil {
-			d.copies, d.copyWhy = true, err.Error()
-			d.log.Warn("there is no overlayfs: each container gets a copy of its image", "why", err)
+	d.probing.Lock()
+	defer d.probing.Unlock()
+	if d.probed {
+		return nil
+	}
+	err := canOverlay(d.opts.Dir)
+	if err != nil {
+		if full := drivers.DiskError("containers", err); structs.KindOf(full) == structs.Exhausted {
+			return full // it says nothing about overlayfs, and passes
 		}
-	})
+		d.copies, d.copyWhy = true, err.Error()
+		d.log.Warn("there is no overlayfs: each container gets a copy of its image", "why", err)
+	}
+	d.probed = true
 	return nil
 }
+
+// HostPaths are the folders that tasks may mount.
+func (d *Driver) HostPaths() []string { return d.opts.HostPaths }
 
 func (d *Driver) state() string { return filepath.Join(d.opts.Dir, "state") }
 

@@ -1,20 +1,8 @@
 package oci
 
 import (
-	"strconv"
-	"strings"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
-
-// coresText is a list of cores as the kernel reads it.
-func coresText(cores []int) string {
-	list := make([]string, len(cores))
-	for i, n := range cores {
-		list[i] = strconv.Itoa(n)
-	}
-	return strings.Join(list, ",")
-}
 
 // blockIO bounds what the container does with the disk that its root and its folders are on.
 func (in *input) blockIO() *specs.LinuxBlockIO {

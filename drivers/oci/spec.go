@@ -37,12 +37,15 @@ type input struct {
 	io            *structs.TaskIO
 	disk          [2]int64 // that io is for: major and minor number
 	devices       []specs.LinuxDevice
+	reads         []string // paths of devices that it may only read
 	hooks         *specs.Hooks
+	terminal      *drivers.Size // nil: without
 }
 
 type bind struct {
 	source, target string
 	readOnly       bool
+	spread         structs.Propagation
 }
 
 // identity is who the container's first process runs as, in numbers.
@@ -75,6 +78,12 @@ func (in *input) spec() *specs.Spec {
 			ReadonlyPaths: slices.Clone(readonlyPaths),
 		},
 	}
+	if size := in.terminal; size != nil {
+		s.Process.Terminal = true
+		if size.Rows > 0 && size.Cols > 0 {
+			s.Process.ConsoleSize = &specs.Box{Height: uint(size.Rows), Width: uint(size.Cols)}
+		}
+	}
 	if in.netns != "" {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: in.netns})
 	} else if in.config.network == networkNone {
@@ -84,6 +93,9 @@ func (in *input) spec() *specs.Spec {
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
 	}
 	s.Linux.Devices, s.Hooks = in.devices, in.hooks
+	if slices.ContainsFunc(in.binds, func(b bind) bool { return b.spread == structs.PropagationBidirectional }) {
+		s.Linux.RootfsPropagation = "shared" // else the runtime cuts all mounts off from the host before it makes any
+	}
 	for _, u := range in.config.ulimits {
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)}) // -1 is all bits
 	}
@@ -134,6 +146,9 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 func (in *input) environment() []string {
 	env := map[string]string{"PATH": defaultPath}
+	if in.terminal != nil {
+		env["TERM"] = "xterm-256color"
+	}
 	if in.user.home != "" {
 		env["HOME"] = in.user.home
 	}
@@ -210,6 +225,12 @@ func (in *input) mounts() []specs.Mount {
 		if b.readOnly { // without what is mounted below it, which would stay writable
 			options = []string{"bind", "rprivate", "nosuid", "nodev", "ro"}
 		}
+		switch b.spread {
+		case structs.PropagationHostToTask:
+			options[0], options[1] = "rbind", "rslave"
+		case structs.PropagationBidirectional:
+			options[0], options[1] = "rbind", "rshared"
+		}
 		list = append(list, specs.Mount{Destination: b.target, Type: "bind", Source: b.source, Options: options})
 	}
 	for _, f := range in.tmpfs {
@@ -249,10 +270,14 @@ func (in *input) resources() *specs.LinuxResources {
 		quota, period := max(int64(in.cpuLimit)*cpuPeriod/1000, 1000), uint64(cpuPeriod)
 		r.CPU.Quota, r.CPU.Period = &quota, &period
 	}
-	r.CPU.Cpus = coresText(in.cores)
+	r.CPU.Cpus = drivers.FormatCores(in.cores)
 	r.BlockIO = in.blockIO()
 	for _, d := range in.devices {
-		r.Devices = append(r.Devices, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: "rw"})
+		access := "rw"
+		if slices.Contains(in.reads, d.Path) {
+			access = "r"
+		}
+		r.Devices = append(r.Devices, specs.LinuxDeviceCgroup{Allow: true, Type: d.Type, Major: &d.Major, Minor: &d.Minor, Access: access})
 	}
 	if in.memory > 0 {
 		limit := int64(in.memory)

@@ -33,10 +33,13 @@ func TestSpec(t *testing.T) {
 			change: func(in *input) {
 				in.cgroups = 2
 				in.user = identity{uid: 1000, gid: 1001, groups: []uint32{7, 9}, home: "/home/app"}
-				in.binds = []bind{{"/proc/1/fd/9", "/x", true}}
+				in.binds = []bind{{"/proc/1/fd/9", "/x", true, ""}}
 				in.cpuLimit = 2500
 			},
 		},
+		"propagation": {config: map[string]any{"command": "echo"}, change: func(in *input) {
+			in.binds = []bind{{"/a", "/a", true, structs.PropagationHostToTask}, {"/b", "/b", false, structs.PropagationBidirectional}, {"/c", "/c", false, structs.PropagationPrivate}}
+		}},
 		"init":    {config: map[string]any{"init": true, "command": "echo"}},
 		"dropped": {config: map[string]any{"cap_drop": []any{"all"}, "command": "echo", "args": []any{"hi"}}},
 	} {
@@ -47,7 +50,7 @@ func TestSpec(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := &input{config: conf, image: image, env: []string{"B=task", "C=task"}, hostname: "host", root: "/c/rootfs", cgroup: "/proffer/x/y",
-				folders: []bind{{"/a/alloc", "/alloc", false}, {"/etc/hosts", "/etc/hosts", true}}, cgroups: 1, cpu: 500, memory: 64 << 20}
+				folders: []bind{{"/a/alloc", "/alloc", false, ""}, {"/etc/hosts", "/etc/hosts", true, ""}}, cgroups: 1, cpu: 500, memory: 64 << 20}
 			if c.change != nil {
 				c.change(in)
 			}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
@@ -22,6 +24,24 @@ type task struct {
 }
 
 func (d *Driver) task(id string) *task { return &task{Task: exec.Supervised(d.sup, id), d: d, id: id} }
+
+// Written is what the container wrote to its root: its layer on top of the image, or by how much a copy of that has grown.
+func (t *task) Written(ctx context.Context, project bool, sizes drivers.Sizes) (structs.Bytes, error) {
+	ct := t.d.container(t.id)
+	raw, err := os.ReadFile(ct.path(copied))
+	if err != nil {
+		if project { // see ofProject
+			return 0, nil
+		}
+		return sizes(ctx, ct.path("upper"))
+	}
+	base, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	now, err := sizes(ctx, ct.path("rootfs"))
+	return now - structs.Bytes(base), err
+}
 
 // Exec runs a command in the container: the runtime's exec is a command beside the container that enters it.
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
@@ -58,17 +78,58 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	runtime, _, err := t.d.runtime.find(ctx, f.Cgroups)
+	runtime, version, err := t.d.runtime.find(ctx, f.Cgroups)
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	args := ct.command("exec")
+	pid, err := os.CreateTemp(ct.dir, "exec-*.pid")
+	if err != nil {
+		return drivers.Exit{}, drivers.DiskError("task "+t.id, err)
+	}
+	pid.Close()
+	defer os.Remove(pid.Name())
+	c := exec.Command{TTY: cmd.TTY}
+	if c.Group, err = exec.CommandGroup(ctx, t.d.sup); err != nil {
+		return drivers.Exit{}, err
+	}
+	args := append(ct.command("exec"), "--pid-file", pid.Name())
+	switch {
+	case c.Group == "":
+	case f.Cgroups == 2:
+		args = append(args, "--cgroup", c.Group)
+	case strings.HasPrefix(version, "runc"):
+		args = append(args, "--cgroup", "pids:"+c.Group)
+	default: // crun puts a command into the same group of all hierarchies, or none
+		c.Group = ""
+	}
 	if cmd.TTY {
 		args = append(args, "--tty", "--env", "TERM=xterm-256color")
+	} else { // the command has the caller's own pipes, and no runtime between that ends it for want of a reader
+		args = append(args, "--detach")
+		c.PidFile = pid.Name()
 	}
-	args = append(append(args, ct.name), cmd.Args...)
-	cmd.Args = append([]string{runtime}, args...)
-	return t.Task.Exec(ctx, cmd)
+	c.Args = append(append(append([]string{runtime}, args...), ct.name), cmd.Args...)
+	exit, err := exec.Enter(ctx, t.d.sup, t.id, c, cmd)
+	if ctx.Err() != nil && c.Group == "" {
+		ct.killCommand(pid.Name())
+	}
+	return exit, err
+}
+
+// Terminal opens the terminal that the container runs on.
+func (t *task) Terminal(ctx context.Context) (drivers.Terminal, error) {
+	return t.Task.(drivers.Typist).Terminal(ctx)
+}
+
+// killCommand kills what a command without a control group of its own began whose caller gave it up, as far as that did not leave its session.
+func (ct *container) killCommand(pidFile string) {
+	raw, err := os.ReadFile(pidFile)
+	if err != nil {
+		return
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil { // otherwise it had not begun
+		drivers.KillSession(pid, ct.name)
+	}
 }
 
 // findInside looks for a program in a container that runs, as it was configured.

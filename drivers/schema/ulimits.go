@@ -15,7 +15,7 @@ type Ulimit struct {
 	Soft, Hard int64
 }
 
-var ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+var ulimitNames = []string{"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
 	"rttime", "sigpending", "stack"}
 
 // Ulimits reads name = "soft:hard", or one number for both; -1 and "unlimited" are none. They are sorted by name.
@@ -32,19 +32,25 @@ func (b *Block) Ulimits(key string) (out []Ulimit) {
 			}
 			continue
 		}
-		first, second, both := strings.Cut(m[name], ":")
-		if !both {
-			second = first
-		}
-		soft, ok1 := limit(first)
-		hard, ok2 := limit(second)
-		if !ok1 || !ok2 || hard != -1 && (soft > hard || soft == -1) {
+		soft, hard, ok := Limits(m[name])
+		if !ok {
 			b.Problem(at, `%q is neither a limit nor "soft:hard"`, m[name])
 			continue
 		}
 		out = append(out, Ulimit{name, soft, hard})
 	}
 	return out
+}
+
+// Limits reads "soft:hard", or one number for both; -1 and "unlimited" are none.
+func Limits(text string) (soft, hard int64, ok bool) {
+	first, second, both := strings.Cut(text, ":")
+	if !both {
+		second = first
+	}
+	soft, ok1 := limit(first)
+	hard, ok2 := limit(second)
+	return soft, hard, ok1 && ok2 && (hard == -1 || soft <= hard && soft != -1)
 }
 
 func limit(text string) (int64, bool) {

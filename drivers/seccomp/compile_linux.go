@@ -27,7 +27,7 @@ const (
 
 // int32s are system calls whose arguments the kernel takes as int: what a caller puts in the upper half makes no difference to it, and
 // so must not make one here.
-var int32s = map[string]bool{"socket": true, "personality": true}
+var int32s = map[string]bool{"socket": true, "personality": true, "ioctl": true}
 
 // Compile makes a program of a profile, for system calls of this machine's own architecture; those of others, such as 32-bit ones, are
 // answered with ENOSYS. Runs of numbers with the same answer are found by halving, so a call costs a handful of steps, and the kernel

@@ -47,7 +47,7 @@ type account struct {
 	exempt    bool             // its work is never preempted, nor that of roles below
 	parked    map[*group]bool  // over the limit of this role
 	demoted   map[*group]bool  // beyond the guarantee of this role, ordered as batch
-	cut       map[*client]bool // frameworks with bundles that a limit cut, see cutShort
+	cut       map[*wish]bool   // wishes with bundles that a limit cut, see cutShort
 
 	userLimit, schedulerLimit structs.Milli // shares of the role that its parts may have; 0: not bounded
 
@@ -139,7 +139,7 @@ func (a *Allocator) newRole(name, path string, parent *account) *account {
 	acc.roles = map[string]*account{}
 	acc.own = a.newAccount(".", path, acc)
 	acc.own.clients = map[structs.FrameworkID]*account{}
-	acc.parked, acc.demoted, acc.cut = map[*group]bool{}, map[*group]bool{}, map[*client]bool{}
+	acc.parked, acc.demoted, acc.cut = map[*group]bool{}, map[*group]bool{}, map[*wish]bool{}
 	return acc
 }
 
@@ -333,6 +333,9 @@ func (a *Allocator) SetRole(spec *structs.Role) error {
 		return structs.Errorf(structs.Invalid, "role "+spec.Name, "weight %s is negative", spec.Weight)
 	}
 	acc := a.role(spec.Name)
+	if acc.exempt && !spec.PreemptionExempt {
+		defer a.wakeSlack(acc)
+	}
 	acc.spec, acc.weight, acc.limit, acc.exempt = spec, spec.Weight, a.bound(spec.Limited()), spec.PreemptionExempt
 	a.setGuarantee(acc, a.bound(spec.Guaranteed()))
 	acc.most, acc.maxAsk = spec.MaxRunning, spec.MaxAsk

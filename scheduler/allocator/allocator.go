@@ -62,6 +62,7 @@ type Allocator struct {
 	pool     *placement.Pool
 	grown    []*node
 	open     bitset // nodes that can be offered
+	slackful bitset // nodes of which the slack can be offered
 
 	allocs    map[structs.AllocID]*hold
 	decisions map[uint64]*hold

@@ -12,6 +12,7 @@ type Operation struct {
 	Job, Group string // whose peers it joins, for distinct_hosts and the like; may be empty
 	Priority   structs.Priority
 	Resources  structs.Resources
+	Slack      structs.Slack          // what of Resources is of offers of slack; then it is best-effort
 	Ports      []structs.AssignedPort // at most Resources.Ports
 	MaxRun     structs.Duration       // after its start; 0: it may run for ever
 	// Reserves: the host reserves Resources, or releases them, and nothing is placed. The operations that follow may use them.
@@ -27,7 +28,7 @@ func (a *Allocator) Decline(id structs.FrameworkID, offers []structs.OfferID, f 
 		o.client.of.unused++
 		o.client.of.ended(o, "declined", now)
 		a.heard(o.client.of)
-		a.unused(o.client, o.node, o.Resources, f, now)
+		a.unused(o.wish, o.node, o.Resources, f, now)
 		a.endOffer(o)
 	}
 	return err
@@ -73,7 +74,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		return nil, a.Decline(id, offers, f, now)
 	}
 	n, c := all[0].node, all[0].client
-	left, faults := a.rest(all, ops)
+	left, slack, faults := a.rest(all, ops)
 	for _, err := range faults {
 		if err != nil {
 			return nil, err
@@ -86,7 +87,9 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	c.of.accepted += uint64(len(all))
 	c.of.unused = 0
 	a.heard(c.of)
-	c.streaks.end(n.Ord)
+	for _, o := range all {
+		o.wish.streaks.end(n.Ord)
+	}
 	var out []*Place
 	var kept structs.Resources
 	for _, op := range ops {
@@ -94,9 +97,9 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 			kept = kept.Add(op.Resources)
 			continue
 		}
-		h := &hold{node: n, client: c, job: op.Job, group: op.Group, amount: a.amount(op.Resources), resources: op.Resources,
-			ports: op.Ports, band: op.Priority.Band, maxRun: op.MaxRun}
-		out = append(out, a.decide(h, op.Priority, structs.BatchBand))
+		h := &hold{node: n, client: a.clientOf(c.framework, c.account.path, c.of.owner), tag: tag{owner: c.of.owner}, job: op.Job, group: op.Group,
+			amount: a.amount(op.Resources), resources: op.Resources, ports: op.Ports, band: op.Priority.Band, maxRun: op.MaxRun, slack: op.Slack}
+		out = append(out, a.decide(h, op.Priority, op.ordered()))
 	}
 	if kept = left.Least(kept); !kept.IsZero() {
 		// All of it, so that the rest of the node is not offered in two pieces.
@@ -106,10 +109,24 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		out = append(out, p)
 		left = left.Sub(kept)
 	}
-	if !left.IsZero() {
-		a.refuse(c, n, positive(left), min(f.Refuse, MaxRefuse), 0, now)
+	for _, w := range c.wishes {
+		back := positive(left)
+		if w.slack {
+			back = structs.Resources{CPU: slack.CPU, Memory: slack.Memory}
+		}
+		if !back.IsZero() {
+			a.refuse(w, n, back, min(f.Refuse, MaxRefuse), 0, now)
+		}
 	}
 	return out, nil
+}
+
+// ordered is the band in which the offers were made that an operation uses.
+func (op *Operation) ordered() structs.Band {
+	if op.Slack.IsZero() {
+		return structs.BatchBand
+	}
+	return structs.BestEffort
 }
 
 // Check says what Accept would say: of the offers, and of each operation, nil where it may be carried out. The other
@@ -119,7 +136,7 @@ func (a *Allocator) Check(id structs.FrameworkID, offers []structs.OfferID, ops 
 	if err != nil {
 		return nil, err
 	}
-	_, faults := a.rest(all, ops)
+	_, _, faults := a.rest(all, ops)
 	return faults, nil
 }
 
@@ -159,18 +176,24 @@ func (a *Allocator) acceptable(id structs.FrameworkID, offers []structs.OfferID,
 	return all, nil
 }
 
-// rest returns what operations leave of what offers hold, and what is wrong with each of them: those with a fault leave all.
-func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resources, faults []error) {
+// rest returns what operations leave of what offers hold, the slack apart, and what is wrong with each of them: those with a fault
+// leave all.
+func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resources, slack structs.Slack, faults []error) {
 	for _, o := range offers {
-		left = left.Add(o.Resources)
+		if o.wish.slack {
+			slack = slack.Add(o.Resources.Slack())
+		} else {
+			left = left.Add(o.Resources)
+		}
 	}
 	c, n := offers[0].client, offers[0].node
 	var taken []structs.AssignedPort
+	var used structs.Resources
 	placed, named := 0, n.portsNamed(offers)
 	faults = make([]error, len(ops))
 	for i := range ops {
 		op, object := &ops[i], fmt.Sprintf("operation %d", i)
-		faults[i] = a.fault(n, left, op, object, taken)
+		faults[i] = a.fault(n, left, slack, op, object, taken)
 		for _, p := range op.Ports {
 			if faults[i] == nil && structs.HasIndex(named, p.Port) {
 				faults[i] = structs.Errorf(structs.Conflict, object, "port %d of node %s is in another offer", p.Port, n.Name())
@@ -179,18 +202,26 @@ func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resourc
 		if faults[i] == nil && !op.Reserves {
 			faults[i] = c.account.takes(op, placed, object)
 		}
+		if faults[i] == nil && !op.Reserves {
+			faults[i] = a.owned(c, used.Add(op.Resources), object)
+		}
 		if faults[i] != nil || op.Reserves {
 			continue
 		}
-		left = left.Sub(op.Resources)
-		placed++
+		left, slack = left.Sub(op.booked()), slack.Sub(op.Slack)
+		placed, used = placed+1, used.Add(op.Resources)
 		taken = append(taken, op.Ports...)
 	}
-	return left, faults
+	return left, slack, faults
+}
+
+// booked returns what an operation uses of the node's own room.
+func (op *Operation) booked() structs.Resources {
+	return op.Resources.Sub(structs.Resources{CPU: op.Slack.CPU, Memory: op.Slack.Memory})
 }
 
 // fault says what is wrong with an operation, when so much is left and these ports are taken.
-func (a *Allocator) fault(n *node, left structs.Resources, op *Operation, object string, taken []structs.AssignedPort) error {
+func (a *Allocator) fault(n *node, left structs.Resources, slack structs.Slack, op *Operation, object string, taken []structs.AssignedPort) error {
 	var problems structs.Problems
 	op.Resources.Problems(object, &problems)
 	if err := problems.Err(); err != nil {
@@ -199,8 +230,20 @@ func (a *Allocator) fault(n *node, left structs.Resources, op *Operation, object
 	if op.Priority.Band < 0 || int(op.Priority.Band) >= bands {
 		return structs.Errorf(structs.Invalid, object, "%s is not a band", op.Priority.Band)
 	}
-	if !left.Fits(op.Resources) {
-		return structs.Errorf(structs.Invalid, object, "needs %s, the offers have %s left", op.Resources, left)
+	if x := op.Slack; !x.IsZero() {
+		switch {
+		case op.Reserves:
+			return structs.Errorf(structs.Invalid, object, "what is revocable cannot be reserved, nor released")
+		case op.Priority.Band != structs.BestEffort:
+			return structs.Errorf(structs.Invalid, object, "uses what is revocable and is of band %s: only best-effort work may", op.Priority.Band)
+		case x.CPU < 0 || x.Memory < 0 || !x.Within(op.Resources.Slack()):
+			return structs.Errorf(structs.Invalid, object, "%s of it is to be revocable, and it needs %s", x, op.Resources)
+		case !x.Within(slack):
+			return structs.Errorf(structs.Invalid, object, "needs %s that is revocable, the offers have %s left", x, slack)
+		}
+	}
+	if own := op.booked(); !left.Fits(own) {
+		return structs.Errorf(structs.Invalid, object, "needs %s, the offers have %s left", own, left)
 	}
 	if len(op.Ports) > op.Resources.Ports {
 		return structs.Errorf(structs.Invalid, object, "names %d ports and has %d among its resources", len(op.Ports), op.Resources.Ports)
@@ -208,6 +251,22 @@ func (a *Allocator) fault(n *node, left structs.Resources, op *Operation, object
 	for i, p := range op.Ports {
 		if p.Port < 1 || p.Port > 65535 || !n.PortFree(&p) || slices.ContainsFunc(taken, p.Collides) || slices.ContainsFunc(op.Ports[:i], p.Collides) {
 			return structs.Errorf(structs.Conflict, object, "port %d is not free on node %s", p.Port, n.Name())
+		}
+	}
+	return nil
+}
+
+// owned refuses operations of an accept that are more, together, than roles leave the owner of a framework.
+func (a *Allocator) owned(c *client, all structs.Resources, object string) error {
+	for role := c.account.roleOf(); role != nil; role = role.parent {
+		if role.parts == nil {
+			continue
+		}
+		if role.userLimit > 0 && c.of.owner == "" {
+			return structs.Errorf(structs.Conflict, object, "role %s has a user_limit, and the framework has no principal", role.path)
+		}
+		for _, short := range a.partsShort(role, tag{owner: c.of.owner}, a.amount(all)) {
+			return structs.Errorf(structs.Conflict, object, "user_limit of role %s: %s", role.path, short)
 		}
 	}
 	return nil

@@ -50,8 +50,8 @@ func (a *Allocator) holdOffer(o *offer, sign int) {
 	if sign < 0 && f.full {
 		f.full = false
 		for _, c := range f.clients {
-			if c.registered {
-				a.wakeOffering(c)
+			for _, w := range c.wishes {
+				a.wakeWish(w)
 			}
 		}
 	}

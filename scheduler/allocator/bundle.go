@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"slices"
 
-	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -103,6 +102,9 @@ func (a *Allocator) reoffer(n *node) {
 	} else {
 		a.open.remove(n.Ord)
 	}
+	if n.spare != nil {
+		a.reofferSlack(n)
+	}
 }
 
 // offerable reports whether the rest of a node may be worth an offer to somebody.
@@ -136,15 +138,15 @@ func (n *node) crumb(free *structs.Resources, v *view) bool {
 
 // bundle returns what a framework is offered of a node that has free. What limits cut is first a slice of the node, so
 // that the offer and the rest are both of use; who refused the slice is offered all that the limits leave.
-func (a *Allocator) bundle(c *client, n *node, free, most structs.Resources, now structs.Time) (structs.Resources, bool) {
+func (a *Allocator) bundle(w *wish, n *node, free, most structs.Resources, now structs.Time) (structs.Resources, bool) {
 	var none structs.Resources
-	floors := a.floorsFor(c)
+	floors := a.floorsFor(w.client)
 	if !most.Fits(free) {
-		if s := slice(free, most); anyMet(floors, &s, &none) && !c.refused(n, s, now) {
+		if s := slice(free, most); anyMet(floors, &s, &none) && !w.refused(n, s, now) {
 			return s, true
 		}
 	}
-	return most, anyMet(floors, &most, &none) && !c.refused(n, most, now)
+	return most, anyMet(floors, &most, &none) && !w.refused(n, most, now)
 }
 
 // slice cuts CPU, memory, disk and ports in the proportion in which most cuts the scarcest of the first three, memory and
@@ -185,15 +187,14 @@ func portion(v, num, den int64) int64 {
 // could be offered, it returns the role whose limit it is.
 func (a *Allocator) withinLimits(c *client, r structs.Resources) (structs.Resources, *account) {
 	for role := c.account.roleOf(); role != nil; role = role.parent {
-		if role.shut() {
+		if role.shut() || role.userLimit > 0 && c.of.owner == "" {
 			return r, role
 		}
-		for kind := range role.limit {
-			limit, named := role.limit.at(kind)
-			if !named {
+		for kind := range a.boundedKinds(role) {
+			left, bounded := a.leaves(role, c.of.owner, kind)
+			if !bounded {
 				continue
 			}
-			left := max(0, limit-usedOf(role.used, kind))
 			switch kind {
 			case kindCPU:
 				r.CPU = min(r.CPU, structs.Milli(left))
@@ -214,20 +215,52 @@ func (a *Allocator) withinLimits(c *client, r structs.Resources) (structs.Resour
 				}
 			}
 		}
-		if role.limit != nil && !a.reaches(role, a.floorsFor(c)) {
+		if !a.reaches(role, c) {
 			return r, role
 		}
 	}
 	return r, nil
 }
 
-// reaches reports whether the limit of a role leaves as much as one of some floors.
-func (a *Allocator) reaches(role *account, floors []floor) bool {
+// boundedKinds returns up to which kind of resource a role may have limits.
+func (a *Allocator) boundedKinds(role *account) int {
+	if role.parts != nil {
+		return max(len(role.limit), len(a.total))
+	}
+	return len(role.limit)
+}
+
+// leaves returns what is left of a resource to an owner in a role, under its limit and what it leaves each owner; false when neither
+// names the resource.
+func (a *Allocator) leaves(role *account, owner string, kind int) (left int64, bounded bool) {
+	limit, bounded := role.limit.at(kind)
+	if bounded {
+		left = max(0, limit-usedOf(role.used, kind))
+	}
+	if role.parts == nil {
+		return left, bounded
+	}
+	part, is := a.partLeft(role, owner, kind)
+	switch {
+	case !is:
+		return left, bounded
+	case !bounded:
+		return part, true
+	}
+	return min(left, part), true
+}
+
+// reaches reports whether the limits of a role leave a framework as much as one of its smallest bundles.
+func (a *Allocator) reaches(role *account, c *client) bool {
+	kinds, floors := a.boundedKinds(role), a.floorsFor(c)
+	if kinds == 0 {
+		return true
+	}
 	for i := range floors {
 		enough := true
-		for kind := range role.limit {
-			limit, named := role.limit.at(kind)
-			if !named {
+		for kind := range kinds {
+			left, bounded := a.leaves(role, c.of.owner, kind)
+			if !bounded {
 				continue
 			}
 			var least int64
@@ -236,7 +269,7 @@ func (a *Allocator) reaches(role *account, floors []floor) bool {
 			} else {
 				least = int64(floors[i].Custom[a.custom[kind-firstCustom]])
 			}
-			enough = enough && max(0, limit-usedOf(role.used, kind)) >= least
+			enough = enough && left >= least
 		}
 		if enough {
 			return true
@@ -245,10 +278,17 @@ func (a *Allocator) reaches(role *account, floors []floor) bool {
 	return false
 }
 
+// offering cuts what is free on a node to what a framework may be offered: without volumes that are not of its role.
+func (n *node) offering(c *client, free structs.Resources) structs.Resources {
+	if spec := n.Spec(); spec != nil {
+		free.Sets = spec.OfferedVolumes(c.account.path, free.Sets)
+	}
+	return positive(free)
+}
+
 // positive cuts what is overdrawn to zero, and leaves out custom resources of which nothing is left.
 func positive(r structs.Resources) structs.Resources {
 	r.CPU, r.Memory, r.Disk, r.Ports = max(0, r.CPU), max(0, r.Memory), max(0, r.Disk), max(0, r.Ports)
-	r.Sets = placement.WithoutVolumes(r.Sets)
 	custom := r.Custom
 	r.Custom = nil
 	for name, v := range custom {

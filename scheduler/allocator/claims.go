@@ -11,9 +11,7 @@ import (
 
 // claim holds room on a node for a slot, and asks for the victims to be stopped.
 func (a *Allocator) claim(g *group, n *node, fresh []*hold, overLimit bool) {
-	for len(n.offers) > 0 {
-		a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
-	}
+	a.rescindAll(n.offers, "a request needs the room")
 	took := n.keptBelow(g.queued)
 	if took {
 		a.unkeep(n.kept.kept)

@@ -8,7 +8,7 @@ import (
 
 // filter keeps a node from being offered as long as it has no more than what was refused.
 type filter struct {
-	client  *client
+	wish    *wish
 	node    *node
 	refused structs.Resources
 	until   structs.Time
@@ -36,8 +36,8 @@ const (
 )
 
 // refused reports whether a filter covers a bundle of a node.
-func (c *client) refused(n *node, bundle structs.Resources, now structs.Time) bool {
-	for _, f := range c.filters[n] {
+func (w *wish) refused(n *node, bundle structs.Resources, now structs.Time) bool {
+	for _, f := range w.filters[n] {
 		if f.until > now && f.refused.Fits(bundle) {
 			return true
 		}
@@ -47,14 +47,14 @@ func (c *client) refused(n *node, bundle structs.Resources, now structs.Time) bo
 
 // unused notes that a framework used nothing of what it was offered of a node, and makes the filter: for as long as it
 // asked, and at least for its back-off.
-func (a *Allocator) unused(c *client, n *node, what structs.Resources, f Filter, now structs.Time) {
-	streak := c.streaks.add(n.Ord)
+func (a *Allocator) unused(w *wish, n *node, what structs.Resources, f Filter, now structs.Time) {
+	streak := w.streaks.add(n.Ord)
 	wait := a.backoff(streak)
 	var firm structs.Time
 	if wait > 0 && streak >= FirmRefusals {
 		firm = now.Add(wait)
 	}
-	a.refuse(c, n, what, max(min(f.Refuse, MaxRefuse), wait), firm, now)
+	a.refuse(w, n, what, max(min(f.Refuse, MaxRefuse), wait), firm, now)
 }
 
 // backoff returns for how long a node is not offered to a framework that left so many offers of it in a row unused.
@@ -67,39 +67,39 @@ func (a *Allocator) backoff(streak int) structs.Duration {
 }
 
 // refuse makes a filter.
-func (a *Allocator) refuse(c *client, n *node, what structs.Resources, refuse structs.Duration, firm, now structs.Time) {
+func (a *Allocator) refuse(w *wish, n *node, what structs.Resources, refuse structs.Duration, firm, now structs.Time) {
 	if refuse <= 0 {
 		return
 	}
-	if c.filters == nil {
-		c.filters = map[*node][]*filter{}
+	if w.filters == nil {
+		w.filters = map[*node][]*filter{}
 	}
-	made := &filter{client: c, node: n, refused: what, until: now.Add(refuse), firm: firm, at: -1}
-	for i, g := range slices.Clone(c.filters[n]) {
+	made := &filter{wish: w, node: n, refused: what, until: now.Add(refuse), firm: firm, at: -1}
+	for i, g := range slices.Clone(w.filters[n]) {
 		// A filter that the new one covers says nothing.
 		covered := g.until <= made.until && g.firm <= made.firm && what.Fits(g.refused)
-		if covered || i == 0 && len(c.filters[n]) >= maxFilters {
+		if covered || i == 0 && len(w.filters[n]) >= maxFilters {
 			a.endFilter(g)
 		}
 	}
-	c.filters[n] = append(c.filters[n], made)
+	w.filters[n] = append(w.filters[n], made)
 	a.byUntil.push(made)
 }
 
 func (a *Allocator) endFilter(f *filter) {
 	a.byUntil.remove(f)
-	list := slices.DeleteFunc(f.client.filters[f.node], func(g *filter) bool { return g == f })
+	list := slices.DeleteFunc(f.wish.filters[f.node], func(g *filter) bool { return g == f })
 	if len(list) == 0 {
-		delete(f.client.filters, f.node)
+		delete(f.wish.filters, f.node)
 		return
 	}
-	f.client.filters[f.node] = list
+	f.wish.filters[f.node] = list
 }
 
-// endFilters ends the filters of a framework for which want holds, but for what is firm of them, and has it look at their
+// endFilters ends the filters of a wish for which want holds, but for what is firm of them, and has it look at their
 // nodes again.
-func (a *Allocator) endFilters(c *client, want func(*filter) bool) {
-	for n, list := range c.filters {
+func (a *Allocator) endFilters(w *wish, want func(*filter) bool) {
+	for n, list := range w.filters {
 		for _, f := range slices.Clone(list) {
 			switch {
 			case !want(f):
@@ -108,22 +108,22 @@ func (a *Allocator) endFilters(c *client, want func(*filter) bool) {
 				a.byUntil.fix(f)
 			default:
 				a.endFilter(f)
-				c.todo.add(n.Ord)
+				w.todo.add(n.Ord)
 			}
 		}
 	}
 }
 
 // unfilter forgets what a framework refused of a node.
-func (a *Allocator) unfilter(c *client, n *node) {
-	for _, f := range slices.Clone(c.filters[n]) {
+func (a *Allocator) unfilter(w *wish, n *node) {
+	for _, f := range slices.Clone(w.filters[n]) {
 		a.endFilter(f)
 	}
-	c.streaks.end(n.Ord)
+	w.streaks.end(n.Ord)
 }
 
-func (a *Allocator) unfilterAll(c *client) {
-	for n := range c.filters {
-		a.unfilter(c, n)
+func (a *Allocator) unfilterAll(w *wish) {
+	for n := range w.filters {
+		a.unfilter(w, n)
 	}
 }

@@ -12,6 +12,7 @@ import (
 // framework is a registered one: it wants offers.
 type framework struct {
 	id      structs.FrameworkID
+	owner   string    // of its work
 	clients []*client // in the order of its roles
 	held    int       // outstanding offers
 	offered []int64   // what they hold
@@ -24,6 +25,7 @@ type terms struct {
 	floors  []floor          // nil: those of the options
 	where   *placement.Where // nil: any node
 	without []string         // custom resources that its nodes have not
+	slack   bool             // it takes what is revocable
 }
 
 func compileTerms(role string, t *structs.OfferTerms) (out terms, err error) {
@@ -35,7 +37,7 @@ func compileTerms(role string, t *structs.OfferTerms) (out terms, err error) {
 	if err := problems.Err(); err != nil {
 		return out, err
 	}
-	out.floors, out.without = floorsOf(t.Smallest), t.Without
+	out.floors, out.without, out.slack = floorsOf(t.Smallest), t.Without, t.Revocable
 	for _, name := range t.Without {
 		if !structs.ValidName(name) {
 			return out, structs.Errorf(structs.Invalid, fmt.Sprintf("role %q: without", role), "%q is not a name for a resource", name)
@@ -92,13 +94,13 @@ func (a *Allocator) SetFramework(f *structs.Framework) error {
 		a.frameworks[f.ID] = fw
 	}
 	old := fw.clients
-	fw.clients = nil
+	fw.clients, fw.owner = nil, f.Principal
 	for _, r := range f.Roles {
 		c := a.client(f.ID, r)
 		fw.clients = append(fw.clients, c)
 		if !c.registered {
 			c.registered, c.of = true, fw
-			c.offering = &group{client: c, band: offerPriority.Band, at: -1}
+			c.wishes = []*wish{roomWish: newWish(c, false), slackWish: newWish(c, true)}
 			a.offering = append(a.offering, c)
 		}
 		c.terms, c.seen, c.suits = all[r], nil, nil
@@ -120,6 +122,24 @@ func (a *Allocator) SetFramework(f *structs.Framework) error {
 		a.reopen(c)
 	}
 	return nil
+}
+
+// Withdraw rescinds the offers of a framework that its terms do not allow any more: of nodes that it does not want, and of revocable
+// resources when it takes none. With all it rescinds every one: they were made for somebody who understood something else.
+func (a *Allocator) Withdraw(id structs.FrameworkID, all bool) {
+	f := a.frameworks[id]
+	if f == nil {
+		return
+	}
+	for _, c := range f.clients {
+		var unfit []*offer
+		for e := c.offers.Front(); e != nil; e = e.Next() {
+			if o := e.Value.(*offer); all || !c.shows(o.node) || o.wish.slack && !c.terms.slack {
+				unfit = append(unfit, o)
+			}
+		}
+		a.rescindAll(unfit, "the framework changed what it wants")
+	}
 }
 
 // Resubscribe is SetFramework for a scheduler that knows nothing of what was sent before: outstanding offers end without a
@@ -182,14 +202,16 @@ func (a *Allocator) unregister(c *client, why string) {
 	for c.offers.Len() > 0 {
 		a.rescind(c.newest(), why)
 	}
-	a.dequeue(c.offering)
 	c.unpark()
-	a.unfilterAll(c)
-	for role := c.account.roleOf(); role != nil; role = role.parent {
-		delete(role.cut, c)
+	for _, w := range c.wishes {
+		a.dequeue(w.group)
+		a.unfilterAll(w)
+		for role := c.account.roleOf(); role != nil; role = role.parent {
+			delete(role.cut, w)
+		}
 	}
-	c.offering, c.todo, c.cut, c.suppressed, c.of = nil, nil, nil, false, nil
-	c.terms, c.seen, c.suits, c.streaks = terms{}, nil, nil, nil
+	c.wishes, c.suppressed, c.of = nil, false, nil
+	c.terms, c.seen, c.suits = terms{}, nil, nil
 	a.offering = slices.DeleteFunc(a.offering, func(o *client) bool { return o == c })
 	a.prune(c.account)
 }
@@ -206,8 +228,9 @@ func (a *Allocator) Suppress(id structs.FrameworkID, roles ...string) error {
 
 func (a *Allocator) suppress(c *client) {
 	c.suppressed = true
-	c.offering.blocked = true
-	a.dequeue(c.offering)
+	for _, w := range c.wishes {
+		a.pause(w)
+	}
 }
 
 // Revive makes offers flow again to a framework in some of its roles, all when none is named, and ends its filters but
@@ -226,7 +249,9 @@ func (a *Allocator) Revive(id structs.FrameworkID, roles ...string) error {
 
 func (a *Allocator) revive(c *client) {
 	c.suppressed = false
-	a.endFilters(c, func(*filter) bool { return true })
+	for _, w := range c.wishes {
+		a.endFilters(w, func(*filter) bool { return true })
+	}
 }
 
 // Want is what a framework says that it needs now: so much on one node, or on any when Node is empty.
@@ -247,12 +272,15 @@ func (a *Allocator) Demand(id structs.FrameworkID, wants []Want) error {
 	}
 	clients, err := a.clientsOf(id, nil)
 	for _, c := range clients {
-		a.endFilters(c, func(f *filter) bool {
-			return slices.ContainsFunc(wants, func(w Want) bool {
-				return (w.Node == "" || w.Node == f.node.ID) && positive(f.node.freeFor(c.view)).Fits(w.Resources)
+		for _, w := range c.wishes {
+			a.endFilters(w, func(f *filter) bool {
+				free, ok := w.free(f.node)
+				return ok && slices.ContainsFunc(wants, func(want Want) bool {
+					return (want.Node == "" || want.Node == f.node.ID) && free.Fits(want.Resources)
+				})
 			})
-		})
-		a.wakeOffering(c)
+			a.wakeWish(w)
+		}
 	}
 	return err
 }
@@ -279,18 +307,11 @@ func (a *Allocator) clientsOf(id structs.FrameworkID, roles []string) ([]*client
 
 // reopen lets a framework look at every node again.
 func (a *Allocator) reopen(c *client) {
-	c.todo = c.todo[:0]
-	c.todo.unite(a.open)
-	a.wakeOffering(c)
-}
-
-// wakeOffering lets a framework be offered something when there may be something for it.
-func (a *Allocator) wakeOffering(c *client) {
-	if c.suppressed || c.todo.firstInBoth(a.open) < 0 {
-		return
+	for _, w := range c.wishes {
+		w.todo = w.todo[:0]
+		w.todo.unite(a.openTo(w))
+		a.wakeWish(w)
 	}
-	c.offering.blocked = false
-	a.enqueue(c.offering)
 }
 
 // shows reports whether the terms of a framework let it be offered a node.

@@ -192,8 +192,8 @@ func (g *gang) whole() (amount []int64, n int) {
 	return amount, n
 }
 
-// serveGang places all that waits of a gang, or puts it aside. It claims free room first, then what is offered, then that of running work
-// of lower bands.
+// serveGang places all that waits of a gang, or puts it aside. It claims free room first, then in addition that which is kept for what starts
+// after the gang has ended, then what is offered, then that of running work of lower bands.
 func (a *Allocator) serveGang(lead *group) {
 	g, acc := lead.shape.gang, lead.client.account
 	amount, n := g.whole()
@@ -202,6 +202,9 @@ func (a *Allocator) serveGang(lead *group) {
 		return
 	}
 	found := a.land(g, false)
+	if found == nil && a.mayBackfill(g) {
+		found = a.landBackfilled(g)
+	}
 	if found == nil && len(a.offers) > 0 {
 		if found = a.land(g, true); found != nil {
 			a.rescindUnder(found)
@@ -397,7 +400,8 @@ func (a *Allocator) sleep(g *gang, band structs.Band, throttled bool) {
 // begins and when nothing else can be served.
 func (a *Allocator) rouse() (some bool) {
 	for g := range a.asleep {
-		if g.throttled && !a.eased(g) || !g.throttled && g.epoch == a.epoch && (g.tried == a.changes || g.gained < g.lacks) {
+		if g.throttled && !a.eased(g) ||
+			!g.throttled && g.epoch == a.epoch && (g.tried == a.changes || g.gained < g.lacks && !a.mayBackfill(g)) {
 			continue
 		}
 		delete(a.asleep, g)

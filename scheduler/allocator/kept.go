@@ -256,9 +256,7 @@ func (a *Allocator) keepRoom(k *kept) {
 	a.lookNoMore(g)
 	a.kept = append(a.kept, k)
 	for _, x := range k.spots {
-		for n := x.node; len(n.offers) > 0; {
-			a.rescind(n.offers[len(n.offers)-1], "a request needs the room")
-		}
+		a.rescindAll(x.node.offers, "a request needs the room")
 		x.node.kept = x
 		x.node.putKept()
 	}

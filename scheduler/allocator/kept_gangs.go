@@ -92,6 +92,40 @@ func (a *Allocator) gatherWithin(parts []*request, in string) (found []landing, 
 	return found, all, true
 }
 
+// maxRun returns for how long what waits of a gang may run; 0: without end.
+func (g *gang) maxRun() (most structs.Duration) {
+	for _, r := range g.parts {
+		if len(r.pending) == 0 {
+			continue
+		}
+		if r.Ask.MaxRun <= 0 {
+			return 0
+		}
+		most = max(most, r.Ask.MaxRun)
+	}
+	return most
+}
+
+// mayBackfill reports whether there is room that a gang might use until it is needed: which it is changes without that a node has more.
+func (a *Allocator) mayBackfill(g *gang) bool { return len(a.kept) > 0 && g.maxRun() > 0 }
+
+// landBackfilled is land where room that is kept for what starts after all of the gang has ended counts as free.
+func (a *Allocator) landBackfilled(g *gang) []landing {
+	var behind []*kept
+	for _, k := range a.kept {
+		if k.group != g.lead.group && a.endsBefore(g.maxRun(), k) {
+			behind = append(behind, k)
+		}
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	for _, k := range behind {
+		defer a.liftSpots(k.group)()
+	}
+	return a.land(g, false)
+}
+
 // spotsOf adds up what k.on takes of each node.
 func (k *kept) spotsOf() {
 	for _, f := range k.on {

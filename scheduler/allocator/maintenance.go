@@ -42,8 +42,10 @@ func (a *Allocator) rewindow(n *node, old *structs.Maintenance) {
 	if old != nil && now != nil && old.Window == now.Window {
 		return
 	}
-	for len(n.offers) > 0 {
-		a.rescind(n.offers[len(n.offers)-1], "the maintenance of the node changed")
+	const why = "the maintenance of the node changed"
+	a.rescindAll(n.offers, why)
+	if n.spare != nil {
+		a.rescindAll(n.spare.offers, why)
 	}
 }
 

@@ -121,7 +121,9 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 		a.unkeep(n.kept.kept)
 	}
 	for _, c := range a.offering {
-		a.unfilter(c, n)
+		for _, w := range c.wishes {
+			a.unfilter(w, n)
+		}
 	}
 	a.ripen(n)
 	a.touch(n, true) // a value that its work had is free for distinct_property
@@ -179,10 +181,11 @@ func (a *Allocator) settle(n *node) {
 			}
 		}
 		if i < 0 {
-			return
+			break
 		}
 		a.rescind(n.offers[i], why)
 	}
+	a.settleSlack(n)
 }
 
 func overdrawn(free structs.Resources) bool {

@@ -25,6 +25,7 @@ func (a *Allocator) Offered(id structs.FrameworkID, hidden bool) (*structs.Offer
 		}
 		if hidden {
 			a.hidden(c, r)
+			r.Revocable = a.slackShown(c)
 		}
 		s.Roles = append(s.Roles, r)
 	}
@@ -49,7 +50,7 @@ func (a *Allocator) hidden(c *client, r *structs.RoleOffers) {
 		h.Until = min(h.Until, until)
 	}
 	if _, limit := a.withinLimits(c, structs.Resources{}); limit != nil {
-		r.Limit = limit.path
+		r.Limit, r.NoPrincipal = limit.path, limit.userLimit > 0 && c.of.owner == ""
 	}
 	for _, n := range a.byOrd {
 		spec := n.Spec()
@@ -66,13 +67,13 @@ func (a *Allocator) hidden(c *client, r *structs.RoleOffers) {
 		if name := c.terms.unwanted(n); name != "" {
 			add(n, 0, "it has "+name+", which the framework does not want")
 		}
-		free := positive(n.freeFor(c.view))
+		free := n.offering(c, n.freeFor(c.view))
 		most := free
 		if r.Limit == "" {
 			most, _ = a.withinLimits(c, free)
 		}
 		var none structs.Resources
-		switch back := positive(n.seen(c.view, true, false).Free()); {
+		switch back := n.offering(c, n.seen(c.view, true, false).Free()); {
 		case !anyMet(a.floorsFor(c), &back, &none):
 			add(n, 0, "it has less left than the smallest offer")
 		case n.crumb(&free, c.view) || !anyMet(a.floorsFor(c), &free, &none):
@@ -81,7 +82,7 @@ func (a *Allocator) hidden(c *client, r *structs.RoleOffers) {
 			add(n, 0, "limits leave less than the smallest offer")
 		}
 		var until structs.Time
-		for _, f := range c.filters[n] {
+		for _, f := range c.wishes[roomWish].filters[n] {
 			if f.until > a.now && f.refused.Fits(most) {
 				until = max(until, f.until)
 			}

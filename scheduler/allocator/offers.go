@@ -12,6 +12,7 @@ type offer struct {
 	structs.Offer
 	seq    uint64
 	client *client
+	wish   *wish
 	node   *node
 	amount []int64
 	ports  []structs.Range // see PortsOf; nil: nobody asked
@@ -46,78 +47,61 @@ func (l *offerLine) remove(o *offer) {
 	o.older, o.newer = nil, nil
 }
 
-// serveOffer offers one node to a framework whose turn it is; nil when there is none for it.
-func (a *Allocator) serveOffer(c *client, now structs.Time) *structs.Offer {
+// serveOffer offers one node to a framework whose turn it is to have a wish served; nil when there is none for it.
+func (a *Allocator) serveOffer(w *wish, now structs.Time) *structs.Offer {
+	c := w.client
 	if a.spent(c.of) {
 		c.of.full = true
-		c.offering.blocked = true
-		a.dequeue(c.offering)
+		a.pause(w)
+		return nil
+	}
+	if w.slack && c.account.exempts() {
+		a.pause(w)
 		return nil
 	}
 	for {
-		ord := c.todo.firstInBoth(a.open)
+		ord := w.todo.firstInBoth(a.openTo(w))
 		if ord < 0 {
-			c.offering.blocked = true
-			a.dequeue(c.offering)
+			a.pause(w)
 			return nil
 		}
 		n := a.byOrd[ord]
 		if !c.shows(n) {
-			c.todo.remove(ord)
+			w.todo.remove(ord)
 			continue
 		}
-		free := n.freeFor(c.view)
-		if free.CPU < 0 || free.Memory < 0 || n.crumb(&free, c.view) {
-			c.todo.remove(ord)
+		free, ok := w.free(n)
+		if !ok {
+			w.todo.remove(ord)
 			continue
 		}
-		free = positive(free)
 		most, limit := a.withinLimits(c, free)
 		if limit != nil {
-			a.dequeue(c.offering)
-			c.offering.parked = limit
-			limit.parked[c.offering] = true
+			a.dequeue(w.group)
+			w.group.parked = limit
+			limit.parked[w.group] = true
 			return nil
 		}
-		bundle, ok := a.bundle(c, n, free, most, now)
+		bundle, ok := a.bundle(w, n, free, most, now)
 		if !ok {
-			c.todo.remove(ord)
+			w.todo.remove(ord)
 			if !most.Fits(free) {
-				c.cutShort(ord)
+				w.cutShort(ord)
 			}
 			continue
 		}
-		return a.makeOffer(c, n, bundle, now)
+		return a.makeOffer(w, n, bundle, now)
 	}
 }
 
-// cutShort notes that a framework does not see a node only because limits cut the bundle: more room below them reopens it.
-func (c *client) cutShort(ord int) {
-	c.cut.add(ord)
-	for role := c.account.roleOf(); role != nil; role = role.parent {
-		if role.limit != nil {
-			role.cut[c] = true
-		}
-	}
-}
-
-// reopenCut lets those look again whose bundles a limit cut.
-func (a *Allocator) reopenCut(role *account) {
-	for c := range role.cut {
-		delete(role.cut, c)
-		c.todo.unite(c.cut)
-		c.cut = nil
-		a.wakeOffering(c)
-	}
-}
-
-func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now structs.Time) *structs.Offer {
+func (a *Allocator) makeOffer(w *wish, n *node, bundle structs.Resources, now structs.Time) *structs.Offer {
+	c := w.client
 	a.lastOffer++
 	a.turns++
 	a.tookTurn(c.account)
-	o := &offer{seq: a.lastOffer, client: c, node: n, amount: a.amount(bundle), Offer: structs.Offer{
+	o := &offer{seq: a.lastOffer, client: c, wish: w, node: n, amount: a.amount(bundle), Offer: structs.Offer{
 		ID:        a.offerID(),
-		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle, Reserved: n.parts(c.view, bundle),
+		Framework: c.framework, Role: c.account.path, Node: n.ID, NodeName: n.Name(), Resources: bundle, Revocable: w.slack,
 		Made: now, Expires: now.Add(a.options.OfferTimeout)}}
 	if m := n.window(); m != nil {
 		o.Unavailable = &m.Window
@@ -127,11 +111,15 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 	o.listed = c.offers.PushBack(o)
 	c.of.made++
 	a.holdOffer(o, 1)
-	n.offers = append(n.offers, o)
-	n.offered = n.offered.Add(bundle)
-	n.Hold(c.account, bundle, nil)
+	if !w.slack {
+		o.Reserved = n.parts(c.view, bundle)
+		n.offered = n.offered.Add(bundle)
+	}
+	list := o.listOn()
+	*list = append(*list, o)
+	o.hold()
 	a.touch(n, false)
-	a.lastServed[structs.BatchBand] = a.now
+	a.lastServed[w.group.band] = a.now
 	a.charge(c.account, o.amount, false, false, 1)
 	made := o.Offer
 	return &made
@@ -139,16 +127,50 @@ func (a *Allocator) makeOffer(c *client, n *node, bundle structs.Resources, now 
 
 // endOffer gives back what an offer holds.
 func (a *Allocator) endOffer(o *offer) {
-	is := func(p *offer) bool { return p == o }
 	delete(a.offers, o.ID)
 	a.standing.remove(o)
 	o.client.offers.Remove(o.listed)
-	o.node.offers = slices.DeleteFunc(o.node.offers, is)
-	o.node.offered = o.node.offered.Sub(o.Resources)
-	o.node.Drop(o.client.account, o.Resources, nil)
+	list := o.listOn()
+	*list = slices.DeleteFunc(*list, func(p *offer) bool { return p == o })
+	if !o.wish.slack {
+		o.node.offered = o.node.offered.Sub(o.Resources)
+	}
+	o.drop()
 	a.touch(o.node, true)
 	a.charge(o.client.account, o.amount, false, false, -1)
 	a.holdOffer(o, -1)
+}
+
+// listOn returns the offers of the same kind on the node, oldest first.
+func (o *offer) listOn() *[]*offer {
+	if o.wish.slack {
+		return &o.node.spare.offers
+	}
+	return &o.node.offers
+}
+
+// hold takes what an offer holds from the books of its node, of the slack or of what is free; drop gives it back.
+func (o *offer) hold() {
+	if x := o.node.spare; o.wish.slack {
+		x.offered = x.offered.Add(o.Resources.Slack())
+		return
+	}
+	o.node.Hold(o.client.account, o.Resources, nil)
+}
+
+func (o *offer) drop() {
+	if x := o.node.spare; o.wish.slack {
+		x.offered = x.offered.Sub(o.Resources.Slack())
+		return
+	}
+	o.node.Drop(o.client.account, o.Resources, nil)
+}
+
+// rescindAll takes all offers of one kind back that a node has, the newest first.
+func (a *Allocator) rescindAll(offers []*offer, why string) {
+	for _, o := range slices.Backward(slices.Clone(offers)) {
+		a.rescind(o, why)
+	}
 }
 
 func (c *client) newest() *offer { return c.offers.Back().Value.(*offer) }
@@ -169,7 +191,7 @@ func (a *Allocator) takeBack(o *offer, why string) {
 func (a *Allocator) expire(now structs.Time) {
 	for o := a.standing.oldest; o != nil && o.Expires <= now; o = a.standing.oldest {
 		// Who does not answer would be the first to be offered the node again, and nobody else would ever see it.
-		a.unused(o.client, o.node, o.Resources, Filter{DefaultRefuse}, now)
+		a.unused(o.wish, o.node, o.Resources, Filter{DefaultRefuse}, now)
 		o.client.of.ended(o, "expired", now)
 		a.takeBack(o, "expired")
 		a.ignore(o.client.of, now)
@@ -177,8 +199,8 @@ func (a *Allocator) expire(now structs.Time) {
 	for a.byUntil.len() > 0 && a.byUntil.top().until <= now {
 		f := a.byUntil.top()
 		a.endFilter(f)
-		f.client.todo.add(f.node.Ord)
-		a.wakeOffering(f.client)
+		f.wish.todo.add(f.node.Ord)
+		a.wakeWish(f.wish)
 	}
 	a.checkClaims(now)
 	a.askToLeave(now)

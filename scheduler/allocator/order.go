@@ -20,7 +20,7 @@ type Order struct {
 // Order copies who waits. It costs a look at each role, framework and request, and none at nodes.
 func (a *Allocator) Order() *Order {
 	b := New(a.options)
-	b.custom, b.total, b.turns = slices.Clone(a.custom), slices.Clone(a.total), a.turns
+	b.custom, b.excluded, b.total, b.turns = slices.Clone(a.custom), a.excluded, slices.Clone(a.total), a.turns
 	o := &Order{books: b, offers: map[*client]int{}}
 	clients := map[*client]*client{}
 	o.copyRole(b.root, a.root, clients)

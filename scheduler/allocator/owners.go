@@ -71,17 +71,18 @@ func (a *Allocator) shareByOwner(role *account, on bool) {
 			next := a.group(a.clientOf(r.Framework, r.Role, r.Owner), old.band, old.shape, old.tag)
 			next.members++
 			r.group = next
-			if next != old {
-				next.waitsAs(old)
-			}
+			next.waitsAs(old)
 			a.add(r)
 			a.leaveGroup(old)
 		}
 	}
 }
 
-// waitsAs takes over since when the requests of another group wait, and the room that is kept for it.
+// waitsAs takes over since when the requests of another group wait, and the room that is kept for it. The other may be g.
 func (g *group) waitsAs(old *group) {
+	if g == old {
+		return
+	}
 	g.since, g.retry = old.since, old.retry
 	if old.kept != nil {
 		g.kept, old.kept.group, old.kept = old.kept, g, nil

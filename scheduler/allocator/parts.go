@@ -120,16 +120,16 @@ func (a *Allocator) partBound(role *account, share structs.Milli, kind int) int6
 // for none.
 func (a *Allocator) overPart(g *group, amount []int64) *account {
 	for role := g.client.account.roleOf(); role != nil; role = role.parent {
-		if role.parts != nil && len(a.partsShort(role, g, amount)) > 0 {
+		if role.parts != nil && len(a.partsShort(role, g.tag, amount)) > 0 {
 			return role
 		}
 	}
 	return nil
 }
 
-// partsShort returns the bounds of parts of one role that an amount more of a group would be over.
-func (a *Allocator) partsShort(role *account, g *group, amount []int64) (out []QuotaShort) {
-	parts, shares, n := role.bounded(g.tag)
+// partsShort returns the bounds of parts of one role that an amount more with a tag would be over.
+func (a *Allocator) partsShort(role *account, t tag, amount []int64) (out []QuotaShort) {
+	parts, shares, n := role.bounded(t)
 	for i, p := range parts[:n] {
 		for kind, v := range amount {
 			if v == 0 {
@@ -142,4 +142,13 @@ func (a *Allocator) partsShort(role *account, g *group, amount []int64) (out []Q
 		}
 	}
 	return out
+}
+
+// partLeft is what the parts of a role leave an owner of a resource; false when they do not bound it.
+func (a *Allocator) partLeft(role *account, owner string, kind int) (left int64, bounded bool) {
+	parts, shares, n := role.bounded(tag{owner: owner})
+	for i, p := range parts[:n] {
+		left, bounded = max(0, a.partBound(role, shares[i], kind)-usedOf(role.parts[p], kind)), true
+	}
+	return left, bounded
 }

@@ -24,16 +24,12 @@ type client struct {
 	// Of one that wants offers.
 	of         *framework
 	terms      terms
-	offering   *group // nil when it wants none in this role
+	wishes     []*wish // of what is free, and of slack; none when it wants no offers in this role
 	suppressed bool
 	offers     list.List // of *offer, oldest first
 	offered    []int64   // what they hold
-	todo       bitset    // nodes to look at, by Ord
-	cut        bitset    // nodes that a filter covers because a limit cut the bundle
-	filters    map[*node][]*filter
-	streaks    streaks // of offers that it left unused
-	seen       bitset  // nodes that were compared with the terms
-	suits      bitset  // of these, the ones that they let it see
+	seen       bitset    // nodes that were compared with the terms
+	suits      bitset    // of these, the ones that they let it see
 }
 
 type groupKey struct {
@@ -43,11 +39,12 @@ type groupKey struct {
 }
 
 // group is the requests of one framework, band, shape and tag: an equivalence class. What keeps one of them waiting keeps all
-// of them waiting, so they wait and wake together. A group without shape stands for the wish to be offered something.
+// of them waiting, so they wait and wake together. A group without shape stands for a wish to be offered something.
 type group struct {
 	client   *client
 	band     structs.Band // as asked
 	shape    *shape
+	wish     *wish // of one without shape
 	tag      tag
 	requests heap[*request]
 	members  int // requests, also those with nothing pending

@@ -162,7 +162,7 @@ func (n *node) liftOffers() {
 		return
 	}
 	for _, o := range n.offers {
-		n.Drop(o.client.account, o.Resources, nil)
+		o.drop()
 	}
 }
 
@@ -172,7 +172,7 @@ func (n *node) putOffers() {
 		return
 	}
 	for _, o := range n.offers {
-		n.Hold(o.client.account, o.Resources, nil)
+		o.hold()
 	}
 }
 
@@ -236,7 +236,7 @@ func (a *Allocator) rebook(n *node) {
 	}
 	after := map[string]bool{}
 	if rooms := structs.ReservedRooms(n.reservations, static); len(rooms) > 0 {
-		n.room = &room{rooms: rooms, held: make([]structs.Resources, len(rooms))}
+		n.room = &room{rooms: rooms, held: n.Spec().HeldByVolumes(rooms)}
 		for i := range rooms {
 			after[rooms[i].Role] = true
 		}
@@ -375,9 +375,7 @@ func (a *Allocator) regroup(c *client) {
 		}
 		a.enqueue(g)
 	}
-	if c.offering != nil {
-		a.reopen(c)
-	}
+	a.reopen(c)
 }
 
 // reserved returns the index over the nodes with unused room that is reserved for a shape, or nil.

@@ -20,6 +20,8 @@ type spare struct {
 	size    structs.Slack // that it said
 	held    structs.Slack // by revocable allocations and decisions
 	leaving structs.Slack // of that: by what is being stopped
+	offers  []*offer      // of it, oldest first
+	offered structs.Slack // that they hold
 	shrunk  bool          // in Allocator.shrunk
 }
 
@@ -35,6 +37,7 @@ func (a *Allocator) SetSlack(id structs.NodeID, session uint64, size structs.Sla
 	}
 	x := a.spareOf(n)
 	x.session, x.told, x.size = session, true, structs.Slack{CPU: max(size.CPU, 0), Memory: max(size.Memory, 0)}
+	a.settleSlack(n)
 	a.shrink(n)
 	a.touch(n, true)
 }
@@ -82,13 +85,19 @@ func (n *node) spareBack() structs.Resources {
 	if !ok {
 		return structs.Resources{}
 	}
-	left := size.Beyond(n.spare.held)
+	left := size.Beyond(n.spare.held.Add(n.spare.offered))
 	return structs.Resources{CPU: left.CPU, Memory: left.Memory}
 }
 
-// spareBooks returns n as what is revocable sees it; nil when it takes none.
-func (n *node) spareBooks() *placement.Node {
+// spareBooks returns n as what is revocable sees it, when asked for with what offers hold of the slack given back; nil when it
+// takes none.
+func (n *node) spareBooks(offers bool) *placement.Node {
 	back := n.spareBack()
+	if x := n.spare; offers && x != nil && len(x.offers) > 0 {
+		size, _ := n.slack()
+		left := size.Beyond(x.held)
+		back.CPU, back.Memory = left.CPU, left.Memory
+	}
 	if back.IsZero() {
 		return nil
 	}
@@ -108,15 +117,17 @@ func (s *shape) takesSlack() bool {
 // takesSlack reports whether what a group asks for may be revocable: it is best-effort, and of no role whose work is never
 // stopped for others.
 func (g *group) takesSlack() bool {
-	if g.band != structs.BestEffort || g.shape.gang != nil || g.shape.ask.Whole {
-		return false
-	}
-	for role := g.client.account.roleOf(); role != nil; role = role.parent {
+	return g.band == structs.BestEffort && g.shape.gang == nil && !g.shape.ask.Whole && !g.client.account.exempts()
+}
+
+// exempts reports whether work of an account is never stopped for others.
+func (acc *account) exempts() bool {
+	for role := acc.roleOf(); role != nil; role = role.parent {
 		if role.exempt {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // chooseSpare returns the node for a slot of a group where it fits in what is free and the slack, or nil. It has found that it fits
@@ -127,7 +138,7 @@ func (a *Allocator) chooseSpare(g *group, slot Slot) *node {
 		return nil
 	}
 	if n := a.nodes[slot.Prefer]; n != nil && !a.outlasts(s, n) {
-		if books := n.spareBooks(); books != nil && placement.Fits(books, a.peersFor(s), s.ask, placement.First).OK {
+		if books := n.spareBooks(false); books != nil && placement.Fits(books, a.peersFor(s), s.ask, placement.First).OK {
 			return n
 		}
 	}

@@ -60,9 +60,9 @@ func bundlesOf(text string) (out []*structs.QuotaAmount, err error) {
 
 // framework gives the terms to each role that is named.
 func (p *play) framework(words []string, args map[string]string) (err error) {
-	f := &structs.Framework{ID: structs.FrameworkID(words[0]), Roles: words[1:], Terms: map[string]*structs.OfferTerms{}}
+	f := &structs.Framework{ID: structs.FrameworkID(words[0]), Roles: words[1:], Principal: args["principal"], Terms: map[string]*structs.OfferTerms{}}
 	for _, role := range f.Roles {
-		t := &structs.OfferTerms{Suppressed: args["suppressed"] == role}
+		t := &structs.OfferTerms{Suppressed: args["suppressed"] == role, Revocable: args["revocable"] == "yes"}
 		if t.Smallest, err = bundlesOf(args["smallest"]); err != nil {
 			return err
 		}
@@ -108,6 +108,9 @@ func (p *play) offers(name string) (string, error) {
 			fmt.Fprintf(&b, ", nothing left under the limit of %s", r.Limit)
 		}
 		b.WriteString("\n")
+		if r.Revocable != "" {
+			fmt.Fprintf(&b, "  revocable: %s\n", r.Revocable)
+		}
 		for _, h := range r.Hidden {
 			fmt.Fprintf(&b, "  %s: %d of %d nodes (%s)", h.Why, h.Nodes, r.Nodes, h.On)
 			if !h.Until.IsZero() {

@@ -76,8 +76,11 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.role(words[0], args)
 	case "options": // options [most=N] [victims=N] [most_share=N] [backoff=DURATION] [smallest=cpu:1,mem:1GiB|gpus:1]: of a new region
 		return "", p.options(args)
-	case "framework": // framework NAME ROLE… [without=NAME] [smallest=cpu:1,mem:1GiB|gpus:1] [where=ATTRIBUTE:OPERATOR:VALUE&…|…] [suppressed=ROLE]
+	case "framework": // framework NAME ROLE… [principal=NAME] [revocable=yes] [without=NAME] [smallest=cpu:1,mem:1GiB|gpus:1] [where=ATTRIBUTE:OPERATOR:VALUE&…|…] [suppressed=ROLE]
 		return "", p.framework(words, args)
+	case "unfit": // unfit NAME [all=yes]: takes back what does not fit the terms of a framework
+		p.a.Withdraw(structs.FrameworkID(words[0]), args["all"] == "yes")
+		return "", nil
 	case "accept-leave", "decline-leave": // FRAMEWORK INVERSE-OFFER… [refuse=DURATION]
 		if name == "accept-leave" {
 			return "", p.a.AcceptInverse(structs.FrameworkID(words[0]), offerIDs(words[1:]), p.now)
@@ -103,7 +106,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		p.a.RemoveFramework(structs.FrameworkID(words[0]))
 	case "request": // request ID N x cpu=1,mem=2GiB [role=R] [fw=F] [priority=P] [owner=O] [scheduler=true] [max_run=DURATION] [if=ATTRIBUTE:OPERATOR:VALUE [relax=D|harden=D]] [spread=ATTRIBUTE] [tags=A,B] [image=NAME] [port=N]
 		return "", p.request(words, args)
-	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] [port=N] [fw=F] [role=R] [priority=P] [owner=O]
+	case "gang": // gang ID N x cpu=1,mem=2GiB [+ N x …] [within=ATTRIBUTE] [port=N] [fw=F] [role=R] [priority=P] [max_run=DURATION]
 		return "", p.gang(words, args)
 	case "withdraw":
 		p.a.RemoveRequest(words[0])
@@ -139,7 +142,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		}
 	case "end": // the allocation of REQUEST[INDEX]
 		p.a.RemoveAllocation(structs.AllocID(words[0]))
-	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [refuse=DURATION]
+	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [revocable=yes] [refuse=DURATION]
 		return p.accept(words, args)
 	case "decline":
 		refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
@@ -459,6 +462,9 @@ func (p *play) gang(words []string, args map[string]string) error {
 		if err := withPort(group, args["port"]); err != nil {
 			return err
 		}
+		if group.MaxRunDuration, err = structs.ParseDuration(cmp.Or(args["max_run"], "0s")); err != nil {
+			return err
+		}
 		ask, err := placement.Compile(job, group)
 		if err != nil {
 			return err
@@ -489,7 +495,11 @@ func (p *play) accept(words []string, args map[string]string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		ops = append(ops, Operation{Resources: amount, Priority: structs.DefaultPriority})
+		op := Operation{Resources: amount, Priority: structs.DefaultPriority}
+		if args["revocable"] == "yes" {
+			op.Slack, op.Priority.Band = amount.Slack(), structs.BestEffort
+		}
+		ops = append(ops, op)
 	}
 	refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
 	if err != nil {
@@ -557,8 +567,11 @@ func preemptText(x *Preempt) string {
 	return fmt.Sprintf("%s[%d] claims %s, stops %v\n", x.Request, x.Slot.Index, x.NodeName, x.Victims)
 }
 
-// reservedText says what of an offer is reserved, and by which reservation.
+// reservedText says that an offer is revocable, or what of it is reserved, and by which reservation.
 func reservedText(o *structs.Offer) string {
+	if o.Revocable {
+		return ", revocable"
+	}
 	var parts []string
 	for _, x := range o.Reserved {
 		parts = append(parts, fmt.Sprintf("%s by %s for %s", x.Resources, x.Reservation, x.Role))

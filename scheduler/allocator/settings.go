@@ -41,9 +41,11 @@ func (a *Allocator) SetOffering(to Options, now structs.Time) {
 
 // unpark has a framework that waits for a limit look again.
 func (c *client) unpark() {
-	if limit := c.offering.parked; limit != nil {
-		delete(limit.parked, c.offering)
-		c.offering.parked = nil
+	for _, w := range c.wishes {
+		if limit := w.group.parked; limit != nil {
+			delete(limit.parked, w.group)
+			w.group.parked = nil
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ func (a *Allocator) Step(now structs.Time, budget int) []Decision {
 		case g == nil:
 			return a.decided()
 		case g.shape == nil:
-			if o := a.serveOffer(g.client, now); o != nil {
+			if o := a.serveOffer(g.wish, now); o != nil {
 				a.out = append(a.out, Decision{Offer: o})
 			}
 		case g.shape.gang != nil:
@@ -109,6 +109,11 @@ func (a *Allocator) serve(g *group) *Place {
 	}
 	if n == nil && a.makeRoom(s) {
 		n = a.choose(s, slot)
+	}
+	if n == nil && a.makeSlack(g) {
+		if n = a.chooseSpare(g, slot); n != nil {
+			slack = s.ask.Resources.Slack().Beyond(n.Free().Slack())
+		}
 	}
 	if n == nil {
 		a.preempt(g, over != nil)
@@ -362,15 +367,20 @@ func (a *Allocator) wake() {
 		}
 	}
 	for _, c := range a.offering {
-		if len(grown) < few {
-			for _, n := range grown {
-				c.todo.add(n.Ord)
+		for _, w := range c.wishes {
+			if w.slack && !c.terms.slack {
+				continue // it looks at all when its terms change
 			}
-		} else {
-			c.todo.unite(ords)
-		}
-		if c.offering.at < 0 {
-			a.wakeOffering(c)
+			if len(grown) < few {
+				for _, n := range grown {
+					w.todo.add(n.Ord)
+				}
+			} else {
+				w.todo.unite(ords)
+			}
+			if w.group.at < 0 {
+				a.wakeWish(w)
+			}
 		}
 	}
 }
@@ -392,7 +402,7 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 		if books := a.lent(n, s); books != nil && placement.Fits(books, peers, s.ask, placement.Alone).OK {
 			return true
 		}
-		if books := n.spareBooks(); books != nil && s.takesSlack() && placement.Fits(books, peers, s.ask, placement.Alone).OK {
+		if books := n.spareBooks(true); books != nil && s.takesSlack() && placement.Fits(books, peers, s.ask, placement.Alone).OK {
 			return true
 		}
 		if _, ok := a.victims(n, s, s.blocked.highest()); ok {
@@ -405,17 +415,25 @@ func (a *Allocator) mayFit(s *shape, nodes []*node) bool {
 // makeRoom rescinds the offers that keep s from fitting, lowest in the order first, until it fits on a node; false when
 // it would fit on none without any offer, and then nothing is rescinded.
 func (a *Allocator) makeRoom(s *shape) bool {
+	peers := a.peersFor(s)
+	return a.clearOffers(false, func(n *node) bool {
+		return placement.Fits(n.seen(s.view, false, false), peers, s.ask, placement.First).OK
+	})
+}
+
+// clearOffers rescinds offers of slack, or those of what is free, lowest in the order first, until fits says so of the node of the last
+// one; false when it does so of none, and then nothing is rescinded. fits sees books without the offers.
+func (a *Allocator) clearOffers(slack bool, fits func(n *node) bool) bool {
 	if len(a.offers) == 0 {
 		return false
 	}
-	peers := a.peersFor(s)
 	var lifted []*offer // off the books while it is looked
 	restore := func() {
 		for _, o := range lifted {
-			o.node.Hold(o.client.account, o.Resources, nil)
+			o.hold()
 		}
 	}
-	var tried map[*client]bool
+	tried := map[*client]bool{}
 	for {
 		c := a.lastOfOffers(a.root, tried)
 		if c == nil {
@@ -423,30 +441,24 @@ func (a *Allocator) makeRoom(s *shape) bool {
 			return false
 		}
 		for e := c.offers.Back(); e != nil; e = e.Prev() {
-			o := e.Value.(*offer)
-			o.node.Drop(o.client.account, o.Resources, nil)
-			lifted = append(lifted, o)
-			if !placement.Fits(o.node.seen(s.view, false, false), peers, s.ask, placement.First).OK {
+			last := e.Value.(*offer)
+			if last.wish.slack != slack {
+				continue
+			}
+			last.drop()
+			lifted = append(lifted, last)
+			if !fits(last.node) {
 				continue
 			}
 			restore()
-			a.rescindSeen(o, tried)
+			for _, o := range slices.Clone(*last.listOn()) {
+				if tried[o.client] || o.client == c && o.seq >= last.seq {
+					a.rescind(o, "a request needs the room")
+				}
+			}
 			return true
 		}
-		if tried == nil {
-			tried = map[*client]bool{}
-		}
 		tried[c] = true
-	}
-}
-
-// rescindSeen rescinds the offers on the node of last that makeRoom counted: all of frameworks that were tried, and those
-// of its own that are not older.
-func (a *Allocator) rescindSeen(last *offer, tried map[*client]bool) {
-	for _, o := range slices.Clone(last.node.offers) {
-		if tried[o.client] || o.client == last.client && o.seq >= last.seq {
-			a.rescind(o, "a request needs the room")
-		}
 	}
 }
 

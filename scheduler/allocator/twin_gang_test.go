@@ -136,9 +136,12 @@ func (w *twin) serveGang(c candidate) {
 	g := c.gang
 	amount, n := g.whole()
 	found := w.land(g, nil)
-	if found == nil && len(w.offers) > 0 {
+	if found == nil {
+		found = w.landBackfilled(g)
+	}
+	if found == nil && len(w.roomOffers()) > 0 {
 		if found = w.land(g, w.offers); found != nil {
-			for _, o := range slices.Clone(w.offers) {
+			for _, o := range w.roomOffers() {
 				if slices.ContainsFunc(found, func(f twinLanding) bool { return f.node == o.node }) {
 					w.rescind(o)
 				}
@@ -305,15 +308,20 @@ func (w *twin) drawGang(t *rapid.T, a *Allocator, seq uint64) {
 	if rapid.IntRange(0, 5).Draw(t, "spread") == 0 {
 		job.Spreads = []*structs.Spread{{Attribute: "${meta.rack}"}}
 	}
-	least := 0
+	least, most, parts := 0, 4, 2
 	if w.calm {
 		least = 2
 	}
-	for i := range rapid.IntRange(1, 2).Draw(t, "parts") {
+	if w.brief {
+		least, most, parts = 1, 2, 1
+	}
+	for i := range rapid.IntRange(1, parts).Draw(t, "parts") {
 		group := &structs.Group{Name: fmt.Sprintf("g%d", i), Tasks: []*structs.Task{{Name: "t", Resources: &structs.TaskResources{
-			CPU:    structs.Milli(250 * rapid.IntRange(least, 4).Draw(t, "cpu")),
-			Memory: structs.Bytes(rapid.IntRange(1, 3).Draw(t, "memory")) << 28, Ports: rapid.IntRange(0, 1).Draw(t, "ports")}}}}
-		group.MaxRunDuration = drawMaxRun(t)
+			CPU:    structs.Milli(250 * rapid.IntRange(least, most).Draw(t, "cpu")),
+			Memory: structs.Bytes(rapid.IntRange(1, most-1).Draw(t, "memory")) << 28, Ports: rapid.IntRange(0, 1).Draw(t, "ports")}}}}
+		if group.MaxRunDuration = drawMaxRun(t, false); w.brief {
+			group.MaxRunDuration = min(group.MaxRunDuration, 4e9)
+		}
 		switch rapid.IntRange(0, 7).Draw(t, "rule") {
 		case 0:
 			group.Constraints = []*structs.Constraint{{Operator: "distinct_hosts"}}
@@ -330,7 +338,7 @@ func (w *twin) drawGang(t *rapid.T, a *Allocator, seq uint64) {
 		}
 		r := &Request{ID: fmt.Sprintf("%s/%d", id, i), Framework: framework, Role: role, Priority: priority, Seq: seq, Ask: ask,
 			Owner: owner.owner, FrameworkScheduler: owner.scheduler}
-		for k := range rapid.IntRange(least, 4).Draw(t, "count") {
+		for k := range rapid.IntRange(least, most).Draw(t, "count") {
 			s := Slot{Index: k}
 			if rapid.IntRange(0, 4).Draw(t, "prefer") == 0 {
 				s.Prefer = drawID(t)
@@ -403,7 +411,7 @@ func (w *twin) claimGang(c candidate) {
 		g.tried, g.at, g.throttled, g.left, g.short, g.again = c.band, len(w.out), throttled, most-going, w.missing(g), w.now.Add(ClaimCheck)
 		return
 	}
-	for _, o := range slices.Clone(w.offers) {
+	for _, o := range w.roomOffers() {
 		if slices.ContainsFunc(found, func(f twinLanding) bool { return f.node == o.node }) {
 			w.rescind(o)
 		}

@@ -27,11 +27,18 @@ func TestGangsEqualContract(t *testing.T) {
 }
 
 // TestKeptGangsEqualContract is about gangs that small work of the same band overtakes.
-func TestKeptGangsEqualContract(t *testing.T) {
+func TestKeptGangsEqualContract(t *testing.T) { keptGangs(t, false) }
+
+// TestBackfilledGangsEqualContract is that with small gangs that end soon, and work that ends later.
+func TestBackfilledGangsEqualContract(t *testing.T) {
+	keptGangs(t, true)
+}
+
+func keptGangs(t *testing.T, brief bool) {
 	kinds := []int{0, 6, 6, 6, 6, 6, 15, 15, 15, 10, 10, 10, 10, 10, 11, 13}
 	rapid.Check(t, func(t *rapid.T) {
 		liveTwice(t, func(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time) {
-			w.crowded, w.calm = true, true
+			w.crowded, w.calm, w.brief = true, true, brief
 			kind := 19
 			if len(w.gangs) > 0 && rapid.IntRange(0, 9).Draw(t, "other") > 0 || len(w.nodes) == 0 {
 				kind = rapid.SampledFrom(kinds).Draw(t, "kind")
@@ -189,7 +196,7 @@ func (w *twin) keepGang(g *twinGang, on []twinLanding) {
 		if i < 0 {
 			i = len(all)
 			all = append(all, &twinKept{key: g.key(), node: f.node, band: w.bandOfKey(g.key()), until: w.now.Add(w.keepAfter), on: on})
-			for _, o := range slices.Backward(slices.Clone(w.offers)) {
+			for _, o := range slices.Backward(w.roomOffers()) {
 				if o.node == f.node {
 					w.rescind(o)
 				}
@@ -260,6 +267,30 @@ func (w *twin) settleGathered(k *twinKept) {
 	c := candidate{band: w.bandOfKey(k.key), role: k.key.role, framework: k.key.framework, gang: g}
 	w.makeLimitRoom(k.key.role, amount, n)
 	w.placeGang(c, on)
+}
+
+// landBackfilled is land with room in addition that is kept for what starts when all of the gang has ended.
+func (w *twin) landBackfilled(g *twinGang) []twinLanding {
+	longest := structs.Duration(0)
+	for _, r := range g.parts {
+		for range r.pending {
+			if r.Ask.MaxRun <= 0 {
+				return nil
+			}
+			longest = max(longest, r.Ask.MaxRun)
+		}
+	}
+	saved := w.kept
+	defer func() { w.kept = saved }()
+	rest := slices.DeleteFunc(slices.Clone(saved), func(k *twinKept) bool {
+		latest, known, ok := w.startOfKept(k)
+		return k.key != g.key() && ok && known && w.now.Add(longest).Add(EndMargin) <= latest
+	})
+	if len(rest) == len(saved) {
+		return nil
+	}
+	w.kept = rest
+	return w.land(g, nil)
 }
 
 // withoutKept has what is kept for a gang count as free, for the time until the function that it returns is called.

@@ -198,7 +198,13 @@ func (w *twin) earliest(r *twinRequest) (best structs.NodeID) {
 func (w *twin) unkeepIdle() bool {
 	before := len(w.kept)
 	w.kept = slices.DeleteFunc(w.kept, func(k *twinKept) bool { return !w.keyMayHold(k.key) || k.on != nil && !w.gangOf(k.key).gathers() })
-	return len(w.kept) < before
+	if len(w.kept) == before {
+		return false
+	}
+	for _, g := range w.gangs {
+		g.at = -1 // something changed since it was tried
+	}
+	return true
 }
 
 // review gives up kept room that is of no use, or moves it.
@@ -229,7 +235,7 @@ func (w *twin) review() {
 }
 
 func (w *twin) keepOn(r *twinRequest, id structs.NodeID) {
-	for _, o := range slices.Backward(slices.Clone(w.offers)) {
+	for _, o := range slices.Backward(w.roomOffers()) {
 		if o.node == id {
 			w.rescind(o)
 		}

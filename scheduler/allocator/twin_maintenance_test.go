@@ -61,9 +61,11 @@ func (w *twin) setNode(spec *structs.Node) {
 	if was == now && (old != nil && old.Maintenance != nil) == (spec.Maintenance != nil) {
 		return
 	}
-	for _, o := range slices.Backward(slices.Clone(w.offers)) {
-		if o.node == spec.ID {
-			w.rescind(o)
+	for _, offers := range [][]*twinHold{w.roomOffers(), w.slackOffers()} {
+		for _, o := range slices.Backward(offers) {
+			if o.node == spec.ID {
+				w.rescind(o)
+			}
 		}
 	}
 }

@@ -21,11 +21,12 @@ type twinOffers struct {
 	streaks  map[string]int                 // by framework, role and node
 	ignored  map[structs.FrameworkID]int
 	hoarding map[structs.FrameworkID]bool
+	owners   map[structs.FrameworkID]string
 }
 
 func newTwinOffers() twinOffers {
 	return twinOffers{terms: map[string]*structs.OfferTerms{}, streaks: map[string]int{}, ignored: map[structs.FrameworkID]int{},
-		hoarding: map[structs.FrameworkID]bool{}}
+		hoarding: map[structs.FrameworkID]bool{}, owners: map[structs.FrameworkID]string{}}
 }
 
 func drawOffering(t *rapid.T, o *Options) {
@@ -93,6 +94,7 @@ func drawTerms(t *rapid.T) *structs.OfferTerms {
 	if rapid.IntRange(0, 3).Draw(t, "without") == 0 {
 		terms.Without = []string{"gpus"}
 	}
+	terms.Revocable = rapid.Bool().Draw(t, "takes what is revocable")
 	return terms
 }
 
@@ -176,24 +178,25 @@ func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (s
 	ids := slices.SortedFunc(maps.Keys(nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
 	for _, id := range ids {
 		n := nodes[id]
-		free := n.Free()
-		if !n.Spec().Schedulable() || free.CPU < 0 || free.Memory < 0 || !w.shows(client, n.Spec()) {
+		if !n.Spec().Schedulable() || !w.shows(client, n.Spec()) || !w.roomFor(role, n) {
 			continue
 		}
-		free = positive(free)
-		if slices.ContainsFunc(w.offers, func(o *twinHold) bool { return o.node == id }) &&
-			!w.reservedNodes(role)[id] && (free.CPU < 10 || free.Memory < 32<<20 || n.Available().Ports > 0 && free.Ports == 0) {
-			continue // a crumb beside an offer
+		free := positive(n.Free())
+		var shown []string
+		for _, name := range free.Sets[structs.VolumeSet] {
+			if v := n.Spec().Volumes[name]; v.Offered && under(role, v.Role) {
+				shown = append(shown, name)
+			}
 		}
-		most, nothing := w.cut(role, free)
+		if free.Sets = nil; len(shown) > 0 {
+			free.Sets = map[string][]string{structs.VolumeSet: shown}
+		}
+		most, nothing := w.cut(f, role, free)
 		if nothing {
 			return "", structs.Resources{}, false
 		}
 		for _, bundle := range []structs.Resources{twinSlice(free, most), most} {
-			refused := slices.ContainsFunc(w.filters, func(x twinFilter) bool {
-				return x.client == client && x.node == id && x.until > now && x.refused.Fits(bundle)
-			})
-			if w.enough(client, bundle) && !refused {
+			if w.enough(client, bundle) && !w.refused(client, false, id, bundle, now) {
 				return id, bundle, true
 			}
 		}
@@ -201,19 +204,47 @@ func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (s
 	return "", structs.Resources{}, false
 }
 
+// refused reports whether a filter covers a bundle of a node.
+func (w *twin) refused(client string, slack bool, node structs.NodeID, bundle structs.Resources, now structs.Time) bool {
+	return slices.ContainsFunc(w.filters, func(x twinFilter) bool {
+		return x.client == client && x.slack == slack && x.node == node && x.until > now && x.refused.Fits(bundle)
+	})
+}
+
+// roomFor reports whether a role is offered what is free on a node, as it sees it: it is not overdrawn, and no crumb beside an offer.
+func (w *twin) roomFor(role string, n *placement.Node) bool {
+	free := n.Free()
+	if free.CPU < 0 || free.Memory < 0 {
+		return false
+	}
+	free = positive(free)
+	return !slices.ContainsFunc(w.roomOffers(), func(o *twinHold) bool { return o.node == n.ID }) ||
+		w.reservedNodes(role)[n.ID] || free.CPU >= 10 && free.Memory >= 32<<20 && (n.Available().Ports == 0 || free.Ports > 0)
+}
+
 // cut gives what limits leave of a bundle, or that they leave nothing of any.
-func (w *twin) cut(role string, bundle structs.Resources) (structs.Resources, bool) {
+func (w *twin) cut(f structs.FrameworkID, role string, bundle structs.Resources) (structs.Resources, bool) {
 	for _, r := range ancestors(role) {
 		if w.shut(r) {
 			return bundle, true
 		}
 		spec := w.roles[r]
-		if spec == nil || spec.Quota == nil {
+		if spec == nil {
 			continue
 		}
+		if spec.UserLimit > 0 && w.owners[f] == "" {
+			return bundle, true
+		}
+		lefts := w.partsLeft(r, w.owners[f])
 		used := w.used(func(h *twinHold) bool { return under(h.role, r) })
-		for k, limit := range named(spec.Quota.Limit) {
+		for k, limit := range named(spec.Limited()) {
 			left := max(0, limit-used[k])
+			if more, is := lefts[k]; is {
+				left = min(left, more)
+			}
+			lefts[k] = left
+		}
+		for k, left := range lefts {
 			switch k {
 			case "cpu":
 				if left < 10 {
@@ -225,6 +256,8 @@ func (w *twin) cut(role string, bundle structs.Resources) (structs.Resources, bo
 					return bundle, true
 				}
 				bundle.Memory = min(bundle.Memory, structs.Bytes(left))
+			case "disk":
+				bundle.Disk = min(bundle.Disk, structs.Bytes(left))
 			default:
 				if over := int64(bundle.Custom[k]) - left; over > 0 {
 					bundle = bundle.Sub(structs.Resources{Custom: map[string]structs.Milli{k: structs.Milli(over)}})
@@ -258,13 +291,13 @@ func twinSlice(free, most structs.Resources) structs.Resources {
 
 // unused is what follows when nothing of an offer was used.
 func (w *twin) unused(o *twinHold, asked structs.Duration, now structs.Time) {
-	key := clientKey(o.framework, o.role) + " " + string(o.node)
+	key := o.streak()
 	w.streaks[key]++
 	var wait structs.Duration
 	for range w.streaks[key] - PatientRefusals {
 		wait = max(0, min(max(2*wait, FirstBackoff), w.options.Backoff))
 	}
-	f := twinFilter{client: clientKey(o.framework, o.role), node: o.node, refused: o.amount, until: now.Add(max(asked, wait))}
+	f := twinFilter{client: clientKey(o.framework, o.role), slack: !o.slack.IsZero(), node: o.node, refused: o.amount, until: now.Add(max(asked, wait))}
 	if w.streaks[key] >= FirmRefusals && wait > 0 {
 		f.firm = now.Add(wait)
 	}
@@ -327,6 +360,8 @@ func (w *twin) changeFramework(t *rapid.T, a *Allocator) {
 	}
 	spec := &structs.Framework{ID: f, Terms: map[string]*structs.OfferTerms{},
 		Roles: rapid.SliceOfNDistinct(rapid.SampledFrom(testRoles), 0, 2, func(s string) string { return s }).Draw(t, "roles")}
+	spec.Principal = rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "principal")
+	w.owners[f] = spec.Principal
 	old := w.frameworks[f]
 	for _, role := range spec.Roles {
 		client := clientKey(f, role)
@@ -404,8 +439,15 @@ func (w *twin) suppressOrRevive(t *rapid.T, a *Allocator) {
 			want.Node = ""
 		}
 		w.endFilters(func(x twinFilter) bool {
-			nodes, _ := w.books(strings.TrimPrefix(x.client, string(f)+" "), "", nil)
-			return of(x) && (want.Node == "" || want.Node == x.node) && nodes[x.node].Free().CPU >= 500
+			if !of(x) || want.Node != "" && want.Node != x.node {
+				return false
+			}
+			role := strings.TrimPrefix(x.client, string(f)+" ")
+			if x.slack {
+				return w.leftOf(x.node).CPU >= 500
+			}
+			nodes, _ := w.books(role, "", nil)
+			return w.roomFor(role, nodes[x.node]) && nodes[x.node].Free().CPU >= 500
 		})
 		err = a.Demand(f, []Want{want})
 	default:
@@ -433,11 +475,16 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 	}
 	o := rapid.SampledFrom(live).Draw(t, "offer")
 	half := structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}
-	op := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: half}
+	of := tag{owner: w.owners[o.framework]}
+	op, ordered := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: half}, structs.BatchBand
+	if !o.slack.IsZero() {
+		ordered = structs.BestEffort
+		op.Priority.Band, op.Slack = ordered, half.Slack()
+	}
 	answer := rapid.IntRange(0, 3).Draw(t, "answer")
-	if answer < 2 && w.tooMuch(o.role, half) {
+	if answer < 2 && (w.tooMuch(o.role, half) || of.owner == "" && w.limitsUsers(o.role) || !w.withinParts(&twinRequest{Request: Request{Role: o.role, Owner: of.owner}}, half)) {
 		if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now); err == nil {
-			t.Fatalf("%s: max_running or max_ask did not hold", o.role)
+			t.Fatalf("%s: max_running, max_ask or user_limit did not hold", o.role)
 		}
 		return
 	}
@@ -445,7 +492,7 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 	switch answer {
 	case 0, 1:
 		ops := []Operation{op}
-		reserves := rapid.IntRange(0, 2).Draw(t, "reserves") == 0
+		reserves := o.slack.IsZero() && rapid.IntRange(0, 2).Draw(t, "reserves") == 0
 		if reserves {
 			ops = append(ops, Operation{Priority: structs.DefaultPriority, Resources: o.amount.Sub(half).Least(half), Reserves: true})
 		}
@@ -457,12 +504,15 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 		if places[0].ID != w.lastID {
 			t.Fatalf("decision %d instead of %d", places[0].ID, w.lastID)
 		}
-		w.lastServed[structs.BatchBand] = w.now
+		if half.IsZero() {
+			ordered = structs.BatchBand // it uses nothing of the slack
+		}
+		w.lastServed[ordered] = w.now
 		w.offers = slices.DeleteFunc(w.offers, gone)
-		w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: half, job: "ext", group: "g", band: structs.BatchBand,
-			decision: w.lastID})
+		w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: half, job: "ext", group: "g", band: op.Priority.Band,
+			decision: w.lastID, slack: op.Slack, tag: of})
 		w.heard(o.framework)
-		delete(w.streaks, clientKey(o.framework, o.role)+" "+string(o.node))
+		delete(w.streaks, o.streak())
 		refused := o.amount.Sub(half)
 		if kept := refused.Least(half); reserves && !kept.IsZero() {
 			w.lastID++
@@ -476,7 +526,8 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 			t.Fatalf("%d decisions", len(places))
 		}
 		if !refused.IsZero() {
-			w.filters = append(w.filters, twinFilter{client: clientKey(o.framework, o.role), node: o.node, refused: refused, until: now.Add(filter.Refuse)})
+			w.filters = append(w.filters, twinFilter{client: clientKey(o.framework, o.role), slack: !o.slack.IsZero(), node: o.node, refused: refused,
+				until: now.Add(filter.Refuse)})
 		}
 		return
 	case 2:

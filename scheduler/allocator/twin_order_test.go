@@ -131,8 +131,8 @@ func TestOrderCopiesAccounts(t *testing.T) {
 		reflect.TypeFor[account](): {"name", "path", "parent", "weight", "used", "high", "staying", "share", "policy", "sorter", "hash", "last", "chance",
 			"active", "at", "spec", "roles", "own", "limit", "guarantee", "maxAsk", "closed", "parts", "running", "most", "byOwner", "exempt",
 			"parked", "demoted", "cut", "userLimit", "schedulerLimit", "clients", "client"},
-		reflect.TypeFor[client](): {"account", "framework", "registered", "holds", "view", "groups", "queue", "offering", "suppressed", "offers",
-			"offered", "todo", "cut", "filters", "of", "terms", "streaks", "seen", "suits"},
+		reflect.TypeFor[client](): {"account", "framework", "registered", "holds", "view", "groups", "queue", "wishes", "suppressed", "offers",
+			"offered", "of", "terms", "seen", "suits"},
 	} {
 		for f := range kind.Fields() {
 			if !slices.Contains(known, f.Name) {

@@ -1,6 +1,9 @@
 package allocator
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/proffer/proffer/scheduler/placement"
 	"github.com/proffer/proffer/structs"
 	"pgregory.net/rapid"
@@ -55,4 +58,34 @@ func (w *twin) mayHold(r *twinRequest) bool {
 
 func drawTag(t *rapid.T) tag {
 	return tag{owner: rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "owner"), scheduler: rapid.IntRange(0, 3).Draw(t, "scheduler") == 0}
+}
+
+// limitsUsers reports whether a role, or one above, bounds what an owner has.
+func (w *twin) limitsUsers(role string) bool {
+	return slices.ContainsFunc(ancestors(role), func(name string) bool { return w.roles[name] != nil && w.roles[name].UserLimit > 0 })
+}
+
+// partsLeft is what a role leaves an owner, by resource; nothing where it does not say.
+func (w *twin) partsLeft(role, owner string) map[string]int64 {
+	left, spec := map[string]int64{}, w.roles[role]
+	if spec == nil || spec.UserLimit == 0 || owner == "" {
+		return left
+	}
+	for _, n := range w.nodes {
+		if n.Status == structs.NodeReady {
+			for k, v := range kindsOf(placement.Available(n)) {
+				left[k] += v
+			}
+		}
+	}
+	for _, above := range slices.Backward(ancestors(role)) {
+		if w.roles[above] != nil {
+			maps.Copy(left, named(w.roles[above].Limited()))
+		}
+	}
+	used := w.used(func(h *twinHold) bool { return h.offer == "" && under(h.role, role) && h.tag.owner == owner })
+	for k := range left {
+		left[k] = max(0, left[k]*int64(spec.UserLimit)/1000-used[k])
+	}
+	return left
 }

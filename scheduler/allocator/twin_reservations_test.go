@@ -50,6 +50,9 @@ func (w *twin) unusedOn(id structs.NodeID, without []*twinHold, given func(*twin
 		for role, amount := range n.ReservedFor {
 			reserve(twinRoom{role, 0}, *amount)
 		}
+		for _, v := range n.Volumes {
+			hold(v.Role, v.Takes())
+		}
 	}
 	for _, r := range w.reservations {
 		if r.Node == id {
@@ -185,6 +188,9 @@ func drawReserved(t *rapid.T) *structs.Resources {
 		Memory: structs.Bytes(rapid.IntRange(0, 4).Draw(t, "reserved memory")) << 28}
 	if rapid.IntRange(0, 3).Draw(t, "reserved gpus") == 0 {
 		r.Custom = map[string]structs.Milli{"gpus": 500}
+	}
+	if rapid.IntRange(0, 3).Draw(t, "reserved disk") == 0 {
+		*r = r.Add(structs.OnDisk("ssd", 1<<20))
 	}
 	return r
 }

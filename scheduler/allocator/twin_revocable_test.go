@@ -67,8 +67,8 @@ func (w *twin) slackOf(id structs.NodeID) (size, stay, held structs.Slack, known
 	return structs.Slack{CPU: min(said.size.CPU, most.CPU), Memory: min(said.size.Memory, most.Memory)}, stay, held, true
 }
 
-// onSlack returns the node for a request that may be revocable, or nil.
-func (w *twin) onSlack(r *twinRequest) *placement.Node {
+// onSlack returns the node for a request that may be revocable, some offers of slack taken back, or nil.
+func (w *twin) onSlack(r *twinRequest, without ...*twinHold) *placement.Node {
 	if r.Priority.Band != structs.BestEffort || w.exempt(&twinHold{role: r.Role}) {
 		return nil
 	}
@@ -80,13 +80,102 @@ func (w *twin) onSlack(r *twinRequest) *placement.Node {
 			delete(nodes, id)
 			continue
 		}
-		left := size.Sub(held)
+		left := size.Sub(held).Sub(w.slackOffered(id, without))
 		n.Drop(structs.Resources{CPU: max(left.CPU, 0), Memory: max(left.Memory, 0)}, nil)
 	}
 	if n := nodes[r.pending[0].Prefer]; n != nil && !w.outlasts(n, r.Ask) && placement.Fits(n, peers, r.now, placement.First).OK {
 		return n
 	}
 	return placement.Best(slices.Collect(maps.Values(nodes)), peers, r.now, avoid)
+}
+
+// roomOffers are the offers of what is free, slackOffers those of slack, oldest first.
+func (w *twin) roomOffers() []*twinHold {
+	return slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return !o.slack.IsZero() })
+}
+
+func (w *twin) slackOffers() []*twinHold {
+	return slices.DeleteFunc(slices.Clone(w.offers), func(o *twinHold) bool { return o.slack.IsZero() })
+}
+
+func (w *twin) slackOffered(id structs.NodeID, without []*twinHold) (sum structs.Slack) {
+	for _, o := range w.slackOffers() {
+		if o.node == id && !slices.Contains(without, o) {
+			sum = sum.Add(o.slack)
+		}
+	}
+	return sum
+}
+
+// leftOf is what may still be given away of the slack of a node.
+func (w *twin) leftOf(id structs.NodeID) structs.Resources {
+	size, _, held, _ := w.slackOf(id)
+	left := size.Sub(held).Sub(w.slackOffered(id, nil))
+	return structs.Resources{CPU: max(left.CPU, 0), Memory: max(left.Memory, 0)}
+}
+
+// slackFor is the offer of slack for a framework.
+func (w *twin) slackFor(f structs.FrameworkID, role string, now structs.Time) (structs.NodeID, structs.Resources, bool) {
+	client := clientKey(f, role)
+	if t := w.terms[client]; t == nil || !t.Revocable || w.spent(f) || w.exempt(&twinHold{role: role}) {
+		return "", structs.Resources{}, false
+	}
+	ids := slices.SortedFunc(maps.Keys(w.nodes), func(x, y structs.NodeID) int { return cmp.Compare(w.ord(x), w.ord(y)) })
+	for _, id := range ids {
+		free := w.leftOf(id)
+		if n := w.nodes[id]; free.IsZero() || !n.Schedulable() || !w.shows(client, n) {
+			continue
+		}
+		most, nothing := w.cut(f, role, free)
+		if nothing {
+			return "", structs.Resources{}, false
+		}
+		for _, bundle := range []structs.Resources{twinSlice(free, most), most} {
+			if w.enough(client, bundle) && !w.refused(client, true, id, bundle, now) {
+				return id, bundle, true
+			}
+		}
+	}
+	return "", structs.Resources{}, false
+}
+
+// slackInTheWay returns the offers of slack to rescind for a request, or nil.
+func (w *twin) slackInTheWay(r *twinRequest) []*twinHold {
+	sorted := w.lowestFirst(w.slackOffers())
+	for i, o := range sorted {
+		var back []*twinHold
+		for _, p := range sorted[:i+1] {
+			if p.node == o.node {
+				back = append(back, p)
+			}
+		}
+		if n := w.onSlack(r, back...); n != nil {
+			return back
+		}
+	}
+	return nil
+}
+
+// settleSlack rescinds offers of slack of a node that may not be used, or has less.
+func (w *twin) settleSlack(id structs.NodeID) {
+	offers := slices.DeleteFunc(w.slackOffers(), func(o *twinHold) bool { return o.node != id })
+	for _, o := range slices.Backward(offers) {
+		size, _, held, _ := w.slackOf(id)
+		n := w.nodes[id]
+		if n != nil && n.Schedulable() && held.Add(w.slackOffered(id, nil)).Within(size) {
+			return
+		}
+		w.rescind(o)
+	}
+}
+
+// streak is the key of offers in a row like this one.
+func (h *twinHold) streak() string {
+	key := clientKey(h.framework, h.role)
+	if !h.slack.IsZero() {
+		key += " slack"
+	}
+	return key + " " + string(h.node)
 }
 
 // reclaimSlack stops revocable work where more of it is held than there is.
@@ -144,6 +233,7 @@ func (w *twin) saySlack(t *rapid.T, a *Allocator) {
 		w.slack[id] = said
 	}
 	a.SetSlack(id, said.session, said.size)
+	w.settleSlack(id)
 }
 
 // auditSlack compares what is held of the slack with sums.
@@ -153,6 +243,9 @@ func auditSlack(t *rapid.T, a *Allocator, w *twin) {
 		var x spare
 		if n.spare != nil {
 			x = *n.spare
+		}
+		if x.offered != w.slackOffered(id, nil) {
+			t.Fatalf("node %s: %s of its slack is offered, the sum is %s", id, x.offered, w.slackOffered(id, nil))
 		}
 		if x.held != held || x.held.Sub(x.leaving) != stay {
 			t.Fatalf("node %s: %s of its slack is held, %s of that being stopped; the sums are %s and %s", id, x.held, x.leaving, held, held.Sub(stay))
@@ -165,14 +258,21 @@ func TestRevocableEqualsContract(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newTwin()
 		w.keepAfter, w.most = DefaultKeepAfter, rapid.IntRange(0, 2).Draw(t, "most preempted")
-		w.options.KeepAfter, w.options.MostPreempted = w.keepAfter, w.most
+		w.options.KeepAfter, w.options.MostPreempted, w.options.Backoff = w.keepAfter, w.most, DefaultBackoff
 		a := New(w.options)
 		w.ord = func(id structs.NodeID) int { return a.nodes[id].Ord }
 		node := func() structs.NodeID { return structs.NodeID(fmt.Sprintf("n%d", rapid.IntRange(0, 1).Draw(t, "node"))) }
 		now := structs.Time(1e9)
+		w.changeFramework(t, a)
 		for i := range 20 {
 			for range rapid.IntRange(1, 4).Draw(t, "inputs") {
-				switch rapid.IntRange(0, 9).Draw(t, "input") {
+				switch rapid.IntRange(0, 14).Draw(t, "input") {
+				case 10:
+					w.changeFramework(t, a)
+				case 11:
+					w.suppressOrRevive(t, a)
+				case 12, 13, 14:
+					w.answerOffer(t, a, Filter{structs.Duration(rapid.IntRange(0, 1).Draw(t, "refuse")) * 4e9}, now)
 				case 0, 1:
 					id := node()
 					spec := &structs.Node{ID: id, Name: string(id), Status: structs.NodeReady, Eligible: true, Session: uint64(rapid.IntRange(0, 7).Draw(t, "session") / 7),
@@ -193,6 +293,7 @@ func TestRevocableEqualsContract(t *testing.T) {
 					w.holds = append(w.holds, h)
 					a.SetAllocation(&structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount,
 						Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: new(h.slack)})
+					w.settle(h.node)
 				case 6, 7:
 					ask, err := placement.Compile(&structs.Job{Name: "k"}, &structs.Group{Name: "g", Disk: 1 << 28, Tasks: []*structs.Task{{Name: "t",
 						Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 3).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 3).Draw(t, "memory")) << 28}}}})
@@ -226,7 +327,7 @@ func TestRevocableEqualsContract(t *testing.T) {
 					}
 					h.alloc, h.created = structs.AllocID(fmt.Sprintf("alloc%d", h.decision)), structs.Time(rapid.IntRange(0, 3).Draw(t, "created"))
 					if err := a.Confirm(h.decision, &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Priority: structs.Priority{Band: h.band}, Created: h.created,
-						Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Marks: h.marks, Status: structs.AllocPending, Revocable: new(h.slack)}); err != nil {
+						Owner: h.tag.owner, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Marks: h.marks, Status: structs.AllocPending, Revocable: new(h.slack)}); err != nil {
 						t.Fatal(err)
 					}
 					h.decision, h.request = 0, ""

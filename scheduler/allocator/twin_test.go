@@ -34,6 +34,7 @@ type twin struct {
 	most       int                     // victims at a time
 	crowded    bool                    // nodes are there and full of small work, and gangs want them
 	calm       bool                    // all is of one band, and gangs stay
+	brief      bool                    // gangs are small and end soon
 	now        structs.Time
 	claimed    uint64
 	waits      map[twinKey]*twinWait
@@ -95,6 +96,7 @@ type twinHold struct {
 
 type twinFilter struct {
 	client  string
+	slack   bool
 	node    structs.NodeID
 	refused structs.Resources
 	until   structs.Time
@@ -349,6 +351,11 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 			out = append(out, c)
 			continue
 		}
+		if c.rescind = w.slackInTheWay(r); c.rescind != nil {
+			c.revocable = true
+			out = append(out, c)
+			continue
+		}
 		if c.node, c.victims = w.preemptFor(r, c.band); c.victims != nil {
 			out = append(out, c)
 		}
@@ -361,6 +368,9 @@ func (w *twin) candidates(now structs.Time) (out []candidate) {
 			}
 			if id, bundle, ok := w.offerFor(f, role, now); ok {
 				out = append(out, candidate{band: structs.BatchBand, role: role, framework: f, seq: 1<<64 - 1, node: id, bundle: bundle})
+			}
+			if id, bundle, ok := w.slackFor(f, role, now); ok {
+				out = append(out, candidate{band: structs.BestEffort, role: role, framework: f, seq: 1<<64 - 1, node: id, bundle: bundle, revocable: true})
 			}
 		}
 	}
@@ -391,7 +401,7 @@ func (w *twin) best(nodes map[structs.NodeID]*placement.Node, peers *placement.P
 
 // inTheWay returns the offers to rescind for a request, or nil.
 func (w *twin) inTheWay(r *twinRequest) []*twinHold {
-	sorted := w.lowestFirst(w.offers)
+	sorted := w.lowestFirst(w.roomOffers())
 	for i, o := range sorted {
 		var back []*twinHold
 		for _, p := range sorted[:i+1] {
@@ -497,9 +507,13 @@ func (w *twin) step(now structs.Time) []string {
 			w.serving(c)
 			o := &twinHold{node: c.node, framework: c.framework, role: c.role, amount: c.bundle,
 				offer: structs.OfferID(fmt.Sprintf("%016x%016x", 0, w.lastOffer)), expires: now.Add(cmp.Or(w.options.OfferTimeout, DefaultOfferTimeout))}
-			w.offers = append(w.offers, o)
-			w.lastServed[structs.BatchBand] = w.now
 			w.out = append(w.out, fmt.Sprintf("offer %s %s %s %s %s", o.offer, o.framework, o.role, o.node, o.amount))
+			if c.revocable {
+				o.slack = o.amount.Slack()
+				w.out[len(w.out)-1] += " revocable"
+			}
+			w.offers = append(w.offers, o)
+			w.lastServed[c.band] = w.now
 			continue
 		}
 		for _, o := range slices.SortedFunc(slices.Values(c.rescind), func(x, y *twinHold) int { return cmp.Compare(x.offer, y.offer) }) {
@@ -507,7 +521,7 @@ func (w *twin) step(now structs.Time) []string {
 		}
 		r := c.request
 		if c.victims != nil {
-			for _, o := range slices.Backward(slices.Clone(w.offers)) {
+			for _, o := range slices.Backward(w.roomOffers()) {
 				if o.node == c.node {
 					w.rescind(o)
 				}
@@ -589,7 +603,7 @@ func (w *twin) withinOne(role string, amount structs.Resources) bool {
 func (w *twin) settle(id structs.NodeID) {
 	for {
 		var last *twinHold
-		for _, o := range w.offers {
+		for _, o := range w.roomOffers() {
 			if o.node != id {
 				continue
 			}
@@ -599,6 +613,7 @@ func (w *twin) settle(id structs.NodeID) {
 			}
 		}
 		if last == nil {
+			w.settleSlack(id)
 			return
 		}
 		w.rescind(last)
@@ -617,7 +632,11 @@ func texts(decisions []Decision) (out []string) {
 			out = append(out, text)
 		case d.Offer != nil:
 			o := d.Offer
-			out = append(out, fmt.Sprintf("offer %s %s %s %s %s", o.ID, o.Framework, o.Role, o.Node, o.Resources))
+			text := fmt.Sprintf("offer %s %s %s %s %s", o.ID, o.Framework, o.Role, o.Node, o.Resources)
+			if o.Revocable {
+				text += " revocable"
+			}
+			out = append(out, text)
 		case d.Preempt != nil:
 			p := d.Preempt
 			out = append(out, fmt.Sprintf("preempt %s[%d] on %s: %v", p.Request, p.Slot.Index, p.Node, p.Victims))
@@ -655,6 +674,14 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 	if rapid.IntRange(0, 2).Draw(t, "gpus") == 0 {
 		n.Resources.Custom = map[string]structs.Milli{"gpus": 1000}
 	}
+	if rapid.IntRange(0, 3).Draw(t, "disk") == 0 {
+		n.Resources = n.Resources.Add(structs.OnDisk("ssd", 3<<20))
+		n.Volumes = map[string]*structs.NodeVolume{}
+		for _, name := range []string{"u", "v"}[:rapid.IntRange(0, 2).Draw(t, "volumes")] {
+			n.Volumes[name] = &structs.NodeVolume{Disk: "ssd", Size: structs.Bytes(rapid.IntRange(0, 2).Draw(t, "size")) << 20,
+				Role: rapid.SampledFrom(testRoles).Draw(t, "of"), Offered: rapid.IntRange(0, 2).Draw(t, "offered") > 0}
+		}
+	}
 	if rapid.IntRange(0, 5).Draw(t, "static") == 0 {
 		n.ReservedFor = map[string]*structs.Resources{rapid.SampledFrom(testRoles).Draw(t, "for"): drawReserved(t)}
 	}
@@ -670,7 +697,7 @@ func drawSpec(t *rapid.T, id structs.NodeID) *structs.Node {
 
 const testImage = "web:1"
 
-func drawRequest(t *rapid.T, seq uint64) *Request {
+func drawRequest(t *rapid.T, seq uint64, brief bool) *Request {
 	id := fmt.Sprintf("r%d", rapid.IntRange(0, 7).Draw(t, "request"))
 	job, group := &structs.Job{Name: rapid.SampledFrom([]string{"j", "k"}).Draw(t, "job")}, &structs.Group{Name: "g"}
 	task := &structs.Task{Name: "t", Resources: &structs.TaskResources{CPU: structs.Milli(250 * rapid.IntRange(0, 4).Draw(t, "cpu")),
@@ -701,7 +728,7 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 	case 8:
 		drawChanging(t, group)
 	}
-	group.MaxRunDuration = drawMaxRun(t)
+	group.MaxRunDuration = drawMaxRun(t, brief)
 	ask, err := placement.Compile(job, group)
 	if err != nil {
 		t.Fatal(err)
@@ -724,8 +751,13 @@ func drawRequest(t *rapid.T, seq uint64) *Request {
 	return r
 }
 
-func drawMaxRun(t *rapid.T) structs.Duration {
-	return rapid.SampledFrom([]structs.Duration{0, 4e9, 100e9, 300e9}).Draw(t, "max run")
+// drawMaxRun draws for how long something may run, more often later than gangs do when those are brief.
+func drawMaxRun(t *rapid.T, brief bool) structs.Duration {
+	from := []structs.Duration{0, 4e9, 100e9, 300e9}
+	if brief {
+		from = []structs.Duration{0, 100e9, 300e9, 300e9, 300e9}
+	}
+	return rapid.SampledFrom(from).Draw(t, "max run")
 }
 
 func drawID(t *rapid.T) structs.NodeID {
@@ -844,7 +876,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		h := &twinHold{node: drawID(t), framework: "service", role: rapid.SampledFrom(testRoles).Draw(t, "role"), job: "j", group: "g",
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, ids).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(lowest, int(top)).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
-			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t), tag: drawTag(t), marks: drawMarks(t)}
+			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t, w.brief), tag: drawTag(t), marks: drawMarks(t)}
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
 		} else {
@@ -923,7 +955,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		delete(w.roles, name)
 		a.RemoveRole(name)
 	case 6, 7, 8:
-		r := drawRequest(t, seq)
+		r := drawRequest(t, seq, w.brief)
 		if w.calm {
 			r.Priority.Band = structs.BatchBand
 		}

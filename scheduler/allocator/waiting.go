@@ -146,7 +146,7 @@ func (a *Allocator) Standing(id string) (Waiting, bool) {
 		if role.most > 0 && role.running+n > role.most {
 			w.Quota = append(w.Quota, QuotaShort{Role: role.path, Resource: runningKind, Bound: int64(role.most), Used: int64(role.running), Asked: int64(n)})
 		}
-		w.Quota = append(w.Quota, a.partsShort(role, r.group, amount)...)
+		w.Quota = append(w.Quota, a.partsShort(role, r.group.tag, amount)...)
 	}
 	if role := acc.inClosed(); role != nil {
 		w.Closed = role.path
@@ -408,7 +408,7 @@ func (a *Allocator) Describe() string {
 		fmt.Fprintf(&b, "role %s: weight %s, share %s, %d waiting\n", r.Role, r.Weight, r.Share, r.Waiting)
 	}
 	for _, o := range a.Offers() {
-		fmt.Fprintf(&b, "offer %s of %s to %s as %s: %s\n", strings.TrimLeft(string(o.ID), "0"), o.NodeName, o.Framework, o.Role, o.Resources)
+		fmt.Fprintf(&b, "offer %s of %s to %s as %s: %s\n", strings.TrimLeft(string(o.ID), "0"), o.NodeName, o.Framework, o.Role, o.Text())
 	}
 	for _, id := range a.Pending() {
 		fmt.Fprintf(&b, "request %s: %d waiting, %d in flight\n", id, len(a.requests[id].pending), len(a.placing[id]))

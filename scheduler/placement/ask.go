@@ -166,7 +166,7 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration, vo
 // DefaultDriver is the driver of tasks that name none.
 const DefaultDriver = "exec"
 
-// Plain returns an ask for an amount under no condition, for operations on offers and for tests.
+// Plain returns an ask for an amount under no condition, as tests of what comes above want it.
 func Plain(job, group string, amount structs.Resources) *Ask {
 	a := &Ask{Job: job, Group: group, Resources: amount, unnamed: amount.Ports}
 	a.state(&structs.Job{}, &structs.Group{}, 0)
@@ -234,13 +234,6 @@ func (a *Ask) finish() {
 		a.key += fmt.Sprintf("%q ", a.Marks.Tags)
 	}
 	a.key += fmt.Sprintf("%s %v %d %v %d ", a.Resources, a.ports, a.unnamed, a.apart, a.MaxRun) + a.viewKey
-}
-
-// CheckConstraint reports what is wrong with a constraint, for validation without a job.
-func CheckConstraint(c *structs.Constraint) error {
-	var problems structs.Problems
-	new(Ask).compileConstraints("constraint", []*structs.Constraint{c}, ofGroup, 0, &problems)
-	return problems.Err()
 }
 
 func (a *Ask) compileConstraints(where string, list []*structs.Constraint, scope scope, waited structs.Duration, problems *structs.Problems) {

@@ -89,7 +89,7 @@ func TestBadConditions(t *testing.T) {
 		{Attribute: "${meta.rack}", Operator: "is_set", Value: "x"},
 		{Attribute: "${meta.rack}", Operator: "set_contains"},
 	} {
-		if err := CheckConstraint(&c); structs.KindOf(err) != structs.Invalid {
+		if _, err := Compile(&structs.Job{Name: "j", Constraints: []*structs.Constraint{&c}}, &structs.Group{Name: "g"}); structs.KindOf(err) != structs.Invalid {
 			t.Errorf("%v: %v", c, err)
 		}
 	}

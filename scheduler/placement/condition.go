@@ -17,10 +17,13 @@ type condition struct {
 	left     template
 	right    template
 	operator string
-	pattern  *regexp.Regexp // of regexp and not_regexp
-	versions versionRange   // of version and semver, when right is constant
-	storage  bool           // it is about a volume: text says all
-	readOnly bool           // of hostVolume: it is only read
+	pattern  *regexp.Regexp      // of regexp and not_regexp
+	versions versionRange        // of version and semver, when right is constant
+	storage  bool                // it is about a volume: text says all
+	readOnly bool                // of hostVolume: it is only read
+	spread   structs.Propagation // of hostVolume: what becomes of mounts in it
+	places   []structs.Segments  // of pluginOf
+	beside   []string            // likewise: volumes of the plugin that come before it
 }
 
 func (c *condition) unique() bool { return c.left.unique() || c.right.unique() }
@@ -87,9 +90,11 @@ func (c *condition) met(n *structs.Node) bool {
 	switch c.operator {
 	case hostVolume:
 		v := n.HostVolumes[c.right.parts[0].text]
-		return v != nil && (!v.ReadOnly || c.readOnly)
+		return v != nil && (!v.ReadOnly || c.readOnly) && c.spread.Within(v.Propagation)
 	case missing:
 		return false
+	case pluginOf:
+		return c.unreachable(n) == ""
 	case "is_set":
 		return ok
 	case "is_not_set":
@@ -126,6 +131,11 @@ func (c *condition) met(n *structs.Node) bool {
 		return containsItems(left, right, false)
 	}
 	return false
+}
+
+// unreachable says why n cannot have the volume of a plugin that c is about.
+func (c *condition) unreachable(n *structs.Node) string {
+	return structs.Unreachable(n, c.left.parts[0].text, c.right.parts[0].text, c.places, c.beside)
 }
 
 // compareText compares as numbers when both are numbers, as text otherwise.

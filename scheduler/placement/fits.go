@@ -267,7 +267,9 @@ func (c *check) static(spec *structs.Node, a *Ask) bool {
 		if cond := &a.constraints[i]; !cond.met(spec) {
 			r := Reason{Kind: ConstraintUnmet, Subject: cond.text}
 			if cond.storage {
-				r.Kind = VolumeUnmet
+				if r.Kind = VolumeUnmet; cond.operator == pluginOf {
+					r.Have = cond.unreachable(spec)
+				}
 			} else {
 				r.Have, _ = cond.left.resolve(spec)
 			}

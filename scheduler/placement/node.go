@@ -3,6 +3,7 @@ package placement
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -106,7 +107,8 @@ func sameClass(a, b *structs.Node) bool {
 	return a.Datacenter == b.Datacenter && maps.Equal(a.Attributes, b.Attributes) && maps.Equal(a.Meta, b.Meta) &&
 		maps.EqualFunc(a.Drivers, b.Drivers, func(x, y *structs.Driver) bool {
 			return x.Healthy == y.Healthy && maps.Equal(x.Attributes, y.Attributes)
-		})
+		}) &&
+		maps.EqualFunc(a.HostVolumes, b.HostVolumes, func(x, y *structs.NodeHostVolume) bool { return *x == *y })
 }
 
 func classOf(spec *structs.Node) (c class) {
@@ -140,6 +142,10 @@ func classOf(spec *structs.Node) (c class) {
 			put(k)
 			put(d.Attributes[k])
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.HostVolumes)) {
+		put("\x00host volume")
+		put(fmt.Sprintf("%s %+v", name, *spec.HostVolumes[name]))
 	}
 	copy(c[:], h.Sum(nil))
 	return c

@@ -88,3 +88,32 @@ func TestViewsAreBounded(t *testing.T) {
 		t.Errorf("the views know of %d nodes", n)
 	}
 }
+
+// Nodes of a class do not differ in what a view looks at: only some have a host volume.
+func TestHostVolumesInAPool(t *testing.T) {
+	p, work := NewPool(), NewWork()
+	x := p.Index(poolAsk(t, func(g *structs.Group) {
+		g.Volumes = []*structs.GroupVolume{{Name: "v", Type: structs.HostVolume, Source: "shelf"}}
+	}), work.Job("j"))
+	var with *Node
+	for i := range 3 {
+		n := poolNode(i, i)
+		if i == 1 {
+			spec := *n.spec
+			spec.HostVolumes = map[string]*structs.NodeHostVolume{"shelf": {}}
+			n.SetSpec(&spec)
+			with = n
+		}
+		p.Changed(n)
+	}
+	if best := x.Best(nil); best != with {
+		t.Errorf("%s is taken", describe(best))
+	}
+	spec := *with.spec
+	spec.HostVolumes = nil
+	with.SetSpec(&spec)
+	p.Changed(with)
+	if best := x.Best(nil); best != nil {
+		t.Errorf("%s is taken, and nobody has the volume", describe(best))
+	}
+}

@@ -2,7 +2,6 @@ package placement
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/proffer/proffer/structs"
@@ -14,31 +13,26 @@ type Volume struct {
 	Node     structs.NodeID // that it is on; empty: on none yet
 	NodeName string
 	Takes    structs.Bytes // of the disk of a node where it is made; 0: it exists, or is Missing
+	Disk     string        // of the node, by name, with Takes; empty: that of its data folder
 	Alone    bool          // no other allocation that is alone may have it
 	Missing  string        // why it cannot be had anywhere; empty: it can
+
+	Plugin   string             // that mounts it; empty: it is a folder on the disk of a node
+	Topology []structs.Segments // of a plugin's: where it can be reached; empty: everywhere
 }
 
 // Operators of conditions that only volumes have.
 const (
 	hostVolume = "host volume" // right is its name
 	missing    = "missing"
+	pluginOf   = "plugin of volume" // left is the volume, right its plugin
 )
 
-// Bound reports whether a can be met by one node alone, or by none, because of a volume.
+// Bound reports whether a is for volumes that are there: by one node alone, by none, or by those that reach them.
 func (a *Ask) Bound() bool {
 	return slices.ContainsFunc(a.constraints, func(c condition) bool {
-		return c.storage && (c.operator == missing || c.operator == "=" && c.left.unique())
+		return c.storage && (c.operator == missing || c.operator == pluginOf || c.operator == "=" && c.left.unique())
 	})
-}
-
-// WithoutVolumes returns set resources without the volumes of the node, which are in no offer.
-func WithoutVolumes(sets map[string][]string) map[string][]string {
-	if _, has := sets[structs.VolumeSet]; !has {
-		return sets
-	}
-	rest := maps.Clone(sets)
-	delete(rest, structs.VolumeSet)
-	return rest
 }
 
 // store compiles what the storage of a group asks for.
@@ -52,13 +46,23 @@ func (a *Ask) store(g *structs.Group, volumes []Volume) {
 		if !v.ReadOnly {
 			text += " that may be written to"
 		}
-		a.constraints = append(a.constraints, condition{text: text, storage: true, operator: hostVolume, readOnly: v.ReadOnly,
+		spread := g.Propagation(v.Name)
+		if spread.Shares() {
+			text += ", " + string(spread)
+		}
+		a.constraints = append(a.constraints, condition{text: text, storage: true, operator: hostVolume, readOnly: v.ReadOnly, spread: spread,
 			right: template{[]part{{text: v.Source}}}})
 	}
+	beside := map[string][]string{}
 	for _, v := range volumes {
 		switch {
 		case v.Missing != "":
 			a.constraints = append(a.constraints, condition{text: fmt.Sprintf("volume %q: %s", v.Name, v.Missing), storage: true, operator: missing})
+		case v.Plugin != "":
+			a.unique = true // it looks at what is attached to a node
+			a.constraints = append(a.constraints, condition{text: fmt.Sprintf("volume %q of plugin %q", v.Name, v.Plugin), storage: true, operator: pluginOf,
+				left: template{[]part{{text: v.Name}}}, right: template{[]part{{text: v.Plugin}}}, places: v.Topology, beside: beside[v.Plugin]})
+			beside[v.Plugin] = append(beside[v.Plugin], v.Name)
 		case v.Node != "":
 			a.unique = true
 			a.constraints = append(a.constraints, condition{text: fmt.Sprintf("volume %q is on node %s", v.Name, v.NodeName), storage: true,
@@ -67,7 +71,7 @@ func (a *Ask) store(g *structs.Group, volumes []Volume) {
 				a.Resources = a.Resources.Add(structs.Resources{Sets: map[string][]string{structs.VolumeSet: {v.Name}}})
 			}
 		default:
-			a.Resources.Disk += v.Takes
+			a.Resources = a.Resources.Add(structs.OnDisk(v.Disk, v.Takes))
 		}
 	}
 	if slices.ContainsFunc(g.Tasks, func(t *structs.Task) bool { return (t.Driver == "" || t.Driver == DefaultDriver) && t.Mounts() > 0 }) {
@@ -76,5 +80,8 @@ func (a *Ask) store(g *structs.Group, volumes []Volume) {
 	}
 	for _, c := range a.constraints[before:] {
 		a.stated += fmt.Sprintf(" %q %q", c.text, c.right.parts)
+		if c.places != nil {
+			a.stated += fmt.Sprintf(" %q", c.places)
+		}
 	}
 }

@@ -19,11 +19,11 @@ func TestVolumes(t *testing.T) {
 	}
 	plain := spec("a", nil)
 	with := spec("b", func(n *structs.Node) {
-		n.Volumes = map[string]structs.Bytes{"data": 60}
-		n.HostVolumes = map[string]*structs.NodeHostVolume{"ro": {ReadOnly: true}, "rw": {}}
+		n.Volumes = map[string]*structs.NodeVolume{"data": {Size: 60}}
+		n.HostVolumes = map[string]*structs.NodeHostVolume{"ro": {ReadOnly: true}, "rw": {}, "live": {Propagation: structs.PropagationHostToTask}}
 	})
 	bare := spec("c", func(n *structs.Node) { n.Drivers = map[string]*structs.Driver{"exec": {Healthy: true}} })
-	held := spec("b", func(n *structs.Node) { n.Volumes = map[string]structs.Bytes{"data": 60} })
+	held := spec("b", func(n *structs.Node) { n.Volumes = map[string]*structs.NodeVolume{"data": {Size: 60}} })
 	held.Hold(structs.Resources{Sets: map[string][]string{structs.VolumeSet: {"data"}}}, nil)
 
 	group := func(list ...*structs.GroupVolume) *structs.Group {
@@ -33,6 +33,21 @@ func TestVolumes(t *testing.T) {
 	host := func(name string, readOnly bool) *structs.GroupVolume {
 		return &structs.GroupVolume{Name: "v", Type: structs.HostVolume, Source: name, ReadOnly: readOnly}
 	}
+	spread := func(name string, x structs.Propagation) *structs.Group {
+		g := group(host(name, false))
+		g.Tasks[0].VolumeMounts[0].Propagation = x
+		return g
+	}
+	plugged := func(has ...string) *Node {
+		return spec("p", func(n *structs.Node) {
+			n.Plugins = map[string]*structs.NodePlugin{"p": {Node: &structs.PluginNodePart{Healthy: true, MaxVolumes: 2}}}
+			n.Attached = map[string]string{}
+			for _, name := range has {
+				n.Attached[name] = "p"
+			}
+		})
+	}
+	two := []Volume{{Name: "x", Plugin: "p"}, {Name: "y", Plugin: "p"}}
 	there := Volume{Name: "data", Node: "b", NodeName: "b", Alone: true}
 	for name, x := range map[string]struct {
 		node  *Node
@@ -51,6 +66,13 @@ func TestVolumes(t *testing.T) {
 		"read only":       {with, group(host("ro", true)), nil, ""},
 		"not for writing": {with, group(host("ro", false)), nil, `host volume "ro" that may be written to`},
 		"no host volume":  {plain, group(host("rw", true)), nil, `host volume "rw"`},
+		"private":         {with, spread("rw", structs.PropagationPrivate), nil, ""},
+		"host to task":    {with, spread("live", structs.PropagationHostToTask), nil, ""},
+		"not that far":    {with, spread("live", structs.PropagationBidirectional), nil, `host volume "live" that may be written to, bidirectional`},
+		"not at all":      {with, spread("rw", structs.PropagationHostToTask), nil, `host volume "rw" that may be written to, host-to-task`},
+		"two fit":         {plugged(), group(data), two, ""},
+		"one fits":        {plugged("z"), group(data), two, `volume "y" of plugin "p"`},
+		"one is there":    {plugged("x"), group(data), two, ""},
 		"no isolation":    {bare, group(data), []Volume{{Name: "data", Takes: 1}}, "exec with isolation, to mount"},
 	} {
 		ask, err := Compile(&structs.Job{Name: "j"}, x.group, x.is...)
@@ -65,9 +87,9 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("%s: %v in a hurry", name, again.OK)
 		}
 	}
-	one, _ := Compile(&structs.Job{Name: "j"}, group(data), there)
-	two, _ := Compile(&structs.Job{Name: "k"}, group(data), Volume{Name: "data", Node: "c", NodeName: "c", Alone: true})
-	if one.Key() == two.Key() || !one.Bound() {
-		t.Errorf("asks for volumes on different nodes are one class: %s", one.Key())
+	first, _ := Compile(&structs.Job{Name: "j"}, group(data), there)
+	second, _ := Compile(&structs.Job{Name: "k"}, group(data), Volume{Name: "data", Node: "c", NodeName: "c", Alone: true})
+	if first.Key() == second.Key() || !first.Bound() {
+		t.Errorf("asks for volumes on different nodes are one class: %s", first.Key())
 	}
 }

@@ -20,8 +20,8 @@ const (
 // Next returns the steps that bring the job's allocations closer to what want asks for. have holds every allocation of
 // the job that the state still has, in any order. It is pure: now decides what has been healthy for long enough.
 //
-// An index is used again only when what had it ended. A change or a drain stops at most max_parallel allocations that
-// run, less those that are not healthy for any other reason.
+// An index is used again only when what had it ended, but for a drain, which starts another allocation before it stops one, see drain.go.
+// A change or a drain stops at most max_parallel allocations that run, less those that are not healthy for any other reason.
 func Next(want scheduler.Want, have []*structs.Allocation, now structs.Time) scheduler.Steps {
 	n := &next{want: want, now: now}
 	byGroup := scheduler.ByGroup(have)
@@ -77,13 +77,16 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 		return
 	}
 	v := scheduler.Look(have, count)
+	update, migrate := updateOf(n.want.Job), migrateOf(n.want.Job, g)
+	moving := n.moving(&v, migrate)
 	for _, a := range v.Surplus {
-		n.stop(a, scheduler.SurplusWhy(a, count))
+		if moving[a.Index] != a {
+			n.stop(a, surplusWhy(n.want, &v, a, count))
+		}
 	}
 	n.stopping += v.Beyond
 
 	outdated := scheduler.NewReplacing(n.want, g.Name)
-	update := updateOf(n.want.Job)
 	var old, draining []*structs.Allocation // that run and shall be replaced, by index
 	unavailable, stalled := 0, ""
 	for i := range v.Slots {
@@ -109,6 +112,10 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 		case outdated.Outdated(a):
 			n.running++
 			old = append(old, a)
+		case n.want.Draining(a) != nil && moving[i] != nil: // one after the other
+			n.running++
+			unavailable++
+			n.healthy(a, migrate)
 		case n.want.Draining(a) != nil:
 			n.running++
 			draining = append(draining, a)
@@ -116,10 +123,10 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 			if a.Version != n.want.Record.Version {
 				n.steps.Update = append(n.steps.Update, scheduler.Update{Alloc: a.ID, Version: n.want.Record.Version})
 			}
-			if a.Status == structs.AllocRunning {
+			if a.Status == structs.AllocRunning || moving[i] != nil {
 				n.running++
 			}
-			if !n.healthy(a, update) {
+			if moving[i] != nil || !n.healthy(a, update) {
 				unavailable++
 				stalled = cmp.Or(stalled, n.late(g, a, update))
 			}
@@ -135,19 +142,25 @@ func (n *next) group(g *structs.Group, have []*structs.Allocation) {
 	if len(old) > 0 {
 		n.because("group %s changes: %d of %d allocations are still old", g.Name, len(old), count)
 	}
-	for _, a := range append(draining, old...) {
+	if len(draining)+len(moving) > 0 {
+		n.because("group %s moves from nodes that drain: %d of %d allocations are still there", g.Name, len(draining)+len(moving), count)
+	}
+	for _, a := range draining {
+		if unavailable >= migrate.MaxParallel {
+			break
+		}
+		unavailable++
+		n.move(g, &v, a)
+	}
+	for _, a := range old {
 		if unavailable >= update.MaxParallel {
 			break
 		}
 		unavailable++
 		n.running--
-		if n.want.Draining(a) != nil {
-			n.stop(a, "its node drains")
-		} else {
-			n.stop(a, n.replaceWhy(a))
-			if slices.ContainsFunc(g.Tasks, func(t *structs.Task) bool { return t.Config[structs.ImageKey] != nil }) {
-				n.steps.Stop[len(n.steps.Stop)-1].By = n.want.Record.Version
-			}
+		n.stop(a, n.replaceWhy(a))
+		if n.want.Draining(a) == nil && slices.ContainsFunc(g.Tasks, func(t *structs.Task) bool { return t.Config[structs.ImageKey] != nil }) {
+			n.steps.Stop[len(n.steps.Stop)-1].By = n.want.Record.Version
 		}
 	}
 }

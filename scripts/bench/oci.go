@@ -77,6 +77,9 @@ func measureOCI(ctx context.Context, b *bench) (err error) {
 	}
 	b.add(figure{What: fmt.Sprintf("oci: submit to running, image present, p50 of %d", len(starts)), Unit: "ms", Must: 60, Aim: 35, Got: ms(starts.at(0.5)),
 		Note: fmt.Sprintf("p99 %.0f ms", ms(starts.at(0.99)))})
+	if err := rateOfContainers(ctx, b, a, small); err != nil {
+		return err
+	}
 
 	e, err := dockertest.Start()
 	if err != nil {

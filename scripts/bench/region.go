@@ -26,8 +26,9 @@ import (
 
 // raftRegion is three servers in this process: real connections over loopback, folders that are synced, the offer loop.
 type raftRegion struct {
-	servers []*server.Server
-	end     []func()
+	servers   []*server.Server
+	addresses []string // of their cluster ports
+	end       []func()
 }
 
 func (r *raftRegion) close() {
@@ -70,7 +71,7 @@ func openRaftRegion(ctx context.Context, dir string) (r *raftRegion, err error) 
 		}
 		r.end = append(r.end, func() { folder.Close() })
 		// The nodes have no sessions: the lease is longer than the measurement.
-		s, err := server.Start(server.Config{ID: id, Name: fmt.Sprint("s", i), Region: "bench", Datacenter: "dc1", Address: port.Addr(),
+		s, err := server.Start(server.Config{ID: id, Name: fmt.Sprint("s", i), Region: "bench", Datacenter: "dc1", Address: port.Addr(), HTTP: port.Addr(),
 			Folder: folder, Expect: 3, Transport: wire, RPC: serving, Pool: pool, Gossip: members, Logger: log, Lease: time.Hour,
 			Replaces: func(old, new *structs.Job, group string) bool { return true }})
 		if err != nil {
@@ -82,6 +83,7 @@ func openRaftRegion(ctx context.Context, dir string) (r *raftRegion, err error) 
 			members.Join(ctx, addresses)
 		}
 		r.servers, addresses = append(r.servers, s), append(addresses, port.Addr())
+		r.addresses = addresses
 	}
 	return r, nil
 }

@@ -16,8 +16,11 @@ import (
 
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/client/fingerprint"
+	"github.com/proffer/proffer/client/network"
+	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/supervisor"
+	"github.com/proffer/proffer/client/volumes"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/docker"
 	"github.com/proffer/proffer/drivers/exec"
@@ -117,9 +120,23 @@ func agent(o *orders) error {
 		d = oci.New(sup, store, oci.Options{Dir: filepath.Join(o.Dir, "containers"), CleanEvery: 200 * time.Millisecond, Logger: log,
 			HostPaths: []string{filepath.Join(o.Dir, "shared")}})
 	}
+	networks, err := network.New(networkOptions(o.Dir))
+	if err != nil {
+		return err
+	}
+	defer networks.Close()
+	sandboxes := map[string]drivers.Sandboxer{}
+	if s, ok := d.(drivers.Sandboxer); ok {
+		sandboxes[d.Name()] = s
+	}
+	storage, err := volumes.Open(filepath.Join(o.Dir, "client", "volumes"), map[string]volumes.HostVolume{"shelf": {Path: filepath.Join(o.Dir, "shared")}}, log)
+	if err != nil {
+		return err
+	}
 	r := &region{o: o, index: 100}
 	c, err := client.New(ctx, client.Config{DataDir: filepath.Join(o.Dir, "client"), Region: "eu", Name: "n1", Drivers: []drivers.Driver{d},
-		GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"}, Fencers: []client.Fencer{sup}, Log: log, BootID: o.Boot, GC: client.GC{MaxDiskUsed: 100, DiskFull: 100},
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes}, storage}, Volumes: storage,
+		GPUs: noGPUs{}, Hosts: []string{nodeAddress}, Fencers: []client.Fencer{sup}, Log: log, BootID: o.Boot, GC: client.GC{MaxDiskUsed: 100, DiskFull: 100},
 		Connect: func(n session.Node) client.Uplink { r.node = n; return r }})
 	if err != nil {
 		return err
@@ -153,6 +170,7 @@ func (r *region) alloc() (*structs.Allocation, *structs.JobVersion) {
 	j := &structs.JobVersion{Version: 1, Job: r.o.Job}
 	a := &structs.Allocation{ID: allocID, Job: j.Job.Name, Version: 1, Group: j.Job.Groups[0].Name, Incarnation: 7, Desired: structs.DesiredRun,
 		Status: structs.AllocPending, Role: "default", CreateIndex: 100, ModifyIndex: r.index, WantIndex: r.index}
+	claims(a, j.Job.Groups[0])
 	if r.o.Stop {
 		a.Desired = structs.DesiredStop
 	}
@@ -177,6 +195,7 @@ func (r *region) Run(ctx context.Context) error {
 	if err := r.node.Welcome(&session.Welcome{Server: "s1", Generation: "g1", Lease: structs.Duration(time.Minute)}); err != nil {
 		return err
 	}
+	r.node.Lease(session.BootClock().Now() + session.Instant(time.Hour))
 	r.Observe(r.node.Observed()...)
 	r.mu.Lock()
 	if r.o.Stop {
@@ -201,4 +220,5 @@ func (r *region) Observe(updates ...*structs.AllocUpdate) {
 func (r *region) Fingerprint(*structs.Node)     {}
 func (r *region) Slack(structs.Slack)           {}
 func (r *region) Purged(ids []structs.VolumeID) {}
+func (r *region) Want(_, _ []session.Ref)       {}
 func (r *region) Leave(context.Context) error   { return nil }

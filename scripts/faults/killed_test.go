@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"math/rand/v2"
 	"net/http/httptest"
 	"os"
@@ -23,12 +22,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/supervisor"
 	"github.com/proffer/proffer/drivers/docker/dockertest"
 	"github.com/proffer/proffer/structs"
@@ -39,18 +37,28 @@ const patience = 5 * time.Minute
 
 // machine is a node's folder, its supervisor, and what a start of the driver needs.
 type machine struct {
-	t      *testing.T
-	ctx    context.Context
-	dir    string
-	driver string
-	image  string
-	engine *dockertest.Engine
+	t   *testing.T
+	ctx context.Context
+	dir string
+	setup
 	sup    *supervisor.Client
 	before map[string]bool
+	hub    *httptest.Server
+	wired  []string // what its network has without allocations
+	fenced bool
 	boots  int // how often it was switched off
 }
 
-func newMachine(t *testing.T, driver, image string, engine *dockertest.Engine) *machine {
+// setup is what allocations have.
+type setup struct {
+	driver  string
+	network string // mode
+	image   string
+	engine  *dockertest.Engine
+	rules   *string // of CNI plugins that stay; nil: they are not compared
+}
+
+func newMachine(t *testing.T, with setup) *machine {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "pf") // not t.TempDir: tasks of other users go through
 	if err != nil {
@@ -61,17 +69,34 @@ func newMachine(t *testing.T, driver, image string, engine *dockertest.Engine) *
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	m := &machine{t: t, ctx: ctx, dir: dir, driver: driver, image: image, engine: engine}
+	m := &machine{t: t, ctx: ctx, dir: dir, setup: with}
+	t.Cleanup(func() {
+		if err := m.unplug(); err != nil {
+			t.Error(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := first(conflist(dir), m.boot()); err != nil {
+		t.Fatal(err)
+	}
+	if m.wired, err = m.links(); err != nil {
+		t.Fatal(err)
+	}
 	m.before = m.census()
-	with, err := supervisorOptions(dir)
+	options, err := supervisorOptions(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.sup, err = supervisor.Connect(ctx, with); err != nil {
+	if m.sup, err = supervisor.Connect(ctx, options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		cancel()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
+		m.ctx = ctx
 		f, err := m.sup.Features(ctx)
 		if err := first(err, m.sup.Release(ctx), m.sup.Close()); err != nil {
 			t.Fatal(err)
@@ -79,9 +104,6 @@ func newMachine(t *testing.T, driver, image string, engine *dockertest.Engine) *
 		m.await("the supervisor to end", m.left)
 		if groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + f.CgroupBase); len(groups) > 0 {
 			t.Errorf("there is %s", groups[0])
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
 		}
 	})
 	return m
@@ -91,15 +113,19 @@ func (m *machine) await(what string, so func() error) {
 	m.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
+	var last error
 	for {
 		err := so()
 		if err == nil {
 			return
 		}
+		if m.ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-tick.C:
 		case <-m.ctx.Done():
-			m.t.Fatalf("waited for %s: %v", what, err)
+			m.t.Fatalf("waited for %s: %v", what, last)
 		}
 	}
 }
@@ -146,14 +172,14 @@ func (m *machine) left() error {
 func (m *machine) clean() error {
 	tasks, err := m.sup.List(m.ctx)
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	if len(tasks) > 0 {
 		return fmt.Errorf("the supervisor has %d tasks, such as %+v", len(tasks), tasks[0])
 	}
 	f, err := m.sup.Features(m.ctx)
 	if err != nil {
-		m.t.Fatal(err)
+		return err
 	}
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/" + f.CgroupBase + "/*/cgroup.procs")
 	for _, g := range groups {
@@ -166,6 +192,9 @@ func (m *machine) clean() error {
 			return fmt.Errorf("there is %s", found[0])
 		}
 	}
+	if err := m.connected(); err != nil {
+		return err
+	}
 	for what := range m.census() {
 		if !m.before[what] && !strings.Contains(what, "/supervisor ") && !strings.Contains(what, "proffer-stage") &&
 			!strings.Contains(what, "/supervisor/") {
@@ -177,18 +206,19 @@ func (m *machine) clean() error {
 
 // job is a service whose task marks each of its starts.
 func (m *machine) job() *structs.Job {
-	script := `echo start >> ${PROFFER_ALLOC_DIR}/marks; echo "$$ of ` + m.dir + `"; trap 'exit 0' TERM; while :; do sleep 0.05; done`
+	script := `echo start >> /kept/marks; echo start >> ${PROFFER_ALLOC_DIR}/marks; echo "$$ of ` + m.dir + `"; trap 'exit 0' TERM; while :; do sleep 0.05; done`
 	config := map[string]any{"command": "/bin/sh", "args": []any{"-c", script}}
 	switch m.driver {
 	case "docker":
-		config["image"], config["network_mode"] = m.image, "none"
+		config["image"] = m.image
 		config["mount"] = []any{map[string]any{"type": "bind", "source": "local/data", "target": "/data"}}
 	case "oci":
 		config["image"] = m.image
 		config["mount"] = []any{map[string]any{"source": filepath.Join(m.dir, "shared"), "target": "/shared"}}
 	}
-	return &structs.Job{Name: "j", Type: structs.ServiceJob, Groups: []*structs.Group{{Name: "g", Tasks: []*structs.Task{{Name: "main", Driver: m.driver,
-		Config: config}}}}}
+	g := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: "main", Driver: m.driver, Config: config}}}
+	m.given(g)
+	return &structs.Job{Name: "j", Type: structs.ServiceJob, Groups: []*structs.Group{g}}
 }
 
 // starts is how many starts of the task made their mark.
@@ -251,7 +281,7 @@ func (m *machine) agent(at int64, stop bool) *child {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := network.Inside(m.netns(), c.cmd.Start); err != nil {
 		m.t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
@@ -266,6 +296,7 @@ func (m *machine) agent(at int64, stop bool) *child {
 	if c.trap, err = takeTrap(c.cmd.Process.Pid, fd, at); err != nil {
 		m.t.Fatal(err)
 	}
+	m.t.Cleanup(func() { c.cmd.Process.Kill() }) // of a test that failed
 	go c.trap.watch()
 	go func() {
 		defer close(c.said)
@@ -317,7 +348,7 @@ func (c *child) marked(starts int) (marked bool) {
 		case <-c.trap.done:
 		default:
 			if c.m.starts() < starts {
-				return errors.New("it has not")
+				return fmt.Errorf("it has not\n%s", &c.log)
 			}
 		}
 		marked = c.m.starts() >= starts
@@ -356,6 +387,7 @@ func (c *child) leave() (whole bool) {
 // change.
 func (m *machine) kill(n int64) (killed bool, changes int64) {
 	m.t.Helper()
+	m.fenced = m.driver != "docker" // which cannot keep it
 	stopping := false
 	c := m.agent(n, false)
 	if !c.live(1, &stopping) {
@@ -376,8 +408,8 @@ func (m *machine) kill(n int64) (killed bool, changes int64) {
 			m.t.Fatalf("the last agent ended\n%s", &c.log)
 		}
 	}
-	if starts := m.starts(); starts > 2 || starts == 0 || !killed && starts != 1 {
-		m.t.Errorf("killed before change %d: the task was started %d times\n%s", n, starts, &c.log)
+	if starts := m.starts(); starts > 2 || starts == 0 || !killed && starts != 1 || m.written() < starts || m.written() > 2 {
+		m.t.Errorf("killed before change %d: the task was started %d times, and the volume has %d\n%s", n, starts, m.written(), &c.log)
 	}
 	return killed, max(changes, c.trap.seen.Load())
 }
@@ -399,15 +431,19 @@ func (m *machine) switchOff(c *child) {
 	}
 	m.sup.Close()
 	if m.engine != nil {
-		list, err := m.engine.API.ContainerList(m.ctx, client.ContainerListOptions{})
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		for _, c := range list.Items {
-			if _, err := m.engine.API.ContainerKill(m.ctx, c.ID, client.ContainerKillOptions{Signal: "9"}); err != nil {
+		m.await("all containers to end", func() error { // the engine may not know yet that one runs
+			list, err := m.engine.API.ContainerList(m.ctx, client.ContainerListOptions{All: true})
+			if err != nil {
 				m.t.Fatal(err)
 			}
-		}
+			for _, c := range list.Items {
+				if c.State != container.StateExited {
+					_, err = m.engine.API.ContainerKill(m.ctx, c.ID, client.ContainerKillOptions{Signal: "9"})
+					return fmt.Errorf("%s is %s: %v", c.ID, c.State, err)
+				}
+			}
+			return nil
+		})
 	}
 	unix.Kill(pid, unix.SIGKILL)
 	m.await("all processes to end", func() error {
@@ -439,6 +475,9 @@ func (m *machine) switchOff(c *child) {
 		os.Remove(filepath.Join(m.dir, "supervisor", name))
 	}
 	m.boots++
+	if err := first(m.unplug(), m.boot()); err != nil {
+		m.t.Fatal(err)
+	}
 	with, err := supervisorOptions(m.dir)
 	if err == nil {
 		m.sup, err = supervisor.Connect(m.ctx, with)
@@ -448,27 +487,12 @@ func (m *machine) switchOff(c *child) {
 	}
 }
 
-// hub serves an image of busybox.
-func hub(t *testing.T) (image string) {
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(s.Close)
-	ref, err := name.ParseReference(strings.TrimPrefix(s.URL, "http://") + "/busybox:1")
-	if err == nil {
-		err = remote.Write(ref, dockertest.Busybox())
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ref.Name()
-}
-
-// tries is how many of the changes of a life an agent is killed before; 0: all of them.
-var tries = 5
-
-// each runs a test with each driver that runs tasks.
-func each(t *testing.T, f func(t *testing.T, driver, image string, e *dockertest.Engine)) {
-	t.Run("exec", func(t *testing.T) { f(t, "exec", "", nil) })
-	t.Run("oci", func(t *testing.T) { f(t, "oci", hub(t), nil) })
+// each runs a test with each driver that runs tasks, and with each kind of network.
+func each(t *testing.T, f func(t *testing.T, with setup)) {
+	t.Run("exec", func(t *testing.T) { f(t, setup{driver: "exec", network: structs.NetworkBridge}) })
+	t.Run("oci", func(t *testing.T) {
+		f(t, setup{driver: "oci", network: structs.NetworkCNI + "test", image: hubAddress + "/busybox:1", rules: new(string)})
+	})
 	t.Run("docker", func(t *testing.T) {
 		e, err := dockertest.Start()
 		if err != nil {
@@ -479,19 +503,22 @@ func each(t *testing.T, f func(t *testing.T, driver, image string, e *dockertest
 				t.Error(err)
 			}
 		})
-		f(t, "docker", "busybox:test", e)
+		f(t, setup{driver: "docker", network: structs.NetworkBridge, image: "busybox:test", engine: e})
 	})
 }
 
 // TestKilled: the agent is killed with -9 before any change of the world that the start and the stop of a task make, and another one
 // goes on: the task ends as it was wanted, and nothing of it is left. Then the machine is switched off while it runs: the task is
 // started again, and of the old one nothing is left either.
-func TestKilled(t *testing.T) {
+func TestKilled(t *testing.T) { killed(t, 5) }
+
+// killed kills an agent before so many of the changes of a life; 0: before each of them.
+func killed(t *testing.T, tries int) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	each(t, func(t *testing.T, driver, image string, e *dockertest.Engine) {
-		_, all := newMachine(t, driver, image, e).kill(0)
+	each(t, func(t *testing.T, with setup) {
+		_, all := newMachine(t, with).kill(0)
 		t.Logf("a life makes %d changes", all)
 		points := random.Perm(int(all))
 		if tries > 0 {
@@ -502,7 +529,7 @@ func TestKilled(t *testing.T) {
 		for _, n := range points {
 			t.Run(fmt.Sprint(n+1), func(t *testing.T) {
 				tried++
-				if killed, _ := newMachine(t, driver, image, e).kill(int64(n) + 1); killed {
+				if killed, _ := newMachine(t, with).kill(int64(n) + 1); killed {
 					deaths++
 				}
 			})
@@ -511,7 +538,7 @@ func TestKilled(t *testing.T) {
 			t.Errorf("only %d of %d agents were killed", deaths, tried)
 		}
 		t.Run("power", func(t *testing.T) {
-			m := newMachine(t, driver, image, e)
+			m := newMachine(t, with)
 			c := m.agent(0, false)
 			c.marked(1)
 			m.switchOff(c)
@@ -521,8 +548,8 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("the second agent ended: %v\n%s", <-c.ended, &c.log)
 			}
 			c.leave()
-			if starts := m.starts(); starts != 2 {
-				t.Errorf("the task was started %d times", starts)
+			if starts := m.starts(); starts != 2 || m.written() < 2 {
+				t.Errorf("the task was started %d times, and the volume has %d", starts, m.written())
 			}
 		})
 	})

@@ -1,5 +1,8 @@
-//go:build linux && soak
+//go:build linux && system && soak
 
 package faults
 
-func init() { tries = 0 }
+import "testing"
+
+// TestKilledAnywhere is TestKilled before every change of a life.
+func TestKilledAnywhere(t *testing.T) { killed(t, 0) }

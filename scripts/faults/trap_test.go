@@ -16,7 +16,7 @@ import (
 var changes = []uint32{unix.SYS_MKDIRAT, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_UNLINKAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT,
 	unix.SYS_MKNODAT, unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSYNC, unix.SYS_FDATASYNC,
 	unix.SYS_SYNCFS, unix.SYS_FTRUNCATE, unix.SYS_PWRITE64, unix.SYS_CONNECT, unix.SYS_SENDMSG, unix.SYS_FCHOWNAT, unix.SYS_FCHMODAT,
-	unix.SYS_OPENAT}
+	unix.SYS_SENDTO, unix.SYS_UNSHARE, unix.SYS_OPENAT}
 
 const (
 	retNotify = 0x7fc00000
@@ -80,6 +80,7 @@ func takeTrap(pid, theirs int, at int64) (*trap, error) {
 func (t *trap) watch() error {
 	defer close(t.done)
 	defer unix.Close(t.fd)
+	killed := false
 	for {
 		wait := []unix.PollFd{{Fd: int32(t.fd), Events: unix.POLLIN}}
 		if _, err := unix.Poll(wait, -1); err != nil && !errors.Is(err, unix.EINTR) {
@@ -111,11 +112,24 @@ func (t *trap) watch() error {
 			}
 			return fmt.Errorf("receive: %w", errno)
 		}
+		// What an agent started, such as the plugin of a network, outlives it.
+		its := threadOf(int(ask.PID), t.pid)
+		if its && killed {
+			continue
+		}
 		if n := t.seen.Add(1); n == t.at {
 			unix.Kill(t.pid, unix.SIGKILL)
-			continue
+			if killed = true; its {
+				continue
+			}
 		}
 		answer.ID, answer.Flags = ask.ID, 1 // go on
 		unix.Syscall(unix.SYS_IOCTL, uintptr(t.fd), 0xC0182101, uintptr(unsafe.Pointer(&answer)))
 	}
+}
+
+// threadOf reports whether a thread is one of a process.
+func threadOf(tid, pid int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, tid))
+	return err == nil
 }

@@ -6,7 +6,7 @@ if [ "$1" != work ]; then
   # pivot_root(2) refuses the initramfs as the old root, so everything moves to a file system of its own first.
   /bin/busybox mkdir /new
   /bin/busybox mount -t tmpfs -o mode=755,size=90% tmpfs /new
-  /bin/busybox mv /bin /etc /tests /new/
+  /bin/busybox mv /bin /etc /lib* /tests /modules /new/
   PATH=/new/bin
   busybox cp /init /new/
   busybox mkdir /new/proc /new/sys /new/dev /new/root /new/run /new/usr
@@ -15,7 +15,7 @@ if [ "$1" != work ]; then
 fi
 
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root PROFFER_GUEST=1
+export PATH=/bin HOME=/root PROFFER_GUEST=1 PROFFER_TEST_IMAGES=/disks
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
@@ -27,6 +27,15 @@ hostname guest
 ip link set lo up
 exec </dev/null >/dev/$PORT 2>&1
 stty -F /dev/$PORT raw -echo
+
+for module in /modules/*; do
+  insmod "$module"
+done
+mkdir /disks
+for disk in /sys/block/vd*; do
+  ln -s "/dev/${disk##*/}" "/disks/$(cat "$disk/serial")"
+done
+mount -t ext4 /disks/tmp /tmp && chmod 1777 /tmp
 
 for c in $(cat /sys/fs/cgroup/cgroup.controllers); do
   echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || echo "controller $c cannot be passed on"

@@ -5,11 +5,14 @@ package system
 import (
 	"fmt"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/moby/moby/client"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/docker/dockertest"
 	"github.com/proffer/proffer/structs"
 	"github.com/proffer/proffer/website"
@@ -122,6 +125,7 @@ func TestDocker(t *testing.T) {
 	if got := logs(); got != "serving shop\n" {
 		t.Errorf("output afterwards: %q", got)
 	}
+	wholeCores(t, r, a)
 	a.must("job", "stop", "shop")
 	await(t, "no container to be left", func() error {
 		if n := containers(t, e, true); n > 0 {
@@ -133,4 +137,65 @@ func TestDocker(t *testing.T) {
 	if o := a.proffer("job", "validate", r.file("bad.hcl", bad)); o.code == 0 || !strings.Contains(o.errout, "not the name of an image") {
 		t.Errorf("a bad image: %s", o)
 	}
+}
+
+// wholeCores: what a container has for itself, tasks of the exec driver keep off as other containers do, and get back.
+func wholeCores(t *testing.T, r *region, a *agent) {
+	t.Helper()
+	if runtime.NumCPU() < 2 {
+		return
+	}
+	a.must("job", "run", "-detach", r.file("plain.hcl", service("plain", 1, "sleep 1000000")))
+	const pinned = `job "pinned" {
+  group "g" {
+    task "t" {
+      driver = "docker"
+
+      config {
+        image        = "busybox:1.36"
+        command      = "sleep"
+        args         = ["1000000"]
+        network_mode = "none"
+      }
+
+      resources {
+        cores  = 1
+        memory = "16MiB"
+      }
+    }
+  }
+}
+`
+	on := func(job string) []int {
+		t.Helper()
+		out := a.proffer("alloc", "exec", string(r.allocs(job, 1)[0].ID), "sh", "-c", "cat /proc/self/status").out
+		_, rest, _ := strings.Cut(out, "Cpus_allowed_list:")
+		line, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+		cores, err := drivers.ParseCores(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cores
+	}
+	all := on("shop")
+	a.must("job", "run", "-detach", r.file("pinned.hcl", pinned))
+	for _, job := range []string{"shop", "plain"} {
+		await(t, job+" to keep off the core of the container", func() error {
+			mine, theirs := on("pinned"), on(job)
+			if len(mine) != 1 || len(theirs) != len(all)-1 || slices.Contains(theirs, mine[0]) {
+				return fmt.Errorf("it runs on %v, and the container on %v of %v", theirs, mine, all)
+			}
+			return nil
+		})
+	}
+	a.must("job", "stop", "pinned")
+	for _, job := range []string{"shop", "plain"} {
+		await(t, job+" to have all cores again", func() error {
+			if got := on(job); !slices.Equal(got, all) {
+				return fmt.Errorf("it runs on %v of %v", got, all)
+			}
+			return nil
+		})
+	}
+	a.must("job", "stop", "plain")
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -19,6 +20,15 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/proffer/proffer/agent/api"
 	"github.com/proffer/proffer/structs"
@@ -40,6 +50,39 @@ func archive(t *testing.T, files ...string) []byte {
 	w.Close()
 	z.Close()
 	return b.Bytes()
+}
+
+// inRegistry puts a root into a registry as an image, and a program as an artifact, whose digest it returns.
+func inRegistry(t *testing.T, root []byte, program string) (host, digest string) {
+	t.Helper()
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	host = strings.TrimPrefix(s.URL, "http://")
+	for ref, layer := range map[string]v1.Layer{"rootfs:v1": static.NewLayer(root, types.OCILayer), "tool:1": static.NewLayer([]byte(program), "application/x-program")} {
+		to, err := name.ParseReference(host + "/team/" + ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		im := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+		if ref == "tool:1" {
+			im = mutate.ConfigMediaType(im, "application/vnd.oci.empty.v1+json")
+		}
+		im, err = mutate.Append(im, mutate.Addendum{Layer: layer})
+		if err == nil {
+			err = remote.Write(to, im)
+		}
+		var d v1.Hash
+		if err == nil {
+			d, err = im.Digest()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ref == "tool:1" {
+			digest = d.String()
+		}
+	}
+	return host, digest
 }
 
 func sumOf(b []byte) string { s := sha256.Sum256(b); return "sha256:" + hex.EncodeToString(s[:]) }
@@ -131,7 +174,7 @@ func TestArtifacts(t *testing.T) {
 	defer server.Close()
 	r := newRegion(t)
 	a := single(r)
-	text := examples(t, "files", 3)[0]
+	text := examples(t, "files", 4)[0]
 	text = anySum.ReplaceAllString(strings.ReplaceAll(text, "https://files.example.com", server.URL), sumOf(tool))
 	const want = "hello\n65534\nworld\n-rwxr-xr-x 65534\n"
 	for i, name := range []string{"fetch", "again"} {
@@ -147,10 +190,18 @@ func TestArtifacts(t *testing.T) {
 		}
 	}
 
-	a.must("job", "run", "-detach", r.file("rooted.hcl", strings.ReplaceAll(examples(t, "files", 3)[1], "https://files.example.com", server.URL)))
+	a.must("job", "run", "-detach", r.file("rooted.hcl", strings.ReplaceAll(examples(t, "files", 4)[2], "https://files.example.com", server.URL)))
 	one := r.ended("rooted")
 	if out := a.must("alloc", "logs", string(one.ID)); out != "alloc\nbin\ndev\netc\nlocal\nproc\nsecrets\ntmp\n" {
 		t.Errorf("with a root of its own: %s, %s, %q", one.Status, one.Why, out)
+	}
+
+	host, digest := inRegistry(t, archive(t, "bin/sh", string(busybox)), "#!/bin/sh\necho of a registry\n")
+	text = anySum.ReplaceAllString(strings.ReplaceAll(examples(t, "files", 4)[1], "registry.example.com", host), digest)
+	a.must("job", "run", "-detach", r.file("from-registry.hcl", text))
+	one = r.ended("from-registry")
+	if out := a.must("alloc", "logs", string(one.ID)); out != "of a registry\n" {
+		t.Errorf("from a registry: %s, %s, %q", one.Status, one.Why, out)
 	}
 
 	batch := func(name, artifact, script string) string {
@@ -202,7 +253,7 @@ func TestTemplateChanges(t *testing.T) {
 	rack := func(name string) { a.inClient = fmt.Sprintf("  meta {\n    rack = %q\n  }\n", name) }
 	rack("r1")
 	r.startAll()
-	text := examples(t, "files", 3)[2]
+	text := examples(t, "files", 4)[3]
 	a.must("job", "run", r.file("site.hcl", text))
 	one := r.allocs("site", 1)[0]
 	says := func(alloc *structs.Allocation, what string, want ...string) {
@@ -293,6 +344,12 @@ func TestDispatch(t *testing.T) {
 	if out := a.must("alloc", "logs", string(r.ended(first.Name).ID)); out != "rendering 8\nx" {
 		t.Errorf("it printed %q", out)
 	}
+	await(t, "all that was dispatched", func() error {
+		if out := a.must("job", "status", "render"); !strings.Contains(out, "3 jobs: 3 complete") || !strings.Contains(out, other.Name) {
+			return fmt.Errorf("the form says %s", out)
+		}
+		return nil
+	})
 	if out := a.must("job", "status", "render"); !strings.Contains(out, "pending") || !strings.Contains(out, "parameterized") {
 		t.Errorf("the form itself: %s", out)
 	}

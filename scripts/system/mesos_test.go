@@ -23,6 +23,7 @@ type scheduler struct {
 	r        *region
 	encoding wire.Encoding
 	info     wire.FrameworkInfo
+	at       *agent // that it asks; nil: a server that follows
 
 	url    string
 	stream string // id
@@ -33,6 +34,8 @@ type scheduler struct {
 	offers []wire.Offer
 	status []wire.TaskStatus
 	fault  string // of an ERROR
+
+	operations []wire.OperationStatus
 }
 
 // connect subscribes at any agent, following redirects to the leader.
@@ -98,6 +101,8 @@ func (s *scheduler) read(in *bufio.Reader, done chan struct{}) {
 			s.offers = slices.DeleteFunc(s.offers, func(o wire.Offer) bool { return o.ID == e.Rescind.OfferID })
 		case e.Update != nil:
 			s.status = append(s.status, e.Update.Status)
+		case e.OperationNews != nil:
+			s.operations = append(s.operations, e.OperationNews.Status)
 		case e.Error != nil:
 			s.fault = e.Error.Message
 		}
@@ -113,6 +118,9 @@ func (s *scheduler) post(call *wire.Call) (*http.Response, error) {
 	}
 	req.Header.Set("Content-Type", s.encoding.ContentType())
 	req.Header.Set("Accept", s.encoding.ContentType())
+	if s.r.token != "" {
+		req.SetBasicAuth(s.info.Name, s.r.token)
+	}
 	if *call.Type != wire.CallSubscribe {
 		req.Header.Set("Mesos-Stream-Id", s.stream)
 	}
@@ -129,7 +137,11 @@ func (s *scheduler) alive() error {
 			return nil
 		}
 	}
-	return s.connect(s.r.follower())
+	at := s.at
+	if at == nil {
+		at = s.r.follower()
+	}
+	return s.connect(at)
 }
 
 // call sends one of the framework until it is taken.

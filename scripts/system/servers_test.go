@@ -136,6 +136,29 @@ func TestServers(t *testing.T) {
 	clients[0].proffer("run", "--", "echo", "well").has(t, "run", 0, "well\n", "")
 }
 
+// followed returns the allocation that runs in the place of one after a node was drained, and checks that it ran before that one was stopped.
+func (r *region) followed(a *structs.Allocation, drained string) *structs.Allocation {
+	r.t.Helper()
+	if a.NodeName != drained {
+		return a
+	}
+	old, _, err := r.api().Allocation(r.t.Context(), string(a.ID), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if old.Next == "" {
+		r.t.Fatalf("nothing followed %s", a.ID)
+	}
+	next, _, err := r.api().Allocation(r.t.Context(), string(old.Next), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if next.Status != structs.AllocRunning || next.Started == 0 || next.Started > old.Modified || next.Previous != old.ID {
+		r.t.Errorf("%s ended at %s, and what follows it (%s) runs since %s", old.ID, old.Modified, next.Status, next.Started)
+	}
+	return &next.Allocation
+}
+
 // TestDrain: the work of a node goes elsewhere, a few at a time, and comes back when it may.
 func TestDrain(t *testing.T) {
 	t.Parallel()
@@ -145,15 +168,19 @@ func TestDrain(t *testing.T) {
 	r.server("s", "-bootstrap-expect", "1")
 	a, b := r.client("a"), r.client("b")
 	r.startAll()
-	r.submit(w.job("service", "web", 6, forever, ""))
+	r.submit(w.job("service", "web", 6, forever, "    migrate {\n      order = \"stop_first\"\n    }\n"))
 	r.allocs("web", 6)
 	w.pids("web", 6)
+	r.submit(service("one", 1, forever))
+	one := r.allocs("one", 1)[0]
+	b.proffer("node", "stats", "b").has(t, "node stats", 0, "memory", "")
 	a.proffer("node", "drain", "a").has(t, "node drain", 0, "", "")
 	for _, alloc := range r.allocs("web", 6) {
 		if alloc.NodeName != "b" {
 			t.Errorf("web[%d] is on %s", alloc.Index, alloc.NodeName)
 		}
 	}
+	one = r.followed(one, "a")
 	if left := a.tasks(); len(left) > 0 {
 		t.Errorf("processes %v are left on a", left)
 	}
@@ -165,5 +192,6 @@ func TestDrain(t *testing.T) {
 			t.Errorf("web[%d] is on %s", alloc.Index, alloc.NodeName)
 		}
 	}
+	r.followed(one, "b")
 	w.never(map[string]int{"web": 6})
 }

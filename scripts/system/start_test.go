@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -272,6 +273,50 @@ func TestFullDisk(t *testing.T) {
 	}
 	filler.Close()
 	s.proffer("run", "-place-timeout", "0", "--", "echo", "well").has(t, "run with room again", 0, "well\n", "")
+	w.kept("web", pids)
+
+	// An artifact that does not fit waits, leaves nothing meanwhile, and its task starts once there is room.
+	large := make([]byte, 4<<20)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(large) }))
+	defer server.Close()
+	var disk unix.Statfs_t
+	room := func() int64 {
+		t.Helper()
+		if err := unix.Statfs(c.dir, &disk); err != nil {
+			t.Fatal(err)
+		}
+		return int64(disk.Bavail) * disk.Bsize
+	}
+	if err := os.WriteFile(filler.Name(), make([]byte, room()-2<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.submit(strings.Replace(service("large", 1, "wc -c </local/large; exec sleep 1000000"), "      config", `      artifact {
+        source = "`+server.URL+`/large"
+      }
+      config`, 1))
+	await(t, "the region knows what does not fit, and where", func() error {
+		status := s.must("job", "status", "large")
+		if !strings.Contains(status, "/large: write "+c.dir) || !strings.Contains(status, "no space left on device") || !strings.Contains(status, "of 24MiB are free there") {
+			return fmt.Errorf("%s", status)
+		}
+		return nil
+	})
+	await(t, "what arrived was given back", func() error {
+		if parts, _ := os.ReadDir(filepath.Join(c.dir, "fetched/parts")); len(parts) > 0 {
+			return fmt.Errorf("%v", parts)
+		}
+		return nil
+	})
+	if err := os.Remove(filler.Name()); err != nil {
+		t.Fatal(err)
+	}
+	one := r.allocs("large", 1)[0]
+	await(t, "the task has all of it", func() error {
+		if out := s.must("alloc", "logs", string(one.ID)); out != "4194304\n" {
+			return fmt.Errorf("%q", out)
+		}
+		return nil
+	})
 	w.kept("web", pids)
 	c.kill()
 	c.start()

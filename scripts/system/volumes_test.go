@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/proffer/proffer/structs"
 )
 
@@ -26,13 +28,25 @@ func TestVolumes(t *testing.T) {
 	r.lease = "4s"
 	s := r.agent("s", "-server", "-bootstrap-expect", "1")
 	shelf := filepath.Join(r.dir, "shelf")
-	if err := os.Mkdir(shelf, 0o755); err != nil {
-		t.Fatal(err)
+	mountFor := func(at string) { // shared with whoever has it mounted
+		t.Helper()
+		err := os.Mkdir(at, 0o755)
+		if err == nil {
+			err = unix.Mount("tmpfs", at, "tmpfs", 0, "size=64k,mode=755")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(at, unix.MNT_DETACH) })
+		if err := unix.Mount("", at, "", unix.MS_SHARED, ""); err != nil {
+			t.Fatal(err)
+		}
 	}
+	mountFor(shelf)
 	if err := os.WriteFile(filepath.Join(shelf, "book"), []byte("of the host\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := r.client("c", "-config", r.file("shelf.hcl", fmt.Sprintf("client {\n  host_volume \"shelf\" {\n    path = %q\n    read_only = true\n  }\n}\n", shelf)))
+	c := r.client("c", "-config", r.file("shelf.hcl", fmt.Sprintf("client {\n  host_volume \"shelf\" {\n    path = %q\n    read_only = true\n    propagation = \"host-to-task\"\n  }\n}\n", shelf)))
 	r.startAll()
 	r.nodes(structs.NodeReady, 1)
 
@@ -91,7 +105,7 @@ func TestVolumes(t *testing.T) {
 	s.must("job", "stop", "writer")
 	reader := stored(service("reader", 1, "cat /data/log /shelf/book; touch /data/no /shelf/no || echo not written; df -P /scratch | grep -o tmpfs; sleep 1000000"), "read_only = true")
 	reader = strings.Replace(reader, "    task ", "    volume \"shelf\" {\n      type = \"host\"\n      read_only = true\n    }\n    task ", 1)
-	reader = strings.Replace(reader, "      config {", "      volume_mount {\n        volume = \"shelf\"\n        destination = \"/shelf\"\n      }\n      tmpfs {\n        destination = \"/scratch\"\n        size = \"1MiB\"\n      }\n      config {", 1)
+	reader = strings.Replace(reader, "      config {", "      volume_mount {\n        volume = \"shelf\"\n        destination = \"/shelf\"\n        propagation = \"host-to-task\"\n      }\n      tmpfs {\n        destination = \"/scratch\"\n        size = \"1MiB\"\n      }\n      config {", 1)
 	r.submit(reader)
 	read := r.allocs("reader", 1)[0]
 	await(t, "the reader has read", func() error {
@@ -100,6 +114,15 @@ func TestVolumes(t *testing.T) {
 		}
 		return nil
 	})
+
+	// What the host mounts while it runs, it sees.
+	mountFor(filepath.Join(shelf, "late"))
+	if err := os.WriteFile(filepath.Join(shelf, "late", "book"), []byte("of the mount\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.must("alloc", "exec", string(read.ID), "cat", "/shelf/late/book"); out != "of the mount\n" {
+		t.Errorf("%q", out)
+	}
 
 	// Deleted softly, taken back, and deleted for good.
 	s.must("job", "stop", "reader")
@@ -120,7 +143,7 @@ func TestVolumes(t *testing.T) {
 		}
 		return nil
 	})
-	r.submit(examples(t, "volumes", 1)[0])
+	r.submit(examples(t, "volumes", 4)[0])
 	if notes := r.allocs("notes", 1)[0]; len(notes.Volumes) != 1 || notes.Volumes[0].ID == first.Volumes[0].ID || notes.OnLost != "fence" {
 		t.Errorf("%+v", notes)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -133,7 +134,7 @@ func (n *Node) establish(ctx context.Context) error {
 		if ctx.Err() != nil || n.raft.State() != raft.Leader || errors.Is(err, raft.ErrRaftShutdown) {
 			return err
 		}
-		pause(ctx, barrierPause) // leadership is being handed on, or the disk is slow
+		pause.For(ctx, barrierPause) // leadership is being handed on, or the disk is slow
 	}
 	m := n.store.Snapshot().Meta()
 	if m.Region != "" && n.cfg.Region != "" && m.Region != n.cfg.Region {
@@ -205,24 +206,12 @@ func (n *Node) Lead(ctx context.Context, serve func(term context.Context, number
 		began := time.Now()
 		serve(inTerm, t.number)
 		if inTerm.Err() == nil {
-			pause(inTerm, rerunPause-time.Since(began))
+			pause.For(inTerm, rerunPause-time.Since(began))
 			if err := n.await(inTerm, n.raft.Barrier(enqueueTimeout)); err != nil {
 				n.log.Debug("no barrier", "error", err)
 			}
 		}
 		stop()
 		cancel()
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }

@@ -240,6 +240,8 @@ func Open(cfg Config) (*Node, error) {
 		return nil, structs.Errorf(structs.Internal, "consensus", "raft does not start: %w", err)
 	}
 	n.raft = r
+	applied := r.AppliedIndex
+	n.logs.applied.Store(&applied)
 	n.own.Go(func() { n.watchLeadership(notify) })
 	n.own.Go(n.watchLeader)
 	n.own.Go(n.watchDisk)

@@ -23,10 +23,11 @@ type guardedLogs struct {
 	snapshots raft.SnapshotStore
 	node      *Node
 
-	since    atomic.Int64  // unix nanoseconds at which the write under way began; 0: none
-	stalled  atomic.Bool   // set by watchDisk
-	cut      atomic.Bool   // the end was removed, and nothing was appended since
-	believed atomic.Uint64 // raft may take this for the last entry, although all of them were removed; 0: it does not
+	since    atomic.Int64                  // unix nanoseconds at which the write under way began; 0: none
+	stalled  atomic.Bool                   // set by watchDisk
+	cut      atomic.Bool                   // the end was removed, and nothing was appended since
+	believed atomic.Uint64                 // raft may take this for the last entry, although all of them were removed; 0: it does not
+	applied  atomic.Pointer[func() uint64] // what raft applied last; nil: it is being started
 }
 
 // IsMonotonic passes on whether the store refuses gaps.
@@ -55,7 +56,7 @@ func (l *guardedLogs) GetLog(index uint64, log *raft.Log) error {
 // when they reach beyond the snapshot: it would ask for the snapshot again, and again. They are of term 0, which is no
 // leader's, so raft replaces them by what the leader sends. What the snapshot ends with is as it was.
 func (l *guardedLogs) phantom(index uint64, log *raft.Log) error {
-	meta, err := l.newest()
+	meta, err := l.installed()
 	if err != nil || meta == nil || index < meta.Index {
 		return raft.ErrLogNotFound
 	}
@@ -64,6 +65,22 @@ func (l *guardedLogs) phantom(index uint64, log *raft.Log) error {
 		log.Term = meta.Term
 	}
 	return nil
+}
+
+// installed describes the snapshot with which raft's state begins, as long as no entry follows it; nil: there is none. A leader may have
+// sent one that is older than one of this server's own, so it need not be the newest.
+func (l *guardedLogs) installed() (*raft.SnapshotMeta, error) {
+	applied := l.applied.Load()
+	if applied == nil {
+		return l.newest()
+	}
+	metas, err := l.snapshots.List()
+	for _, meta := range metas {
+		if meta.Index == (*applied)() {
+			return meta, err
+		}
+	}
+	return nil, err
 }
 
 // newest describes the newest snapshot; nil: there is none.

@@ -229,3 +229,32 @@ func unreadableState(t *testing.T, s *state.Store) []byte {
 	sum := crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli))
 	return binary.BigEndian.AppendUint32(append(raw, 0, 4), sum)
 }
+
+// snapshotsOf are some that a server has.
+type snapshotsOf struct {
+	raft.SnapshotStore
+	metas []*raft.SnapshotMeta
+}
+
+func (s snapshotsOf) List() ([]*raft.SnapshotMeta, error) { return s.metas, nil }
+
+// A leader may install a snapshot that is older than one that the server took itself. What follows is asked for from there, and not the
+// snapshot again, for ever.
+func TestAnOlderSnapshotIsInstalled(t *testing.T) {
+	l := &guardedLogs{LogStore: raft.NewInmemStore(), snapshots: snapshotsOf{metas: []*raft.SnapshotMeta{{Index: 75, Term: 4}, {Index: 55, Term: 3}}}}
+	applied := func() uint64 { return 55 }
+	l.applied.Store(&applied)
+	l.believed.Store(80)
+	for index, want := range map[uint64]string{54: "log not found", 55: "term 3", 56: "term 0", 75: "term 0", 80: "term 0", 81: "log not found"} {
+		var log raft.Log
+		got := ""
+		if err := l.GetLog(index, &log); err != nil {
+			got = err.Error()
+		} else {
+			got = fmt.Sprint("term ", log.Term)
+		}
+		if got != want {
+			t.Errorf("entry %d: %s, want %s", index, got, want)
+		}
+	}
+}

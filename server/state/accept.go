@@ -9,7 +9,7 @@ import (
 )
 
 // Accept is what a framework does with offers of a node that it accepted: operations, done in this order. Each is answered
-// for itself, and what one refuses the next ones do without.
+// for itself, and what one refuses the next ones do without. Those with a Feedback leave what became of them.
 type Accept struct {
 	Framework       structs.FrameworkID
 	Node            structs.NodeID
@@ -17,56 +17,82 @@ type Accept struct {
 	Operations      []*Operation
 }
 
-// Operation is one of them. Exactly one field is set.
+// Operation is one of them. Exactly one field is set, beside Feedback.
 type Operation struct {
-	Launch *Placement // of an allocation with External and Job, in the role of the offers
+	// Launch is of an allocation with External and Job, in the role of the offers. When its executor lives on the node, the tasks join
+	// that one's allocation.
+	Launch *Placement
 	// Reserve sets room aside as PutReservation does, with the framework as its owner.
 	Reserve *structs.Reservation
 	// Unreserve releases room that the framework reserved: as much as its Resources say, of reservations with the same role and
 	// labels. Of the last one the rest stays.
 	Unreserve *structs.Reservation
+	Create    *structs.Volume // makes a volume, with Persistence, of what is reserved on the node for its role with its labels
+	Destroy   string          // deletes a volume by its name, at once
+	Resize    *VolumeChange
+
+	// Feedback is what its framework wants to be told; nil: nothing. A launch has none.
+	Feedback *Feedback `codec:",omitempty"`
 }
 
 // More reasons why something is refused.
 const (
 	RefusedTask    Refusal = "task"    // a task of that name lives
+	RefusedUntold  Refusal = "untold"  // its framework owes too many acknowledgements; the leader finds that out
 	RefusedReserve Refusal = "reserve" // the room cannot be reserved, or is not
+
+	RefusedExecutor Refusal = "executor" // its executor is another one
+	RefusedEnding   Refusal = "ending"   // its executor is being stopped
 )
 
 // accept carries one accept out.
 func (tx *Tx) accept(c *Accept) []PlaceResult {
 	out := make([]PlaceResult, len(c.Operations))
-	for i, op := range c.Operations {
-		r := &out[i]
-		if refused, why := tx.usable(c); refused != "" {
-			r.Refused, r.Why = refused, why
-			continue
+	for i := 0; i < len(out); {
+		n := PartsOf(c.Operations[i:])
+		if c.Operations[i].Feedback == nil {
+			out[i] = tx.operate(c, c.Operations[i])
+		} else {
+			tx.operateTogether(c, c.Operations[i:i+n], out[i:i+n])
 		}
-		switch {
-		case op.Launch != nil && op.Launch.Alloc != nil:
-			p := *op.Launch
-			p.NodeIncarnation = c.NodeIncarnation
-			r.ID = p.Alloc.ID
-			if p.Job == nil || p.Alloc.External == nil || p.Alloc.Job != "" || p.Alloc.Node != c.Node || p.Alloc.Framework != c.Framework {
-				r.Refused, r.Why = RefusedInvalid, "it is no work of the framework on the node"
-				continue
-			}
-			r.Refused, r.Why = tx.place(&p, nil)
-		case op.Reserve != nil:
-			x := *op.Reserve
-			x.Node, x.Owner = c.Node, c.Framework
-			if _, err := tx.run(&PutReservation{Reservation: &x}); err != nil {
-				r.Refused, r.Why = RefusedReserve, err.Error()
-			}
-		case op.Unreserve != nil:
-			if _, err := tx.run(&unreserve{c.Framework, c.Node, op.Unreserve}); err != nil {
-				r.Refused, r.Why = RefusedReserve, err.Error()
-			}
-		default:
-			r.Refused, r.Why = RefusedInvalid, "it is no operation"
-		}
+		i += n
 	}
 	return out
+}
+
+// operate carries one operation out.
+func (tx *Tx) operate(c *Accept, op *Operation) (r PlaceResult) {
+	if r.Refused, r.Why = tx.usable(c); r.Refused != "" {
+		return r
+	}
+	switch {
+	case op.Launch != nil && op.Launch.Alloc != nil:
+		p := *op.Launch
+		p.NodeIncarnation = c.NodeIncarnation
+		r.ID = p.Alloc.ID
+		if p.Job == nil || p.Alloc.External == nil || p.Alloc.Job != "" || p.Alloc.Node != c.Node || p.Alloc.Framework != c.Framework {
+			r.Refused, r.Why = RefusedInvalid, "it is no work of the framework on the node"
+			return r
+		}
+		r.ID, r.Refused, r.Why = tx.launch(&p)
+	case op.Reserve != nil:
+		x := *op.Reserve
+		x.Node, x.Owner = c.Node, c.Framework
+		if _, err := tx.run(&PutReservation{Reservation: &x}); err != nil {
+			r.Refused, r.Why = RefusedReserve, err.Error()
+		}
+	case op.Unreserve != nil:
+		if _, err := tx.run(&unreserve{c.Framework, c.Node, op.Unreserve}); err != nil {
+			r.Refused, r.Why = RefusedReserve, err.Error()
+		}
+	case op.Create != nil || op.Destroy != "" || op.Resize != nil:
+		if err := tx.ofVolume(c, op); err != nil {
+			r.Refused, r.Why = RefusedVolume, err.Error()
+		}
+	default:
+		r.Refused, r.Why = RefusedInvalid, "it is no operation"
+	}
+	return r
 }
 
 func (tx *Tx) usable(c *Accept) (Refusal, string) {
@@ -127,6 +153,9 @@ func (c *unreserve) Apply(tx *Tx) (any, error) {
 	}
 	if out := tx.brokenOut(n, c.want.Role); out != nil {
 		return nil, structs.Errorf(structs.Conflict, object, "%s for role %q is taken out of it", out.ID, out.Role)
+	}
+	if v := tx.uncovered(n, c.want.Role); v != nil {
+		return nil, structs.Errorf(structs.Conflict, object, "volume %q is made of it", v.Persistence)
 	}
 	return nil, nil
 }

@@ -110,6 +110,7 @@ type LoseAllocs struct {
 type SetEligibility struct {
 	Node     structs.NodeID
 	Eligible bool
+	Reason   string // why not, for people
 }
 
 // SetDrain begins (Drain set) or ends (Drain nil) the emptying of a node. Answer: *Receipt.
@@ -117,6 +118,7 @@ type SetDrain struct {
 	Node     structs.NodeID
 	Drain    *structs.Drain // Started is set by Apply
 	Eligible bool           // with Drain nil: whether work may be placed again
+	Reason   string         // with Drain: why, for people
 	// ExpectIndex, when set, is the node's DrainIndex that the caller saw; a conflict when it is another one now.
 	ExpectIndex *uint64
 }
@@ -202,6 +204,8 @@ type Stop struct {
 	ID  structs.AllocID
 	Why string
 	By  uint64 // for Allocation.ReplacedBy
+	// Preempted says that it makes room for other work, which an external framework is told.
+	Preempted bool
 }
 
 // Update moves a running allocation to the current version of its job in place.
@@ -333,17 +337,27 @@ type Collect struct {
 
 	Nodes       []structs.NodeID // that may be forgotten: they are lost or left since before NodesBefore, and hold nothing
 	NodesBefore structs.Time
+
+	Operations       []OperationName // that may be forgotten: see Unheeded, since before OperationsBefore
+	OperationsBefore structs.Time
 }
 
 // DefaultMaxFinished is how many ended allocations and how many ended jobs stay in state.
 const DefaultMaxFinished = 5000
 
+// OperationName names one among those of all frameworks.
+type OperationName struct {
+	Framework structs.FrameworkID
+	ID        string
+}
+
 // Collected answers Collect.
 type Collected struct {
-	Index  uint64
-	Allocs int
-	Jobs   int
-	Nodes  int
-	Roles  int
-	More   bool // the bound of one entry was met: ask again
+	Index      uint64
+	Allocs     int
+	Jobs       int
+	Nodes      int
+	Roles      int
+	Operations int
+	More       bool // the bound of one entry was met: ask again
 }

@@ -63,11 +63,18 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 	}
 	for _, id := range c.Nodes {
 		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
-			if _, kept := tx.keepsData(n); kept {
+			if _, kept := tx.keepsData(n); kept || tx.hasUnfenced(n) {
 				continue // only an operator gives volumes up
 			}
 			tx.forgetNode(n)
 			out.Nodes++
+		}
+	}
+	for _, x := range c.Operations {
+		f, o := tx.framework(x.Framework), get(tx.operations, (&structs.Operation{Framework: x.Framework, ID: x.ID}).Key())
+		if f != nil && o != nil && Unheeded(f, o, c.OperationsBefore) {
+			tx.put(Operations, o, nil)
+			out.Operations++
 		}
 	}
 	return out, nil
@@ -82,6 +89,9 @@ func (tx *Tx) hasAllocs(job string) (found bool) {
 
 // needless reports whether no decision will look at an ended allocation again.
 func (tx *Tx) needless(a *structs.Allocation) bool {
+	if tx.isUnfenced(a) {
+		return false // its node may come back with it
+	}
 	if a.External != nil {
 		return a.External.Told() || tx.framework(a.Framework) == nil
 	}

@@ -17,7 +17,7 @@ const (
 )
 
 // ConnectFramework begins a subscription of an external framework: a new one, or one that is known and comes back, or is
-// taken over by another scheduler. What may not change does not: its user and, once it has one, its principal. It is a
+// taken over by another scheduler. What may not change does not: its user, its checkpoint and, once it has one, its principal. It is a
 // conflict when the framework was removed. Answer: *Connected.
 type ConnectFramework struct {
 	Framework *structs.Framework // with Connection, which is new
@@ -28,6 +28,14 @@ type ConnectFramework struct {
 type Connected struct {
 	Index uint64
 	Again bool // the framework was known
+}
+
+// UpdateFramework changes what an external framework says of itself while it is subscribed. Its user, its principal and its checkpoint
+// never change: it is invalid to ask for that. A principal that is not given is the one that it has. It is forbidden to ask in
+// another subscription. Answer: *Receipt.
+type UpdateFramework struct {
+	Framework *structs.Framework // with the Connection in which it asks
+	Sealed    bool               // see SubmitJob
 }
 
 // DisconnectFrameworks ends subscriptions. One that is not the framework's newest ended before and is passed over. The
@@ -62,6 +70,14 @@ type AcknowledgeUpdates struct {
 	Updates   []Acknowledged
 }
 
+// KillTask has one task killed. One of an executor goes alone, or with its group, and leaves the executor; the allocation of a command is
+// stopped. It is a conflict when the task ended. Answer: *Receipt.
+type KillTask struct {
+	Alloc structs.AllocID
+	Task  string // as the framework calls it
+	Kill  structs.TaskKill
+}
+
 // Acknowledged names an update.
 type Acknowledged struct {
 	Task string // as the framework calls it
@@ -70,15 +86,19 @@ type Acknowledged struct {
 }
 
 func (*ConnectFramework) Kind() string     { return "framework.connect" }
+func (*UpdateFramework) Kind() string      { return "framework.update" }
 func (*DisconnectFrameworks) Kind() string { return "framework.disconnect" }
 func (*RemoveFramework) Kind() string      { return "framework.remove" }
 func (*AcknowledgeUpdates) Kind() string   { return "framework.acknowledge" }
+func (*KillTask) Kind() string             { return "framework.kill" }
 
 func init() {
 	register[ConnectFramework, Connected]()
+	register[UpdateFramework, Receipt]()
 	register[DisconnectFrameworks, Receipt]()
 	register[RemoveFramework, Receipt]()
 	register[AcknowledgeUpdates, Receipt]()
+	register[KillTask, Receipt]()
 }
 
 // What is said, word by word, of subscriptions that are refused: frameworks look for it.
@@ -120,19 +140,54 @@ func (c *ConnectFramework) Apply(tx *Tx) (any, error) {
 	case old.Principal != "" && old.Principal != f.Principal:
 		return nil, structs.Errorf(structs.Forbidden, object, WhyPrincipal)
 	default:
-		f.User = old.User
+		f.User, f.Checkpoint = old.User, old.Checkpoint
 	}
 	if err := tx.rolesOf(old, &f, c.Sealed); err != nil {
 		return nil, err
 	}
 	f.BuiltIn, f.Connected, f.Since, f.Until, f.Hoarding = false, true, tx.Now, 0, nil
-	f.CreateIndex, f.ModifyIndex = tx.Index, tx.Index
+	f.CreateIndex, f.ModifyIndex, f.Stated = tx.Index, tx.Index, tx.Index
 	if old != nil {
 		f.CreateIndex = old.CreateIndex
 	}
 	tx.putFramework(old, &f)
 	tx.orphan(f.ID, 0)
 	return &Connected{Index: tx.Index, Again: old != nil}, nil
+}
+
+// Apply changes a framework.
+func (c *UpdateFramework) Apply(tx *Tx) (any, error) {
+	if c.Framework == nil {
+		return nil, structs.Errorf(structs.Invalid, "framework", "nothing is said of it")
+	}
+	f := *c.Framework
+	object, old := frameworkText(f.ID), tx.framework(f.ID)
+	switch {
+	case old == nil || old.BuiltIn:
+		return nil, structs.Errorf(structs.NotFound, object, "there is no such framework")
+	case !old.Connected || old.Connection == "" || old.Connection != f.Connection:
+		return nil, structs.Errorf(structs.Forbidden, object, "it is not subscribed, or in another subscription")
+	}
+	f.Principal = cmp.Or(f.Principal, old.Principal)
+	if err := f.Problems().Err(); err != nil {
+		return nil, structs.Errorf(structs.Invalid, object, "%w", err)
+	}
+	for _, fixed := range [...]struct {
+		name    string
+		changed bool
+	}{{"user", f.User != old.User}, {"principal", f.Principal != old.Principal}, {"checkpoint", f.Checkpoint != old.Checkpoint}} {
+		if fixed.changed {
+			return nil, structs.Errorf(structs.Invalid, object, "Updating 'FrameworkInfo.%s' is not supported", fixed.name)
+		}
+	}
+	if err := tx.rolesOf(old, &f, c.Sealed); err != nil {
+		return nil, err
+	}
+	next := *old
+	next.Name, next.Roles, next.Terms, next.Capabilities, next.Hostname, next.WebURL = f.Name, f.Roles, f.Terms, f.Capabilities, f.Hostname, f.WebURL
+	next.FailoverTimeout, next.ModifyIndex, next.Stated = f.FailoverTimeout, tx.Index, tx.Index
+	tx.put(Frameworks, old, &next)
+	return tx.receipt(), nil
 }
 
 // rolesOf makes the roles of a framework that do not exist, and refuses new ones that take nothing new.
@@ -247,6 +302,7 @@ func (c *RemoveFramework) Apply(tx *Tx) (any, error) {
 		tx.stop(a, why)
 	}
 	tx.orphan(c.ID, tx.Now)
+	tx.forgetOperations(c.ID)
 	if old.BuiltIn {
 		tx.put(Frameworks, old, nil)
 		return tx.receipt(), nil
@@ -313,8 +369,8 @@ func TaskLives(a *structs.Allocation, x *structs.ExternalTask) bool {
 	if len(x.Updates) > 0 {
 		return true
 	}
-	if a.Ended() {
-		return a.Status == structs.AllocLost && a.Desired == structs.DesiredRun
+	if a.Ended() && a.Status != structs.AllocLost { // which may still run, also one that is to be stopped
+		return false
 	}
 	t := a.Tasks[x.Name]
 	return t == nil || !t.Status.Ended()

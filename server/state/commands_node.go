@@ -13,7 +13,11 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Invalid, "node", "it has no id")
 	}
 	var problems structs.Problems
-	if structs.CheckStatic("reserved_for", c.Node.ReservedFor, &problems); len(problems) > 0 {
+	structs.CheckStatic("reserved_for", c.Node.ReservedFor, &problems)
+	if c.Node.DiskProblems(&problems); len(problems) > 0 {
+		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%w", problems.Err())
+	}
+	if c.Node.CheckPlugins(&problems); len(problems) > 0 {
 		return nil, structs.Errorf(structs.Invalid, nodeText(c.Node), "%w", problems.Err())
 	}
 	if len(c.Node.HostVolumes) > structs.MaxVolumesOfNode {
@@ -28,10 +32,12 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	was := structs.Node{Eligible: true} // what servers set
 	if old != nil {
 		was = *old
+	} else {
+		was.Attached = tx.attachedTo(n.ID)
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
-	n.Status, n.Eligible, n.Drain, n.DrainIndex = was.Status, was.Eligible, was.Drain, was.DrainIndex
-	n.Maintenance, n.Volumes = was.Maintenance, was.Volumes
+	n.Status, n.Eligible, n.Drain, n.DrainIndex, n.Closed = was.Status, was.Eligible, was.Drain, was.DrainIndex, was.Closed
+	n.Maintenance, n.Volumes, n.Attached = was.Maintenance, was.Volumes, was.Attached
 	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
 	if err := newestSession(&n, c.Session); err != nil {
 		return nil, err
@@ -149,12 +155,22 @@ func (c *SetEligibility) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is being drained").
 			Advise("end the drain first")
 	}
-	if old.Eligible != c.Eligible {
+	if old.Eligible != c.Eligible || !c.Eligible && c.Reason != "" {
 		n := *old
 		n.Eligible, n.DrainIndex = c.Eligible, tx.Index
+		n.Closed = tx.closed(nil, c.Reason)
 		tx.putNode(old, n)
 	}
 	return tx.receipt(), nil
+}
+
+// closed says why a node takes no new work from now on: what was said before stands unless there is something new to say. putNode drops it
+// when the node is eligible.
+func (tx *Tx) closed(before *structs.Closed, reason string) *structs.Closed {
+	if before != nil && reason == "" {
+		return before
+	}
+	return &structs.Closed{By: tx.Actor, Reason: bounded(reason), Since: tx.Now}
 }
 
 // Apply begins or ends a drain.
@@ -177,7 +193,7 @@ func (c *SetDrain) Apply(tx *Tx) (any, error) {
 		if old.Drain != nil {
 			d.Started = old.Drain.Started
 		}
-		n.Drain, n.Eligible = &d, false
+		n.Drain, n.Eligible, n.Closed = &d, false, tx.closed(old.Closed, c.Reason)
 	}
 	tx.putNode(old, n)
 	return tx.receipt(), nil
@@ -190,7 +206,7 @@ func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 		return nil, err
 	}
 	if old.Status == structs.NodeReady {
-		return nil, structs.Errorf(structs.Conflict, "node "+string(c.Node), "it is ready").
+		return nil, structs.Errorf(structs.Conflict, nodeText(old), "it is ready").
 			Advise("stop its agent first")
 	}
 	if name, kept := tx.keepsData(old); kept {

@@ -43,6 +43,9 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 // node knows better.
 func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) bool {
 	a := get(tx.allocs, u.ID)
+	if u.Status.Ended() && u.Status != structs.AllocLost && (a == nil || a.Node == n.ID && a.Incarnation == u.Incarnation) {
+		tx.fenced(n, u.ID)
+	}
 	if a == nil || a.Node != n.ID || a.Incarnation != u.Incarnation || a.Ended() && a.Status != structs.AllocLost {
 		return false
 	}
@@ -59,8 +62,8 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 		tx.putAlloc(a, next)
 		return true
 	}
-	tasks, changed := mergeTasks(a.Tasks, u.Tasks)
-	if status == a.Status && !changed && bounded(u.Why) == a.Why {
+	tasks, changed := mergeTasks(a.Tasks, u.Tasks, mostTasks(a))
+	if status == a.Status && !changed && bounded(u.Why) == a.Why && !unheard(a, u.Said) {
 		return false
 	}
 	next := *a
@@ -73,8 +76,9 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 	}
 	if a.Status == structs.AllocLost && !status.Ended() {
 		next.WantIndex = tx.Index // the node hears that it goes on
+		tx.fenced(n, a.ID)        // it has its claims again
 	}
-	tx.inform(a, &next)
+	tx.inform(a, &next, u.Said)
 	made := tx.putAlloc(a, next)
 	if a.Job != "" {
 		tx.account(made, jobs)
@@ -255,15 +259,22 @@ func allocStatus(s structs.AllocStatus) (structs.AllocStatus, bool) {
 // maxTasks bounds the tasks of one allocation that are kept.
 const maxTasks = 64
 
+func mostTasks(a *structs.Allocation) int {
+	if a.External != nil {
+		return 2 * structs.MaxExternalTasks
+	}
+	return maxTasks
+}
+
 // mergeTasks returns old with what news has, and whether that is different.
-func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*structs.TaskState, changed bool) {
-	if covers(news, old) {
+func mergeTasks(old, news map[string]*structs.TaskState, most int) (merged map[string]*structs.TaskState, changed bool) {
+	if covers(news, old, most) {
 		return news, true
 	}
 	merged = old
 	for _, name := range slices.Sorted(maps.Keys(news)) { // in order: which ones find room is the same on every server
 		t := news[name]
-		if t == nil || sameTask(old[name], t) || old[name] == nil && len(merged) >= maxTasks {
+		if t == nil || sameTask(old[name], t) || old[name] == nil && len(merged) >= most {
 			continue
 		}
 		if !changed {
@@ -277,8 +288,8 @@ func mergeTasks(old, news map[string]*structs.TaskState) (merged map[string]*str
 }
 
 // covers reports whether news has all there is to know, changed and within bounds, so that it can be kept as it is.
-func covers(news, old map[string]*structs.TaskState) bool {
-	if len(news) == 0 || len(news) < len(old) || len(news) > maxTasks {
+func covers(news, old map[string]*structs.TaskState, most int) bool {
+	if len(news) == 0 || len(news) < len(old) || len(news) > most {
 		return false
 	}
 	for name, t := range news {
@@ -293,7 +304,7 @@ func covers(news, old map[string]*structs.TaskState) bool {
 func sameTask(a, b *structs.TaskState) bool {
 	return a != nil && a.Status == b.Status && a.Why == bounded(b.Why) && a.ExitCode == b.ExitCode && a.Signal == b.Signal &&
 		a.OOM == b.OOM && a.Restarts == b.Restarts && a.Started == b.Started && a.Ended == b.Ended &&
-		slices.Equal(a.Events, b.Events) && slices.Equal(a.Checks, b.Checks)
+		a.Reason == b.Reason && slices.Equal(a.Events, b.Events) && slices.Equal(a.Checks, b.Checks) && a.Answer.Equal(b.Answer)
 }
 
 // boundedTask cuts what a node may have sent too much of.
@@ -302,7 +313,7 @@ func boundedTask(t *structs.TaskState) *structs.TaskState {
 	for _, e := range t.Events {
 		long = long || bounded(e.Text) != e.Text || len(e.Type) > 64
 	}
-	long = long || len(t.Checks) > structs.MaxChecks
+	long = long || len(t.Checks) > structs.MaxChecks || len(t.Reason) > 64 || t.Answer != nil && len(t.Answer.Type) > 16
 	for _, c := range t.Checks {
 		long = long || bounded(c.Why) != c.Why || len(c.Name) > 128 || len(c.Status) > 16
 	}
@@ -310,12 +321,15 @@ func boundedTask(t *structs.TaskState) *structs.TaskState {
 		return t
 	}
 	cut := *t
-	cut.Why = bounded(t.Why)
+	cut.Why, cut.Reason = bounded(t.Why), t.Reason[:min(len(t.Reason), 64)]
 	cut.Events = slices.Clone(t.Events[max(0, len(t.Events)-structs.MaxTaskEvents):])
 	for i := range cut.Events {
 		e := &cut.Events[i]
 		e.Text = bounded(e.Text)
 		e.Type = e.Type[:min(len(e.Type), 64)]
+	}
+	if a := t.Answer; a != nil {
+		cut.Answer = &structs.CheckAnswer{Type: a.Type[:min(len(a.Type), 16)], Code: a.Code}
 	}
 	cut.Checks = slices.Clone(t.Checks[:min(len(t.Checks), structs.MaxChecks)])
 	for i := range cut.Checks {

@@ -16,6 +16,9 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 				stopped = make(map[structs.AllocID]uint64, len(c.Stops))
 			}
 			stopped[a.ID] = a.ModifyIndex
+			if s.Preempted {
+				a = tx.preempted(a)
+			}
 			tx.replace(a, s.Why, s.By)
 		}
 	}
@@ -182,7 +185,7 @@ func (tx *Tx) wanted(a *structs.Allocation) (Refusal, string) {
 // follows checks that nobody holds the index, and the allocation that p replaces: it is as the decision saw it, but for
 // the stop that came with the decision.
 func (tx *Tx) follows(p *Placement, a *structs.Allocation, stopped map[structs.AllocID]uint64) (Refusal, string) {
-	fence := a.OnLost == "fence"
+	fence, moves := a.OnLost == "fence", false
 	if p.Replaces != "" {
 		old := get(tx.allocs, p.Replaces)
 		if old == nil {
@@ -197,16 +200,19 @@ func (tx *Tx) follows(p *Placement, a *structs.Allocation, stopped map[structs.A
 			return RefusedInvalid, "what it replaces is of another index"
 		case p.ReplacesIndex != 0 && p.ReplacesIndex != seen:
 			return RefusedChanged, "what it replaces changed since"
-		case old.Next != "":
-			return RefusedChanged, "what it replaces was replaced already"
 		}
 		fence = fence || old.OnLost == "fence"
+		n := get(tx.nodes, old.Node)
+		moves = !fence && n != nil && n.Drain != nil // then the old one runs on until the new one does
+		if next := get(tx.allocs, old.Next); old.Next != "" && (!moves || next != nil && !next.Ended()) {
+			return RefusedChanged, "what it replaces was replaced already"
+		}
 	}
 	if a.Job == "" {
 		return "", ""
 	}
 	for other := range tx.ofIndex(a.Job, a.Group, a.Index) {
-		if !other.Ended() && (other.Desired == structs.DesiredRun || fence) {
+		if !other.Ended() && (other.Desired == structs.DesiredRun || fence) && !(moves && other.ID == p.Replaces) {
 			return RefusedHeld, fmt.Sprintf("allocation %s holds its index", structs.Short(other.ID))
 		}
 	}

@@ -128,7 +128,7 @@ func (tx *Tx) overbooked(n *structs.Node) map[string]int64 {
 	all := tx.roomsOn(n)
 	for _, at := range all {
 		rooms := slices.DeleteFunc(slices.Clone(all), func(x structs.ReservedRoom) bool { return x.From > at.From })
-		held, free := make([]structs.Resources, len(rooms)), n.Available()
+		held, free := n.HeldByVolumes(rooms), n.Available()
 		for a := range tx.onNode(n.ID, false) {
 			if a.MaxRunDuration > 0 && a.Created.Add(a.MaxRunDuration).Add(structs.EndMargin) <= at.From {
 				continue
@@ -173,6 +173,10 @@ func (c *DeleteReservations) Apply(tx *Tx) (any, error) {
 		if out := tx.brokenOut(n, r.Role); out != nil {
 			return nil, structs.Errorf(structs.Conflict, "reservation "+string(r.ID), "%s for role %q is taken out of it", out.ID, out.Role).
 				Advise("release that one first, or both at once")
+		}
+		if v := tx.uncovered(n, r.Role); v != nil {
+			return nil, structs.Errorf(structs.Conflict, "reservation "+string(r.ID), "volume %q is made of it", v.Name).
+				Advise("delete the volume first, or force it: the volume stays")
 		}
 	}
 	return tx.receipt(), nil
@@ -240,7 +244,7 @@ func (t *trees) roomsOn(n *structs.Node) []structs.ReservedRoom {
 		return nil
 	}
 	rooms := structs.ReservedRooms(list, n.ReservedFor)
-	held := make([]structs.Resources, len(rooms))
+	held := n.HeldByVolumes(rooms)
 	for a := range t.onNode(n.ID, false) {
 		for i := range rooms {
 			if structs.RoleWithin(a.Role, rooms[i].Role) {
@@ -275,6 +279,7 @@ func (tx *Tx) orphan(owner structs.FrameworkID, since structs.Time) {
 		r.Orphaned, r.ModifyIndex = since, tx.Index
 		tx.put(Reservations, old, &r)
 	}
+	tx.orphanVolumes(owner, since)
 }
 
 // forgetNode removes a node with what is reserved on it.
@@ -283,8 +288,11 @@ func (tx *Tx) forgetNode(n *structs.Node) {
 		tx.put(Reservations, r, nil)
 	}
 	for _, v := range tx.volumesOn(n) {
-		tx.put(Volumes, v, nil)
+		if v.CSI == nil {
+			tx.put(Volumes, v, nil)
+		}
 	}
+	tx.fenced(n, "")
 	tx.put(Nodes, n, nil)
 }
 

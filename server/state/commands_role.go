@@ -50,6 +50,9 @@ func (c *DeleteRole) Apply(tx *Tx) (any, error) {
 			return nil, structs.Errorf(structs.Conflict, object, "volume %q is of it", v.Name).Advise("delete that first, or force it: the volume stays")
 		}
 	}
+	if u := get(tx.variableUse, c.Name); u != nil {
+		return nil, structs.Errorf(structs.Conflict, object, "%d variables are of it", u.Count).Advise("delete them first, or force it: they stay")
+	}
 	for f := range from(tx.frameworks, "") {
 		if slices.Contains(f.Roles, c.Name) {
 			return nil, structs.Errorf(structs.Conflict, object, "framework %q uses it", f.Name).Advise(unused)

@@ -73,6 +73,33 @@ func TestSessionsOfANode(t *testing.T) {
 }
 
 // Of two operators who saw the same state of a node, the second is told.
+// Who closed a node, and why, stays known until it takes work again, through the end of its drain.
+func TestClosedWithAReason(t *testing.T) {
+	r := newRegion(t)
+	id := r.disks("1", 1<<40)
+	closed := func() *structs.Closed { return r.store.Snapshot().Node(id).Closed }
+	r.must(&SetEligibility{Node: id, Reason: "slow disk"})
+	first := closed()
+	if first == nil || first.Reason != "slow disk" || first.Since.IsZero() {
+		t.Fatalf("%+v", first)
+	}
+	r.must(&SetEligibility{Node: id})
+	r.must(&SetDrain{Node: id, Drain: &structs.Drain{}})
+	r.disks("1", 1<<40) // it says again what it has
+	r.must(&SetDrain{Node: id})
+	if got := closed(); got == nil || *got != *first {
+		t.Errorf("%+v, not %+v", got, first)
+	}
+	r.must(&SetDrain{Node: id, Drain: &structs.Drain{}, Reason: "new disk"})
+	if got := closed(); got == nil || got.Reason != "new disk" {
+		t.Errorf("%+v", got)
+	}
+	r.must(&SetDrain{Node: id, Eligible: true})
+	if got := closed(); got != nil {
+		t.Errorf("it takes work: %+v", got)
+	}
+}
+
 func TestDrainOnTopOfWhatWasSeen(t *testing.T) {
 	r := newRegion(t)
 	id := r.node("1", 4000)
@@ -99,6 +126,41 @@ func TestDrain(t *testing.T) {
 	r.fails(structs.Conflict, &SetEligibility{Node: id, Eligible: true})
 	r.must(&SetDrain{Node: id, Eligible: true})
 	r.place("web", "a", 0, id)
+}
+
+// While its node drains, an index may be held by what is there and by one that follows it, and never where it has to be one.
+func TestWhatDrainsMayBeFollowed(t *testing.T) {
+	for _, fenced := range []bool{false, true} {
+		r := newRegion(t)
+		id, to := r.node("1", 4000), r.node("2", 4000)
+		j := job("web", "service", 1, "a")
+		if fenced {
+			j.Groups[0].OnLost = structs.OnLostFence
+		}
+		r.must(&SubmitJob{Job: j})
+		old := r.place("web", "a", 0, id)
+		follow := func() *Placement {
+			p := r.placement("web", "a", 0, to)
+			p.Replaces = old.ID
+			return p
+		}
+		r.refused(RefusedHeld, follow())
+		r.must(&SetDrain{Node: id, Drain: &structs.Drain{}})
+		r.refused(RefusedHeld, r.placement("web", "a", 0, to))
+		if fenced {
+			r.refused(RefusedHeld, follow())
+			continue
+		}
+		first := follow()
+		r.must(&Place{Placements: []*Placement{first}})
+		r.refused(RefusedChanged, follow())
+		r.observe(r.store.Snapshot().Alloc(first.Alloc.ID), structs.AllocFailed, structs.TaskFailed)
+		second := follow()
+		r.must(&Place{Placements: []*Placement{second}})
+		if a := r.store.Snapshot().Alloc(old.ID); a.Next != second.Alloc.ID || a.Desired != structs.DesiredRun {
+			t.Errorf("the old one: %+v", a)
+		}
+	}
 }
 
 // A job that is submitted while work of a purged one of its name still ends begins with another version.
@@ -501,7 +563,7 @@ func TestLongReportsAreCut(t *testing.T) {
 	long := strings.Repeat("x", 1<<16)
 	tasks := map[string]*structs.TaskState{}
 	for i := range 200 {
-		tasks[fmt.Sprint("task", i)] = &structs.TaskState{Why: long, Events: make([]structs.TaskEvent, 100)}
+		tasks[fmt.Sprint("task", i)] = &structs.TaskState{Why: long, Reason: long, Events: make([]structs.TaskEvent, 100)}
 	}
 	tasks["main"] = &structs.TaskState{Events: []structs.TaskEvent{{Type: long, Text: long}}}
 	tasks["checked"] = &structs.TaskState{Checks: slices.Repeat([]structs.CheckState{{Name: long, Status: structs.CheckStatus(long), Why: long}}, 100)}
@@ -509,7 +571,7 @@ func TestLongReportsAreCut(t *testing.T) {
 	got := r.store.Snapshot().Alloc(a.ID)
 	size := len(got.Why)
 	for _, task := range got.Tasks {
-		size += len(task.Why) + 64*len(task.Events)
+		size += len(task.Why) + len(task.Reason) + 64*len(task.Events)
 		for _, e := range task.Events {
 			size += len(e.Type) + len(e.Text)
 		}

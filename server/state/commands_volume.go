@@ -36,6 +36,8 @@ type DeleteVolume struct {
 	Name string
 	ID   structs.VolumeID // as in ResizeVolume
 	Keep structs.Duration // 0: it is removed now, also when it was deleted before
+	// Forget removes the record of a volume of a plugin without asking the plugin: what the storage has of it stays there.
+	Forget bool
 }
 
 // UndeleteVolume makes a deleted volume usable again, as long as its data is there. Answer: *Receipt.
@@ -93,12 +95,33 @@ func (c *PutVolume) Apply(tx *Tx) (any, error) {
 	if err := tx.takesNew(v.Role, c.Sealed); err != nil {
 		return nil, err
 	}
+	if v.Persistence != "" && v.Node == "" {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "one that frameworks are offered is on a node").Advise("name the node")
+	}
+	if v.CSI != nil {
+		if why := tx.secondRecord(v.Name, v.CSI.Plugin, v.CSI.External); why != "" {
+			return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "%s", why).Advise("use that one; if it is deleted, undelete it, or purge it first")
+		}
+		csi := *v.CSI
+		csi.Made, csi.Error, csi.Attached = csi.External == "", "", nil
+		csi.Unchecked = !csi.Made
+		if csi.Capacity = v.Size; csi.Made {
+			csi.Capacity, csi.Context, csi.Topology = 0, nil, nil
+		}
+		v.CSI = &csi
+	}
 	if v.Node != "" {
 		n, err := tx.node(v.Node)
 		if err != nil {
 			return nil, err
 		}
+		if v.Size, err = sizeOn(n, &v); err != nil {
+			return nil, err
+		}
 		if err := tx.roomFor(n, &v, v.Size); err != nil {
+			return nil, err
+		}
+		if err := tx.persistent(n, &v, v.Size); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +138,10 @@ func (c *PutVolume) Apply(tx *Tx) (any, error) {
 func (tx *Tx) bear(v structs.Volume) *structs.Volume {
 	tx.born++
 	v.ID = structs.VolumeID(fmt.Sprintf("%012x%04x", tx.Index, tx.born))
-	v.Node, v.NodeName, v.Status, v.Deleted, v.Purge, v.Made = "", "", structs.VolumeReady, 0, 0, tx.Now
+	v.Node, v.NodeName, v.Status, v.Deleted, v.Purge, v.Orphaned, v.Made = "", "", structs.VolumeReady, 0, 0, 0, tx.Now
+	if v.CSI != nil && v.CSI.Made {
+		v.Status = structs.VolumeMaking
+	}
 	v.CreateIndex, v.ModifyIndex = tx.Index, tx.Index
 	tx.put(Volumes, nil, &v)
 	return &v
@@ -125,6 +151,9 @@ func (tx *Tx) bear(v structs.Volume) *structs.Volume {
 func (tx *Tx) bindVolume(old *structs.Volume, n *structs.Node) {
 	v := *old
 	v.Node, v.NodeName = n.ID, n.Name
+	if size, err := sizeOn(n, old); err == nil {
+		v.Size = size
+	}
 	tx.putVolume(old, v)
 }
 
@@ -132,36 +161,43 @@ func (tx *Tx) bindVolume(old *structs.Volume, n *structs.Node) {
 func (tx *Tx) putVolume(old *structs.Volume, v structs.Volume) {
 	v.ModifyIndex = tx.Index
 	tx.put(Volumes, old, &v)
-	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size) {
-		tx.takeDisk(v.Node, v.Name, v.Size)
+	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size || old.Status != v.Status) {
+		takes := &structs.NodeVolume{Size: v.Size, Disk: v.Disk, Role: v.Role,
+			Offered: v.Persistence != "" && v.Access == structs.AccessExclusive && v.Status == structs.VolumeReady}
+		if v.Persistence != "" && v.Status == structs.VolumePurging {
+			takes.Size = 0 // its framework has the disk back
+		}
+		tx.noteVolume(v.Node, v.Name, takes)
 	}
+	tx.noteAttached(old, &v)
 }
 
 // dropVolume forgets a volume and gives its disk back.
 func (tx *Tx) dropVolume(v *structs.Volume) {
 	tx.put(Volumes, v, nil)
 	if v.Node != "" {
-		tx.takeDisk(v.Node, v.Name, 0)
+		tx.noteVolume(v.Node, v.Name, nil)
 	}
+	tx.noteAttached(v, nil)
 }
 
-// takeDisk notes on a node what a volume takes of its disk; 0: it is gone.
-func (tx *Tx) takeDisk(id structs.NodeID, name string, size structs.Bytes) {
+// noteVolume notes on a node what a volume takes of it; nil: it is gone.
+func (tx *Tx) noteVolume(id structs.NodeID, name string, takes *structs.NodeVolume) {
 	old := get(tx.nodes, id)
-	if old == nil {
+	if old == nil || takes != nil && old.Volumes[name] != nil && *old.Volumes[name] == *takes {
 		return
 	}
 	n := *old
 	n.Volumes = maps.Clone(old.Volumes)
 	switch {
-	case size == 0:
+	case takes == nil:
 		if delete(n.Volumes, name); len(n.Volumes) == 0 {
 			n.Volumes = nil
 		}
 	case n.Volumes == nil:
-		n.Volumes = map[string]structs.Bytes{name: size}
+		n.Volumes = map[string]*structs.NodeVolume{name: takes}
 	default:
-		n.Volumes[name] = size
+		n.Volumes[name] = takes
 	}
 	tx.putNode(old, n)
 }
@@ -171,16 +207,16 @@ func (tx *Tx) roomFor(n *structs.Node, v *structs.Volume, size structs.Bytes) er
 	if _, has := n.Volumes[v.Name]; !has && len(n.Volumes) >= structs.MaxVolumesOfNode {
 		return structs.Errorf(structs.Exhausted, volumeText(v.Name), "%s has %d volumes, and no more fit", nodeText(n), len(n.Volumes))
 	}
-	free := n.Available().Disk
+	free := n.Available()
 	if u := get(tx.usage, n.ID); u != nil {
-		free -= u.Resources.Disk
+		free = free.Sub(u.Resources)
 	}
 	if rooms := tx.roomsOn(n); rooms != nil {
-		free += structs.UnusedFor(v.Role, rooms).Disk - structs.UnusedOf(rooms).Disk
+		free = free.Add(structs.UnusedFor(v.Role, rooms)).Sub(structs.UnusedOf(rooms))
 	}
-	if size > free {
-		want, have := structs.Apart(size, max(0, free))
-		return structs.Errorf(structs.Exhausted, volumeText(v.Name), "%s of disk are asked for and %s has %s free", want, nodeText(n), have).
+	if short(free, structs.OnDisk(v.Disk, size)) {
+		want, have := structs.Apart(size, max(0, onDisk(free, v.Disk)))
+		return structs.Errorf(structs.Exhausted, volumeText(v.Name), "%s of %s are asked for and %s has %s free", want, diskText(v.Disk), nodeText(n), have).
 			Advise("choose another node or a smaller size")
 	}
 	return nil
@@ -211,13 +247,28 @@ func (c *ResizeVolume) Apply(tx *Tx) (any, error) {
 	if v.Status != structs.VolumeReady {
 		return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "it is %s", v.Status)
 	}
-	if v.Size < old.Size {
+	if v.CSI != nil && v.Size < old.Size && v.Size < v.CSI.Capacity {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "a volume of a plugin cannot become smaller, and it has %s", v.CSI.Capacity.Human()).
+			Advise("a size that it did not get yet can be taken back")
+	}
+	if v.CSI != nil && v.Size != old.Size {
+		csi := *v.CSI
+		csi.Error, v.CSI = "", &csi // of what is not asked for any more
+	}
+	if v.CSI == nil && v.Size < old.Size {
 		if a := tx.claimant(old); a != nil {
 			return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "allocation %s uses it, and it can become smaller only while nothing does", structs.Short(a.ID)).
 				Advise("stop job %q first", a.Job)
 		}
-	} else if n := get(tx.nodes, v.Node); n != nil {
-		if err := tx.roomFor(n, &v, v.Size-old.Size); err != nil {
+	}
+	if n := get(tx.nodes, v.Node); n != nil && v.Size != old.Size {
+		if d := n.Disks[v.Disk]; d != nil && d.Type == structs.DiskMount {
+			return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "it has all of disk %q, which is given whole", v.Disk)
+		}
+		if err := tx.roomFor(n, &v, v.Size-old.Size); v.Size > old.Size && err != nil {
+			return nil, err
+		}
+		if err := tx.persistent(n, &v, v.Size-old.Size); v.Size > old.Size && err != nil {
 			return nil, err
 		}
 	}
@@ -237,10 +288,14 @@ func (c *DeleteVolume) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "allocation %s of job %q uses it", structs.Short(a.ID), a.Job).
 			Advise("stop the job first")
 	}
+	if at := stuckAt(old); at != nil {
+		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "%s", unfencedText(old.Name, at))
+	}
 	switch {
-	case old.Node == "" || get(tx.nodes, old.Node) == nil: // nothing was ever written to it, or nobody can remove it
+	case c.Forget && old.CSI != nil, old.CSI == nil && (old.Node == "" || get(tx.nodes, old.Node) == nil): // nothing was ever written to it, or nobody can remove it
 		tx.dropVolume(old)
-	case c.Keep <= 0 && old.Status != structs.VolumePurging:
+	case old.Status == structs.VolumePurging:
+	case c.Keep <= 0, old.Status == structs.VolumeMaking: // there is nothing in it to keep
 		tx.purge(old)
 	case old.Status == structs.VolumeReady:
 		v := *old
@@ -293,17 +348,22 @@ func (c *ForgetVolumes) Apply(tx *Tx) (any, error) {
 		return nil, err
 	}
 	for _, v := range tx.volumesOn(n) {
-		if v.Status == structs.VolumePurging && slices.Contains(c.IDs, v.ID) {
+		if v.CSI == nil && v.Status == structs.VolumePurging && slices.Contains(c.IDs, v.ID) {
 			tx.dropVolume(v)
 		}
 	}
 	return tx.receipt(), nil
 }
 
-// volumesOn returns the volumes on a node by name.
+// volumesOn returns the volumes on a node by name, and then those of plugins that it may use.
 func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
 	for _, name := range slices.Sorted(maps.Keys(n.Volumes)) {
 		if v := get(t.volumes, name); v != nil && v.Node == n.ID {
+			out = append(out, v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.Attached)) {
+		if v := get(t.volumes, name); v.AttachedTo(n.ID) != nil {
 			out = append(out, v)
 		}
 	}
@@ -313,7 +373,7 @@ func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
 // keepsData names a volume on a node whose data nobody has given up.
 func (t *trees) keepsData(n *structs.Node) (name string, kept bool) {
 	for _, v := range t.volumesOn(n) {
-		if v.Status != structs.VolumePurging {
+		if v.CSI == nil && v.Status != structs.VolumePurging {
 			return v.Name, true
 		}
 	}
@@ -331,12 +391,17 @@ func (t *trees) claimant(v *structs.Volume) *structs.Allocation {
 // claimants yields the allocations that hold a volume, by id.
 func (t *trees) claimants(v *structs.Volume) iter.Seq[*structs.Allocation] {
 	return func(yield func(*structs.Allocation) bool) {
-		if v.Node == "" {
+		nodes := []structs.NodeID{v.Node}
+		if v.CSI != nil {
+			nodes = slices.Sorted(maps.Keys(v.CSI.Attached))
+		} else if v.Node == "" {
 			return
 		}
-		for a := range t.onNode(v.Node, false) {
-			if a.Claim(v.ID) != nil && !yield(a) {
-				return
+		for _, node := range nodes {
+			for a := range t.onNode(node, false) {
+				if a.Claim(v.ID) != nil && !yield(a) {
+					return
+				}
 			}
 		}
 	}
@@ -346,15 +411,17 @@ func (t *trees) claimants(v *structs.Volume) iter.Seq[*structs.Allocation] {
 type claims struct {
 	wants bool              // there are any
 	bound []*structs.Volume // of them, those that it binds to its node; one without an ID is to be made
-	takes structs.Bytes     // of the disk, by bound
+	takes structs.Resources // of disks, by bound
 	alone []string          // of bound, those that it holds alone
+
+	attach []*structs.Volume // those of plugins; one without an ID is to be made
 }
 
 // claim looks whether an allocation may have the volumes that it asks for, and writes them into it. Until settle, its resources have
 // what those take that are not bound to a node yet, so that fits counts it.
 func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused Refusal, why string) {
 	asked := a.Volumes // of a framework
-	var made map[string]structs.Bytes
+	var made map[string]*structs.GroupVolume
 	if a.Job != "" {
 		v := tx.version(a.Job, a.Version)
 		g := v.Job.Group(a.Group) // wanted found both
@@ -363,12 +430,12 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 			name := x.VolumeName(a.Index)
 			asked = append(asked, structs.AllocVolume{Group: x.Name, Name: name, Access: x.Access, ReadOnly: x.ReadOnly})
 			if made == nil {
-				made = map[string]structs.Bytes{}
+				made = map[string]*structs.GroupVolume{}
 			}
-			made[name] = x.Size
+			made[name] = x
 		}
 		if len(asked) > 0 {
-			a.Resources.Disk = g.Ask().Disk
+			a.Resources.Disk, a.Resources.Custom = g.Ask().Disk, withoutDisks(a.Resources.Custom)
 		}
 	}
 	a.Volumes = nil
@@ -377,17 +444,28 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 	}
 	c.wants = true
 	var alone []string
+	beside := map[string][]string{} // volumes of a, by plugin
 	for _, x := range asked {
 		v := get(tx.volumes, x.Name)
+		far := ""
 		switch {
-		case v == nil && made[x.Name] == 0:
+		case v != nil && v.CSI != nil:
+			far = structs.Unreachable(n, v.Name, v.CSI.Plugin, v.CSI.Topology, beside[v.CSI.Plugin])
+		case v == nil && made[x.Name] != nil && made[x.Name].Plugin != "": // its plugin is told to make it where the node is
+			far = structs.Unreachable(n, x.Name, made[x.Name].Plugin, nil, beside[made[x.Name].Plugin])
+		}
+		switch {
+		case v == nil && (made[x.Name] == nil || made[x.Name].Size == 0):
 			return c, RefusedVolume, fmt.Sprintf("there is no volume %q", x.Name)
-		case v == nil && len(n.Volumes)+len(c.bound) >= structs.MaxVolumesOfNode:
+		case v == nil && far != "":
+			return c, RefusedVolume, fmt.Sprintf("volume %q: %s", x.Name, far)
+		case v == nil && made[x.Name].Plugin == "" && len(n.Volumes)+len(c.bound) >= structs.MaxVolumesOfNode:
 			return c, RefusedVolume, fmt.Sprintf("%s has %d volumes, and no more fit", nodeText(n), len(n.Volumes))
-		case v == nil && tx.volumes.Len()+len(c.bound) >= structs.MaxVolumes:
+		case v == nil && tx.volumes.Len()+len(c.bound)+len(c.attach) >= structs.MaxVolumes:
 			return c, RefusedVolume, fmt.Sprintf("there are %d volumes, and no more fit", tx.volumes.Len())
 		case v == nil:
-			v = &structs.Volume{Name: x.Name, Size: made[x.Name], Access: x.Access, Role: a.Role, Job: a.Job, Principal: a.Owner}
+			v = &structs.Volume{Name: x.Name, Size: made[x.Name].Size, Disk: made[x.Name].Disk, Access: x.Access, Role: a.Role, Job: a.Job, Principal: a.Owner,
+				CSI: made[x.Name].Plugged()}
 		case v.Status != structs.VolumeReady:
 			return c, RefusedVolume, fmt.Sprintf("volume %q is %s", x.Name, v.Status)
 		case v.Node != "" && v.Node != n.ID:
@@ -396,6 +474,10 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 			return c, RefusedVolume, fmt.Sprintf("volume %q is of role %q", x.Name, v.Role)
 		case x.Access != v.Access:
 			return c, RefusedVolume, fmt.Sprintf("volume %q has access %s, not %s", x.Name, v.Access, x.Access)
+		case made[x.Name] != nil && made[x.Name].Block() != (v.CSI.AccessType() == structs.AccessBlock):
+			return c, RefusedVolume, fmt.Sprintf("volume %q has access_type %s", x.Name, v.CSI.AccessType())
+		case far != "":
+			return c, RefusedVolume, fmt.Sprintf("volume %q: %s", x.Name, far)
 		}
 		exclusive := v.Access.Alone(x.ReadOnly)
 		if exclusive {
@@ -405,8 +487,23 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 				}
 			}
 		}
+		if v.CSI != nil {
+			if why := tx.leftBehind(v, n.ID); exclusive && why != "" {
+				return c, RefusedVolume, fmt.Sprintf("volume %q: %s", x.Name, why)
+			}
+			c.attach, beside[v.CSI.Plugin] = append(c.attach, v), append(beside[v.CSI.Plugin], v.Name)
+			x.ID, x.Size, x.Plugin = v.ID, v.Size, v.CSI.Plugin
+			a.Volumes = append(a.Volumes, x)
+			continue
+		}
+		x.Size = v.Size
 		if v.Node == "" {
-			c.bound, c.takes = append(c.bound, v), c.takes+v.Size
+			size, err := sizeOn(n, v)
+			if err != nil {
+				return c, RefusedVolume, err.Error()
+			}
+			x.Size = size
+			c.bound, c.takes = append(c.bound, v), c.takes.Add(structs.OnDisk(v.Disk, size))
 		}
 		switch {
 		case exclusive && v.Node == "":
@@ -414,10 +511,10 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 		case exclusive:
 			alone = append(alone, v.Name)
 		}
-		x.ID, x.Size = v.ID, v.Size
+		x.ID, x.Disk = v.ID, v.Disk
 		a.Volumes = append(a.Volumes, x)
 	}
-	a.Resources.Disk += c.takes
+	a.Resources = a.Resources.Add(c.takes)
 	a.Resources.Sets = maps.Clone(a.Resources.Sets)
 	delete(a.Resources.Sets, structs.VolumeSet)
 	if len(alone) > 0 {
@@ -431,7 +528,12 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 func (tx *Tx) claimsStand(a *structs.Allocation) bool {
 	return !slices.ContainsFunc(a.Volumes, func(x structs.AllocVolume) bool {
 		v := get(tx.volumes, x.Name)
-		return v == nil || v.ID != x.ID || v.Status != structs.VolumeReady
+		if v == nil || v.ID != x.ID || v.Status != structs.VolumeReady {
+			return true
+		}
+		at := v.AttachedTo(a.Node)
+		fenced := x.Access.Alone(x.ReadOnly) && (at == nil || at.Unfenced != a.ID)
+		return v.CSI != nil && (at == nil || at.State == structs.Detaching || fenced)
 	})
 }
 
@@ -440,19 +542,21 @@ func (c *claims) settle(tx *Tx, a *structs.Allocation) {
 	if !c.wants {
 		return
 	}
-	for i, v := range c.bound {
-		if v.ID != "" {
-			continue
-		}
-		made := tx.bear(*v)
-		c.bound[i] = made
-		for k := range a.Volumes {
-			if a.Volumes[k].Name == made.Name {
-				a.Volumes[k].ID = made.ID
+	for _, list := range [][]*structs.Volume{c.bound, c.attach} {
+		for i, v := range list {
+			if v.ID != "" {
+				continue
+			}
+			made := tx.bear(*v)
+			list[i] = made
+			for k := range a.Volumes {
+				if a.Volumes[k].Name == made.Name {
+					a.Volumes[k].ID = made.ID
+				}
 			}
 		}
 	}
-	a.Resources.Disk -= c.takes
+	a.Resources = positive(a.Resources.Sub(c.takes))
 	if len(c.alone) > 0 {
 		a.Resources = a.Resources.Add(structs.Resources{Sets: map[string][]string{structs.VolumeSet: c.alone}})
 	}
@@ -465,6 +569,9 @@ func (c *claims) settle(tx *Tx, a *structs.Allocation) {
 func (c *claims) bind(tx *Tx, n *structs.Node) {
 	for _, v := range c.bound {
 		tx.bindVolume(v, n)
+	}
+	for _, v := range c.attach {
+		tx.attach(get(tx.volumes, v.Name), n)
 	}
 }
 

@@ -40,6 +40,15 @@ func appendValue(to []byte, v any) ([]byte, error) {
 	return append(to, e.buf...), nil
 }
 
+// EncodedBytes is how many bytes a value takes in an entry.
+func EncodedBytes(v any) (int, error) {
+	e := encoders.Get().(*encoder)
+	defer encoders.Put(e)
+	e.e.ResetBytes(&e.buf)
+	err := e.e.Encode(v)
+	return len(e.buf), err
+}
+
 // decoder reads values from bytes; it is not for several goroutines.
 type decoder struct{ d *codec.Decoder }
 
@@ -138,10 +147,8 @@ func AppendHeader(to []byte, now structs.Time) []byte {
 	return binary.BigEndian.AppendUint64(append(to, entryFormat), uint64(now))
 }
 
-// DecodeEntry reads an encoded entry. It fails on what this binary does not know, which must stop the state machine: a
-// server that skips an entry would have another state than its peers.
-func DecodeEntry(raw []byte) (*Entry, error) { return newDecoder().entry(raw) }
-
+// entry reads an encoded entry. It fails on what this binary does not know, which must stop the state machine: a server that skips an
+// entry would have another state than its peers.
 func (d *decoder) entry(raw []byte) (*Entry, error) {
 	if len(raw) < entryHeader || raw[0] != entryFormat {
 		return nil, fmt.Errorf("an entry of an unknown format (%d bytes)", len(raw))

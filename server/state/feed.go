@@ -176,6 +176,19 @@ func (f *Feed) Try() (*Batch, error) {
 	return b, nil
 }
 
+// Reached returns the index up to which nothing that is to be read can come any more.
+func (f *Feed) Reached() uint64 {
+	w := &f.store.watches
+	w.mu.Lock() // no entry is made current, and pushed, meanwhile
+	defer w.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.queue) > 0 || f.lagged {
+		return f.last
+	}
+	return f.store.Snapshot().index
+}
+
 // Close ends the subscription.
 func (f *Feed) Close() {
 	w := &f.store.watches

@@ -18,11 +18,14 @@ const (
 
 	Reservations // *structs.Reservation by id
 	Volumes      // *structs.Volume by name
+	Variables    // *structs.Variable by path
+	RegionKeys   // *structs.RegionKey by id
+	Operations   // *structs.Operation by framework and id
 
-	lastTable = Volumes
+	lastTable = Operations
 )
 
-var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers", "reservations", "volumes"}
+var tableNames = [...]string{"", "nodes", "jobs", "versions", "allocs", "roles", "frameworks", "meta", "answers", "reservations", "volumes", "variables", "keys", "operations"}
 
 func (t Table) String() string {
 	if int(t) >= len(tableNames) {
@@ -45,6 +48,7 @@ const (
 	oneRecord
 	ofNode
 	ofJob
+	ofService
 )
 
 // OfTable is the key of every record in a table.
@@ -83,6 +87,12 @@ func OfVolume(name string) Key { return Key{Volumes, oneRecord, name} }
 // OfNodeVolumes is the key of the volumes on one node.
 func OfNodeVolumes(id structs.NodeID) Key { return Key{Volumes, ofNode, string(id)} }
 
+// OfVariable is the key of one variable.
+func OfVariable(path string) Key { return Key{Variables, oneRecord, path} }
+
+// OfService is the key of the versions of jobs that have a service.
+func OfService(name string) Key { return Key{Versions, ofService, name} }
+
 // Change is one record before and after: Old is nil for a new record, New for a removed one. Both are pointers of the
 // table's type and immutable.
 type Change struct {
@@ -101,7 +111,8 @@ type Batch struct {
 	last int // while a part for a feed is collected: the position of its last change
 }
 
-// keys calls yield for each key that c touches, at most four.
+// keys calls yield for each key that c touches: at most four, and one for each node that a volume is attached to, and for each service of
+// a job.
 func (c *Change) keys(yield func(Key)) {
 	yield(Key{table: c.Table})
 	record := c.New
@@ -115,6 +126,9 @@ func (c *Change) keys(yield func(Key)) {
 		yield(OfJob(r.Name))
 	case *structs.JobVersion:
 		yield(OfVersions(r.Job.Name))
+		for _, name := range servicesOf(r.Job) {
+			yield(OfService(name))
+		}
 	case *structs.Allocation:
 		yield(OfAlloc(r.ID))
 		yield(OfNodeAllocs(r.Node))
@@ -132,5 +146,12 @@ func (c *Change) keys(yield func(Key)) {
 		if r.Node != "" {
 			yield(OfNodeVolumes(r.Node))
 		}
+		if r.CSI != nil {
+			for node := range r.CSI.Attached {
+				yield(OfNodeVolumes(node))
+			}
+		}
+	case *structs.Variable:
+		yield(OfVariable(r.Path))
 	}
 }

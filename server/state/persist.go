@@ -151,6 +151,21 @@ func (im *Image) Persist(out io.Writer) error {
 			return err
 		}
 	}
+	for k := range s.RegionKeys() {
+		if err := w.value(RegionKeys, k); err != nil {
+			return err
+		}
+	}
+	for o := range s.Operations() {
+		if err := w.value(Operations, o); err != nil {
+			return err
+		}
+	}
+	for v := range s.Variables("") {
+		if err := w.value(Variables, v); err != nil {
+			return err
+		}
+	}
 	if err := im.persistAnswers(w); err != nil {
 		return err
 	}
@@ -297,6 +312,12 @@ func restoreRecord(d *decoder, into *trees, answered *answered, t Table, content
 		err = restoreInto[structs.Reservation](d, into, t, content)
 	case Volumes:
 		err = restoreInto[structs.Volume](d, into, t, content)
+	case Variables:
+		err = restoreInto[structs.Variable](d, into, t, content)
+	case RegionKeys:
+		err = restoreInto[structs.RegionKey](d, into, t, content)
+	case Operations:
+		err = restoreInto[structs.Operation](d, into, t, content)
 	case answers:
 		err = restoreAnswer(d, answered, content)
 	default:

@@ -216,12 +216,16 @@ func (tx *Tx) unusedRoles(most int) (list []*structs.Role) {
 	return list
 }
 
-// namedRoles returns the roles that frameworks, reservations and volumes are for.
+// namedRoles returns the roles that frameworks, reservations, volumes and variables are for.
 func (tx *Tx) namedRoles() map[string]bool {
 	named := map[string]bool{}
 	for v := range from(tx.volumes, "") {
 		named[v.Role] = true
 	}
+	tx.variableUse.Scan(func(owner string, _ *structs.VariableUse) bool {
+		named[owner] = true
+		return true
+	})
 	for f := range from(tx.frameworks, "") {
 		for _, role := range f.Roles {
 			named[role] = true

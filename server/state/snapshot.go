@@ -40,6 +40,12 @@ type trees struct {
 	reservations *btree.Map[structs.ReservationID, *structs.Reservation]
 	byReserved   *btree.Map[structs.NodeID, *nodeReservations]
 	volumes      *btree.Map[string, *structs.Volume]
+	variables    *btree.Map[string, *structs.Variable]
+	variableUse  *btree.Map[string, *structs.VariableUse] // by role or space, without the roles below; "": all
+	expiring     *btree.BTreeG[expiringKey]
+	regionKeys   *btree.Map[string, *structs.RegionKey]
+	operations   *btree.Map[string, *structs.Operation]
+	byService    *btree.BTreeG[serviceKey]
 
 	byNode    *btree.BTreeG[nodeKey]
 	byJob     *btree.BTreeG[slotKey]
@@ -119,6 +125,12 @@ func newTrees() trees {
 		reservations: btree.NewMap[structs.ReservationID, *structs.Reservation](0),
 		byReserved:   btree.NewMap[structs.NodeID, *nodeReservations](0),
 		volumes:      btree.NewMap[string, *structs.Volume](0),
+		variables:    btree.NewMap[string, *structs.Variable](0),
+		variableUse:  btree.NewMap[string, *structs.VariableUse](0),
+		expiring:     btree.NewBTreeGOptions(expiringKey.less, options),
+		regionKeys:   btree.NewMap[string, *structs.RegionKey](0),
+		operations:   btree.NewMap[string, *structs.Operation](0),
+		byService:    btree.NewBTreeGOptions(serviceKey.less, options),
 
 		roleUse: btree.NewMap[string, *RoleUse](0),
 		versions: btree.NewBTreeGOptions(func(a, b *structs.JobVersion) bool {

@@ -38,7 +38,7 @@ type Entry struct {
 	Envelopes []Envelope
 }
 
-// ApplyEntry decodes and applies an encoded entry. See DecodeEntry for what an error means; nothing was changed then.
+// ApplyEntry decodes and applies an encoded entry. An error is of an entry that this binary does not know, and nothing was changed.
 func (s *Store) ApplyEntry(index uint64, raw []byte) ([]Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

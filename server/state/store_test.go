@@ -92,6 +92,16 @@ func dump(s *Snapshot) string {
 	for v := range s.Volumes() {
 		put(v)
 	}
+	for k := range s.RegionKeys() {
+		put(k)
+	}
+	for o := range s.Operations() {
+		put(o)
+	}
+	for v := range s.Variables("") {
+		put([]any{v, v.Sealed})
+	}
+	s.byService.Scan(func(k serviceKey) bool { fmt.Fprintln(&b, k); return true })
 	s.ended.Scan(func(k endedKey) bool { fmt.Fprintln(&b, k); return true })
 	s.endedJobs.Scan(func(k endedJobKey) bool { fmt.Fprintln(&b, k); return true })
 	s.ports.Scan(func(k portKey) bool { fmt.Fprintln(&b, k); return true })
@@ -210,6 +220,12 @@ func keyOf(record any) string {
 		return string(v.ID)
 	case *structs.Volume:
 		return v.Name
+	case *structs.Variable:
+		return v.Path
+	case *structs.RegionKey:
+		return v.ID
+	case *structs.Operation:
+		return v.Key()
 	case *Meta:
 		return "meta"
 	}
@@ -315,7 +331,7 @@ func (r *region) check() {
 		}
 		ports += len(a.Ports)
 		if a.Desired == structs.DesiredRun {
-			if other, twice := live[slot]; twice {
+			if other, twice := live[slot]; twice && a.Next != other && s.Alloc(other).Next != a.ID { // one moves from a node that drained
 				r.t.Fatalf("%s is held by %s and %s", slot, other, a.ID)
 			}
 			live[slot] = a.ID
@@ -335,7 +351,16 @@ func (r *region) check() {
 		reserved[v.Node] = append(reserved[v.Node], string(v.ID))
 	}
 	count(Reservations, n)
+	n = 0
+	for v := range s.Operations() {
+		n++
+		if r.twin[Operations][keyOf(v)] != any(v) || len(v.UUID) != 16 || s.framework(v.Framework) == nil {
+			r.t.Fatalf("operation %s differs from the feed, or outlived its framework", v.Key())
+		}
+	}
+	count(Operations, n)
 	r.checkVolumes(s, count)
+	r.checkVariables(s, count)
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
 	}
@@ -520,6 +545,9 @@ func TestAgainstTwin(t *testing.T) {
 				j := job(name, kind, count.Draw(t, "count"), groups...)
 				j.Groups[0].OnLost = rapid.SampledFrom([]string{"", "fence", "wait(5m)"}).Draw(t, "on_lost")
 				j.Role = rapid.SampledFrom([]string{"default", "eng", "eng/web"}).Draw(t, "role")
+				if rapid.Bool().Draw(t, "service") {
+					j.Groups[0].Services = []*structs.Service{{Name: rapid.SampledFrom([]string{"api", "db"}).Draw(t, "name")}}
+				}
 				c := &SubmitJob{Job: j, KeepFinished: rapid.Bool().Draw(t, "keep")}
 				if rapid.IntRange(0, 3).Draw(t, "cas") == 0 {
 					v := uint64(rapid.IntRange(0, 3).Draw(t, "version"))

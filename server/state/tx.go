@@ -37,6 +37,7 @@ const (
 	dirtyPorts
 	dirtyReserved
 	dirtyByTask
+	dirtyByService
 )
 
 // run applies one command and undoes what it did when it fails. A panic in Apply is the same on every server; it becomes
@@ -90,6 +91,7 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 		} else {
 			t.versions.Delete(old.(*structs.JobVersion))
 		}
+		d = t.indexVersion(old, new)
 	case Allocs:
 		install(t.allocs, old, new, func(a *structs.Allocation) structs.AllocID { return a.ID })
 		was, _ := old.(*structs.Allocation)
@@ -104,6 +106,13 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 		d = t.indexReservation(old, new)
 	case Volumes:
 		install(t.volumes, old, new, func(v *structs.Volume) string { return v.Name })
+	case Variables:
+		install(t.variables, old, new, func(v *structs.Variable) string { return v.Path })
+		t.countVariable(old, new)
+	case RegionKeys:
+		install(t.regionKeys, old, new, func(k *structs.RegionKey) string { return k.ID })
+	case Operations:
+		install(t.operations, old, new, (*structs.Operation).Key)
 	case Metas:
 		t.meta = new.(*Meta)
 	default:
@@ -171,6 +180,14 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 			t.byTask.Delete(taskKey{old.Framework, x.ID, old.ID})
 		}
 		d |= dirtyByTask
+	} else if old != nil && new != nil && new.External != nil && !sameTasks(old.External, new.External) {
+		for _, x := range old.External.Tasks {
+			t.byTask.Delete(taskKey{old.Framework, x.ID, old.ID})
+		}
+		for _, x := range new.External.Tasks {
+			t.byTask.Set(taskKey{new.Framework, x.ID, new.ID})
+		}
+		d |= dirtyByTask
 	}
 	if old != nil && old.Ended() {
 		t.ended.Delete(endedKey{old.ModifyIndex, old.ID})
@@ -185,6 +202,8 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 		d |= t.hold(old, -1)
 	} else if holds && !held {
 		d |= t.hold(new, 1)
+	} else if holds && new.External != nil && !new.HoldsAs(old) {
+		d |= t.hold(old, -1) | t.hold(new, 1)
 	}
 	if placed(old) != placed(new) {
 		by, a := 1, new
@@ -197,8 +216,12 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 	return d
 }
 
-// hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1). What an allocation holds never
-// changes while it holds it.
+// sameTasks reports whether two versions of an allocation have the same tasks.
+func sameTasks(x, y *structs.External) bool {
+	return x == y || x.Made == y.Made && len(x.Tasks) == len(y.Tasks)
+}
+
+// hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1).
 func (t *trees) hold(a *structs.Allocation, sign int) dirty {
 	t.useRole(a.Role, func(u *RoleUse) { u.hold(a.Resources, sign) })
 	u := Usage{}
@@ -260,6 +283,18 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	if d&(1<<Volumes) != 0 {
 		s.volumes = tx.volumes.Copy()
 	}
+	if d&(1<<Variables) != 0 {
+		s.variables, s.variableUse, s.expiring = tx.variables.Copy(), tx.variableUse.Copy(), tx.expiring.Copy()
+	}
+	if d&(1<<RegionKeys) != 0 {
+		s.regionKeys = tx.regionKeys.Copy()
+	}
+	if d&(1<<Operations) != 0 {
+		s.operations = tx.operations.Copy()
+	}
+	if d&dirtyByService != 0 {
+		s.byService = tx.byService.Copy()
+	}
 	if d&dirtyReserved != 0 {
 		s.byReserved = tx.byReserved.Copy()
 	}
@@ -294,7 +329,8 @@ func (t *trees) copied() trees {
 		roles: t.roles.Copy(), frameworks: t.frameworks.Copy(), byNode: t.byNode.Copy(), byJob: t.byJob.Copy(),
 		ended: t.ended.Copy(), endedJobs: t.endedJobs.Copy(), ports: t.ports.Copy(), usage: t.usage.Copy(),
 		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
-		byTask: t.byTask.Copy(), volumes: t.volumes.Copy(),
+		byTask: t.byTask.Copy(), volumes: t.volumes.Copy(), variables: t.variables.Copy(), variableUse: t.variableUse.Copy(),
+		expiring: t.expiring.Copy(), regionKeys: t.regionKeys.Copy(), operations: t.operations.Copy(), byService: t.byService.Copy(),
 	}
 }
 
@@ -336,6 +372,9 @@ func (tx *Tx) receipt() *Receipt { return &Receipt{Index: tx.Index} }
 
 func (tx *Tx) putNode(old *structs.Node, n structs.Node) {
 	n.ModifyIndex = tx.Index
+	if n.Eligible {
+		n.Closed = nil
+	}
 	if old == nil {
 		n.CreateIndex = tx.Index
 		tx.put(Nodes, nil, &n)
@@ -391,6 +430,9 @@ func (tx *Tx) lose(a *structs.Allocation, why string) {
 	next := *a
 	next.Status, next.Why = structs.AllocLost, bounded(why)
 	tx.putAlloc(a, next)
+	if n := get(tx.nodes, a.Node); n != nil && n.Status == structs.NodeLost && a.OnLost != structs.OnLostFence {
+		tx.unfenced(a)
+	}
 }
 
 // bounded cuts texts that come from outside.

@@ -9,15 +9,36 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// inform adds what news say of the tasks of an external framework to what it must acknowledge.
-func (tx *Tx) inform(old, next *structs.Allocation) {
-	if old.External == nil || tx.framework(old.Framework) == nil {
+// inform adds what news say of the tasks of an external framework to what it must acknowledge: what executors said of their tasks, and
+// what follows from how tasks are.
+func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
+	if old.External == nil {
+		return
+	}
+	if old.External.Executor != "" && !next.Ended() {
+		next.Resources, next.Ports = old.External.Holds(next.Tasks)
+	}
+	if tx.framework(old.Framework) == nil {
 		return
 	}
 	var changed *structs.External
 	for i, x := range old.External.Tasks {
-		u := tx.updateOf(old, next, x)
-		if u == nil {
+		was := x
+		for _, s := range said {
+			if s != nil && s.Task == x.Name && s.Seq > x.Said && !x.Over {
+				u := s.Update
+				x = with(x, next.ID, &u)
+				x.Said = s.Seq
+			}
+		}
+		if u := tx.updateOf(old, next, x); u != nil {
+			if ran := ranUnseen(old.Tasks[x.Name], next.Tasks[x.Name], x); ran != nil {
+				x = with(x, next.ID, ran)
+			}
+			preempted(next, u)
+			x = with(x, next.ID, u)
+		}
+		if x == was {
 			continue
 		}
 		if changed == nil {
@@ -25,17 +46,59 @@ func (tx *Tx) inform(old, next *structs.Allocation) {
 			copied.Tasks = slices.Clone(copied.Tasks)
 			changed = &copied
 		}
-		changed.Tasks[i] = with(x, next.ID, u)
+		changed.Tasks[i] = x
 	}
 	if changed != nil {
 		next.External = changed
 	}
 }
 
-// updateOf returns what is new of one task; nil when its framework need not hear it.
+// ranUnseen returns that a task ran when nothing was heard of it between its start and its end: schedulers wait for that of what the
+// node runs itself. nil: there is no need.
+func ranUnseen(was, is *structs.TaskState, x *structs.ExternalTask) *structs.TaskUpdate {
+	if x.Info != nil || is == nil || !is.Status.Ended() || is.Started == 0 || was != nil && was.Status != structs.TaskStaging && was.Status != structs.TaskStarting {
+		return nil
+	}
+	u := &structs.TaskUpdate{State: structs.TaskRunning, Time: is.Started}
+	if x.Check != nil {
+		u.Check = &structs.CheckAnswer{Type: x.Check.Type}
+	}
+	return u
+}
+
+// preempted notes that an allocation of an external framework is stopped to make room, and returns it.
+func (tx *Tx) preempted(a *structs.Allocation) *structs.Allocation {
+	if a.External == nil {
+		return a
+	}
+	next, external := *a, *a.External
+	external.Preempted = true
+	next.External = &external
+	return tx.putAlloc(a, next)
+}
+
+// preempted gives the end of a task the reason why it was stopped, when that is room for other work.
+func preempted(a *structs.Allocation, u *structs.TaskUpdate) {
+	if a.External.Preempted && (u.State == structs.TaskKilled || u.Reason == "EXECUTOR_TERMINATED") {
+		u.Reason, u.Agent, u.Message = "CONTAINER_PREEMPTED", true, a.DesiredWhy
+	}
+}
+
+// unheard reports whether executors said what is not known yet.
+func unheard(a *structs.Allocation, said []*structs.TaskSaid) bool {
+	return slices.ContainsFunc(said, func(s *structs.TaskSaid) bool {
+		if s == nil {
+			return false
+		}
+		x := a.External.Named(s.Task)
+		return x != nil && s.Seq > x.Said && !x.Over
+	})
+}
+
+// updateOf returns what is new of one task; nil when its framework need not hear it, or heard it from what runs the task.
 func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *structs.TaskUpdate {
 	was, is := old.Tasks[x.Name], next.Tasks[x.Name]
-	if was != nil && was.Status.Ended() {
+	if x.Over || was != nil && was.Status.Ended() {
 		return nil
 	}
 	u := &structs.TaskUpdate{Time: tx.Now}
@@ -45,13 +108,35 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 		}
 		// It ended before it began, on the node or by its refusal.
 		u.State, u.Reason, u.Agent, u.Message = structs.TaskFailed, "CONTAINER_LAUNCH_FAILED", true, next.Why
-		if next.Desired == structs.DesiredStop {
+		switch {
+		case next.Desired == structs.DesiredStop:
 			u.State, u.Reason = structs.TaskKilled, "TASK_KILLED_DURING_LAUNCH"
+		case x.Launch>>16 > old.CreateIndex: // it joined, and its executor ended meanwhile
+			u.State, u.Reason = structs.TaskDropped, "EXECUTOR_TERMINATED"
 		}
 		return u
 	}
-	if was != nil && was.Status == is.Status {
+	if x.Info != nil && !is.Status.Ended() {
 		return nil
+	}
+	u.Healthy = is.Healthy()
+	if x.Check != nil {
+		u.Check = answerOf(x.Check, is)
+	}
+	if was != nil && was.Status == is.Status {
+		u.State = is.Status
+		before := was.Healthy()
+		switch {
+		case is.Status != structs.TaskRunning:
+			return nil
+		case u.Healthy != nil && (before == nil || *before != *u.Healthy):
+			u.Reason = "TASK_HEALTH_CHECK_STATUS_UPDATED"
+		case x.Check != nil && !u.Check.Equal(answerOf(x.Check, was)):
+			u.Reason = "TASK_CHECK_STATUS_UPDATED"
+		default:
+			return nil
+		}
+		return u
 	}
 	u.State, u.Message = is.Status, is.Why
 	switch is.Status {
@@ -75,15 +160,29 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 			u.Reason, u.Agent = "TASK_KILLED_DURING_LAUNCH", true
 		}
 	}
+	if is.Reason != "" {
+		u.Reason, u.Agent = is.Reason, true
+	}
 	return u
+}
+
+// answerOf is what a check of a task said last, of which nothing may have been heard.
+func answerOf(c *structs.Check, t *structs.TaskState) *structs.CheckAnswer {
+	if t.Answer == nil {
+		return &structs.CheckAnswer{Type: c.Type}
+	}
+	return t.Answer
 }
 
 // with returns the task with one more update, named by what it is the update of: the same on every server.
 func with(x *structs.ExternalTask, alloc structs.AllocID, u *structs.TaskUpdate) *structs.ExternalTask {
 	next := *x
 	next.Made++
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", alloc, x.Name, next.Made))
-	u.UUID = sum[:16]
+	if len(u.UUID) != 16 { // otherwise the executor named it
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", alloc, x.Name, next.Made))
+		u.UUID = sum[:16]
+	}
+	next.Over = u.State.Ended()
 	next.Updates = append(slices.Clone(x.Updates), u)
 	if n := len(next.Updates); n > structs.MaxUpdates {
 		next.Updates = slices.Delete(next.Updates, n-2, n-1)

@@ -16,19 +16,34 @@ import (
 // away is held, and their nodes know what they take of the disk.
 func (r *region) checkVolumes(s *Snapshot, count func(Table, int)) {
 	n := 0
-	on := map[structs.NodeID]map[string]structs.Bytes{}
+	on := map[structs.NodeID]map[string]structs.NodeVolume{}
+	attached := map[structs.NodeID]map[string]string{}
 	for v := range s.Volumes() {
 		n++
 		if r.twin[Volumes][v.Name] != any(v) {
 			r.t.Fatalf("volume %s differs from the feed", v.Name)
 		}
+		for node := range attachedTo(v) {
+			if attached[node] == nil {
+				attached[node] = map[string]string{}
+			}
+			attached[node][v.Name] = v.CSI.Plugin
+		}
 		if v.Node == "" {
 			continue
 		}
 		if on[v.Node] == nil {
-			on[v.Node] = map[string]structs.Bytes{}
+			on[v.Node] = map[string]structs.NodeVolume{}
 		}
-		on[v.Node][v.Name] = v.Size
+		takes := structs.NodeVolume{Size: v.Size, Disk: v.Disk, Role: v.Role}
+		switch {
+		case v.Persistence == "":
+		case v.Status == structs.VolumePurging:
+			takes.Size = 0
+		default:
+			takes.Offered = v.Status == structs.VolumeReady && v.Access == structs.AccessExclusive
+		}
+		on[v.Node][v.Name] = takes
 		if s.Node(v.Node) == nil {
 			r.t.Fatalf("volume %s outlived its node", v.Name)
 		}
@@ -52,7 +67,11 @@ func (r *region) checkVolumes(s *Snapshot, count func(Table, int)) {
 		}
 		var alone []string
 		for _, x := range a.Volumes {
-			if v := s.Volume(x.Name); v == nil || v.ID != x.ID || v.Node != a.Node {
+			v := s.Volume(x.Name)
+			if v != nil && v.CSI != nil && v.ID == x.ID && v.AttachedTo(a.Node) != nil && x.Plugin == v.CSI.Plugin {
+				continue
+			}
+			if v == nil || v.ID != x.ID || v.Node != a.Node {
 				r.t.Fatalf("allocation %s on %s has volume %+v, which is %+v", a.ID, a.Node, x, v)
 			}
 			if x.Access.Alone(x.ReadOnly) {
@@ -64,10 +83,20 @@ func (r *region) checkVolumes(s *Snapshot, count func(Table, int)) {
 		}
 	}
 	for node := range s.Nodes() {
-		if !maps.Equal(node.Volumes, on[node.ID]) {
+		if !maps.EqualFunc(node.Volumes, on[node.ID], func(x *structs.NodeVolume, y structs.NodeVolume) bool { return *x == y }) {
 			r.t.Fatalf("node %s has volumes %v, want %v", node.ID, node.Volumes, on[node.ID])
 		}
+		if !maps.Equal(node.Attached, attached[node.ID]) {
+			r.t.Fatalf("node %s has attached %v, want %v", node.ID, node.Attached, attached[node.ID])
+		}
 	}
+}
+
+func attachedTo(v *structs.Volume) map[structs.NodeID]*structs.Attachment {
+	if v.CSI == nil {
+		return nil
+	}
+	return v.CSI.Attached
 }
 
 // disks registers a node with a disk.
@@ -337,4 +366,51 @@ func TestNeverTwoWriters(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A disk that is given whole has one volume, of all its size; one that is given in parts has as many as fit. The disk of the node is
+// another one, and jobs make volumes there, too.
+func TestVolumesOnDisks(t *testing.T) {
+	r := newRegion(t)
+	id := structs.NodeID("node-one")
+	r.nodes = append(r.nodes, id)
+	spec := &structs.Node{ID: id, Name: "one", Resources: structs.Resources{CPU: 64000, Memory: 1 << 40, Disk: 100 * mib, Ports: 100},
+		Disks: map[string]*structs.NodeDisk{"whole": {Type: structs.DiskMount, Path: "/a", Size: 50 * mib}, "parts": {Type: structs.DiskPath, Path: "/b", Size: 50 * mib},
+			"away": {Type: structs.DiskPath, Path: "/c", Problem: "nothing is mounted there"}}}
+	for _, name := range []string{"whole", "parts"} {
+		spec.Resources = spec.Resources.Add(structs.OnDisk(name, 50*mib))
+	}
+	r.must(&RegisterNode{Node: spec})
+	put := func(name, disk string, size structs.Bytes) Command {
+		return &PutVolume{Volume: &structs.Volume{Name: name, Node: id, Disk: disk, Size: size, Access: structs.AccessExclusive, Role: "default"}}
+	}
+	free := func(disk string) structs.Bytes { return onDisk(r.store.Snapshot().Node(id).Available(), disk) }
+	r.must(put("w", "whole", 10*mib))
+	r.must(put("p", "parts", 10*mib))
+	if v := r.store.Snapshot().Volume("w"); v.Size != 50*mib || free("whole") != 0 || free("parts") != 40*mib || free("") != 100*mib {
+		t.Errorf("%+v; free are %s, %s, %s", v, free("whole"), free("parts"), free(""))
+	}
+	r.fails(structs.Exhausted, put("x", "whole", mib))
+	r.fails(structs.Exhausted, put("x", "parts", 41*mib))
+	r.fails(structs.Unavailable, put("x", "away", mib))
+	r.fails(structs.NotFound, put("x", "none", mib))
+	r.fails(structs.Invalid, &ResizeVolume{Name: "w", Size: 40 * mib})
+	r.must(&ResizeVolume{Name: "p", Size: 20 * mib})
+	r.fails(structs.Exhausted, &ResizeVolume{Name: "p", Size: 51 * mib})
+	if free("parts") != 30*mib {
+		t.Errorf("free are %s", free("parts"))
+	}
+	r.must(&SubmitJob{Job: stored("db", 1, &structs.GroupVolume{Name: "d", Disk: "parts", Size: 30 * mib})})
+	a := r.place("db", "a", 0, id)
+	if v := r.store.Snapshot().Volume("d"); v.Disk != "parts" || free("parts") != 0 || a.Resources.Custom != nil || a.Volumes[0].Disk != "parts" {
+		t.Errorf("%+v of %+v; free are %s", v, a, free("parts"))
+	}
+	// The disk is away, and comes back: what is on it is neither more nor less.
+	gone := *spec
+	gone.Resources = structs.Resources{CPU: 64000, Memory: 1 << 40, Disk: 100 * mib, Ports: 100}
+	gone.Disks = map[string]*structs.NodeDisk{"parts": {Type: structs.DiskPath, Path: "/b", Problem: "it is gone"}}
+	r.must(&RegisterNode{Node: &gone})
+	if now := r.store.Snapshot().Alloc(a.ID); now.Desired != structs.DesiredRun || free("parts") != 0 {
+		t.Errorf("%+v; free are %s", now, free("parts"))
+	}
 }

@@ -18,7 +18,10 @@ func AppendRecord(to, record []byte) []byte {
 }
 
 // ReadRecord returns the next record; io.EOF when the stream ended between two.
-func ReadRecord(r *bufio.Reader) ([]byte, error) {
+func ReadRecord(r *bufio.Reader) ([]byte, error) { return ReadRecordUpTo(r, MaxRecord) }
+
+// ReadRecordUpTo is ReadRecord with another bound.
+func ReadRecordUpTo(r *bufio.Reader, most int) ([]byte, error) {
 	size := 0
 	for digits := 0; ; digits++ {
 		c, err := r.ReadByte()
@@ -39,8 +42,8 @@ func ReadRecord(r *bufio.Reader) ([]byte, error) {
 		case c < '0' || c > '9':
 			return nil, fmt.Errorf("the length of a record has %q", c)
 		}
-		if size = size*10 + int(c-'0'); size > MaxRecord || digits > 9 {
-			return nil, fmt.Errorf("a record of more than %d bytes", MaxRecord)
+		if size = size*10 + int(c-'0'); size > most || digits > 9 {
+			return nil, fmt.Errorf("a record of more than %d bytes", most)
 		}
 	}
 }

@@ -17,6 +17,8 @@ type Call struct {
 	DeclineInverse *AnswerInverse   `w:"decline_inverse_offers,14"`
 	Revive         *Roles           `w:"revive,15"`
 	Suppress       *Roles           `w:"suppress,16"`
+	AckOperation   *AckOperation    `w:"acknowledge_operation_status,17"`
+	ReconcileOps   *ReconcileOps    `w:"reconcile_operations,18"`
 	Update         *UpdateFramework `w:"update_framework,19"`
 }
 
@@ -142,6 +144,7 @@ type Event struct {
 	Error          *Error          `w:"error,8"`
 	InverseOffers  *InverseOffers  `w:"inverse_offers,9"`
 	RescindInverse *RescindInverse `w:"rescind_inverse_offer,10"`
+	OperationNews  *OperationNews  `w:"update_operation_status,11"`
 }
 
 type Subscribed struct {

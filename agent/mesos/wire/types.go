@@ -63,9 +63,6 @@ type Revocable struct{}
 
 type Shared struct{}
 
-// DiskInfo is only looked at for being there: such resources are not taken yet.
-type DiskInfo struct{}
-
 type Labels struct {
 	Labels []Label `w:"labels,1"`
 }
@@ -175,12 +172,18 @@ type InverseOffer struct {
 
 // Operation is what is done with an offer. Operations that are not here are named by their type.
 type Operation struct {
-	Type      *OperationType `w:"type,1"`
-	Launch    *Launch        `w:"launch,2"`
-	Reserve   *Reserve       `w:"reserve,3"`
-	Unreserve *Unreserve     `w:"unreserve,4"`
-	Group     *LaunchGroup   `w:"launch_group,7"`
-	ID        *ID            `w:"id,12"`
+	Type        *OperationType `w:"type,1"`
+	Launch      *Launch        `w:"launch,2"`
+	Reserve     *Reserve       `w:"reserve,3"`
+	Unreserve   *Unreserve     `w:"unreserve,4"`
+	Create      *Volumes       `w:"create,5"`
+	Destroy     *Volumes       `w:"destroy,6"`
+	Group       *LaunchGroup   `w:"launch_group,7"`
+	ID          *ID            `w:"id,12"`
+	Grow        *GrowVolume    `w:"grow_volume,13"`
+	Shrink      *ShrinkVolume  `w:"shrink_volume,14"`
+	CreateDisk  *CreateDisk    `w:"create_disk,15"`
+	DestroyDisk *DestroyDisk   `w:"destroy_disk,16"`
 }
 
 type Launch struct {
@@ -216,20 +219,11 @@ type TaskInfo struct {
 	HealthCheck       *HealthCheck       `w:"health_check,8"`
 	Container         *ContainerInfo     `w:"container,9"`
 	Labels            *Labels            `w:"labels,10"`
+	Discovery         *DiscoveryInfo     `w:"discovery,11"`
 	KillPolicy        *KillPolicy        `w:"kill_policy,12"`
 	Check             *Check             `w:"check,13"`
 	MaxCompletionTime *DurationInfo      `w:"max_completion_time,14"`
 	Limits            map[string]*Scalar `w:"limits,15"`
-}
-
-// HealthCheck and Check are only looked at for being there: they are not taken yet.
-type (
-	HealthCheck struct{}
-	Check       struct{}
-)
-
-type ContainerInfo struct {
-	Type ContainerType `w:"type,1,required"`
 }
 
 type KillPolicy struct {
@@ -237,12 +231,18 @@ type KillPolicy struct {
 }
 
 type ExecutorInfo struct {
-	ExecutorID  ID            `w:"executor_id,1,required"`
-	Resources   []Resource    `w:"resources,5"`
-	Command     *CommandInfo  `w:"command,7"`
-	FrameworkID *ID           `w:"framework_id,8"`
-	Name        *string       `w:"name,9"`
-	Type        *ExecutorType `w:"type,15"`
+	ExecutorID    ID             `w:"executor_id,1,required"`
+	Data          []byte         `w:"data,4"`
+	Resources     []Resource     `w:"resources,5"`
+	Command       *CommandInfo   `w:"command,7"`
+	FrameworkID   *ID            `w:"framework_id,8"`
+	Name          *string        `w:"name,9"`
+	Source        *string        `w:"source,10"`
+	Container     *ContainerInfo `w:"container,11"`
+	Discovery     *DiscoveryInfo `w:"discovery,12"`
+	ShutdownGrace *DurationInfo  `w:"shutdown_grace_period,13"`
+	Labels        *Labels        `w:"labels,14"`
+	Type          *ExecutorType  `w:"type,15"`
 }
 
 type CommandInfo struct {
@@ -255,7 +255,11 @@ type CommandInfo struct {
 }
 
 type URI struct {
-	Value string `w:"value,1,required"`
+	Value      string  `w:"value,1,required"`
+	Executable *bool   `w:"executable,2"`
+	Extract    *bool   `w:"extract,3,def=true"`
+	Cache      *bool   `w:"cache,4"`
+	OutputFile *string `w:"output_file,5"`
 }
 
 type Environment struct {
@@ -263,9 +267,10 @@ type Environment struct {
 }
 
 type Variable struct {
-	Name  string        `w:"name,1,required"`
-	Value *string       `w:"value,2"`
-	Type  *VariableType `w:"type,3,def=\"VALUE\""`
+	Name   string        `w:"name,1,required"`
+	Value  *string       `w:"value,2"`
+	Type   *VariableType `w:"type,3,def=\"VALUE\""`
+	Secret *Secret       `w:"secret,4"`
 }
 
 type TaskStatus struct {
@@ -280,21 +285,22 @@ type TaskStatus struct {
 	Source          *StatusSource    `w:"source,9"`
 	Reason          *StatusReason    `w:"reason,10"`
 	UUID            []byte           `w:"uuid,11"`
+	Labels          *Labels          `w:"labels,12"`
 	ContainerStatus *ContainerStatus `w:"container_status,13"`
 	UnreachableTime *TimeInfo        `w:"unreachable_time,14"`
+	CheckStatus     *CheckStatus     `w:"check_status,15"`
 }
 
 type ContainerStatus struct {
 	NetworkInfos []NetworkInfo `w:"network_infos,1"`
-	ContainerID  *ID           `w:"container_id,4"`
+	ExecutorPID  *uint32       `w:"executor_pid,3"`
+	ContainerID  *ContainerID  `w:"container_id,4"`
 }
 
-type NetworkInfo struct {
-	IPAddresses []IPAddress `w:"ip_addresses,5"`
-}
-
-type IPAddress struct {
-	IPAddress *string `w:"ip_address,2"`
+// ContainerID names a container; a task of an executor is in one within that of the executor.
+type ContainerID struct {
+	Value  string       `w:"value,1,required"`
+	Parent *ContainerID `w:"parent,2"`
 }
 
 type Filters struct {

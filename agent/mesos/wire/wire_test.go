@@ -70,7 +70,11 @@ func TestEveryMessageSurvivesBothEncodings(t *testing.T) {
 			Limits:     map[string]*Scalar{"cpus": {1}, "mem": {2}},
 			KillPolicy: &KillPolicy{&DurationInfo{-5}}}}}},
 			{Type: new(OperationReserve), Reserve: &Reserve{Resources: []Resource{{Name: "cpus", Reservations: []Reservation{{Role: &role,
-				Type: new(ReservationDynamic), Labels: &Labels{[]Label{{Key: "k"}}}}}}}}}}}}
+				Type: new(ReservationDynamic), Labels: &Labels{[]Label{{Key: "k"}}}}}}}}},
+			{Type: new(OperationCreate), ID: &ID{"op"}, Create: &Volumes{[]Resource{{Name: "disk", Shared: &Shared{}, Disk: &DiskInfo{Persistence: &Persistence{"p", &role},
+				Volume: &Volume{ContainerPath: "data", Mode: VolumeRO}, Source: &DiskSource{Type: DiskMount, Mount: &DiskRoot{&role}}}}}}},
+			{Type: new(OperationShrinkVolume), Shrink: &ShrinkVolume{Resource{Name: "disk"}, Scalar{1}}},
+			{Type: new(OperationCreateDisk), CreateDisk: &CreateDisk{Resource{Name: "disk"}, DiskBlock, nil}}}}}
 	for _, e := range []Encoding{JSON, Protobuf} {
 		for _, message := range []any{call, sample()} {
 			back := reflect.New(reflect.TypeOf(message).Elem()).Interface()

@@ -46,13 +46,25 @@ type Engine struct {
 // Endpoint is where it listens.
 func (e *Engine) Endpoint() string { return "unix://" + e.Dir + "/sock" }
 
+// Data is the folder of what it keeps.
+func (e *Engine) Data() string { return e.Dir + "/data" }
+
 // Start starts an engine with the image busybox:test in it.
-func Start() (e *Engine, err error) {
+func Start() (e *Engine, err error) { return StartOn("") }
+
+// StartOn starts one whose disk has a size, as tmpfs takes it; empty: that of the machine.
+func StartOn(size string) (e *Engine, err error) {
 	e = &Engine{}
 	if e.Dir, err = os.MkdirTemp("", "pd"); err != nil { // short: it has sockets
 		return nil, err
 	}
-	if err = os.Chmod(e.Dir, 0o755); err == nil {
+	err = os.Chmod(e.Dir, 0o755)
+	if err == nil && size != "" {
+		if err = os.Mkdir(e.Data(), 0o711); err == nil {
+			err = unix.Mount("proffer-test", e.Data(), "tmpfs", 0, "size="+size)
+		}
+	}
+	if err == nil {
 		err = e.Run()
 	}
 	if err == nil {
@@ -86,7 +98,7 @@ func (e *Engine) Run() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("dockerd", "--data-root", e.Dir+"/data", "--exec-root", e.Dir+"/exec", "--pidfile", e.Dir+"/pid", "-H", e.Endpoint(),
+	cmd := exec.Command("dockerd", "--data-root", e.Data(), "--exec-root", e.Dir+"/exec", "--pidfile", e.Dir+"/pid", "-H", e.Endpoint(),
 		"--bridge=none", "--iptables=false", "--ip-forward=false", "--live-restore", "--shutdown-timeout", "5")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
@@ -128,6 +140,12 @@ func (e *Engine) Run() error {
 // Signal sends dockerd a signal.
 func (e *Engine) Signal(s syscall.Signal) { e.cmd.Process.Signal(s) }
 
+// Stop ends dockerd in order; what it started runs on.
+func (e *Engine) Stop() {
+	e.Signal(unix.SIGTERM)
+	<-e.done
+}
+
 // Kill kills dockerd alone, as a crash does: what it started runs on.
 func (e *Engine) Kill() {
 	e.Signal(unix.SIGKILL)
@@ -150,8 +168,11 @@ func (e *Engine) endContainerd() {
 	os.Remove(file)
 }
 
-// End removes all containers and the engine.
+// End removes all containers and the engine, also one that was stopped by a signal.
 func (e *Engine) End() error {
+	if e.cmd != nil {
+		e.Signal(unix.SIGCONT)
+	}
 	if e.API != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

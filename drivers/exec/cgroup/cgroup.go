@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -247,18 +248,19 @@ func (l *Layout) all() []string {
 	return all
 }
 
-// Group is the cgroup of one task.
+// Group is the cgroup of one task, or of a command in it.
 type Group struct {
 	l     *Layout
 	Path  string   // relative to the top of each hierarchy
 	names []string // the folders that it has
+	task  *Group   // of which this is a command's; nil: it is a task's
 }
 
 // Path returns that of a group below ours.
 func (l *Layout) Path(name string) string { return l.base + "/" + name }
 
 // Open returns the group of that path, which need not exist, nor be below ours.
-func (l *Layout) Open(path string) *Group { return &Group{l, path, l.names} }
+func (l *Layout) Open(path string) *Group { return &Group{l: l, Path: path, names: l.names} }
 
 // OpenWith returns one that was made with such limits: it may be in more hierarchies of version 1 than others.
 func (l *Layout) OpenWith(path string, limits Limits) *Group {
@@ -349,7 +351,7 @@ func settings(version int, limits Limits) []setting {
 	memory := num(int64(limits.Memory))
 	switch {
 	case len(limits.Cores) > 0:
-		add("cpuset", "cpuset.cpus", FormatCores(limits.Cores))
+		add("cpuset", "cpuset.cpus", drivers.FormatCores(limits.Cores))
 	case version == 2 && limits.Rest != "":
 		add("cpuset", "cpuset.cpus", limits.Rest)
 	}
@@ -395,9 +397,15 @@ type Entry struct {
 // Entry opens what a stage needs to join. A process that is moved through `tasks` must be single-threaded; moving it
 // through cgroup.procs would stall for milliseconds.
 func (g *Group) Entry() (Entry, error) {
-	e := Entry{Dir: -1}
-	for _, root := range g.names {
-		dir := root + "/" + g.Path
+	e, all := Entry{Dir: -1}, g
+	if g.task != nil {
+		all = g.task
+	}
+	for _, root := range all.names {
+		dir := root + "/" + all.Path
+		if slices.Contains(g.names, root) {
+			dir = root + "/" + g.Path
+		}
 		path, mode := dir+"/tasks", unix.O_WRONLY
 		if g.l.Version == 2 {
 			path, mode = dir, unix.O_RDONLY|unix.O_DIRECTORY
@@ -486,6 +494,9 @@ func (g *Group) remove(roots []string) error {
 			last = unix.Rmdir(dir)
 			if !errors.Is(last, unix.EBUSY) && !errors.Is(last, unix.EINTR) {
 				break
+			}
+			if g.task == nil {
+				removeCommands(dir)
 			}
 			time.Sleep(pause)
 			pause = min(pause*2, 50*time.Millisecond)

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/drivers"
 )
 
 // Whole cores. A task that has some runs on them alone, and every other task of ours keeps off them. With version 2, or in a container's
@@ -88,12 +90,12 @@ func (l *Layout) Rest(taken []int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	all, err := parseCores(strings.TrimSpace(string(raw)))
+	all, err := drivers.ParseCores(strings.TrimSpace(string(raw)))
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", path, err)
 	}
 	left := slices.DeleteFunc(all, func(n int) bool { return slices.Contains(taken, n) })
-	return FormatCores(left), nil
+	return drivers.FormatCores(left), nil
 }
 
 // KeepOff lets the tasks of the given groups, and with version 1 all those that have none of their own, run on rest alone. A group that
@@ -123,35 +125,4 @@ func (l *Layout) KeepOff(rest string, paths []string) error {
 		}
 	}
 	return all
-}
-
-// FormatCores writes a list of cores as the kernel reads it.
-func FormatCores(cores []int) string {
-	list := make([]string, len(cores))
-	for i, n := range cores {
-		list[i] = strconv.Itoa(n)
-	}
-	return strings.Join(list, ",")
-}
-
-// parseCores reads a list such as "0-3,8".
-func parseCores(text string) (out []int, err error) {
-	if text == "" {
-		return nil, nil
-	}
-	for part := range strings.SplitSeq(text, ",") {
-		a, b, ranged := strings.Cut(part, "-")
-		first, err := strconv.Atoi(a)
-		last := first
-		if err == nil && ranged {
-			last, err = strconv.Atoi(b)
-		}
-		if err != nil || first < 0 || last < first || last > 1<<16 {
-			return nil, fmt.Errorf("%q is not a list of cores", text)
-		}
-		for n := first; n <= last; n++ {
-			out = append(out, n)
-		}
-	}
-	return out, nil
 }

@@ -39,12 +39,15 @@ type Plan struct {
 	Network bool // with Full: own network namespace
 	Fenced  bool // ends when the time in slot 0 has passed
 	SetIDs  bool // change to UID, GID, Groups
-	// TTY gives the process a controlling terminal. Stdin is then a socket: the terminal's master comes over it, and one byte
-	// back lets the program begin. Stdout and Stderr are not used, and not absent.
-	TTY bool
+	// TTY gives the process a controlling terminal; Stdin, Stdout and Stderr are not its own then. For Enter Stdin is a socket: the
+	// terminal's master comes over it, and one byte back lets the program begin. For Start the stage keeps the master as KeptStdout, in the
+	// place of KeepOut, and the terminal is of Rows and Columns; with Adopt KeepOut is a listening socket, to which the program sends the
+	// master of a terminal that it makes.
+	TTY           bool
+	Rows, Columns uint16
 
 	// Adopt is for a program that makes a process and ends, such as an OCI runtime: the start has succeeded once it ended with 0,
-	// and the process whose number it wrote into this file is the program from then on. Without Full; the pipes must be kept.
+	// and the process whose number it wrote into this file is the program from then on. Without Full; of a task, the pipes must be kept.
 	Adopt string
 
 	UID, GID uint32
@@ -75,6 +78,7 @@ type Plan struct {
 type Bind struct {
 	FD     int
 	Target string
+	Spread bool // it and what is mounted below it keep their propagation; others are private, and alone
 }
 
 // Rlimit is one limit of setrlimit(2).
@@ -122,10 +126,15 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		index(p.Cgroup), index(p.PidFD))
 	netns := index(p.Netns)
 	u32(uint32(len(fds)), uint32(len(fds)+len(p.Binds)))
-	u32(uint32(len(p.Filter)), netns)
-	for _, m := range p.Binds {
+	u32(uint32(len(p.Filter)), netns, uint32(p.Rows), uint32(p.Columns))
+	var spread uint64
+	for i, m := range p.Binds {
 		fds = append(fds, m.FD)
+		if m.Spread {
+			spread |= 1 << i
+		}
 	}
+	u64(spread)
 	fds = append(fds, p.Joins...)
 	for _, r := range p.Rlimits {
 		u64(r.Resource, r.Soft, r.Hard)

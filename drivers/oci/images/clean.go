@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -108,7 +109,7 @@ func (s *Store) unlist(now time.Time, want structs.Bytes) (out []Removed, dead [
 		}
 	}
 	for _, r := range s.refs() {
-		if h, err := hexOf(r.Image); err != nil || !slices.ContainsFunc(images, func(k kept) bool { return k.id == h }) ||
+		if h, err := registry.Hex(r.Image); err != nil || !slices.ContainsFunc(images, func(k kept) bool { return k.id == h }) ||
 			slices.ContainsFunc(out, func(o Removed) bool { return o.Image == r.Image }) {
 			if err := s.remove(s.path("refs", sumOf(r.Name))); err != nil {
 				return out, dead, s.disk(err)
@@ -249,7 +250,7 @@ func (s *Store) refs() (out []record) {
 func (s *Store) names() map[string][]string {
 	out := map[string][]string{}
 	for _, r := range s.refs() {
-		if h, err := hexOf(r.Image); err == nil {
+		if h, err := registry.Hex(r.Image); err == nil {
 			out[h] = append(out[h], r.Name)
 		}
 	}

@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
 // A hold is a file, so that it survives the agent: an image is not removed while a task that outlived the agent uses it.
 
 func (s *Store) holdPath(id, holder string) (string, error) {
-	h, err := hexOf(id)
+	h, err := registry.Hex(id)
 	if err != nil {
 		return "", err
 	}
@@ -53,7 +54,7 @@ func (s *Store) hold(id, holder string) (*Image, error) {
 // touch notes that an image is used now.
 func (s *Store) touch(id string) {
 	now := time.Now()
-	if h, err := hexOf(id); err == nil && s.step("touch") == nil {
+	if h, err := registry.Hex(id); err == nil && s.step("touch") == nil {
 		os.Chtimes(s.path("images", h), now, now)
 	}
 }

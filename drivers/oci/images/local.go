@@ -19,13 +19,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
 // source finds out where an image comes from.
 func (s *Store) source(want Want) (source, error) {
 	if want.Ref.from == fromRegistry {
-		return s.registry(want)
+		return s.remote(want)
 	}
 	dir, sub := want.Local, want.Ref.path
 	if path.IsAbs(sub) || dir == "" {
@@ -79,9 +80,9 @@ func (l *local) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
-	if err == nil && len(b) > maxManifest {
-		err = l.fail("%s is larger than %d bytes", name, maxManifest)
+	b, err := io.ReadAll(io.LimitReader(f, registry.MaxSmall+1))
+	if err == nil && len(b) > registry.MaxSmall {
+		err = l.fail("%s is larger than %d bytes", name, registry.MaxSmall)
 	}
 	return b, err
 }
@@ -90,7 +91,7 @@ func (l *local) read(name string) ([]byte, error) {
 type layout struct{ *local }
 
 func (l *layout) blobPath(digest string) (string, error) {
-	h, err := hexOf(digest)
+	h, err := registry.Hex(digest)
 	return l.want.Ref.path + "/blobs/sha256/" + h, err
 }
 
@@ -127,7 +128,7 @@ func (l *layout) image(context.Context) (*contents, error) {
 	}
 	d := &list[0]
 	if len(list) > 1 {
-		if d, err = choose(l.want.Ref.String(), list); err != nil {
+		if d, err = registry.Choose("image "+l.want.Ref.String(), list); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +136,7 @@ func (l *layout) image(context.Context) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := resolve(l.want.Ref.String(), body, l.get)
+	m, _, err := registry.Resolve("image "+l.want.Ref.String(), body, l.get)
 	if err != nil {
 		return nil, err
 	}
@@ -246,8 +247,8 @@ func (a *archive) image(context.Context) (*contents, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.Size() > maxManifest {
-			return nil, a.fail("%s is larger than %d bytes", name, maxManifest)
+		if r.Size() > registry.MaxSmall {
+			return nil, a.fail("%s is larger than %d bytes", name, registry.MaxSmall)
 		}
 		return io.ReadAll(r)
 	}

@@ -6,6 +6,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -14,20 +15,13 @@ type Options struct {
 	MaxAge     time.Duration // an image that no task used for so long is removed; 0: 7 days
 	MaxBytes   structs.Bytes // of images that no task uses; the least recently used go first; 0: 50 GiB
 	MaxImage   structs.Bytes // of one unpacked layer; 0: 20 GiB
-	Registries map[string]Registry
+	Registries map[string]registry.Host
 	Stall      time.Duration // after which a transfer without a byte is cut and resumed; 0: 30 s
 	Logger     *slog.Logger
 
 	// step is called before each change of the disk. From its first error on the store changes nothing any more, as if its
 	// process had been killed. Tests set it.
 	step func(what string) error
-}
-
-// Registry is how to reach one.
-type Registry struct {
-	Mirrors            []string // asked first, in that order: HOST[:PORT][/PREFIX]
-	Username, Password string
-	Insecure           bool // HTTP, or HTTPS with any certificate
 }
 
 // Image is one that is complete on this node. Layers stay as long as a task holds it.

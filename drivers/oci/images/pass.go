@@ -24,7 +24,7 @@ func (s *Store) login(want Want) (username, password string) {
 	if want.Username != "" {
 		return want.Username, want.Password
 	}
-	conf := s.remote.registries[want.Ref.ref.Context().RegistryStr()]
+	conf := s.registries.Host(want.Ref.ref.Context().RegistryStr())
 	return conf.Username, conf.Password
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -106,7 +107,7 @@ func (s *Store) pull(ctx context.Context, want Want, holder string, progress fun
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h, err := hexOf(c.id)
+	h, err := registry.Hex(c.id)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +196,7 @@ func (s *Store) layers(ctx context.Context, image string, src source, c *content
 
 // partOf is how much of a blob an earlier time left.
 func (s *Store) partOf(b blob) int64 {
-	h, err := hexOf(b.digest)
+	h, err := registry.Hex(b.digest)
 	if err != nil {
 		return 0
 	}
@@ -217,7 +218,7 @@ func (s *Store) layer(ctx context.Context, src source, l string, b blob, count f
 	for try := 1; !s.has(l); try++ {
 		err := s.transfer(ctx, src, l, b, count)
 		// A part of an earlier time may be damaged, and another place may have what this one has not.
-		if !errors.Is(err, errDigest) || try == 3 {
+		if !errors.Is(err, registry.ErrDigest) || try == 3 {
 			return err
 		}
 	}
@@ -237,13 +238,13 @@ func (s *Store) transfer(ctx context.Context, src source, l string, b blob, coun
 			}
 		}
 		r.Close()
-		if h, bad := hexOf(b.digest); bad == nil && full(err) {
+		if h, bad := registry.Hex(b.digest); bad == nil && full(err) {
 			err = errors.Join(err, s.remove(s.path("parts", h)))
 		}
 		return err
 	}
 	r.Close()
-	if h, err := hexOf(b.digest); err == nil { // what is unpacked need not be kept compressed
+	if h, err := registry.Hex(b.digest); err == nil { // what is unpacked need not be kept compressed
 		return s.remove(s.path("parts", h))
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -187,7 +188,7 @@ func TestWrongDigest(t *testing.T) {
 		w.Write(body)
 	}
 	mirror.onBlobs(spoil)
-	opts := images.Options{Stall: time.Second, Registries: map[string]images.Registry{h.host(): {Mirrors: []string{mirror.host()}}}}
+	opts := images.Options{Stall: time.Second, Registries: map[string]registry.Host{h.host(): {Mirrors: []string{mirror.host()}}}}
 	s := open(t, t.TempDir(), opts)
 	ensure(t, s, ref, "a") // the registry itself is right
 	s.Close()
@@ -229,7 +230,7 @@ func TestMirrorAndErrors(t *testing.T) {
 	im := imageOf(t, noise(t, 5000, 7))
 	mirror.push(t, "cache/team/app:v1", im)
 	// The registry itself does not exist: nothing listens there.
-	opts := images.Options{Stall: 200 * time.Millisecond, Registries: map[string]images.Registry{
+	opts := images.Options{Stall: 200 * time.Millisecond, Registries: map[string]registry.Host{
 		"127.0.0.1:1": {Mirrors: []string{"127.0.0.1:2", mirror.host() + "/cache"}},
 	}}
 	s := open(t, t.TempDir(), opts)
@@ -267,7 +268,7 @@ func TestPassword(t *testing.T) {
 		t.Error(err)
 	}
 	s.Close()
-	s = open(t, t.TempDir(), images.Options{Registries: map[string]images.Registry{h.host(): {Username: "me", Password: "secret"}}})
+	s = open(t, t.TempDir(), images.Options{Registries: map[string]registry.Host{h.host(): {Username: "me", Password: "secret"}}})
 	ensure(t, s, ref, "a")
 }
 

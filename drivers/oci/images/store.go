@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers/flight"
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -40,10 +39,10 @@ type Store struct {
 	log  *slog.Logger
 	lock *os.File
 
-	pulls  flight.Group
-	lanes  chan struct{} // bounds layers that are pulled and unpacked at the same time
-	remote remote
-	key    []byte // see pass
+	pulls      flight.Group
+	lanes      chan struct{} // bounds layers that are pulled and unpacked at the same time
+	registries *registry.Client
+	key        []byte // see pass
 
 	mu   sync.Mutex     // held while an image is recorded, held or removed
 	pins map[string]int // layers of images that are being pulled, by diff id
@@ -71,8 +70,8 @@ func Open(dir string, opts Options) (*Store, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, opts: opts, log: opts.Logger, lanes: make(chan struct{}, 4), pins: map[string]int{}}
-	s.remote.init(opts)
+	s := &Store{dir: dir, opts: opts, log: opts.Logger, lanes: make(chan struct{}, 4), pins: map[string]int{},
+		registries: registry.New(opts.Registries, opts.Stall)}
 	for _, sub := range []string{"", "images", "layers", "refs", "holds", "parts", "tmp"} {
 		// Tasks of other users look up their roots through these.
 		if err := os.MkdirAll(s.path(sub), 0o711); err != nil {
@@ -119,16 +118,6 @@ func (s *Store) step(what string) error {
 	return s.dead
 }
 
-// hexOf returns the hexadecimal part of a sha256 digest, the only kind there is; anything else is refused before it becomes a
-// file name.
-func hexOf(digest string) (string, error) {
-	h, ok := strings.CutPrefix(digest, "sha256:")
-	if raw, err := hex.DecodeString(h); !ok || err != nil || len(raw) != sha256.Size || strings.ToLower(h) != h {
-		return "", structs.Errorf(structs.Invalid, "digest "+strconv.Quote(digest), "it is no sha256 digest")
-	}
-	return h, nil
-}
-
 func sumOf(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:])
@@ -159,7 +148,7 @@ func (s *Store) known(ref Reference) *record {
 
 // load reads a complete image.
 func (s *Store) load(id string) (*Image, error) {
-	h, err := hexOf(id)
+	h, err := registry.Hex(id)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +187,7 @@ func parseConfig(id string, raw []byte) (file *v1.ConfigFile, layers []string, e
 		return nil, nil, structs.Errorf(structs.Invalid, "image "+id, "it has %d layers; from 1 to %d are possible", n, maxLayers)
 	}
 	for _, d := range file.RootFS.DiffIDs {
-		h, err := hexOf(d.String())
+		h, err := registry.Hex(d.String())
 		if err != nil {
 			return nil, nil, err
 		}

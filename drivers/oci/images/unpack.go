@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers/compressed"
+	"github.com/proffer/proffer/drivers/oci/registry"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -57,7 +58,7 @@ func (s *Store) fill(ctx context.Context, dir, layer string, from io.Reader) err
 		return layerError(layer, err)
 	}
 	if hex.EncodeToString(in.sum.Sum(nil)) != layer {
-		return structs.Errorf(structs.Unavailable, "layer sha256:"+layer, "unpacked it is something else: %w", errDigest)
+		return structs.Errorf(structs.Unavailable, "layer sha256:"+layer, "unpacked it is something else: %w", registry.ErrDigest)
 	}
 	if err := os.WriteFile(dir+"/size", strconv.AppendInt(nil, size, 10), 0o600); err != nil {
 		return err

@@ -125,7 +125,8 @@ func (r *Region) Place(p scheduler.Placement, node structs.NodeID) *structs.Allo
 //	version [in_place]                a new version of the job
 //	restart | stop | scale N          as the user does
 //	next                              shows the steps and carries them out; placements go to nodes in turn, avoided ones last
-//	running|failed|complete|lost I…   what happens to the newest allocation of indexes ("all" for every one)
+//	running|failed|complete|lost I…   what happens to the newest allocation of indexes ("all" for every one), or to one by its ID
+//	unplaced                          counts the steps, and carries out what needs no place
 //	ended I…                          stopping allocations end
 //	drain NODE [deadline=D]           and undrain NODE
 //	after D
@@ -168,6 +169,8 @@ func (r *Region) Run(line string) string {
 				group.Spreads = []*structs.Spread{{Attribute: "rack"}}
 			case "on_lost":
 				group.OnLost = v
+			case "order":
+				group.Migrate = &structs.Migrate{Order: v}
 			case "max_parallel":
 				update.MaxParallel = number(v)
 			case "min_healthy_time":
@@ -207,7 +210,16 @@ func (r *Region) Run(line string) string {
 		r.Want.Record.Counts = map[string]int{"g": number(words[1])}
 	case "next":
 		return r.show()
+	case "unplaced": // the steps, when there is no place for anything
+		s := r.Steps()
+		r.Stop(s)
+		return fmt.Sprintf("%d to be placed, %d to be stopped", len(s.Place), len(s.Stop))
 	case "running", "failed", "complete", "lost", "ended":
+		for _, id := range words[1:] { // one of several that have an index
+			if i := slices.IndexFunc(r.Allocs, func(a *structs.Allocation) bool { return string(a.ID) == id }); i >= 0 {
+				r.Happen(r.Allocs[i], words[0])
+			}
+		}
 		for _, index := range r.indexes(words[1:]) {
 			if a := r.Find(index); a != nil {
 				r.Happen(a, words[0])
@@ -215,7 +227,7 @@ func (r *Region) Run(line string) string {
 		}
 	case "drain":
 		n := *r.Nodes[structs.NodeID(words[1])]
-		n.Drain = &structs.Drain{}
+		n.Drain = &structs.Drain{Started: r.Now}
 		if d := args["deadline"]; d != "" {
 			n.Drain.Deadline = r.Now.Add(duration(d))
 		}
@@ -250,8 +262,9 @@ func (r *Region) indexes(words []string) (out []int) {
 			}
 			continue
 		}
-		n, _ := strconv.Atoi(w)
-		out = append(out, n)
+		if n, err := strconv.Atoi(w); err == nil {
+			out = append(out, n)
+		}
 	}
 	return out
 }

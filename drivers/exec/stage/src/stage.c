@@ -25,7 +25,7 @@ enum {
 	SYS_rt_sigtimedwait = 128, SYS_pivot_root = 155, SYS_prctl = 157, SYS_mount = 165, SYS_umount2 = 166,
 	SYS_sethostname = 170, SYS_timer_create = 222, SYS_timer_settime = 223, SYS_clock_gettime = 228,
 	SYS_exit_group = 231, SYS_openat = 257, SYS_ppoll = 271, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
-	SYS_faccessat = 269, SYS_unshare = 272, SYS_dup3 = 292, SYS_prlimit64 = 302, SYS_setns = 308, SYS_fchmodat = 268, SYS_seccomp = 317,
+	SYS_faccessat = 269, SYS_unshare = 272, SYS_accept4 = 288, SYS_dup3 = 292, SYS_prlimit64 = 302, SYS_setns = 308, SYS_fchmodat = 268, SYS_seccomp = 317,
 };
 #define REGISTER_CALL \
 	register i64 r10 __asm__("r10") = d; \
@@ -45,7 +45,7 @@ enum {
 	SYS_clock_gettime = 113, SYS_kill = 129, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135,
 	SYS_rt_sigtimedwait = 137, SYS_setresuid = 147, SYS_setresgid = 149, SYS_setsid = 157, SYS_setgroups = 159,
 	SYS_sethostname = 161, SYS_umask = 166, SYS_prctl = 167, SYS_getpid = 172, SYS_socket = 198, SYS_sendto = 206,
-	SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268, SYS_seccomp = 277,
+	SYS_sendmsg = 211, SYS_recvmsg = 212, SYS_clone = 220, SYS_accept4 = 242, SYS_execve = 221, SYS_wait4 = 260, SYS_prlimit64 = 261, SYS_setns = 268, SYS_seccomp = 277,
 };
 #define REGISTER_CALL \
 	register i64 x8 __asm__("x8") = n; \
@@ -104,7 +104,7 @@ enum {
 	PR_SET_PDEATHSIG = 1, PR_SET_DUMPABLE = 4, PR_SET_KEEPCAPS = 8, PR_SET_NAME = 15, PR_CAPBSET_DROP = 24,
 	PR_SET_CHILD_SUBREAPER = 36, PR_SET_NO_NEW_PRIVS = 38, PR_CAP_AMBIENT = 47, PR_CAP_AMBIENT_RAISE = 2,
 	S_IFCHR = 0020000, CAP_KILL = 5, CLOCK_BOOTTIME = 7, TIMER_ABSTIME = 1, F_DUPFD_CLOEXEC = 1030,
-	TIOCSCTTY = 0x540E, TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441, FIONREAD = 0x541B, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
+	TIOCSCTTY = 0x540E, TIOCSWINSZ = 0x5414, TIOCSPTLCK = 0x40045431, TIOCGPTPEER = 0x5441, FIONREAD = 0x541B, SIOCSIFFLAGS = 0x8914, IFF_UP = 1, IFF_RUNNING = 64,
 	MOVE_MOUNT_F_EMPTY_PATH = 4, OPEN_TREE_CLONE = 1, OPEN_TREE_CLOEXEC = O_CLOEXEC,
 };
 
@@ -130,6 +130,8 @@ struct head {
 	i32 first_bind, first_join;
 	u32 filter; // instructions of the program for system calls; 0: there is none
 	i32 netns; // index of the descriptor of the network namespace to join, -1: none
+	u32 rows, columns; // of a task's terminal; 0: nobody said so
+	u64 spread; // one bit a bind: it and what is below it keep their propagation
 };
 struct rlimit { u64 resource, soft, hard; };
 struct filter { u16 code; u8 jt, jf; u32 k; };
@@ -298,8 +300,9 @@ static int is_dev(const char *path) { return path[0] == '/' && path[1] == 'd' &&
 // place puts a detached mount at its target.
 static void place(u32 i, u64 flags) {
 	int fd = fds[head->first_bind + i];
-	struct mount_attr attr = {flags, 0, MS_PRIVATE, 0};
-	must("mount_setattr", binds[i], C5(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &attr, sizeof attr));
+	int spread = head->spread >> i & 1;
+	struct mount_attr attr = {flags, 0, spread ? 0 : MS_PRIVATE, 0};
+	must("mount_setattr", binds[i], C5(SYS_mount_setattr, fd, "", spread ? AT_EMPTY_PATH | AT_RECURSIVE : AT_EMPTY_PATH, &attr, sizeof attr));
 	i64 err = C5(SYS_move_mount, fd, "", AT_FDCWD, binds[i], MOVE_MOUNT_F_EMPTY_PATH);
 	if (err == -ENOENT) {
 		make_folders(binds[i]);
@@ -372,25 +375,32 @@ static void set_caps(u64 effective, u64 inheritable) {
 	must("capset", "", C2(SYS_capset, &h, d));
 }
 
-// open_terminal makes a terminal of the task's own /dev/pts, so that the program can name it, sends its master over the socket
-// that came as stdin, and waits for the byte which says that it has its size. The slave takes the place of the socket.
+static int master = -1, slave = -1; // of the terminal; the master is open in who keeps it, the slave in the program
+
+// open_terminal makes a terminal of the task's own /dev/pts, so that the program can name it. That of a task is kept by this process, as the
+// pipes of others are; of a command's the master is sent over the socket that came as stdin, and the byte that comes back says that it has
+// its size.
 static void open_terminal(void) {
 	int sock = fd_of(head->in), unlocked = 0;
-	i64 master = C3(SYS_openat, AT_FDCWD, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	master = (int)C3(SYS_openat, AT_FDCWD, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	must("open a terminal", "/dev/ptmx", master);
 	must("unlock the terminal", "", C3(SYS_ioctl, master, TIOCSPTLCK, &unlocked));
-	i64 slave = C3(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	slave = (int)C3(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	must("open the terminal's other end", "", slave);
 	if (head->flags & SETIDS) must("give the terminal away", "", C3(SYS_fchown, slave, head->uid, -1));
+	if (head->op == OP_START) {
+		struct { u16 rows, columns, x, y; } size = {(u16)head->rows, (u16)head->columns, 0, 0};
+		if (size.rows && size.columns) must("set the terminal's size", "", C3(SYS_ioctl, master, TIOCSWINSZ, &size));
+		return;
+	}
 	u8 byte = 0;
-	struct { u64 len; i32 level, type, fd, pad; } rights = {20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, (i32)master, 0};
+	struct { u64 len; i32 level, type, fd, pad; } rights = {20, 1 /* SOL_SOCKET */, 1 /* SCM_RIGHTS */, master, 0};
 	struct iovec iov = {&byte, 1};
 	struct msghdr msg = {NULL, 0, 0, &iov, 1, &rights, sizeof rights, 0, 0};
 	must("pass the terminal on", "", C3(SYS_sendmsg, sock, &msg, 0x4000 /* MSG_NOSIGNAL */));
 	C1(SYS_close, master);
 	i64 n = C3(SYS_read, sock, &byte, 1);
 	must("wait for the terminal", "", n > 0 ? 0 : n < 0 ? n : -EPIPE);
-	fds[head->in] = fds[head->out] = fds[head->err] = (int)slave;
 }
 
 static void execute(const char *path, i64 *best) {
@@ -404,8 +414,8 @@ __attribute__((noreturn)) static void program(void) {
 	C0(SYS_setsid);
 	int stdio[3] = {fd_of(head->in), fd_of(head->out), fd_of(head->err)};
 	for (int i = 0; i < 3; i++)
-		if (stdio[i] >= 0) must("dup", "", C3(SYS_dup3, stdio[i], i, 0));
-	if (head->flags & TTY) must("set the terminal", "", C3(SYS_ioctl, 0, TIOCSCTTY, 0));
+		if (slave >= 0 || stdio[i] >= 0) must("dup", "", C3(SYS_dup3, slave >= 0 ? slave : stdio[i], i, 0));
+	if (slave >= 0) must("set the terminal", "", C3(SYS_ioctl, 0, TIOCSCTTY, 0));
 	for (u32 i = 0; i < head->rlimits; i++)
 		must("setrlimit", "", C4(SYS_prlimit64, 0, rlimits[i].resource, &rlimits[i].soft, NULL));
 	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
@@ -540,6 +550,24 @@ static int fence_passed(i32 timer) {
 	return 0;
 }
 
+// take_terminal accepts what a runtime has sent to the socket that is kept as stdout: the master of the terminal that it made for its container. It
+// takes the socket's place.
+static void take_terminal(void) {
+	static u8 name[4096];
+	struct { u64 len; i32 level, type, fd, pad; } rights = {0, 0, 0, -1, 0};
+	struct iovec iov = {name, sizeof name};
+	struct msghdr msg = {NULL, 0, 0, &iov, 1, &rights, sizeof rights, 0, 0};
+	i64 conn = C4(SYS_accept4, KEPT_STDOUT, NULL, NULL, O_CLOEXEC);
+	i64 err = conn < 0 ? conn : C3(SYS_recvmsg, conn, &msg, 0x40000000 /* MSG_CMSG_CLOEXEC */);
+	if (err >= 0) err = rights.fd < 0 ? -EPIPE : C3(SYS_dup3, rights.fd, KEPT_STDOUT, O_CLOEXEC);
+	if (err < 0) {
+		kill_descendants();
+		die("adopt", "its terminal", err);
+	}
+	C1(SYS_close, rights.fd);
+	C1(SYS_close, conn);
+}
+
 // adopt takes over what a program that has ended left behind: a runtime makes a container and leaves its first process, whose
 // number is in a file, and which comes to us once all between it and us have ended. Until then a failure is one of the start. 0: not
 // yet; the next SIGCHLD tells.
@@ -561,6 +589,7 @@ static i32 adopt(i32 child) {
 			kill_descendants();
 			die("adopt", host, n < 0 ? n : EINVAL);
 		}
+		if (head->flags & TTY) take_terminal();
 	}
 	for (;;) {
 		i64 got = C4(SYS_wait4, heir, &status, WNOHANG, NULL);
@@ -631,7 +660,7 @@ __attribute__((noreturn)) static void stage(void) {
 		if (head->flags & NETWORK) loopback_up();
 		mounts();
 	}
-	if (head->flags & TTY) open_terminal();
+	if (head->flags & TTY && !(head->flags & ADOPT)) open_terminal();
 	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
 	C2(SYS_prctl, PR_SET_NAME, "proffer-task");
 	write_record(RUNNING, 0, 0);
@@ -643,7 +672,7 @@ __attribute__((noreturn)) static void stage(void) {
 	// Keep the reading ends of the task's pipes, so that it does not get SIGPIPE when the supervisor dies; a new one
 	// opens them again through /proc. Everything else goes, the report last: until then a failure is one of the start.
 	if (head->keep_out >= 0) {
-		i64 out = C3(SYS_fcntl, fd_of(head->keep_out), F_DUPFD_CLOEXEC, FIRST_FREE);
+		i64 out = C3(SYS_fcntl, master >= 0 ? master : fd_of(head->keep_out), F_DUPFD_CLOEXEC, FIRST_FREE);
 		must("keep the output", "", out);
 		i64 err = C3(SYS_fcntl, fd_of(head->keep_err), F_DUPFD_CLOEXEC, FIRST_FREE);
 		must("keep the output", "", err);
@@ -658,6 +687,14 @@ __attribute__((noreturn)) static void stage(void) {
 		} else {
 			C1(SYS_close, KEPT_REPORT);
 		}
+		must("close the rest", "", C3(SYS_close_range, FIRST_FREE, ~0U, 0));
+	} else if (head->flags & ADOPT) { // a command: nothing is kept but the report
+		i64 report = C3(SYS_fcntl, report_fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+		must("keep the report", "", report);
+		report_fd = (int)report;
+		must("keep the report", "", C3(SYS_dup3, report, KEPT_REPORT, O_CLOEXEC));
+		report_fd = KEPT_REPORT;
+		must("close the rest", "", C3(SYS_close_range, KEPT_STDOUT, KEPT_STDERR, 0));
 		must("close the rest", "", C3(SYS_close_range, FIRST_FREE, ~0U, 0));
 	} else {
 		must("close the rest", "", C3(SYS_close_range, KEPT_STDOUT, ~0U, 0));

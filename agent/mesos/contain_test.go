@@ -1,0 +1,360 @@
+package mesos
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/structs"
+)
+
+var both = []wire.Encoding{wire.JSON, wire.Protobuf}
+
+// sent is a message as it arrives in an encoding.
+func sent[T any](t *testing.T, encoding wire.Encoding, message *T) *T {
+	t.Helper()
+	var out T
+	if err := encoding.Unmarshal(encoding.Marshal(message), &out); err != nil {
+		t.Fatal(err)
+	}
+	return &out
+}
+
+// drawn says what a task is given beside what it runs.
+func drawn(l *server.Launch, err error) string {
+	if err != nil {
+		return "refused: " + err.Error()
+	}
+	var b strings.Builder
+	if n := l.Group.Network; n != nil {
+		fmt.Fprintf(&b, "in %s %s; ", n.Mode, n.Hostname)
+	}
+	if x := l.External; x.Executor != "" {
+		fmt.Fprintf(&b, "holds %d of %v, lacks %v; ", x.Own.Ports, ports(x.OwnPorts), l.Missing)
+	}
+	if len(l.Ports) > 0 {
+		fmt.Fprintf(&b, "%d ports %v; ", l.Resources.Ports, ports(l.Ports))
+	}
+	for _, t := range l.Group.Tasks {
+		config := maps.Clone(t.Config)
+		for _, usual := range []string{"command", "args", "entrypoint", "image", "work_dir"} {
+			delete(config, usual)
+		}
+		fmt.Fprintf(&b, "%s %v", t.Driver, config)
+		for _, x := range t.Binds {
+			fmt.Fprintf(&b, " %s:%s>%s", x.From, x.Source, x.Destination)
+			if x.ReadOnly {
+				b.WriteString(" ro")
+			}
+			b.WriteString(string(x.Propagation))
+		}
+		for _, f := range t.Tmpfs {
+			fmt.Fprintf(&b, " %s=%s", f.Destination, f.Size)
+		}
+		for _, x := range t.Templates {
+			value := x.Secret.Variable + "#" + x.Secret.Item
+			for s := range l.External.Sent() {
+				if s.Name == x.Secret.Sealed {
+					value = "value"
+					if s.Sealed.Key != "" || string(s.Sealed.Data) != secret {
+						value = "another value"
+					}
+				}
+			}
+			fmt.Fprintf(&b, " %s %s %s=%s", x.Destination, x.Perms, x.Secret.Env, value)
+		}
+		b.WriteString("; ")
+	}
+	return strings.TrimSuffix(b.String(), "; ")
+}
+
+func ports(list []structs.AssignedPort) (out []string) {
+	for _, p := range list {
+		out = append(out, fmt.Sprintf("%s=%d->%d", p.Label, p.Port, p.To))
+	}
+	return out
+}
+
+const secret = "hunter2"
+
+var (
+	value = &wire.Secret{Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte(secret)}}
+	cafe  = func() *wire.MesosInfo {
+		return &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "cafe"}}}
+	}
+)
+
+func reference(name string, key *string) *wire.Secret {
+	return &wire.Secret{Type: new(wire.SecretByReference), Reference: &wire.SecretReference{Name: name, Key: key}}
+}
+
+func volumeFrom(at string, s wire.VolumeSource) wire.Volume {
+	return wire.Volume{ContainerPath: at, Mode: wire.VolumeRW, Source: &s}
+}
+
+func onHost(at, from string, mode wire.VolumeMode) wire.Volume {
+	return wire.Volume{ContainerPath: at, HostPath: &from, Mode: mode}
+}
+
+func sandbox(at string, kind wire.SandboxPathType, from string) wire.Volume {
+	return volumeFrom(at, wire.VolumeSource{Type: new(wire.SourceSandboxPath), SandboxPath: &wire.SandboxPath{Type: &kind, Path: from}})
+}
+
+func secretAt(at string, s *wire.Secret) wire.Volume {
+	return volumeFrom(at, wire.VolumeSource{Type: new(wire.SourceSecret), Secret: s})
+}
+
+func capabilitiesOf(numbers ...wire.LinuxCapability) *wire.CapabilityInfo {
+	return &wire.CapabilityInfo{Capabilities: numbers}
+}
+
+// What containers of tasks ask for beside what they run, and what becomes of it, in both encodings.
+func TestWhatContainersAskFor(t *testing.T) {
+	in := func(change func(*wire.ContainerInfo)) *wire.TaskInfo {
+		return taskInfo("one", func(t *wire.TaskInfo) {
+			t.Resources = append(t.Resources, wire.Resource{Name: "ports", Type: wire.ValueRanges, Ranges: &wire.Ranges{Range: []wire.Range{{Begin: 31000, End: 31001}}}})
+			t.Container = &wire.ContainerInfo{Type: wire.ContainerMesos}
+			change(t.Container)
+		})
+	}
+	docker := func(change func(*wire.ContainerInfo, *wire.DockerInfo)) *wire.TaskInfo {
+		return in(func(c *wire.ContainerInfo) {
+			c.Type, c.Docker = wire.ContainerDocker, &wire.DockerInfo{Image: "cafe"}
+			change(c, c.Docker)
+		})
+	}
+	seen := func(all ...wire.Volume) *wire.TaskInfo { return in(func(c *wire.ContainerInfo) { c.Volumes = all }) }
+	limited := func(all ...wire.RLimit) *wire.TaskInfo {
+		return in(func(c *wire.ContainerInfo) { c.RLimits = &wire.RLimitInfo{RLimits: all} })
+	}
+	linux := func(l *wire.LinuxInfo) *wire.TaskInfo { return in(func(c *wire.ContainerInfo) { c.Linux = l }) }
+	imaged := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
+	engine := func(x *wire.TaskInfo) *wire.TaskInfo {
+		x.Container.Type, x.Container.Docker = wire.ContainerDocker, &wire.DockerInfo{Image: "cafe"}
+		return x
+	}
+	net := func(n ...wire.NetworkInfo) *wire.TaskInfo { return in(func(c *wire.ContainerInfo) { c.Networks = n }) }
+	mapped := func(name string, maps ...wire.PortMapping) wire.NetworkInfo {
+		return wire.NetworkInfo{Name: wire.Optional(name), PortMappings: maps}
+	}
+	with := func(key, value string) *wire.TaskInfo {
+		return docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters = []wire.Parameter{{Key: key, Value: value}}
+		})
+	}
+	env := func(v wire.Variable) *wire.TaskInfo {
+		return taskInfo("one", func(t *wire.TaskInfo) { t.Command.Environment = &wire.Environment{Variables: []wire.Variable{v}} })
+	}
+	const held = "2 ports [=31000->0 =31001->0]; "
+	nofile, core := new(wire.RLimitType(10)), new(wire.RLimitType(2))
+	for _, c := range []struct {
+		name string
+		task *wire.TaskInfo
+		want string
+	}{
+		{"paths of the node", seen(onHost("/data", "/srv/data", wire.VolumeRW), onHost("conf", "/srv/conf/", wire.VolumeRO)),
+			held + "exec map[] host:/srv/data>/data host:/srv/conf>/local/conf ro"},
+		{"a path of the sandbox in the place of one of the node", seen(onHost("/data", "mine", wire.VolumeRW)), held + "exec map[] own:mine>/data"},
+		{"a path that spreads", seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceHostPath), HostPath: &wire.HostPath{Path: "/srv", Propagation: &wire.MountPropagation{Mode: new(wire.PropagationBidirectional)}}})),
+			held + "exec map[] host:/srv>/databidirectional"},
+		{"a path of the sandbox", imaged(seen(sandbox("/data", wire.SandboxSelf, "a/b"))), held + "oci map[] own:a/b>/data"},
+		{"secrets as files", imaged(seen(secretAt("/run/s/a", value), secretAt("/run/s/b", reference("db", new("password"))), secretAt("c", reference("eng/web/db", nil)))),
+			held + "oci map[] secret:volume-0/a>/run/s/a ro secret:volume-0/b>/run/s/b ro secret:volume-1/c>/local/c ro" +
+				" secrets/volume-0/a 0444 =value secrets/volume-0/b 0444 =eng/web/db#password secrets/volume-1/c 0444 =eng/web/db#"},
+		{"a secret in the environment", env(wire.Variable{Name: "PASSWORD", Type: new(wire.VariableSecret), Secret: value}), "exec map[] secrets/env-1 0400 PASSWORD=value"},
+		{"a volume of the engine", engine(seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop"}}))),
+			held + "docker map[mount:[map[read_only:false source:shop target:/data type:volume]] network_mode:host]"},
+		{"limits", limited(wire.RLimit{Type: nofile, Soft: new(uint64(10)), Hard: new(uint64(20))}, wire.RLimit{Type: core}), held + "exec map[rlimits:map[core:unlimited nofile:10:20]]"},
+		{"limits of an image", imaged(limited(wire.RLimit{Type: nofile, Soft: new(uint64(10)), Hard: new(^uint64(0))})), held + "oci map[ulimit:map[nofile:10:-1]]"},
+		{"capabilities", linux(&wire.LinuxInfo{Effective: capabilitiesOf(1013), Bounding: capabilitiesOf(1013, 1005)}), held + "exec map[cap_add:[net_raw]]"},
+		{"capabilities of an image", imaged(linux(&wire.LinuxInfo{Capabilities: capabilitiesOf(1013)})), held + "oci map[cap_add:[net_raw] cap_drop:[all]]"},
+		{"no capabilities", imaged(linux(&wire.LinuxInfo{Effective: capabilitiesOf()})), held + "oci map[cap_drop:[all]]"},
+		{"bounded capabilities", imaged(linux(&wire.LinuxInfo{Bounding: capabilitiesOf(1000, 1001, 1003, 1004, 1005, 1006, 1007, 1008, 1010, 1031)})), held + "oci map[cap_drop:[sys_chroot]]"},
+		{"unconfined", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}), held + "exec map[seccomp:unconfined]"},
+		{"shared memory", linux(&wire.LinuxInfo{ShmSize: new(uint32(128)), SharePID: new(false), IPC: new(wire.IpcMode(1))}), held + "exec map[] /dev/shm=128MiB"},
+		{"shared memory of an image", imaged(linux(&wire.LinuxInfo{ShmSize: new(uint32(128))})), held + "oci map[shm_size:134217728]"},
+		{"what an engine shares", engine(linux(&wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2)), Seccomp: &wire.SeccompInfo{Unconfined: new(true)}})),
+			held + "docker map[ipc_mode:host network_mode:host pid_mode:host security_opt:[seccomp=unconfined]]"},
+		{"a network", in(func(c *wire.ContainerInfo) {
+			c.Networks, c.Hostname = []wire.NetworkInfo{mapped("bridge", wire.PortMapping{HostPort: 31001, ContainerPort: 80, Protocol: new("tcp")})}, new("shop")
+		}), "in bridge shop; 2 ports [=31000->0 p31001=31001->80]; exec map[]"},
+		{"a network of CNI", imaged(net(mapped("lan"))), "in cni/lan ; " + held + "oci map[]"},
+		{"a network without a name", net(wire.NetworkInfo{}), held + "exec map[]"},
+		{"a bridge of the engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network = new(wire.DockerBridge)
+			d.PortMappings = []wire.DockerPortMapping{{HostPort: 31000, ContainerPort: 53}, {HostPort: 31000, ContainerPort: 53, Protocol: new("UDP")}, {HostPort: 31001, ContainerPort: 80, Protocol: new("tcp")}}
+		}), "2 ports [p31000=31000->53 p31001=31001->80]; docker map[network_mode:bridge ports:[p31000 p31000/udp p31001]]"},
+		{"a network of the engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{mapped("shop")}
+		}), held + "docker map[network_mode:shop]"},
+		{"options", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters = []wire.Parameter{{Key: "label", Value: "a=b=c"}, {Key: "ulimit", Value: "nofile=1:2"}, {Key: "add-host", Value: "a:1.2.3.4"}, {Key: "--init", Value: "true"},
+				{Key: "tmpfs", Value: "/x:size=1m"}, {Key: "shm-size", Value: "64mb"}, {Key: "env", Value: "A=${B}"}, {Key: "volume", Value: "/srv:/x:ro"}}
+		}), held + "docker map[extra_hosts:[a:1.2.3.4] init:true labels:map[a:b=c] mount:[map[size:1048576 target:/x type:tmpfs]] network_mode:host shm_size:67108864 ulimit:map[nofile:1:2] volumes:[/srv:/x:ro]]"},
+
+		{"two at one path", seen(onHost("/data", "/a", wire.VolumeRW), onHost("/data/", "/b", wire.VolumeRW)), "refused: Container path '/data' is used twice"},
+		{"a path of every task", seen(onHost("/proc/x", "/y", wire.VolumeRW)), "refused: Container path '/proc/x' is not supported"},
+		{"two sources", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, HostPath: new("/y"), Source: &wire.VolumeSource{}}), "refused: the volume at '/x': it has a 'host_path' and a 'source'"},
+		{"no source", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW}), "refused: the volume at '/x': it has neither"},
+		{"an image", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, Image: cafe().Image}), "refused: the volume at '/x': an 'image' is no volume here"},
+		{"a way out of the sandbox", seen(sandbox("/x", wire.SandboxSelf, "a/../../b")), "refused: the volume at '/x': 'a/../../b' is no path below the sandbox"},
+		{"a relative way out", seen(onHost("/x", "../b", wire.VolumeRW)), "refused: the volume at '/x': '../b' is no path"},
+		{"a parent of none", seen(sandbox("/x", wire.SandboxParent, "a")), "refused: the volume at '/x': a sandbox_path of the type PARENT"},
+		{"a plugin", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{}})), "refused: the volume at '/x': volumes of CSI plugins"},
+		{"a volume of no engine", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop"}})), "refused: the volume at '/x': a DOCKER_VOLUME is"},
+		{"a driver of volumes", engine(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Driver: new("rexray")}}))), "refused: the volume at '/x': the driver 'rexray'"},
+		{"options of a volume", engine(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Options: &wire.Parameters{Parameters: []wire.Parameter{{Key: "device", Value: "/etc"}}}}}))),
+			"refused: the volume at '/x': 'driver_options'"},
+		{"a secret of nothing", seen(secretAt("/x/y", &wire.Secret{})), "refused: the volume at '/x/y': a secret must have a 'type'"},
+		{"a secret of others", seen(secretAt("/x/y", reference("ops/db", nil))), "refused: the volume at '/x/y': work of role 'eng/web' may not read variable 'ops/db'"},
+		{"a secret that is no variable", seen(secretAt("/x/y", reference("a b", nil))), "refused: the volume at '/x/y': 'a b' is not the name of a variable"},
+		{"a variable that is text and secret", env(wire.Variable{Name: "A", Type: new(wire.VariableSecret), Value: new("x"), Secret: value}), "refused: Environment variable 'A' must have a 'value' or"},
+		{"a secret that no variable can be", env(wire.Variable{Name: "A", Type: new(wire.VariableSecret), Secret: &wire.Secret{Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte("a\x00")}}}), "refused: Environment variable 'A': its value has a NUL"},
+		{"half a limit", limited(wire.RLimit{Type: nofile, Soft: new(uint64(1))}), "refused: RLMT_NOFILE of 'RLimitInfo.rlimits' has one of"},
+		{"limits the wrong way round", limited(wire.RLimit{Type: nofile, Soft: new(uint64(2)), Hard: new(uint64(1))}), "refused: RLMT_NOFILE of 'RLimitInfo.rlimits' has a soft limit above"},
+		{"a limit twice", limited(wire.RLimit{Type: core}, wire.RLimit{Type: core}), "refused: 'RLimitInfo.rlimits' has RLMT_CORE twice"},
+		{"effective beyond bounding", linux(&wire.LinuxInfo{Effective: capabilitiesOf(1013), Bounding: capabilitiesOf(1005)}), "refused: capability NET_RAW is effective, and not among"},
+		{"both names of the effective", linux(&wire.LinuxInfo{Effective: capabilitiesOf(), Capabilities: capabilitiesOf(1005)}), "refused: 'LinuxInfo.capability_info' is what"},
+		{"a profile", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web")}}), "refused: the seccomp profile 'web' is not served"},
+		{"processes of others", linux(&wire.LinuxInfo{SharePID: new(true)}), "refused: 'LinuxInfo.share_pid_namespace' is not served"},
+		{"memory of others", imaged(linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2))})), "refused: 'LinuxInfo.ipc_mode' SHARE_PARENT is not served"},
+		{"a port of others", net(mapped("bridge", wire.PortMapping{HostPort: 31002, ContainerPort: 80})), "refused: host port 31002 is mapped and not among the 'ports' of the task"},
+		{"a port to nowhere", net(mapped("", wire.PortMapping{HostPort: 31000, ContainerPort: 80})), "refused: mapped ports and a host name need a network"},
+		{"a port to two", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80}, wire.PortMapping{HostPort: 31000, ContainerPort: 81, Protocol: new("udp")})), "refused: host port 31000 is mapped to 80 and to 81"},
+		{"a protocol that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80, Protocol: new("sctp")})), "refused: 'sctp' is no protocol"},
+		{"a port that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80000})), "refused: host port 31000 is mapped to 80000"},
+		{"two networks", net(mapped("a"), mapped("b")), "refused: 2 'network_infos'"},
+		{"an address of its own", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}}}), "refused: an address cannot be asked for"},
+		{"labels of a network", net(wire.NetworkInfo{Name: new("a"), Labels: &wire.Labels{Labels: []wire.Label{{Key: "a"}}}}), "refused: 'NetworkInfo.labels'"},
+		{"a host name of the node's network", in(func(c *wire.ContainerInfo) { c.Hostname = new("x") }), "refused: 'ContainerInfo.hostname' needs a network"},
+		{"ports of the node's network", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.PortMappings = []wire.DockerPortMapping{{HostPort: 31000, ContainerPort: 53}}
+		}), "refused: 'port_mappings' need 'DockerInfo.network' BRIDGE or USER, and it is HOST"},
+		{"ports of others of an engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, d.PortMappings = new(wire.DockerBridge), []wire.DockerPortMapping{{HostPort: 31005, ContainerPort: 53}}
+		}), "refused: host port 31005 is mapped and not among"},
+		{"a network of the engine without a name", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) { d.Network = new(wire.DockerUser) }), "refused: 'DockerInfo.network' USER needs the name"},
+		{"an option that is a resource", with("memory", "1g"), "refused: 'DockerInfo.parameters': 'memory' is not served"},
+		{"an option of tmpfs", with("tmpfs", "/x:uid=7"), "refused: 'DockerInfo.parameters': tmpfs: its option 'uid=7'"},
+		{"a size in bytes", with("shm-size", "4294967296"), held + "docker map[network_mode:host shm_size:4294967296]"},
+		{"a size that nothing holds", with("shm-size", "9223372036854775807k"), "refused: 'DockerInfo.parameters': shm-size: '9223372036854775807k' is no size"},
+		{"seccomp beside another option", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters, c.Linux = []wire.Parameter{{Key: "security-opt", Value: "no-new-privileges"}}, &wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}
+		}), held + "docker map[network_mode:host security_opt:[no-new-privileges seccomp=unconfined]]"},
+		{"seccomp in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters, c.Linux = []wire.Parameter{{Key: "security-opt", Value: "seccomp=unconfined"}}, &wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}
+		}), "refused: 'LinuxInfo.seccomp' says what 'DockerInfo.parameters' says, too"},
+		{"shared memory in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters, c.Linux = []wire.Parameter{{Key: "shm-size", Value: "1m"}}, &wire.LinuxInfo{ShmSize: new(uint32(2))}
+		}), "refused: 'LinuxInfo.shm_size' says what 'DockerInfo.parameters' says, too"},
+		{"processes in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters, c.Linux = []wire.Parameter{{Key: "pid", Value: "container:x"}}, &wire.LinuxInfo{SharePID: new(true)}
+		}), "refused: 'LinuxInfo.share_pid_namespace' says what 'DockerInfo.parameters' says, too"},
+		{"a size that is none", with("shm-size", "much"), "refused: 'DockerInfo.parameters': shm-size: 'much' is no size"},
+		{"capabilities in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Parameters, c.Linux = []wire.Parameter{{Key: "cap-add", Value: "CHOWN"}}, &wire.LinuxInfo{Effective: capabilitiesOf(1000)}
+		}), "refused: capabilities are in 'DockerInfo.parameters' and in 'LinuxInfo'"},
+		{"a driver of volumes of the engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) { d.VolumeDriver = new("rexray") }), "refused: 'DockerInfo.volume_driver' is not served"},
+	} {
+		f := &structs.Framework{ID: "f", Name: "shop", User: "root", Roles: []string{"eng/web"}}
+		for _, encoding := range both {
+			if got := drawn(launchOf(f, sent(t, encoding, c.task))); got != c.want && !(strings.HasPrefix(c.want, "refused") && strings.HasPrefix(got, c.want)) {
+				t.Errorf("%s as %s:\n got  %s\n want %s", c.name, encoding.ContentType(), got, c.want)
+			}
+		}
+	}
+}
+
+// What executors ask for: of a pod for its tasks, of a custom one for its process.
+func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
+	held := func(x *wire.TaskInfo, first, last uint64) {
+		x.Resources = append(x.Resources, wire.Resource{Name: "ports", Type: wire.ValueRanges, Ranges: &wire.Ranges{Range: []wire.Range{{Begin: first, End: last}}}})
+	}
+	pod := func(c *wire.ContainerInfo, tasks ...*wire.TaskInfo) *wire.LaunchGroup {
+		c.Type = wire.ContainerMesos
+		g := &wire.LaunchGroup{Executor: wire.ExecutorInfo{ExecutorID: wire.ID{Value: "p"}, Type: new(wire.ExecutorDefault), Container: c}}
+		for _, x := range tasks {
+			g.Tasks.Tasks = append(g.Tasks.Tasks, *x)
+		}
+		return g
+	}
+	one := func(all ...wire.Volume) *wire.TaskInfo {
+		return taskInfo("a", func(x *wire.TaskInfo) { x.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: all} })
+	}
+	image := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
+	custom := func(c *wire.ContainerInfo, command *wire.CommandInfo, tasks ...*wire.TaskInfo) *wire.LaunchGroup {
+		g := pod(&wire.ContainerInfo{}, tasks...)
+		g.Executor.Type, g.Executor.Command, g.Executor.Container = new(wire.ExecutorCustom), command, c
+		return g
+	}
+	ported := taskInfo("a", func(x *wire.TaskInfo) { held(x, 31000, 31001) })
+	bridge := func(to ...wire.PortMapping) *wire.ContainerInfo {
+		return &wire.ContainerInfo{Type: wire.ContainerMesos, Networks: []wire.NetworkInfo{{Name: new("bridge"), PortMappings: to}}}
+	}
+	run := &wire.CommandInfo{Value: new("run"), Environment: &wire.Environment{Variables: []wire.Variable{{Name: "A", Type: new(wire.VariableSecret), Secret: value}}}}
+	for _, c := range []struct {
+		name  string
+		group *wire.LaunchGroup
+		want  string
+	}{
+		{"what tasks share", pod(&wire.ContainerInfo{}, one(sandbox("/data", wire.SandboxParent, "shared"))), "holds 0 of [], lacks []; exec map[] shared:shared>/data"},
+		{"what the executor mounts in its sandbox", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("store", "/srv/store", wire.VolumeRO), secretAt("key", value)}},
+			one(sandbox("/data", wire.SandboxParent, "store/a"), sandbox("/key", wire.SandboxParent, "key"))),
+			"holds 0 of [], lacks []; exec map[] host:/srv/store/a>/data ro secret:volume-0/key>/key ro secrets/volume-0/key 0400 =value"},
+		{"what the executor mounts in its root", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("/data", "/srv", wire.VolumeRW)}}, one(), image(one())),
+			"holds 0 of [], lacks []; exec map[] host:/srv>/data; oci map[]"},
+		{"ports into a pod", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), ported), "in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[]"},
+		{"ports into a pod that lives", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), one()), "in bridge ; holds 0 of [], lacks [31001]; exec map[]"},
+		{"an executor with a secret in a network", custom(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), run, ported),
+			"in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[] secrets/env-1 0400 A=value"},
+
+		{"a network of a task of a pod", pod(&wire.ContainerInfo{}, taskInfo("a", func(x *wire.TaskInfo) { x.Container = bridge() })), "refused: tasks of a group have the network"},
+		{"limits of no process", pod(&wire.ContainerInfo{RLimits: &wire.RLimitInfo{}}, one()), "refused: 'ContainerInfo.rlimit_info' of a default executor"},
+		{"rights of no process", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{SharePID: new(true)}}, one()), "refused: 'ContainerInfo.linux_info' of a default executor"},
+		{"a folder in a secret", pod(&wire.ContainerInfo{Volumes: []wire.Volume{secretAt("key", value)}}, one(sandbox("/data", wire.SandboxParent, "key/x"))), "refused: the volume at '/data': 'key' of the executor is a secret"},
+		{"a secret in a task of an executor", custom(nil, &wire.CommandInfo{Value: new("run")}, taskInfo("a", func(x *wire.TaskInfo) { x.Command.Environment = run.Environment })),
+			"refused: a secret by VALUE in a task of a custom executor"},
+		{"ports of an engine's executor", custom(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "cafe", Network: new(wire.DockerBridge),
+			PortMappings: []wire.DockerPortMapping{{HostPort: 31000, ContainerPort: 80}}}}, &wire.CommandInfo{Value: new("run")}, ported), "refused: 'port_mappings' are for the container of a task"},
+	} {
+		for _, encoding := range both {
+			l, err := groupOf(spark, sent(t, encoding, c.group))
+			if got := drawn(l, err); got != c.want && !(strings.HasPrefix(c.want, "refused") && strings.HasPrefix(got, c.want)) {
+				t.Errorf("%s as %s:\n got  %s\n want %s", c.name, encoding.ContentType(), got, c.want)
+			}
+			if err == nil && strings.Contains(string(l.External.Info), secret) {
+				t.Errorf("%s: what is recorded of the executor has the secret", c.name)
+			}
+		}
+	}
+}
+
+func jsonOf(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// Work with a secret is shown without it.
+func TestValuesAreShownToNobody(t *testing.T) {
+	l, err := launchOf(spark, taskInfo("one", func(x *wire.TaskInfo) {
+		x.Command.Environment = &wire.Environment{Variables: []wire.Variable{{Name: "A", Type: new(wire.VariableSecret), Secret: value}}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := fmt.Sprintf("%s %s", jsonOf(t, l.Group), jsonOf(t, l.External))
+	if strings.Contains(shown, secret) || strings.Contains(shown, "aHVudGVyMg") {
+		t.Errorf("it is in %s", shown)
+	}
+	if n := len(l.External.Tasks[0].Secrets); n != 1 {
+		t.Errorf("the task has %d secrets", n)
+	}
+}

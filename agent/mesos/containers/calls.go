@@ -1,0 +1,301 @@
+package containers
+
+//lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/structs"
+)
+
+// Serves reports whether a call is one that Call answers.
+func Serves(t wire.AgentCallType) bool {
+	switch t {
+	case wire.AgentLaunchNestedContainer, wire.AgentLaunchNestedContainerSession, wire.AgentLaunchContainer, wire.AgentWaitNestedContainer,
+		wire.AgentWaitContainer, wire.AgentKillNestedContainer, wire.AgentKillContainer, wire.AgentRemoveNestedContainer,
+		wire.AgentRemoveContainer, wire.AgentAttachContainerInput, wire.AgentAttachContainerOutput:
+		return true
+	}
+	return false
+}
+
+// Call answers a call that was read and has what its type needs. An error was not answered.
+func (c *Containers) Call(w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	switch *call.Type {
+	case wire.AgentLaunchNestedContainer:
+		return c.begin(w, r, call.LaunchNested, false)
+	case wire.AgentLaunchNestedContainerSession:
+		return c.begin(w, r, call.LaunchSession, true)
+	case wire.AgentLaunchContainer:
+		l := call.LaunchContainer
+		if l.ContainerID.Parent == nil {
+			return mesos.Refuse(http.StatusNotImplemented, "Containers within no other are not served: what they used, the region could give to others")
+		}
+		return c.begin(w, r, &wire.LaunchContainer{ContainerID: l.ContainerID, Command: l.Command, Container: l.Container}, false)
+	case wire.AgentWaitNestedContainer:
+		return c.wait(w, r, &call.WaitNested.ContainerID, wire.AgentAnswerWaitNestedContainer)
+	case wire.AgentWaitContainer:
+		return c.wait(w, r, &call.WaitContainer.ContainerID, wire.AgentAnswerWaitContainer)
+	case wire.AgentKillNestedContainer:
+		return c.end(w, r, call.KillNested)
+	case wire.AgentKillContainer:
+		return c.end(w, r, call.KillContainer)
+	case wire.AgentRemoveNestedContainer:
+		return c.remove(w, &call.RemoveNested.ContainerID)
+	case wire.AgentRemoveContainer:
+		return c.remove(w, &call.RemoveContainer.ContainerID)
+	case wire.AgentAttachContainerOutput:
+		return c.attachOutput(w, r, &call.AttachOutput.ContainerID)
+	}
+	return mesos.Refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/recordio") // ATTACH_CONTAINER_INPUT
+}
+
+// begin launches a container, and serves its output when it is a session, which ends with its connection.
+func (c *Containers) begin(w http.ResponseWriter, r *http.Request, l *wire.LaunchContainer, session bool) error {
+	cmd, size, err := commandOf(l)
+	if err != nil {
+		return mesos.Refuse(http.StatusBadRequest, "%v", err)
+	}
+	var as format
+	if session {
+		if as, err = formatOf(r); err != nil {
+			return err
+		}
+	}
+	p, err := c.find(&l.ContainerID)
+	switch {
+	case err != nil:
+		return err
+	case !p.inner:
+		return mesos.Refuse(http.StatusBadRequest, "Expecting 'container_id.parent' to be present")
+	}
+	if err := c.node.Running(p.alloc, p.task); err != nil {
+		return refused(err)
+	}
+	x, first, err := c.launch(p, cmd, size, session)
+	if errors.Is(err, errKnown) {
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.log.Info("a container begins within a task", "alloc", structs.Short(p.alloc), "task", p.task, "container", p.key, "session", session)
+	if !session {
+		first.close()
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	defer func() { c.kill(x); <-x.done }()
+	defer first.close()
+	c.send(w, r, as, first)
+	return nil
+}
+
+// commandOf returns what a container runs: as its task does, in whose folders, network and limits it is.
+func commandOf(l *wire.LaunchContainer) (cmd drivers.Command, size *drivers.Size, err error) {
+	c := l.Command
+	if c == nil || c.Value == nil || *c.Value == "" {
+		return cmd, nil, errors.New("CommandInfo has no 'value'")
+	}
+	switch {
+	case len(c.URIs) > 0:
+		return cmd, nil, errors.New("'CommandInfo.uris' of a container within a task are not served: it has the files of the task")
+	case c.User != nil:
+		return cmd, nil, errors.New("'CommandInfo.user' of a container within a task is not served: it runs as the task does")
+	}
+	if e := c.Environment; e != nil && len(e.Variables) > 0 {
+		cmd.Args = []string{"env"}
+		for _, v := range e.Variables {
+			if v.Type != nil && *v.Type != wire.VariableValue {
+				return cmd, nil, errors.New("Environment variables that are secrets are not served within a task")
+			}
+			value := ""
+			if v.Value != nil {
+				value = *v.Value
+			}
+			if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.HasPrefix(v.Name, "-") {
+				return cmd, nil, errors.New("The name of an environment variable is invalid")
+			}
+			cmd.Args = append(cmd.Args, v.Name+"="+value)
+		}
+	}
+	if c.Shell == nil || *c.Shell {
+		cmd.Args = append(cmd.Args, "/bin/sh", "-c", *c.Value)
+	} else {
+		cmd.Args = append(cmd.Args, *c.Value)
+		cmd.Args = append(cmd.Args, c.Arguments[min(1, len(c.Arguments)):]...) // the first is what the program is called
+	}
+	for _, arg := range cmd.Args {
+		if strings.Contains(arg, "\x00") {
+			return cmd, nil, errors.New("CommandInfo has a zero byte")
+		}
+	}
+	i := l.Container
+	if i == nil {
+		return cmd, nil, nil
+	}
+	if i.Type != wire.ContainerMesos || i.Mesos != nil && i.Mesos.Image != nil || i.Hostname != nil || len(i.Volumes) > 0 || len(i.Networks) > 0 ||
+		i.Linux != nil || i.RLimits != nil {
+		return cmd, nil, errors.New("A container within a task has what the task has: of 'ContainerInfo' only the type MESOS and 'tty_info' are served")
+	}
+	if i.TTY != nil {
+		cmd.TTY = true
+		size = sizeOf(i.TTY)
+	}
+	return cmd, size, nil
+}
+
+// sizeOf returns how large a terminal is to be; nil: it is not said.
+func sizeOf(t *wire.TTYInfo) *drivers.Size {
+	if t.WindowSize == nil || t.WindowSize.Rows == 0 || t.WindowSize.Columns == 0 {
+		return nil
+	}
+	const most = 10_000
+	return &drivers.Size{Rows: uint16(min(t.WindowSize.Rows, most)), Cols: uint16(min(t.WindowSize.Columns, most))}
+}
+
+// refused gives an error of the node the status of Mesos.
+func refused(err error) error {
+	switch structs.KindOf(err) {
+	case structs.NotFound:
+		return mesos.Refuse(http.StatusNotFound, "%v", err)
+	case structs.Conflict:
+		return mesos.Refuse(http.StatusBadRequest, "%v", err)
+	}
+	return err
+}
+
+// wait answers when a container has ended.
+func (c *Containers) wait(w http.ResponseWriter, r *http.Request, id *wire.ContainerID, kind wire.AgentResponseType) error {
+	encoding, err := mesos.Acceptable(r)
+	if err != nil {
+		return err
+	}
+	p, err := c.find(id)
+	if err != nil {
+		return err
+	}
+	end := &wire.ContainerEnd{}
+	if p.inner {
+		x, err := c.within(p, id)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-x.done:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		c.ending(x, end)
+	} else {
+		s, err := c.node.Await(r.Context(), p.alloc, p.task)
+		if err != nil {
+			return refused(err)
+		}
+		if s.Started != 0 {
+			end.ExitStatus = status(s.ExitCode, s.Signal)
+		}
+		end.State, end.Message = new(mesos.TaskState(s.Status)), wire.Optional(s.Why)
+	}
+	answer := &wire.AgentResponse{Type: new(kind)}
+	if kind == wire.AgentAnswerWaitContainer {
+		answer.WaitContainer = end
+	} else {
+		answer.WaitNested = end
+	}
+	w.Header().Set("Content-Type", encoding.ContentType())
+	w.Write(encoding.Marshal(answer)) // an error: who asked went
+	return nil
+}
+
+// ending says how a container ended.
+func (c *Containers) ending(x *container, end *wire.ContainerEnd) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case x.killed && x.err != nil:
+		end.ExitStatus, end.State = status(0, 9), new(wire.TaskKilled)
+	case x.err != nil:
+		end.State, end.Message = new(wire.TaskFailed), wire.Optional(x.err.Error())
+	default:
+		end.ExitStatus, end.Message = status(x.exit.Code, x.exit.Signal), wire.Optional(x.exit.Why)
+		if end.State = new(wire.TaskFinished); x.exit.Code != 0 {
+			end.State = new(wire.TaskFailed)
+		}
+	}
+}
+
+// status is how wait(2) says that a process ended; nil: it is not known.
+func status(code, signal int) *int32 {
+	switch {
+	case signal != 0:
+		return new(int32(signal))
+	case code < 0:
+		return nil
+	}
+	return new(int32(code) << 8)
+}
+
+// end sends a signal to a task, or ends a container within one.
+func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillContainer) error {
+	const sigkill, sigterm = 9, 15
+	signal := int32(sigkill)
+	if k.Signal != nil {
+		signal = *k.Signal
+	}
+	p, err := c.find(&k.ContainerID)
+	if err != nil {
+		return err
+	}
+	if p.inner {
+		x, err := c.within(p, &k.ContainerID)
+		if err != nil {
+			return err
+		}
+		if signal != sigkill && signal != sigterm {
+			return mesos.Refuse(http.StatusBadRequest, "A container within a task gets no signal but those that end it: 9 and 15, which both end it at once")
+		}
+		c.kill(x)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	if err := c.node.Signal(ctx, p.alloc, p.task, strconv.Itoa(int(signal))); err != nil {
+		return refused(err)
+	}
+	c.log.Info("a task was sent a signal", "alloc", structs.Short(p.alloc), "task", p.task, "signal", signal)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// remove forgets a container that ended.
+func (c *Containers) remove(w http.ResponseWriter, id *wire.ContainerID) error {
+	p, err := c.find(id)
+	if err != nil {
+		return err
+	}
+	if !p.inner {
+		return mesos.Refuse(http.StatusBadRequest, "What a task leaves is removed by the node")
+	}
+	x, err := c.within(p, id)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !x.over() {
+		return mesos.Refuse(http.StatusConflict, "Container '%.300s' has not ended: kill it first", p.key)
+	}
+	c.forget(p.key)
+	w.WriteHeader(http.StatusOK)
+	return nil
+}

@@ -1,0 +1,229 @@
+package mesos
+
+//lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
+)
+
+// Limits and rights of a container, in the words of the driver that runs it. What of them the node does not allow is its driver's to
+// refuse, when the task starts.
+
+// confined has the driver of a task give it the limits and rights that its container asks for.
+func (b *building) confined(c *wire.ContainerInfo) error {
+	if c == nil {
+		return nil
+	}
+	if c.TTY != nil && c.Type != wire.ContainerMesos {
+		return errNoTerminal
+	}
+	if err := b.rlimits(c.RLimits); err != nil {
+		return err
+	}
+	return b.linux(c.Linux)
+}
+
+// rlimits are those of setrlimit(2). One without values is no limit at all.
+func (b *building) rlimits(r *wire.RLimitInfo) error {
+	if r == nil || len(r.RLimits) == 0 {
+		return nil
+	}
+	key := "ulimit"
+	if b.task.Driver == "exec" {
+		key = "rlimits"
+	}
+	limits, _ := b.task.Config[key].(map[string]any) // those of parameters
+	if limits == nil {
+		limits = map[string]any{}
+	}
+	for _, l := range r.RLimits {
+		if l.Type == nil || *l.Type == 0 || l.Type.String() == "" {
+			return errors.New("'RLimitInfo.rlimits' has one without a type, such as RLMT_NOFILE")
+		}
+		name := strings.ToLower(strings.TrimPrefix(l.Type.String(), "RLMT_"))
+		if _, twice := limits[name]; twice {
+			return fmt.Errorf("'RLimitInfo.rlimits' has %s twice", l.Type)
+		}
+		switch {
+		case l.Hard == nil && l.Soft == nil:
+			limits[name] = "unlimited"
+		case l.Hard == nil || l.Soft == nil:
+			return fmt.Errorf("%s of 'RLimitInfo.rlimits' has one of 'soft' and 'hard': set both, or neither for no limit", l.Type)
+		case *l.Soft > *l.Hard:
+			return fmt.Errorf("%s of 'RLimitInfo.rlimits' has a soft limit above the hard one: %d and %d", l.Type, *l.Soft, *l.Hard)
+		default:
+			limits[name] = limitText(*l.Soft) + ":" + limitText(*l.Hard)
+		}
+	}
+	b.task.Config[key] = limits
+	return nil
+}
+
+// limitText is a limit as drivers read it: all that they cannot count is none.
+func limitText(n uint64) string {
+	if n > math.MaxInt64 {
+		return "-1"
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// usualCapabilities are those that the first process of an image has, as root, from the drivers that run images; more are those that the
+// Docker engine gives beside them.
+var (
+	usualCapabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"}
+	moreCapabilities  = []string{"AUDIT_WRITE", "MKNOD", "NET_RAW"}
+)
+
+func (b *building) linux(l *wire.LinuxInfo) error {
+	if l == nil {
+		return nil
+	}
+	if err := b.capabilities(l); err != nil {
+		return err
+	}
+	if s := l.Seccomp; s != nil {
+		switch {
+		case wire.TextOf(s.Profile) != "":
+			return fmt.Errorf("the seccomp profile '%.200s' is not served: nodes have one profile, that of the Docker engine; leave 'profile_name' out, or set 'unconfined'", *s.Profile)
+		case isTrue(s.Unconfined) && b.task.Driver == "docker":
+			options, _ := b.task.Config["security_opt"].([]any) // those of parameters
+			if slices.ContainsFunc(options, func(o any) bool { s, _ := o.(string); return strings.HasPrefix(s, "seccomp") }) {
+				return errTwice("seccomp")
+			}
+			b.task.Config["security_opt"] = append(options, "seccomp=unconfined")
+		case isTrue(s.Unconfined):
+			b.task.Config["seccomp"] = "unconfined"
+		}
+	}
+	docker := b.task.Driver == "docker"
+	if isTrue(l.SharePID) {
+		if !docker {
+			return errors.New("'LinuxInfo.share_pid_namespace' is not served: each task sees its own processes alone; leave it out, or use a container of the type DOCKER")
+		}
+		if err := b.setting("share_pid_namespace", "pid_mode", "host"); err != nil {
+			return err
+		}
+	}
+	shared := false
+	switch ipc := l.IPC; {
+	case ipc == nil || ipc.String() == "UNKNOWN" || ipc.String() == "PRIVATE":
+	case ipc.String() == "SHARE_PARENT" && docker:
+		shared = true
+		if err := b.setting("ipc_mode", "ipc_mode", "host"); err != nil {
+			return err
+		}
+	default:
+		return errors.New("'LinuxInfo.ipc_mode' SHARE_PARENT is not served: each task has shared memory of its own; use PRIVATE, or a container of the type DOCKER")
+	}
+	if l.ShmSize == nil {
+		return nil
+	}
+	size := structs.Bytes(*l.ShmSize) << 20
+	switch {
+	case shared:
+		return errors.New("'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE: shared memory of the node has a size of its own")
+	case size == 0:
+		return errors.New("'LinuxInfo.shm_size' is 0: set it in MB, or leave it out")
+	case b.task.Driver == "exec":
+		b.task.Tmpfs = append(b.task.Tmpfs, &structs.Tmpfs{Destination: structs.SharedMemory, Size: size})
+	default:
+		return b.setting("shm_size", "shm_size", int(size))
+	}
+	return nil
+}
+
+// setting is one of the driver's that a field of LinuxInfo makes.
+func (b *building) setting(field, key string, value any) error {
+	if b.task.Config[key] != nil {
+		return errTwice(field)
+	}
+	b.task.Config[key] = value
+	return nil
+}
+
+func errTwice(field string) error {
+	return fmt.Errorf("'LinuxInfo.%s' says what 'DockerInfo.parameters' says, too: leave one out", field)
+}
+
+// capabilities gives the task those that are effective, of those that bound them. Nobody here gains any by what he runs, so that
+// those which are in the bounding set alone could never be had.
+func (b *building) capabilities(l *wire.LinuxInfo) error {
+	if b.task.Config["cap_add"] != nil || b.task.Config["cap_drop"] != nil {
+		if l.Effective != nil || l.Capabilities != nil || l.Bounding != nil {
+			return errors.New("capabilities are in 'DockerInfo.parameters' and in 'LinuxInfo': leave one out")
+		}
+		return nil
+	}
+	effective := l.Effective
+	if l.Capabilities != nil {
+		if effective != nil {
+			return errors.New("'LinuxInfo.capability_info' is what 'effective_capabilities' was called before: leave one out")
+		}
+		effective = l.Capabilities
+	}
+	bound, err := capabilityNames(l.Bounding)
+	if err != nil {
+		return err
+	}
+	if effective == nil {
+		if l.Bounding == nil || b.task.Driver == "exec" { // which gives none unless it is asked
+			return nil
+		}
+		usual := usualCapabilities
+		if b.task.Driver == "docker" {
+			usual = slices.Concat(usual, moreCapabilities)
+		}
+		var drop []any
+		for _, name := range usual {
+			if !slices.Contains(bound, name) {
+				drop = append(drop, strings.ToLower(name))
+			}
+		}
+		if drop != nil {
+			b.task.Config["cap_drop"] = drop
+		}
+		return nil
+	}
+	names, err := capabilityNames(effective)
+	if err != nil {
+		return err
+	}
+	add := make([]any, 0, len(names))
+	for _, name := range names {
+		if l.Bounding != nil && !slices.Contains(bound, name) {
+			return fmt.Errorf("capability %s is effective, and not among 'LinuxInfo.bounding_capabilities': add it there, or leave it out", name)
+		}
+		add = append(add, strings.ToLower(name))
+	}
+	if len(add) > 0 {
+		b.task.Config["cap_add"] = add
+	}
+	if b.task.Driver != "exec" {
+		b.task.Config["cap_drop"] = []any{"all"}
+	}
+	return nil
+}
+
+// capabilityNames are the capabilities of a set, sorted, each once.
+func capabilityNames(c *wire.CapabilityInfo) (out []string, err error) {
+	if c == nil {
+		return nil, nil
+	}
+	for _, x := range c.Capabilities {
+		name := x.String()
+		if name == "" || name == "UNKNOWN" {
+			return nil, errors.New("'LinuxInfo' names a capability that is not known")
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}

@@ -1,0 +1,149 @@
+package mesos
+
+//lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
+)
+
+// Networks of containers. A port of the node that leads into one is among the ports that its framework was offered: it holds it until
+// the end of what has the network.
+
+// mapping is a port of the node that leads to one in a network.
+type mapping struct {
+	from, to int
+	protocol string // tcp or udp; empty: both
+}
+
+func mappingsOf(all []wire.PortMapping) (out []mapping, err error) {
+	for _, m := range all {
+		protocol := strings.ToLower(wire.TextOf(m.Protocol))
+		if protocol != "" && protocol != structs.TCP && protocol != structs.UDP {
+			return nil, fmt.Errorf("'%.20s' is no protocol of a mapped port: tcp or udp", *m.Protocol)
+		}
+		if m.HostPort < 1 || m.HostPort > 65535 || m.ContainerPort < 1 || m.ContainerPort > 65535 {
+			return nil, fmt.Errorf("host port %d is mapped to %d: ports are from 1 to 65535", m.HostPort, m.ContainerPort)
+		}
+		x := mapping{int(m.HostPort), int(m.ContainerPort), protocol}
+		i := slices.IndexFunc(out, func(o mapping) bool { return o.from == x.from })
+		switch {
+		case i < 0:
+			out = append(out, x)
+		case out[i].to != x.to:
+			return nil, fmt.Errorf("host port %d is mapped to %d and to %d: it can lead to one port alone", x.from, out[i].to, x.to)
+		case out[i].protocol != x.protocol:
+			out[i].protocol = ""
+		}
+	}
+	return out, nil
+}
+
+// through says of ports which ones lead to others inside; rest are mappings of other ports than these.
+func through(ports []structs.AssignedPort, all []mapping) (rest []mapping) {
+	for _, m := range all {
+		i := slices.IndexFunc(ports, func(p structs.AssignedPort) bool { return p.Port == m.from })
+		if i < 0 {
+			rest = append(rest, m)
+			continue
+		}
+		ports[i].To, ports[i].Label = m.to, portLabel(m.from)
+	}
+	return rest
+}
+
+// portLabel names a port that is mapped.
+func portLabel(port int) string { return fmt.Sprintf("p%d", port) }
+
+func notHeld(m mapping) error {
+	return fmt.Errorf("host port %d is mapped and not among the 'ports' of the task: add it to its resources, from an offer that has it", m.from)
+}
+
+// networkOf returns the network of a container that has one of its own, with the ports that lead into it; nil: it has that of the node.
+func networkOf(c *wire.ContainerInfo) (*structs.Network, []mapping, error) {
+	if c == nil || len(c.Networks) == 0 {
+		if c != nil && c.Hostname != nil {
+			return nil, nil, errors.New("'ContainerInfo.hostname' needs a network of the container's own: name one in 'network_infos', such as bridge, or leave it out")
+		}
+		return nil, nil, nil
+	}
+	if len(c.Networks) > 1 {
+		return nil, nil, fmt.Errorf("%d 'network_infos', and a container is in one network", len(c.Networks))
+	}
+	info := &c.Networks[0]
+	name, err := networkName(info)
+	if err != nil {
+		return nil, nil, err
+	}
+	mappings, err := mappingsOf(info.PortMappings)
+	if err != nil {
+		return nil, nil, err
+	}
+	if name == "" {
+		if len(mappings) > 0 || c.Hostname != nil {
+			return nil, nil, errors.New("mapped ports and a host name need a network: set 'name' of 'network_infos', such as bridge or a CNI network of the node")
+		}
+		return nil, nil, nil
+	}
+	n := &structs.Network{Mode: structs.NetworkCNI + name}
+	if name == structs.NetworkBridge {
+		n.Mode = name
+	}
+	n.Hostname = wire.TextOf(c.Hostname)
+	if err := n.Problems().Err(); err != nil {
+		return nil, nil, err
+	}
+	return n, mappings, nil
+}
+
+// networkName is the name of a network, and refuses what none of them does.
+func networkName(info *wire.NetworkInfo) (string, error) {
+	switch {
+	case len(info.Groups) > 0:
+		return "", errors.New("'NetworkInfo.groups' are not served: nodes keep allocations apart; leave them out")
+	case info.Labels != nil && len(info.Labels.Labels) > 0:
+		return "", errors.New("'NetworkInfo.labels' are not served: nothing here reads them; leave them out")
+	case slices.ContainsFunc(info.IPAddresses, func(a wire.IPAddress) bool { return a.IPAddress != nil }):
+		return "", errors.New("an address cannot be asked for: the network gives one; leave 'ip_address' out")
+	}
+	name := wire.TextOf(info.Name)
+	if name != "" && !structs.ValidName(name) {
+		return "", fmt.Errorf("'%.200s' is no name of a network", name)
+	}
+	return name, nil
+}
+
+// network has a task in a network of its own. In a pod it has that of the executor.
+func (b *building) network(c *wire.ContainerInfo) error {
+	if b.pod == nil && b.group == nil {
+		return nil // an executor, whose network is that of its allocation
+	}
+	if b.pod != nil {
+		if c != nil && (len(c.Networks) > 0 || c.Hostname != nil) {
+			return errors.New("tasks of a group have the network and the host name of their executor: set 'network_infos' there")
+		}
+		return nil
+	}
+	n, mappings, err := networkOf(c)
+	if n == nil || err != nil {
+		return err
+	}
+	if rest := through(b.ports, mappings); len(rest) > 0 {
+		return notHeld(rest[0])
+	}
+	b.group.Network = n
+	return nil
+}
+
+// assigned are ports that nothing is said of yet.
+func assigned(ports []int) (out []structs.AssignedPort) {
+	for _, port := range ports {
+		out = append(out, structs.AssignedPort{Port: port})
+	}
+	return out
+}

@@ -1,0 +1,178 @@
+package operator
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/proffer/proffer/structs"
+)
+
+// figures are metrics by the names that dashboards for Mesos look for.
+type figures map[string]float64
+
+// metrics computes what a server says of itself and of its state. What is counted there goes back when what ended is forgotten.
+func (d *document) metrics(leads bool, asked structs.Time) figures {
+	f := figures{"master/elected": flag(leads), "master/uptime_secs": asked.Sub(d.self.Started).Std().Seconds()}
+	f.nodes(d)
+	f.frameworks(d)
+	f.tasks(d)
+	f["master/outstanding_offers"] = float64(len(d.offered.all))
+	for _, queue := range []string{"messages", "dispatches", "http_requests"} {
+		f["master/event_queue_"+queue] = 0 // there are none that grow: what cannot be taken is refused
+	}
+	f.system()
+	return f
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (f figures) nodes(d *document) {
+	var total, used structs.Resources
+	var up, down, away int
+	for n := range d.Nodes() {
+		if n.Status != structs.NodeReady {
+			away++
+			continue
+		}
+		if deactivated(n) {
+			down++
+		} else {
+			up++
+		}
+		total, used = total.Add(n.Available()), used.Add(d.Usage(n.ID).Resources)
+	}
+	f["master/slaves_active"], f["master/slaves_inactive"] = float64(up), float64(down)
+	f["master/slaves_connected"], f["master/slaves_disconnected"] = float64(up+down), 0
+	f["master/slaves_unreachable"] = float64(away)
+	f.share("master/", total, used)
+}
+
+// share has of each usual resource how much there is, how much is used, and the part of it.
+func (f figures) share(prefix string, total, used structs.Resources) {
+	for _, x := range [...]struct {
+		name        string
+		total, used float64
+	}{
+		{"cpus", float64(total.CPU) / 1000, float64(used.CPU) / 1000},
+		{"mem", float64(mebibytes(total.Memory)) / 1000, float64(mebibytes(used.Memory)) / 1000},
+		{"disk", float64(mebibytes(total.Disk)) / 1000, float64(mebibytes(used.Disk)) / 1000},
+		{"gpus", float64(total.Custom["gpus"]) / 1000, float64(used.Custom["gpus"]) / 1000},
+	} {
+		part := 0.0
+		if x.total > 0 {
+			part = x.used / x.total
+		}
+		f[prefix+x.name+"_total"], f[prefix+x.name+"_used"], f[prefix+x.name+"_percent"] = x.total, x.used, part
+	}
+}
+
+func (f figures) frameworks(d *document) {
+	var connected, away float64
+	for x := range d.Frameworks() {
+		switch {
+		case x.Ended != 0:
+		case x.Connected:
+			connected++
+		default:
+			away++
+		}
+	}
+	f["master/frameworks_active"], f["master/frameworks_inactive"] = connected, away
+	f["master/frameworks_connected"], f["master/frameworks_disconnected"] = connected, away
+}
+
+func (f figures) tasks(d *document) {
+	count := tally{}
+	for a := range d.Allocs() {
+		d.tasks(a, func(t *task) bool {
+			count[t.state]++
+			return true
+		})
+	}
+	f.tally("master/", count)
+}
+
+// tally has how many tasks are in each state.
+func (f figures) tally(prefix string, count tally) {
+	for _, s := range tallied {
+		f[prefix+"tasks_"+strings.ToLower(strings.TrimPrefix(stateName(s), "TASK_"))] = float64(count[s])
+	}
+}
+
+// system has what the machine says of itself, where it says it.
+func (f figures) system() {
+	f["system/cpus_total"] = float64(runtime.NumCPU())
+	if raw, err := os.ReadFile("/proc/loadavg"); err == nil {
+		fields := strings.Fields(string(raw))
+		for i, name := range [...]string{"1min", "5min", "15min"} {
+			if i < len(fields) {
+				if x, err := strconv.ParseFloat(fields[i], 64); err == nil {
+					f["system/load_"+name] = x
+				}
+			}
+		}
+	}
+	if raw, err := os.ReadFile("/proc/meminfo"); err == nil {
+		for line := range strings.Lines(string(raw)) {
+			name, rest, _ := strings.Cut(line, ":")
+			key, wanted := map[string]string{"MemTotal": "system/mem_total_bytes", "MemFree": "system/mem_free_bytes"}[name]
+			if fields := strings.Fields(rest); wanted && len(fields) > 0 {
+				if kib, err := strconv.ParseFloat(fields[0], 64); err == nil {
+					f[key] = kib * 1024
+				}
+			}
+		}
+	}
+}
+
+// figures writes metrics as one flat object.
+func (e *encoder) figures(f figures) {
+	e.open('{')
+	for _, name := range sorted(f) {
+		e.named(name)
+		e.comma()
+		e.buf = appendNumber(e.buf, f[name])
+	}
+	e.close('}')
+}
+
+func appendNumber(to []byte, x float64) []byte {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		x = 0 // JSON has no such number
+	}
+	at := len(to)
+	to = strconv.AppendFloat(to, x, 'f', -1, 64)
+	if !strings.Contains(string(to[at:]), ".") {
+		to = append(to, '.', '0')
+	}
+	return to
+}
+
+// stats writes what /system/stats.json says.
+func (e *encoder) stats() {
+	f := figures{}
+	f.system()
+	e.open('{')
+	e.key("cpus_total")
+	e.int(int64(runtime.NumCPU()))
+	for from, to := range map[string]string{"system/load_1min": "avg_load_1min", "system/load_5min": "avg_load_5min",
+		"system/load_15min": "avg_load_15min", "system/mem_total_bytes": "mem_total_bytes", "system/mem_free_bytes": "mem_free_bytes"} {
+		if x, there := f[from]; there {
+			e.key(to)
+			e.comma()
+			e.buf = appendNumber(e.buf, x)
+		}
+	}
+	e.close('}')
+}
+
+func now() structs.Time { return structs.At(time.Now()) }

@@ -1,0 +1,216 @@
+package operator
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+func TestState(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	for _, url := range []string{"/state", "/state.json", "/master/state", "/master/state.json"} {
+		doc := r.tree(s, url)
+		doc.is("version", `"1.11.0"`)
+		doc.is("leader", `"master@10.0.0.1:5050"`)
+		doc.is("leader_info|port", "5050")
+		doc.is("hostname", `"10.0.0.1"`)
+		doc.is("cluster", `"global"`)
+		doc.is("elected_time", "5")
+		doc.is("flags|region", `"global"`)
+		doc.is("activated_slaves", "1")
+		doc.is("deactivated_slaves", "1")
+		doc.is("unreachable_slaves", "1")
+		doc.len("orphan_tasks", 0)
+	}
+}
+
+// What mesos-dns and load balancers look for.
+func TestTasksInState(t *testing.T) {
+	r := peopled(t)
+	doc := r.tree(r.servers(), "/state")
+	doc.len("frameworks", 2)
+	f := doc.in("frameworks|0")
+	f.is("id", `"f1"`)
+	f.is("name", `"spark \"s\""`)
+	f.is("active", "true")
+	f.is("failover_timeout", "90")
+	f.is("roles", `["eng","*"]`)
+	f.is("used_resources|cpus", "1.5")
+	f.is("offered_resources|cpus", "4")
+	f.is("resources|cpus", "5.5")
+	f.len("tasks", 1)
+	f.is("tasks|0|id", `"t1"`)
+	f.is("tasks|0|slave_id", `"n1"`)
+	f.is("tasks|0|executor_id", `""`)
+	f.is("tasks|0|name", `"number one"`)
+	f.is("tasks|0|user", `"nobody"`)
+	f.is("completed_tasks|0|user", `"root"`) // the framework's
+	f.is("tasks|0|labels", `[{"key":"tier","value":"gold"}]`)
+	f.is("tasks|0|discovery|name", `"ones"`)
+	f.is("tasks|0|state", `"TASK_RUNNING"`)
+	f.is("tasks|0|resources", `{"cpus":1.5,"disk":0,"gpus":0,"mem":64}`)
+	f.is("tasks|0|statuses|0|container_status|container_id|value", `"alloc-t1"`)
+	f.is("tasks|0|statuses|0|container_status|network_infos|0|ip_addresses|0|ip_address", `"10.0.0.9"`)
+	f.len("completed_tasks", 1)
+	f.is("completed_tasks|0|state", `"TASK_FAILED"`)
+	f.len("offers", 1)
+	f.is("offers|0|resources|mem", "1024")
+
+	built := doc.in("frameworks|1")
+	built.is("roles", `["eng"]`)
+	built.len("tasks", 2)
+	built.is("tasks|0|id", `"alloc-web.server"`)
+	built.is("tasks|0|name", `"server.g.web"`)
+	built.is("tasks|0|user", `"www"`)
+	built.is("tasks|0|executor_id", `"alloc-web"`)
+	built.is("tasks|0|resources|ports", `"[20001-20001]"`)
+	built.is("tasks|0|discovery|name", `"shop"`)
+	built.is("tasks|0|discovery|ports|ports|0|number", "20001")
+	built.is("tasks|0|labels", `[{"key":"team","value":"a"}]`)
+	built.is("tasks|0|statuses|0|timestamp", "90")
+	built.is("tasks|0|statuses|0|container_status|container_id|parent|value", `"alloc-web"`)
+	built.is("tasks|1|state", `"TASK_STARTING"`)
+	built.is("used_resources|ports", `"[20001-20001]"`)
+	doc.len("completed_frameworks", 1)
+	doc.is("completed_frameworks|0|id", `"f2"`)
+}
+
+func TestSlaves(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	doc := r.tree(s, "/slaves")
+	doc.len("slaves", 2)
+	n := doc.in("slaves|0")
+	n.is("id", `"n1"`)
+	n.is("hostname", `"10.0.0.9"`)
+	n.is("pid", `"slave(1)@10.0.0.9:5051"`)
+	n.is("attributes", `{"rack":"r1"}`)
+	n.is("active", "true")
+	n.is("resources", `{"cpus":8,"disk":102400,"gpus":2,"mem":16384,"ports":"[20000-32000]"}`)
+	n.is("used_resources|cpus", "1.8")
+	n.is("used_resources|ports", `"[20001-20001]"`)
+	n.is("offered_resources|cpus", "4")
+	n.is("reserved_resources|eng|cpus", "2")
+	n.is("unreserved_resources|cpus", "6")
+	n.is("reserved_resources_full|eng|0|role", `"eng"`)
+	n.is("reserved_resources_full|eng|0|reservations|0|role", `"eng"`)
+	n.is("unreserved_resources_full|0|scalar|value", "6")
+	doc.is("slaves|1|deactivated", "true")
+	doc.is("slaves|1|port", "6051")
+	doc.is("slaves|1|pid", `"slave(1)@10.0.0.9:6051"`)
+	doc.is("slaves|1|drain_info|state", `"DRAINED"`)
+	r.tree(s, "/slaves?slave_id=n2").is("slaves|0|id", `"n2"`)
+	r.tree(s, "/slaves?slave_id=none").len("slaves", 0)
+}
+
+func TestTasksPages(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	r.tree(s, "/tasks").is("tasks|0|id", `"t2"`) // the newest first
+	r.tree(s, "/tasks").len("tasks", 4)
+	r.tree(s, "/tasks?order=asc").is("tasks|0|id", `"alloc-web.server"`)
+	page := r.tree(s, "/tasks?order=asc&limit=2&offset=1")
+	page.len("tasks", 2)
+	page.is("tasks|0|id", `"alloc-web.proxy"`)
+	page.is("tasks|1|id", `"t1"`)
+	r.tree(s, "/tasks?limit=0").len("tasks", 0)
+	r.tree(s, "/master/tasks.json?task_id=t2").len("tasks", 1)
+	r.tree(s, "/tasks?task_id=alloc-web.proxy").is("tasks|0|name", `"proxy.g.web"`)
+	r.tree(s, "/tasks?framework_id=f1").len("tasks", 2)
+	r.tree(s, "/tasks?framework_id=none").len("tasks", 0)
+	for _, bad := range []string{"limit=-1", "offset=x", "order=up"} {
+		if w := r.ask(s, http.MethodGet, "/tasks?"+bad); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d", bad, w.Code)
+		}
+	}
+}
+
+func TestSummaryFrameworksAndRoles(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	doc := r.tree(s, "/state-summary")
+	doc.is("slaves|0|TASK_RUNNING", "2")
+	doc.is("slaves|0|framework_ids", `["f1","service"]`)
+	doc.is("slaves|1|framework_ids", `[]`)
+	doc.is("frameworks|0|TASK_FAILED", "1")
+	doc.is("frameworks|0|slave_ids", `["n1"]`)
+
+	r.tree(s, "/frameworks").len("frameworks", 2)
+	one := r.tree(s, "/frameworks?framework_id=f1")
+	one.len("frameworks", 1)
+	one.len("completed_frameworks", 0)
+
+	r.must(&state.PutRole{Role: &structs.Role{Name: "eng", Weight: 2500, Quota: &structs.Quota{Limit: &structs.QuotaAmount{CPU: new(structs.Milli(4000))}}}, Force: true})
+	roles := r.tree(s, "/roles")
+	roles.is("roles|0|name", `"*"`)
+	eng := roles.in("roles|1")
+	eng.is("weight", "2.5")
+	eng.is("quota|limit", `{"cpus":4}`)
+	eng.is("quota|guarantee", `{}`)
+	eng.is("allocated|cpus", "1.8")
+	eng.is("reserved|cpus", "2")
+	eng.is("frameworks", `["f1","service"]`)
+}
+
+func TestMetrics(t *testing.T) {
+	r := peopled(t)
+	doc := r.tree(r.servers(), "/metrics/snapshot?timeout=10secs")
+	doc.is("master/elected", "1")
+	doc.is("master/cpus_total", "16")
+	doc.is("master/cpus_used", "1.8")
+	doc.is("master/cpus_percent", "0.1125")
+	doc.is("master/slaves_active", "1")
+	doc.is("master/slaves_inactive", "1")
+	doc.is("master/slaves_unreachable", "1")
+	doc.is("master/frameworks_active", "2")
+	doc.is("master/tasks_running", "2")
+	doc.is("master/tasks_failed", "1")
+	doc.is("master/outstanding_offers", "1")
+	r.follows.Store(true)
+	r.tree(r.servers(), "/metrics/snapshot").is("master/elected", "0")
+}
+
+// Only the leader says what the region is; whoever asks another server is sent there.
+func TestWhereToAsk(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	at := func(url string, status int, location string) {
+		t.Helper()
+		w := r.ask(s, http.MethodGet, url)
+		if w.Code != status || w.Header().Get("Location") != location {
+			t.Errorf("%s: %d %q, want %d %q", url, w.Code, w.Header().Get("Location"), status, location)
+		}
+	}
+	at("/redirect", 307, "//10.0.0.1:5050")
+	r.follows.Store(true)
+	at("/master/redirect", 307, "//10.0.0.1:5050")
+	at("/master/state?x=1", 307, "//10.0.0.1:5050/master/state?x=1")
+	at("/tasks", 307, "//10.0.0.1:5050/tasks")
+	for _, own := range []string{"/health", "/version", "/flags", "/metrics/snapshot", "/master/health", "/system/stats.json"} {
+		at(own, 200, "")
+	}
+	r.leader = ""
+	at("/state", 503, "")
+	at("/redirect", 503, "")
+	at("/health", 200, "")
+	if w := r.ask(s, http.MethodPost, "/state"); w.Code != 405 || w.Header().Get("Allow") == "" {
+		t.Errorf("POST: %d", w.Code)
+	}
+}
+
+func TestPadding(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	w := r.ask(s, http.MethodGet, "/version?jsonp=jQuery.cb_1")
+	if text := w.Body.String(); !strings.HasPrefix(text, `jQuery.cb_1({"version":"1.11.0"`) || !strings.HasSuffix(text, "});") ||
+		w.Header().Get("Content-Type") != "text/javascript" {
+		t.Errorf("%q: %s", w.Header().Get("Content-Type"), text)
+	}
+	if w := r.ask(s, http.MethodGet, "/version?jsonp=alert(1)//"); w.Code != http.StatusBadRequest {
+		t.Errorf("code as a name: %d", w.Code)
+	}
+}

@@ -1,0 +1,46 @@
+package mesos
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/structs"
+)
+
+// What is revocable is marked as such in an offer, and read back from what a task names of it.
+func TestRevocableResources(t *testing.T) {
+	f := &structs.Framework{Capabilities: []string{structs.CanUseRevocable}}
+	o := &server.FrameworkOffer{On: &structs.Node{ID: "n"}, Offer: structs.Offer{Role: "eng", Revocable: true,
+		Resources: structs.Resources{CPU: 1500, Memory: 1 << 30}}}
+	offered := offerOf(f, o).Resources
+	if len(offered) != 2 || offered[0].Revocable == nil || offered[1].Revocable == nil {
+		t.Fatalf("offered is %+v", offered)
+	}
+	used, err := take(offered)
+	if err != nil || used.slack != (structs.Slack{CPU: 1500, Memory: 1 << 30}) || used.amount.CPU != 1500 {
+		t.Errorf("taken is %+v, %v", used, err)
+	}
+	o.Revocable = false
+	firm := offerOf(f, o).Resources
+	if used, err := take(firm); err != nil || !used.slack.IsZero() {
+		t.Errorf("taken is %+v, %v", used, err)
+	}
+	disk := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 1}, Revocable: &wire.Revocable{}}
+	for _, c := range []struct {
+		what string
+		from []wire.Resource
+		want string
+	}{
+		{"one name in both kinds", []wire.Resource{offered[0], firm[0]}, "in part revocable"},
+		{"disk", []wire.Resource{disk}, "only cpus and mem"},
+	} {
+		if _, err := take(c.from); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+	}
+	if _, err := reservationsOf(offered); err == nil || !strings.Contains(err.Error(), "cannot be reserved") {
+		t.Errorf("reserved: %v", err)
+	}
+}

@@ -1,0 +1,177 @@
+package mesos
+
+//lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
+)
+
+// Secrets. What a framework sends as a value is taken out of what is recorded in clear, and comes to the task sealed, by a name that says
+// nothing; what it refers to is a variable of the region.
+
+const (
+	maxSecret  = 64 << 10 // of one value, in bytes
+	maxSecrets = 32       // of a task
+)
+
+// secretEnv gives the task a secret as an environment variable.
+func (b *building) secretEnv(name string, s *wire.Secret) error {
+	x, err := b.secret(s)
+	if err != nil {
+		return fmt.Errorf("Environment variable '%.200s': %w", name, err)
+	}
+	if s.Value != nil && strings.Contains(string(s.Value.Data), "\x00") {
+		return fmt.Errorf("Environment variable '%.200s': its value has a NUL, which no variable can have: use a volume with a source of the type SECRET", name)
+	}
+	x.Env = name
+	b.texts(fmt.Sprintf("secrets/env-%d", b.made), x)
+	return nil
+}
+
+// secretFile makes a bind the file of a secret. Files that the task sees in one folder are in one here, too.
+func (b *building) secretFile(x *structs.Bind, s *wire.Secret) error {
+	secret, err := b.secret(s)
+	if err != nil {
+		return err
+	}
+	folder, name := path.Split(x.Destination)
+	n, known := b.folders[folder]
+	if !known {
+		if b.folders == nil {
+			b.folders = map[string]int{}
+		}
+		n = len(b.folders)
+		b.folders[folder] = n
+	}
+	x.From, x.Source, x.ReadOnly = structs.BindSecret, fmt.Sprintf("volume-%d/%s", n, name), true
+	b.texts("secrets/"+x.Source, secret)
+	return nil
+}
+
+// texts has the node write a secret before the task starts. Who runs it in an image is not known here, and nobody else sees that file.
+func (b *building) texts(destination string, s *structs.Secret) {
+	perms := "0400"
+	if b.task.Driver != "exec" {
+		perms = "0444"
+	}
+	b.task.Templates = append(b.task.Templates, &structs.Template{Destination: destination, Perms: perms, ChangeMode: structs.ChangeNone,
+		OnMissing: structs.MissingFail, Secret: s})
+}
+
+// secret says where a secret is.
+func (b *building) secret(s *wire.Secret) (*structs.Secret, error) {
+	kind := wire.SecretByUnknown
+	if s != nil && s.Type != nil {
+		kind = *s.Type
+	}
+	if b.made++; b.made > maxSecrets {
+		return nil, fmt.Errorf("more than %d secrets of a task", maxSecrets)
+	}
+	switch {
+	case kind == wire.SecretByValue && s.Value != nil && s.Reference == nil:
+		if n := len(s.Value.Data); n > maxSecret {
+			return nil, fmt.Errorf("a secret of %d bytes, and %d are taken", n, maxSecret)
+		}
+		name := structs.NewID()
+		b.secrets = append(b.secrets, &structs.SentSecret{Name: name, Sealed: structs.Sealed{Data: s.Value.Data}})
+		return &structs.Secret{Sealed: name}, nil
+	case kind == wire.SecretByReference && s.Reference != nil && s.Value == nil:
+		return b.reference(s.Reference)
+	}
+	return nil, errors.New("a secret must have a 'type' of REFERENCE or VALUE, and what belongs to it alone")
+}
+
+// reference is an item of a variable: of the role of the task when the name has no slash.
+func (b *building) reference(r *wire.SecretReference) (*structs.Secret, error) {
+	at := r.Name
+	if !strings.Contains(at, "/") {
+		at = b.role + "/" + at
+	}
+	if structs.VariableProblem(at) != nil {
+		return nil, fmt.Errorf("'%.200s' is not the name of a variable: one of role '%s', or the path of another one, such as eng/web/db", r.Name, roleOut(b.role))
+	}
+	if !structs.ReadableBy(at, b.role) {
+		return nil, fmt.Errorf("work of role '%s' may not read variable '%.200s': those of its role and of the roles above it can be read", roleOut(b.role), at)
+	}
+	if r.Key != nil && !structs.ValidName(*r.Key) {
+		return nil, fmt.Errorf("'%.200s' is not the name of an item of a variable", *r.Key)
+	}
+	return &structs.Secret{Variable: at, Item: wire.TextOf(r.Key)}, nil
+}
+
+// withoutValues returns a copy of what an executor is described by, without the values of secrets, to be recorded and shown: its process
+// has them.
+func withoutValues(e *wire.ExecutorInfo) *wire.ExecutorInfo {
+	out := *e
+	if e.Command != nil {
+		c := *e.Command
+		c.Environment = hideEnvironment(c.Environment)
+		out.Command = &c
+	}
+	out.Container = hideVolumes(e.Container)
+	return &out
+}
+
+// hasValues reports whether a task that a custom executor runs brings values of secrets.
+func hasValues(t *wire.TaskInfo) bool {
+	if t.Command != nil && t.Command.Environment != nil {
+		for _, v := range t.Command.Environment.Variables {
+			if v.Secret != nil && v.Secret.Value != nil {
+				return true
+			}
+		}
+	}
+	if t.Container != nil {
+		for _, v := range t.Container.Volumes {
+			if v.Source != nil && v.Source.Secret != nil && v.Source.Secret.Value != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hideEnvironment(e *wire.Environment) *wire.Environment {
+	if e == nil {
+		return nil
+	}
+	out := &wire.Environment{Variables: make([]wire.Variable, len(e.Variables))}
+	for i, v := range e.Variables {
+		v.Secret = hide(v.Secret)
+		out.Variables[i] = v
+	}
+	return out
+}
+
+func hideVolumes(c *wire.ContainerInfo) *wire.ContainerInfo {
+	if c == nil {
+		return nil
+	}
+	out := *c
+	out.Volumes = make([]wire.Volume, len(c.Volumes))
+	for i, v := range c.Volumes {
+		if v.Source != nil && v.Source.Secret != nil {
+			source := *v.Source
+			source.Secret = hide(source.Secret)
+			v.Source = &source
+		}
+		out.Volumes[i] = v
+	}
+	return &out
+}
+
+// hide leaves out the value of a secret; that there is one stays to be seen.
+func hide(s *wire.Secret) *wire.Secret {
+	if s == nil || s.Value == nil {
+		return s
+	}
+	out := *s
+	out.Value = &wire.SecretValue{Data: []byte{}}
+	return &out
+}

@@ -1,0 +1,112 @@
+package mesos
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/structs"
+)
+
+func volume(change func(*wire.Resource)) wire.Resource {
+	r := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 64}, Role: new("eng"), Reservation: &wire.Reservation{},
+		Disk: &wire.DiskInfo{Persistence: &wire.Persistence{ID: "v"}, Volume: &wire.Volume{ContainerPath: "data", Mode: wire.VolumeRW}}}
+	change(&r)
+	return r
+}
+
+// What CREATE refuses, before anybody is asked.
+func TestBadVolumes(t *testing.T) {
+	for want, change := range map[string]func(*wire.Resource){
+		"unreserved":    func(r *wire.Resource) { r.Role, r.Reservation = nil, nil },
+		"'persistence'": func(r *wire.Resource) { r.Disk.Persistence = nil },
+		"'volume'":      func(r *wire.Resource) { r.Disk.Volume = nil },
+		"host_path":     func(r *wire.Resource) { r.Disk.Volume.HostPath = new("/etc") },
+		"Read-only":     func(r *wire.Resource) { r.Disk.Volume.Mode = wire.VolumeRO },
+		"SHARED":        func(r *wire.Resource) { r.Shared = &wire.Shared{} },
+		"RAW":           func(r *wire.Resource) { r.Disk.Source = &wire.DiskSource{Type: wire.DiskRaw} },
+		"without a root": func(r *wire.Resource) {
+			r.Disk.Source = &wire.DiskSource{Type: wire.DiskMount, Path: &wire.DiskRoot{Root: new("/a")}}
+		},
+		"revocable":      func(r *wire.Resource) { r.Revocable = &wire.Revocable{} },
+		"Container path": func(r *wire.Resource) { r.Disk.Volume.ContainerPath = "../../etc" },
+		"scalars":        func(r *wire.Resource) { r.Name = "mem" },
+	} {
+		op := &wire.Operation{Create: &wire.Volumes{Volumes: []wire.Resource{volume(change)}}}
+		if out := volumeOperations(&structs.Framework{}, op, wire.OperationCreate); len(out) != 1 || out[0].fault == nil || !strings.Contains(out[0].fault.Error(), want) {
+			t.Errorf("%s: %+v", want, out)
+		}
+	}
+	for at, want := range map[string]string{"data": "/local/data", "a/../b": "/local/b", "/var/data": "/var/data", "/proc/x": "", "/local/x": "", ".": "", "..": "", "": "", "/": "", "a:b": ""} {
+		if got, err := containerPath(at); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q is %q (%v), want %q", at, got, err, want)
+		}
+	}
+}
+
+// No RAW disk is ever offered, so that one which is named was made up, or comes from another region: the reason says so, and nothing is done.
+func TestDisksOfProviders(t *testing.T) {
+	raw := volume(func(r *wire.Resource) {
+		r.Disk = &wire.DiskInfo{Source: &wire.DiskSource{Type: wire.DiskRaw, Profile: new("fast")}}
+	})
+	made := raw
+	made.Provider, made.Disk = &wire.ID{Value: "rp-1"}, &wire.DiskInfo{Source: &wire.DiskSource{Type: wire.DiskMount, ID: new("vol-1")}}
+	for _, x := range []struct {
+		op   *wire.Operation
+		kind wire.OperationType
+		want string
+	}{
+		{&wire.Operation{CreateDisk: &wire.CreateDisk{Source: raw, Target: wire.DiskMount}}, wire.OperationCreateDisk, "managed by no resource provider: nodes offer no RAW disks here"},
+		{&wire.Operation{DestroyDisk: &wire.DestroyDisk{Source: made}}, wire.OperationDestroyDisk, "there is no resource provider 'rp-1': nodes offer no RAW disks here"},
+		{&wire.Operation{}, wire.OperationCreateDisk, "Operation CREATE_DISK is not known, or has no payload"},
+	} {
+		x.op.Type, x.op.ID = &x.kind, &wire.ID{Value: "op"}
+		out := volumeOperations(&structs.Framework{}, x.op, x.kind)
+		if len(out) != 1 || out[0].op != nil || out[0].fault == nil || !strings.Contains(out[0].fault.Error(), x.want) {
+			t.Fatalf("%s: %+v", x.kind, out)
+		}
+		b := &feedback{operations: []wire.Operation{*x.op}}
+		if told := b.fault(0, out[0].fault); !told {
+			t.Errorf("%s: nobody is told", x.kind)
+		}
+		if news := b.news("n", nil); len(news) != 1 || news[0].State != structs.OperationError || !strings.Contains(news[0].Message, x.want) {
+			t.Errorf("%s: %+v", x.kind, news[0])
+		}
+	}
+}
+
+// A volume is offered in the form that a framework asks for, and named by a task as it was offered; what is left of a disk that is given
+// whole is not offered.
+func TestOfferedVolumes(t *testing.T) {
+	node := &structs.Node{ID: "n", Disks: map[string]*structs.NodeDisk{"w": {Type: structs.DiskMount, Path: "/mnt/w", Size: 1 << 30}, "p": {Type: structs.DiskPath, Path: "/srv/p", Size: 1 << 30}}}
+	by := &structs.Reservation{Role: "eng", Principal: "ann"}
+	o := &server.FrameworkOffer{On: node, Offer: structs.Offer{Role: "eng", Resources: structs.Resources{CPU: 1000, Sets: map[string][]string{structs.VolumeSet: {"v-1"}},
+		Custom: map[string]structs.Milli{"disk.w": structs.DiskAmount(1 << 29), "disk.p": structs.DiskAmount(1 << 29)}}},
+		Volumes: []server.OfferedVolume{{Volume: &structs.Volume{Persistence: "v", Role: "eng", Size: 64 << 20, Disk: "w", Access: structs.AccessExclusive, ContainerPath: "data"}, By: by},
+			{Volume: &structs.Volume{Persistence: "s", Role: "eng", Size: 64 << 20, Access: structs.AccessShared, ContainerPath: "data"}}}}
+	plain := offerOf(&structs.Framework{}, o)
+	if len(plain.Resources) != 3 {
+		t.Fatalf("%s", wire.JSON.Marshal(&plain))
+	}
+	for _, want := range []string{`"source":{"type":"PATH","path":{"root":"/srv/p"}}`, `"persistence":{"id":"v"}`, `"source":{"type":"MOUNT","mount":{"root":"/mnt/w"}}`} {
+		if got := string(wire.JSON.Marshal(&plain)); !strings.Contains(got, want) || strings.Contains(got, "SET") {
+			t.Errorf("%s lacks %s", got, want)
+		}
+	}
+	f := &structs.Framework{Capabilities: []string{structs.CanShare, structs.CanRefineReservation, structs.CanHaveRoles}}
+	all := offerOf(f, o).Resources
+	if len(all) != 4 || all[3].Shared == nil || all[2].Role != nil || len(all[2].Reservations) != 1 || *all[2].Reservations[0].Principal != "ann" {
+		t.Fatalf("%+v", all)
+	}
+	used, err := take(all[2:])
+	if err != nil || len(used.volumes) != 2 || !used.amount.IsZero() || used.volumes[0] != (taskVolume{server.VolumeName{Role: "eng", Persistence: "v"}, "/local/data", false}) {
+		t.Errorf("%+v, %v", used, err)
+	}
+	if _, err := mount(&structs.Group{}, &structs.Task{}, used.volumes); err == nil {
+		t.Error("two volumes at one path are taken")
+	}
+	if _, err := take(all[1:2]); err == nil {
+		t.Error("a task has a disk without a volume")
+	}
+}

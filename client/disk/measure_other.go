@@ -1,0 +1,13 @@
+//go:build !unix
+
+package disk
+
+import (
+	"io/fs"
+
+	"github.com/proffer/proffer/structs"
+)
+
+const onlyFolder = 0
+
+func (w *walk) of(info fs.FileInfo) structs.Bytes { return structs.Bytes(info.Size()) }

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package conformance
+
+func propagation(s *suite) { s.Skip("mounts propagate on Linux alone") }

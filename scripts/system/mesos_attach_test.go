@@ -1,0 +1,202 @@
+//go:build linux && system
+
+package system
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mesosPort is where clients of Mesos look for agents, and some of them nowhere else.
+const mesosPort = 5051
+
+// ofItsOwn gives an agent an address at which it can have the port that clients of Mesos look at.
+func (a *agent) ofItsOwn() *agent {
+	a.addr = fmt.Sprintf("127.79.%d.%d", os.Getpid()/250%250+1, os.Getpid()%250+1)
+	a.args = append(a.args, "-executor-port", strconv.Itoa(mesosPort))
+	return a
+}
+
+// ask sends a call to a node as tools of Mesos do.
+func (a *agent) ask(body io.Reader, head ...string) *http.Response {
+	t := a.region.t
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+net.JoinHostPort(a.addr, strconv.Itoa(mesosPort))+"/api/v1", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	for _, line := range head {
+		name, value, _ := strings.Cut(line, ": ")
+		r.Header.Set(name, value)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// about is a call about a container, with more members.
+func about(call, container, more string) io.Reader {
+	return strings.NewReader(fmt.Sprintf(`{"type":%q,%q:{"container_id":%s%s}}`, strings.ToUpper(call), call, container, more))
+}
+
+// hear reads what a container says until it said something, or to its end.
+func hear(t *testing.T, from *http.Response, text string) (said string) {
+	t.Helper()
+	in := bufio.NewReader(from.Body)
+	for text == "" || !strings.Contains(said, text) {
+		line, err := in.ReadString('\n')
+		if err == io.EOF && text == "" {
+			return said
+		}
+		size, bad := strconv.Atoi(strings.TrimSpace(line))
+		raw := make([]byte, size)
+		if err == nil && bad == nil {
+			_, err = io.ReadFull(in, raw)
+		}
+		var m struct{ Data struct{ Data []byte } }
+		if err != nil || bad != nil || json.Unmarshal(raw, &m) != nil {
+			t.Fatalf("%s: it says %q, then %q %q (%v), and not %q", from.Status, said, line, raw, err, text)
+		}
+		said += string(m.Data.Data)
+	}
+	return said
+}
+
+// typing is a stream of input.
+type typing struct {
+	to   *io.PipeWriter
+	done chan int // the status of the answer
+}
+
+func (a *agent) typeFor(container string) *typing {
+	body, to := io.Pipe()
+	w := &typing{to, make(chan int, 1)}
+	go func() {
+		r := a.ask(body, "Content-Type: application/recordio", "Message-Content-Type: application/json")
+		r.Body.Close()
+		body.Close()
+		w.done <- r.StatusCode
+	}()
+	w.record(`"type":"CONTAINER_ID","container_id":` + container)
+	return w
+}
+
+func (w *typing) record(members string) {
+	text := `{"type":"ATTACH_CONTAINER_INPUT","attach_container_input":{` + members + `}}`
+	fmt.Fprintf(w.to, "%d\n%s", len(text), text)
+}
+
+func (w *typing) types(text string) {
+	raw, _ := json.Marshal([]byte(text))
+	w.record(`"type":"PROCESS_IO","process_io":{"type":"DATA","data":{"type":"STDIN","data":` + string(raw) + `}}`)
+}
+
+// interactive has a client that nobody here wrote type for a task, looks into the task meanwhile, and types on after its agent was killed.
+func interactive(t *testing.T, msh string, a *agent) {
+	run := func(script ...string) (cmd *exec.Cmd, in io.Writer, out *bufio.Reader) {
+		cmd = exec.CommandContext(t.Context(), msh, append([]string{"-master", net.JoinHostPort(a.addr, fmt.Sprint(a.region.http)), "-user", "root",
+			"-cpus", "0.1", "-memory", "32", "-silent", "-interactive", "--"}, script...)...)
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipe, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cmd, in, bufio.NewReader(pipe)
+	}
+	until := func(out *bufio.Reader, text string) {
+		t.Helper()
+		for said := ""; !strings.Contains(said, text); {
+			c, err := out.ReadByte()
+			if err != nil {
+				t.Fatalf("it says %q, and then %v", said, err)
+			}
+			said += string(c)
+		}
+	}
+	cmd, in, out := run("sh")
+	io.WriteString(in, "stty -echo; echo here=$((6*7)) on $(tty)\n")
+	until(out, "here=42 on /dev/pts/")
+	io.WriteString(in, "exit 0\n")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a shell that was left: %v", err)
+	}
+
+	cmd, in, out = run("sh", "-c", `stty -echo; read A; echo "got $A"; while read line; do echo "$A and $line"; done`)
+	io.WriteString(in, "one\n")
+	until(out, "got one")
+	var task string
+	list, _, err := a.api().Allocations(t.Context(), nil)
+	for _, x := range list {
+		if !x.Status.Ended() {
+			task = fmt.Sprintf(`{"value":%q}`, x.ID)
+		}
+	}
+	if err != nil || task == "" {
+		t.Fatalf("no allocation runs: %v", err)
+	}
+
+	within := `{"value":"look","parent":` + task + `}`
+	session := a.ask(about("launch_nested_container_session", within, `,"command":{"value":"read X; echo $X in $PWD; exit 3"}`),
+		"Accept: application/recordio", "Message-Accept: application/json")
+	w := a.typeFor(within)
+	w.types("hello\n")
+	if said := hear(t, session, ""); said != "hello in /local\n" {
+		t.Errorf("the session says %q", said)
+	}
+	if status := <-w.done; status != http.StatusOK {
+		t.Errorf("its input is answered %d", status)
+	}
+	end, _ := io.ReadAll(a.ask(about("wait_nested_container", within, "")).Body)
+	if !strings.Contains(string(end), `"exit_status":768`) {
+		t.Errorf("it ended %s", end)
+	}
+	left := a.ask(about("launch_nested_container_session", `{"value":"left","parent":`+task+`}`, fmt.Sprintf(`,"command":{"value":"echo begins; exec sleep 9%d"}`, os.Getpid())))
+	hear(t, left, "begins")
+	left.Body.Close() // and with it what it began is gone
+	end, _ = io.ReadAll(a.ask(about("wait_nested_container", `{"value":"left","parent":`+task+`}`, "")).Body)
+	if !strings.Contains(string(end), `"state":"TASK_KILLED"`) {
+		t.Errorf("what was left ended %s", end)
+	}
+	await(t, "a session that was left is gone", func() error {
+		for _, p := range processes() {
+			if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.pid)); string(args) == fmt.Sprintf("sleep\x009%d\x00", os.Getpid()) {
+				return fmt.Errorf("process %d goes on", p.pid)
+			}
+		}
+		return nil
+	})
+
+	a.kill() // the client ends with its connection, and the task with its framework, in a minute
+	cmd.Wait()
+	a.start()
+	screen := a.ask(about("attach_container_output", task, ""))
+	hear(t, screen, "got one") // of before
+	w = a.typeFor(task)
+	w.types("two\n")
+	hear(t, screen, "one and two")
+	if r := a.ask(about("kill_container", task, "")); r.StatusCode != http.StatusOK {
+		t.Errorf("it is not killed: %s", r.Status)
+	}
+	hear(t, screen, "")
+	if status := <-w.done; status != http.StatusOK {
+		t.Errorf("the input of a task that ended is answered %d", status)
+	}
+}

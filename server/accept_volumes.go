@@ -1,0 +1,244 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/proffer/proffer/scheduler/allocator"
+	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
+)
+
+// Volumes in what frameworks do with their offers. One that only one allocation may have is an item of its node's set resource, so an
+// offer holds it as it holds CPU; a shared one is shown beside the offers and held by none. What is made of it here has its name, which
+// no other volume has; frameworks know it by the id that they gave it, of which there is one for each role on a node.
+
+// VolumeName is what frameworks call a volume on the node of their offers.
+type VolumeName struct {
+	Role        string
+	Persistence string
+}
+
+// VolumeResize makes a volume larger by what is reserved as the volume is, or gives a part of it back.
+type VolumeResize struct {
+	VolumeName
+	By structs.Bytes // negative: smaller
+}
+
+// LaunchVolume is a volume that a launch uses, in a volume block of its group, which names it.
+type LaunchVolume struct {
+	VolumeName
+	Block string
+}
+
+// stored is what an accept knows of volumes on its node, as its operations change it.
+type stored struct {
+	node  *structs.Node
+	role  string // of the offers
+	known map[VolumeName]*storedVolume
+	freed structs.Resources // by volumes that are destroyed, and not used by the operations that follow
+}
+
+type storedVolume struct {
+	*structs.Volume
+	takes structs.Resources // that the offers have of it; for one that the accept makes, what it takes
+	gone  bool
+}
+
+// storedOn returns the volumes on a node that work of a role may use. The caller holds mu.
+func (l *loop) storedOn(node *structs.Node, role string) *stored {
+	s := &stored{node: node, role: role, known: map[VolumeName]*storedVolume{}}
+	if len(node.Volumes) == 0 {
+		return s
+	}
+	for _, v := range l.server.store.Snapshot().Persistent(node, role) {
+		x := &storedVolume{Volume: v}
+		if v.Access == structs.AccessExclusive {
+			x.takes.Sets = map[string][]string{structs.VolumeSet: {v.Name}}
+		}
+		s.known[VolumeName{v.Role, v.Persistence}] = x
+	}
+	return s
+}
+
+// named gives disks that an operation names by where they are the names that they have on the node.
+func (s *stored) named(op *FrameworkOperation) *FrameworkOperation {
+	if len(s.node.Disks) == 0 {
+		return op
+	}
+	out := *op
+	switch {
+	case op.Reserve != nil:
+		r := *op.Reserve
+		r.Resources = s.disksOf(r.Resources)
+		out.Reserve = &r
+	case op.Unreserve != nil:
+		r := *op.Unreserve
+		r.Resources = s.disksOf(r.Resources)
+		out.Unreserve = &r
+	}
+	return &out
+}
+
+func (s *stored) disksOf(r structs.Resources) structs.Resources {
+	for _, name := range r.Names() {
+		at, is := structs.DiskOf(name)
+		if found := s.disk(at); is && found != at {
+			amount := r.Custom[name]
+			r = r.Sub(structs.Resources{Custom: map[string]structs.Milli{name: amount}}).
+				Add(structs.Resources{Custom: map[string]structs.Milli{structs.DiskResource(found): amount}})
+			delete(r.Custom, name) // a clone by now
+		}
+	}
+	return r
+}
+
+// disk returns the name of a disk that is named by its path.
+func (s *stored) disk(at string) string {
+	if strings.HasPrefix(at, "/") {
+		for name, d := range s.node.Disks {
+			if d.Path == at {
+				return name
+			}
+		}
+	}
+	return at
+}
+
+// use says what an operation needs of the offers for its volumes, and fills in what the state is asked for.
+func (s *stored) use(op *FrameworkOperation, asked *allocator.Operation, wish *state.Operation) error {
+	switch {
+	case op.Launch != nil:
+		return s.launch(op.Launch, asked, wish)
+	case op.Unreserve != nil:
+		asked.Resources = lessFreed(asked.Resources, s.freed)
+	case op.Create != nil:
+		return s.create(op.Create, asked, wish)
+	case op.Destroy != nil:
+		v, err := s.find(*op.Destroy)
+		if err != nil {
+			return err
+		}
+		asked.Resources, wish.Destroy = v.takes, v.Name
+		v.gone = true
+		s.freed = s.freed.Add(structs.OnDisk(v.Disk, v.Size))
+	case op.Resize != nil:
+		v, err := s.find(op.Resize.VolumeName)
+		if err != nil {
+			return err
+		}
+		asked.Resources, wish.Resize = v.takes, &state.VolumeChange{Name: v.Name, By: op.Resize.By}
+		if more := op.Resize.By; more > 0 {
+			asked.Resources = asked.Resources.Add(structs.OnDisk(v.Disk, more))
+		} else {
+			s.freed = s.freed.Add(structs.OnDisk(v.Disk, -more))
+		}
+	}
+	return nil
+}
+
+// lessFreed is an amount without what was freed, of which the offers have nothing yet.
+func lessFreed(r, freed structs.Resources) structs.Resources { return r.Sub(r.Least(freed)) }
+
+func (s *stored) find(name VolumeName) (*storedVolume, error) {
+	v := s.known[name]
+	if v == nil || v.gone {
+		return nil, structs.Errorf(structs.Invalid, "operation", "there is no volume %q of role %q on the node", name.Persistence, name.Role)
+	}
+	return v, nil
+}
+
+func (s *stored) create(wish *structs.Volume, asked *allocator.Operation, op *state.Operation) error {
+	v := *wish
+	v.Disk = s.disk(v.Disk)
+	v.Name = NewVolumeName(v.Persistence)
+	if err := v.Problems().Err(); err != nil {
+		return err
+	}
+	key := VolumeName{v.Role, v.Persistence}
+	if old := s.known[key]; old != nil && !old.gone {
+		return structs.Errorf(structs.Conflict, "operation", "there is a volume %q of role %q on the node", v.Persistence, v.Role)
+	}
+	if !structs.RoleWithin(s.role, v.Role) {
+		return structs.Errorf(structs.Invalid, "operation", "the volume is for role %q and the offers are for role %q", v.Role, s.role)
+	}
+	takes := structs.OnDisk(v.Disk, v.Size)
+	asked.Resources, op.Create = lessFreed(takes, s.freed), &v
+	s.freed = s.freed.Sub(takes.Least(s.freed))
+	s.known[key] = &storedVolume{Volume: &v, takes: asked.Resources}
+	return nil
+}
+
+// NewVolumeName is what a volume of a framework is called: by its id as far as that can be, and as no other volume.
+func NewVolumeName(persistence string) string {
+	slug := strings.Map(func(r rune) rune {
+		if structs.ValidName("a"+string(r)) && r < 0x80 {
+			return r
+		}
+		return '-'
+	}, persistence)
+	slug = strings.TrimLeft(slug[:min(len(slug), 80)], "-_.")
+	return strings.TrimPrefix(slug+"-"+strings.ReplaceAll(structs.NewID(), "-", "")[:12], "-")
+}
+
+// launch gives the volume blocks of a launch their volumes.
+func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Operation) error {
+	if len(x.Volumes) == 0 {
+		return nil
+	}
+	alloc, group := wish.Launch.Alloc, wish.Launch.Job.Groups[0]
+	var used []*storedVolume
+	for _, want := range x.Volumes {
+		v, err := s.find(want.VolumeName)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block })
+		if i < 0 {
+			return structs.Errorf(structs.Internal, "operation", "its group has no volume block %q", want.Block)
+		}
+		if !slices.Contains(used, v) {
+			used = append(used, v)
+			asked.Resources = asked.Resources.Add(v.takes)
+		}
+		block := *group.Volumes[i]
+		block.Source, block.Access = v.Name, v.Access
+		group.Volumes[i] = &block
+		alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: v.Name, Access: v.Access, ReadOnly: block.ReadOnly})
+	}
+	if len(used) < len(x.Volumes) {
+		return structs.Errorf(structs.Invalid, "operation", "it names a volume twice")
+	}
+	return nil
+}
+
+// OfferedVolume is a volume in an offer.
+type OfferedVolume struct {
+	*structs.Volume
+	By *structs.Reservation // that it is made of, or one like it; nil: the configuration of the node
+}
+
+// volumesIn returns the volumes that an offer shows.
+func volumesIn(snap *state.Snapshot, o *FrameworkOffer) (out []OfferedVolume) {
+	if o.On == nil || len(o.On.Volumes) == 0 {
+		return nil
+	}
+	items := o.Resources.Sets[structs.VolumeSet]
+	for _, v := range snap.Persistent(o.On, o.Role) {
+		if v.Access != structs.AccessExclusive || slices.Contains(items, v.Name) {
+			x := OfferedVolume{Volume: v}
+			for _, r := range snap.ReservedOn(o.Node) {
+				if x.By == nil && r.Role == v.Role && maps.Equal(r.Labels, v.Labels) {
+					x.By = r
+				}
+			}
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// String names a volume as frameworks do.
+func (v VolumeName) String() string { return fmt.Sprintf("%s of role %s", v.Persistence, v.Role) }

@@ -1,0 +1,90 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/structs"
+)
+
+// joins launches a task of a core with the executor x, which has half a core of its own.
+func joins(task string) *server.FrameworkOperation {
+	op := launches(task, 1)
+	op.Launch.Group.Tasks[0].Name = task
+	op.Launch.External = &structs.External{Executor: "x", Info: []byte("x"), Own: structs.Resources{CPU: 500},
+		Tasks: []*structs.ExternalTask{{ID: task, Name: task, Resources: op.Launch.Resources, Together: true}}}
+	return op
+}
+
+// Launches with one executor, in one accept or one after the other, are one allocation. Its own amount is asked for once, offers name it,
+// and none is rescinded while what it holds grows.
+func TestLaunchesOfOneExecutorJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 1)
+		s := r.subscribe(eng("spark"))
+		o := s.offer("")
+		if len(o.Executors) != 0 {
+			t.Errorf("the first offer names %v", o.Executors)
+		}
+		all := o.Resources.CPU
+		done, err := s.accept(o, joins("one"), joins("two"))
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		id := done.Allocs[0]
+		for i, name := range []string{"three", "four", "five"} {
+			o := s.offer("")
+			if fmt.Sprint(o.Executors) != "[x]" || o.Resources.CPU != all-2500-structs.Milli(1000*i) {
+				t.Errorf("offer %d of %s names %v", i, o.Resources, o.Executors)
+			}
+			done, err := s.accept(o, joins(name))
+			check(t, err)
+			check(t, errors.Join(done.Faults...))
+			if done.Allocs[0] != id {
+				t.Errorf("%s is in %s and not in %s", name, done.Allocs[0], id)
+			}
+		}
+		for _, name := range []string{"one", "two", "three", "four", "five"} {
+			if n := s.told(name, structs.TaskRunning); n.Alloc != id || n.Executor != "x" || n.Within != name {
+				t.Errorf("%s is told as %+v", name, n)
+			}
+		}
+		if a := r.snapshot().Alloc(id); a.Resources.CPU != 5500 {
+			t.Errorf("it holds %s", a.Resources)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.dropped) != 0 {
+			t.Errorf("%d offers were rescinded", len(s.dropped))
+		}
+	})
+}
+
+// Of two launches of one task one is refused, and what was decided for it and for the one that joined is free again.
+func TestATaskThatIsLaunchedTwiceHoldsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 1)
+		s := r.subscribe(eng("spark"))
+		o := s.offer("")
+		all := o.Resources.CPU
+		done, err := s.accept(o, joins("one"))
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		done, err = s.accept(s.offer(""), joins("two"), joins("two"))
+		check(t, err)
+		if done.Faults[0] != nil || done.Faults[1] == nil {
+			t.Errorf("the faults are %v", done.Faults)
+		}
+		r.eventually("the rest is offered", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			rest := all - 2500
+			for _, o := range s.offers {
+				rest -= o.Resources.CPU
+			}
+			return rest == 0
+		})
+	})
+}
