@@ -4,10 +4,14 @@ package system
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -15,6 +19,7 @@ import (
 type network struct {
 	t      *testing.T
 	number int
+	net    string // the first three bytes of its addresses
 	bridge string
 }
 
@@ -55,16 +60,37 @@ func (r *region) separate() *network {
 	r.token = "only-this-test-has-this-token" // the addresses are not loopback ones
 	n.ip("link", "add", n.bridge, "type", "bridge")
 	r.t.Cleanup(func() { ip("link", "del", n.bridge) })
-	n.ip("addr", "add", n.address(250)+"/24", "dev", n.bridge)
+	n.claim()
 	n.ip("link", "set", n.bridge, "up")
 	r.network = n
 	return n
 }
 
-// address is in a net for benchmarks between networks (RFC 2544), which no machine has.
-func (n *network) address(place int) string {
-	return fmt.Sprintf("198.%d.%d.%d", 18+n.number%2, os.Getpid()%251+1, place)
+// claiming is held by who looks for a net that nobody has.
+var claiming sync.Mutex
+
+// claim gives the bridge an address in a net of its own, out of those for benchmarks between networks (RFC 2544), which no machine has:
+// two bridges in one net, of tests side by side, would take each other's packets.
+func (n *network) claim() {
+	n.t.Helper()
+	claiming.Lock()
+	defer claiming.Unlock()
+	taken, err := net.InterfaceAddrs()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for i := range 512 {
+		at := (os.Getpid()*16 + i) % 512
+		n.net = fmt.Sprintf("198.%d.%d.", 18+at/256, at%256)
+		if !slices.ContainsFunc(taken, func(a net.Addr) bool { return strings.HasPrefix(a.String(), n.net) }) {
+			n.ip("addr", "add", n.address(250)+"/24", "dev", n.bridge)
+			return
+		}
+	}
+	n.t.Fatal("every net of 198.18.0.0/15 is taken: ip addr")
 }
+
+func (n *network) address(place int) string { return n.net + strconv.Itoa(place) }
 
 func (n *network) ip(args ...string) {
 	n.t.Helper()
