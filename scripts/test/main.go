@@ -251,7 +251,9 @@ func (s *suite) test(packages ...string) {
 	args = append(args, packages...)
 	fmt.Printf("== %s: go %s\n", s.name, strings.Join(args, " "))
 	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	// A race that is found stops nothing by itself. Every process with the race detector sleeps for a second before it ends, for the sake of
+	// goroutines that might still race: a second for each command and agent of the system tests.
+	cmd.Env = append([]string{"GORACE=atexit_sleep_ms=20"}, append(os.Environ(), "CGO_ENABLED=1")...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
