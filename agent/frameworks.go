@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -57,31 +56,40 @@ type frameworks struct {
 	known  map[structs.FrameworkID]*structs.Framework
 	asked  time.Time
 	failed time.Time
+	asking chan struct{} // closed when the question that is under way has ended; nil: none is
 }
 
-// of returns those of some that are known, after asking for what is unknown or old. What is not asked for is forgotten.
-func (f *frameworks) of(ids []structs.FrameworkID, ask func([]structs.FrameworkID) ([]*structs.Framework, error)) (out []*structs.Framework) {
+// of returns those of some that are known, after asking for what is unknown or old; an answer takes the place of all that was known before. One
+// caller asks at a time, and the others wait for what it hears. That a caller goes away says nothing of whether servers answer.
+func (f *frameworks) of(ctx context.Context, ids []structs.FrameworkID,
+	ask func(context.Context, []structs.FrameworkID) ([]*structs.Framework, error)) (out []*structs.Framework) {
+	ids = ids[:min(len(ids), mostFrameworks)]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	ids = ids[:min(len(ids), mostFrameworks)]
-	old := time.Since(f.asked) > frameworksAge || slices.ContainsFunc(ids, func(id structs.FrameworkID) bool {
-		_, told := f.known[id]
-		return !told
-	})
-	if old && time.Since(f.failed) > frameworksRest {
-		if answer, err := ask(ids); err != nil {
+	for ctx.Err() == nil && f.stale(ids) {
+		if under := f.asking; under != nil {
+			f.mu.Unlock()
+			select {
+			case <-under:
+			case <-ctx.Done():
+			}
+			f.mu.Lock()
+			continue
+		}
+		mine := make(chan struct{})
+		f.asking = mine
+		f.mu.Unlock()
+		answer, err := ask(ctx, ids)
+		f.mu.Lock()
+		f.asking = nil
+		close(mine)
+		switch {
+		case err == nil:
+			f.heard(ids, answer)
+		case ctx.Err() == nil:
 			f.failed = time.Now()
-		} else {
-			f.asked, f.known = time.Now(), make(map[structs.FrameworkID]*structs.Framework, len(answer))
-			for _, id := range ids {
-				f.known[id] = nil // nobody knows it any more, unless the answer has it
-			}
-			for _, x := range answer {
-				f.known[x.ID] = x
-			}
 		}
 	}
-	maps.DeleteFunc(f.known, func(id structs.FrameworkID, _ *structs.Framework) bool { return !slices.Contains(ids, id) })
 	for _, id := range ids {
 		if x := f.known[id]; x != nil {
 			out = append(out, x)
@@ -90,12 +98,32 @@ func (f *frameworks) of(ids []structs.FrameworkID, ask func([]structs.FrameworkI
 	return out
 }
 
+// stale reports whether servers are to be asked about some. The caller holds mu.
+func (f *frameworks) stale(ids []structs.FrameworkID) bool {
+	old := time.Since(f.asked) > frameworksAge || slices.ContainsFunc(ids, func(id structs.FrameworkID) bool {
+		_, told := f.known[id]
+		return !told
+	})
+	return old && time.Since(f.failed) > frameworksRest
+}
+
+// heard takes an answer. The caller holds mu.
+func (f *frameworks) heard(ids []structs.FrameworkID, answer []*structs.Framework) {
+	f.asked, f.known = time.Now(), make(map[structs.FrameworkID]*structs.Framework, len(answer))
+	for _, id := range ids {
+		f.known[id] = nil // nobody knows it any more, unless the answer has it
+	}
+	for _, x := range answer {
+		f.known[x.ID] = x
+	}
+}
+
 // frameworksOnNode says what frameworks are that the node has something of, as any server knows them.
 func (a *Agent) frameworksOnNode(ctx context.Context, ids []structs.FrameworkID) []*structs.Framework {
 	if a.server != nil {
 		return a.frameworksIn(ids)
 	}
-	return a.frameworks.of(ids, func(ids []structs.FrameworkID) (out []*structs.Framework, err error) {
+	return a.frameworks.of(ctx, ids, func(ctx context.Context, ids []structs.FrameworkID) (out []*structs.Framework, err error) {
 		ctx, cancel := context.WithTimeout(ctx, frameworksQuick)
 		defer cancel()
 		err = structs.Errorf(structs.Unavailable, "frameworks", "no server is known")

@@ -15,46 +15,54 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// Serves reports whether a call is one that Call answers.
-func Serves(t wire.AgentCallType) bool {
-	switch t {
-	case wire.AgentLaunchNestedContainer, wire.AgentLaunchNestedContainerSession, wire.AgentLaunchContainer, wire.AgentWaitNestedContainer,
-		wire.AgentWaitContainer, wire.AgentKillNestedContainer, wire.AgentKillContainer, wire.AgentRemoveNestedContainer,
-		wire.AgentRemoveContainer, wire.AgentAttachContainerInput, wire.AgentAttachContainerOutput:
-		return true
-	}
-	return false
-}
-
-// Call answers a call that was read and has what its type needs. An error was not answered.
-func (c *Containers) Call(w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
-	switch *call.Type {
-	case wire.AgentLaunchNestedContainer:
+// answers has the calls that this package answers, in their one form. A stream of input is for Input.
+var answers = map[wire.AgentCallType]func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error{
+	wire.AgentLaunchNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.begin(w, r, call.LaunchNested, false)
-	case wire.AgentLaunchNestedContainerSession:
+	},
+	wire.AgentLaunchNestedContainerSession: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.begin(w, r, call.LaunchSession, true)
-	case wire.AgentLaunchContainer:
+	},
+	wire.AgentLaunchContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		l := call.LaunchContainer
 		if l.ContainerID.Parent == nil {
 			return mesos.Refuse(http.StatusNotImplemented, "Containers within no other are not served: what they used, the region could give to others")
 		}
 		return c.begin(w, r, &wire.LaunchContainer{ContainerID: l.ContainerID, Command: l.Command, Container: l.Container}, false)
-	case wire.AgentWaitNestedContainer:
+	},
+	wire.AgentWaitNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.wait(w, r, &call.WaitNested.ContainerID, wire.AgentAnswerWaitNestedContainer)
-	case wire.AgentWaitContainer:
+	},
+	wire.AgentWaitContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.wait(w, r, &call.WaitContainer.ContainerID, wire.AgentAnswerWaitContainer)
-	case wire.AgentKillNestedContainer:
+	},
+	wire.AgentKillNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.end(w, r, call.KillNested)
-	case wire.AgentKillContainer:
+	},
+	wire.AgentKillContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.end(w, r, call.KillContainer)
-	case wire.AgentRemoveNestedContainer:
+	},
+	wire.AgentRemoveNestedContainer: func(c *Containers, w http.ResponseWriter, _ *http.Request, call *wire.AgentCall) error {
 		return c.remove(w, &call.RemoveNested.ContainerID)
-	case wire.AgentRemoveContainer:
+	},
+	wire.AgentRemoveContainer: func(c *Containers, w http.ResponseWriter, _ *http.Request, call *wire.AgentCall) error {
 		return c.remove(w, &call.RemoveContainer.ContainerID)
-	case wire.AgentAttachContainerOutput:
+	},
+	wire.AgentAttachContainerOutput: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
 		return c.attachOutput(w, r, &call.AttachOutput.ContainerID)
+	},
+	wire.AgentAttachContainerInput: func(*Containers, http.ResponseWriter, *http.Request, *wire.AgentCall) error {
+		return mesos.Refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/recordio")
+	},
+}
+
+// Call answers a call that was read and has what its type needs; false: it is none of containers. An error was not answered.
+func (c *Containers) Call(w http.ResponseWriter, r *http.Request, call *wire.AgentCall) (mine bool, err error) {
+	answer := answers[*call.Type]
+	if answer == nil {
+		return false, nil
 	}
-	return mesos.Refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/recordio") // ATTACH_CONTAINER_INPUT
+	return true, answer(c, w, r, call)
 }
 
 // begin launches a container, and serves its output when it is a session, which ends with its connection.

@@ -208,7 +208,7 @@ func (p *port) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := &wire.AgentCall{}
 	err := mesos.ReadCall(w, r, call)
 	if err == nil {
-		err = p.all.Call(w, r, call)
+		_, err = p.all.Call(w, r, call)
 	}
 	mesos.Answer(w, r, err)
 }

@@ -121,8 +121,10 @@ func (c *Clients) call(w http.ResponseWriter, r *http.Request, _ mesos.Caller) e
 	if err := take(w, r, "agent", call); err != nil {
 		return err
 	}
-	if containers.Serves(*call.Type) && c.Containers != nil {
-		return c.Containers.Call(w, r, call)
+	if c.Containers != nil {
+		if mine, err := c.Containers.Call(w, r, call); mine {
+			return err
+		}
 	}
 	encoding, err := mesos.Acceptable(r)
 	if err != nil {
