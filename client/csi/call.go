@@ -5,10 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/proffer/proffer/client/grpc"
@@ -35,23 +32,14 @@ func newSocket(plugin, folder string) *socket {
 	return &socket{plugin, &http.Client{Transport: t}}
 }
 
-// dial connects to the socket in a folder, however long its path is. A link is not followed: it could lead to any other socket.
+// dial connects to the socket in a folder, however long its path is.
 func dial(ctx context.Context, folder string) (net.Conn, error) {
-	dir, err := os.Open(folder)
+	at, is, f, err := socketIn(folder)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	at := folder
-	if runtime.GOOS == "linux" {
-		at = "/proc/self/fd/" + strconv.Itoa(int(dir.Fd()))
-	}
-	at = filepath.Join(at, socketName)
-	info, err := os.Lstat(at)
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Type() != os.ModeSocket {
+	defer f.Close()
+	if is.Type() != os.ModeSocket {
 		return nil, &net.OpError{Op: "dial", Net: "unix", Err: os.ErrInvalid}
 	}
 	return new(net.Dialer).DialContext(ctx, "unix", at)

@@ -2,8 +2,10 @@ package csi
 
 import (
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,4 +67,62 @@ func TestUnmountedWithoutItsPlugin(t *testing.T) {
 			t.Error("it cannot be repeated")
 		}
 	}
+}
+
+// A task that puts a link in the place of its socket again and again never has the node talk to another one.
+func TestSocketThatIsSwapped(t *testing.T) {
+	folder, err := os.MkdirTemp("", "csi") // short: a socket's path is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	listen := func(name string) *net.UnixListener {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(folder, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
+	}
+	own, other := listen("own"), listen("other")
+	if err := os.Symlink("other", filepath.Join(folder, "link")); err != nil {
+		t.Fatal(err)
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for c, err := own.Accept(); err == nil; c, err = own.Accept() {
+			c.Close()
+		}
+	})
+	work.Go(func() {
+		if c, err := other.Accept(); err == nil {
+			t.Error("it talked to another socket")
+			c.Close()
+		}
+	})
+	stop := make(chan struct{})
+	work.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			what := []string{"own", "link"}[i%2]
+			next := filepath.Join(folder, "next")
+			os.Remove(next) // a name of what is there already is not moved over it
+			if err := os.Link(filepath.Join(folder, what), next); err == nil {
+				os.Rename(next, filepath.Join(folder, socketName))
+			}
+		}
+	})
+	for range 3000 {
+		if c, err := dial(t.Context(), folder); err == nil {
+			c.Close()
+		}
+	}
+	close(stop)
+	own.Close()
+	other.Close()
+	work.Wait()
 }

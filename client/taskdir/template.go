@@ -212,6 +212,9 @@ func (sc *Scope) Written(t *Text) bool {
 		return false
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() { // a pipe that the task put there would be waited for
+		return false
+	}
 	raw, err := io.ReadAll(io.LimitReader(f, MaxRendered+1))
 	return err == nil && bytes.Equal(raw, t.data)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/proffer/proffer/client/csi"
@@ -145,7 +146,7 @@ func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, alloc stru
 	if err != nil {
 		return drivers.DiskError(object, err)
 	}
-	last := len(others) == 1
+	last := !slices.ContainsFunc(others, func(e os.DirEntry) bool { return e.Name() != string(alloc) })
 	if last {
 		if err := v.Plugins.Unstage(ctx, m); err != nil {
 			return err
@@ -153,14 +154,32 @@ func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, alloc stru
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	err = os.Remove(v.path(id, claimsFolder, string(alloc)))
+	if err = os.Remove(v.path(id, claimsFolder, string(alloc))); errors.Is(err, fs.ErrNotExist) {
+		err = nil // somebody else was faster
+	}
 	if last && err == nil {
 		err = os.RemoveAll(v.path(id))
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return drivers.DiskError(object, err)
 	}
 	return nil
+}
+
+// unclaimed removes the folder of a volume of a plugin when nothing has it: an agent was killed before it noted a claim, or after it removed
+// the last one. Nothing of the volume is mounted then.
+func (v *Volumes) unclaimed(ctx context.Context, id structs.VolumeID) error {
+	end, err := v.begin(ctx, "volume "+string(id), id)
+	if err != nil {
+		return err
+	}
+	defer end()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if entries, err := os.ReadDir(v.path(id, claimsFolder)); len(entries) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(v.path(id))
 }
 
 // tidy takes back what allocations have that the node does not know any more.
@@ -170,8 +189,10 @@ func (v *Volumes) tidy(ctx context.Context) {
 			continue
 		}
 		entries, err := os.ReadDir(v.path(id, claimsFolder))
-		if err != nil {
-			continue
+		if len(entries) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+			if err := v.unclaimed(ctx, id); err != nil {
+				v.log.Warn("the folder of a volume that nothing uses any more cannot be removed yet", "volume", id, "err", err)
+			}
 		}
 		for _, e := range entries {
 			if alloc := structs.AllocID(e.Name()); !v.known(alloc) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/proffer/proffer/client/csi"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
@@ -212,5 +213,63 @@ func TestTakenBack(t *testing.T) {
 	v.Take([]*structs.Volume{{Name: "v", ID: "v", CSI: &structs.CSIVolume{Plugin: "p"}}}, false)
 	if len(v.region) > 0 {
 		t.Errorf("%+v", v.region)
+	}
+}
+
+// plugged is storage with a volume of a plugin, which was staged for the claims.
+func plugged(t *testing.T, claims ...string) (v *Volumes, stage string) {
+	t.Helper()
+	dir := t.TempDir()
+	v = open(t, filepath.Join(dir, "volumes"), nil)
+	var err error
+	if v.Plugins, err = csi.Open(filepath.Join(dir, "csi"), slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	stage = filepath.Join(dir, "csi", "mounts", "p", "0a01", "stage")
+	if err := os.MkdirAll(stage, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.enter(&structs.Volume{Name: "v", ID: "0a01", CSI: &structs.CSIVolume{Plugin: "p", External: "e"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, alloc := range claims {
+		if err := v.note("v", structs.AllocID(alloc), "0a01", claim{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v, stage
+}
+
+// Who takes a volume back a second time, because the allocation ended while it was found to be unknown, leaves it to those that have it.
+func TestTakenBackTwice(t *testing.T) {
+	v, stage := plugged(t, "aa", "bb")
+	for range 2 {
+		if err := v.unplugOne(t.Context(), "0a01", "aa"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(stage); err != nil {
+		t.Errorf("it is not staged any more for the other one: %v", err)
+	}
+	if entries, _ := os.ReadDir(v.path("0a01", claimsFolder)); len(entries) != 1 || entries[0].Name() != "bb" {
+		t.Errorf("claims: %v", entries)
+	}
+}
+
+// An agent that was killed before it noted who has a volume of a plugin, or after it took the last claim away, leaves no folder for ever.
+func TestNothingHasIt(t *testing.T) {
+	v, _ := plugged(t)
+	v.known = func(structs.AllocID) bool { return true }
+	v.tidy(t.Context())
+	if ids := v.ids(); len(ids) > 0 {
+		t.Errorf("left: %v", ids)
+	}
+	v, _ = plugged(t, "bb")
+	v.known = func(structs.AllocID) bool { return true }
+	v.tidy(t.Context())
+	if ids := v.ids(); len(ids) != 1 {
+		t.Errorf("one that is used went: %v", ids)
 	}
 }
