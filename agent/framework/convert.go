@@ -259,7 +259,7 @@ func updateOf(s *wire.TaskStatus) *Update {
 			u.By = ByNode
 		}
 	}
-	if s.Timestamp != nil && *s.Timestamp > 0 && *s.Timestamp < 1e10 {
+	if s.Timestamp != nil && *s.Timestamp > 0 && *s.Timestamp < 9e9 {
 		u.Time = time.Unix(0, int64(*s.Timestamp*1e9)).UTC()
 	}
 	if c := s.ContainerStatus; c != nil {

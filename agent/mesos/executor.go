@@ -178,7 +178,7 @@ func executorUpdate(s *wire.TaskStatus) (out runner.ExecutorUpdate, err error) {
 	}
 	out.Task = s.TaskID.Value
 	out.Update = structs.TaskUpdate{UUID: s.UUID, State: state, Message: bounded(wire.TextOf(s.Message)), Healthy: s.Healthy, Status: raw}
-	if s.Timestamp != nil && *s.Timestamp > 0 && *s.Timestamp < 1e10 {
+	if s.Timestamp != nil && *s.Timestamp > 0 && *s.Timestamp < 9e9 {
 		out.Update.Time = structs.Time(*s.Timestamp * 1e9)
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -87,6 +88,13 @@ func TestCallsOfExecutorsThatAreRefused(t *testing.T) {
 	var back wire.TaskStatus
 	if err != nil || wire.Protobuf.Unmarshal(u.Update.Status, &back) != nil || string(back.Data) != "data" || back.Labels == nil {
 		t.Errorf("a status became %+v: %v", back, err)
+	}
+	// A time of which no time is left once it is in nanoseconds is the executor's to say, and not the node's.
+	for _, at := range []float64{9.3e9, 9.9e9, 1e300, math.Inf(1), math.NaN(), -1} {
+		s.Timestamp = &at
+		if u, err := executorUpdate(s); err != nil || u.Update.Time != 0 {
+			t.Errorf("the time %v became %v: %v", at, u.Update.Time, err)
+		}
 	}
 	s.Data = make([]byte, maxStatus)
 	if _, err := executorUpdate(s); err == nil {

@@ -22,8 +22,13 @@ func milli(x float64) (structs.Milli, error) {
 	return structs.Milli(math.Round(x * 1000)), nil
 }
 
-// bytes turns an amount of MB, which are MiB, into bytes.
-func bytes(m structs.Milli) structs.Bytes { return structs.Bytes(int64(m) * mib / 1000) }
+// bytes turns an amount of MB, which are MiB, into bytes: at most as many as can be said, which is more than anybody may ask for.
+func bytes(m structs.Milli) structs.Bytes {
+	if m > math.MaxInt64/mib {
+		return math.MaxInt64
+	}
+	return structs.Bytes(int64(m) * mib / 1000)
+}
 
 func number(m structs.Milli) float64 { return float64(m) / 1000 }
 

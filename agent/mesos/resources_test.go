@@ -44,3 +44,15 @@ func TestRevocableResources(t *testing.T) {
 		t.Errorf("reserved: %v", err)
 	}
 }
+
+// An amount of memory or disk that no number of bytes can say is refused, and is no small one that is left of it.
+func TestAmountsBeyondAllBytes(t *testing.T) {
+	for _, name := range []string{"mem", "disk"} {
+		for _, mb := range []float64{17592186044.416, 17592186044.416 + 32, 9e9, 1e12} {
+			r := wire.Resource{Name: name, Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: mb}}
+			if used, err := take([]wire.Resource{r}); err == nil {
+				t.Errorf("%v of %s is taken for %+v", mb, name, used.amount)
+			}
+		}
+	}
+}

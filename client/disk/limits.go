@@ -5,9 +5,9 @@ package disk
 import (
 	"errors"
 	"hash/fnv"
-	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,7 +96,7 @@ func (l *Limits) Close() error {
 }
 
 // Bound bounds a folder that is there, by quota, and returns its project, which it keeps until Release. What it holds already counts.
-// name is anything that no other folder has. Nobody may write to the folder before it has a bound. The errors are those of the disk.
+// name is anything that no other folder has. What is written to the folder before that returns may not count. The errors are those of the disk.
 func (l *Limits) Bound(dir, name string, limit structs.Bytes) (project uint32, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -116,7 +116,7 @@ func (l *Limits) Bound(dir, name string, limit structs.Bytes) (project uint32, e
 			return 0, err
 		}
 		defer l.taken(project)
-		if err := adopt(root, project); err != nil {
+		if err := adopt(root, ".", of(project)); err != nil {
 			return 0, err
 		}
 		if err := drivers.SetProject(f, project, true); err != nil { // last: a folder that has one is done
@@ -206,22 +206,63 @@ func (l *Limits) clearStale() {
 	}
 }
 
-// adopt makes what is in a folder already count for its project. Links are not followed.
-func adopt(root *os.Root, project uint32) error {
-	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == "." || !d.IsDir() && !d.Type().IsRegular() {
-			return err
-		}
-		f, err := root.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
+// of gives a file a project.
+func of(project uint32) func(f *os.File, folder bool) error {
+	return func(f *os.File, folder bool) error {
 		if has, err := drivers.Project(f); err != nil || has == project {
 			return err
 		}
-		return drivers.SetProject(f, project, d.IsDir())
-	})
+		return drivers.SetProject(f, project, folder)
+	}
+}
+
+// adopt makes what is in a folder already count for its project. Links are not followed, and what goes meanwhile, or becomes something else,
+// is left: tasks that share a volume may write to it.
+func adopt(root *os.Root, folder string, set func(f *os.File, folder bool) error) error {
+	f, err := root.OpenFile(folder, os.O_RDONLY|onlyFolder, 0)
+	if err != nil {
+		return unlessGone(root, folder, err)
+	}
+	entries, err := f.ReadDir(-1)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return unlessGone(root, folder, err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() && !e.Type().IsRegular() {
+			continue
+		}
+		path := filepath.Join(folder, e.Name())
+		if err := adoptOne(root, path, set); err != nil {
+			return err
+		}
+		if e.IsDir() {
+			if err := adopt(root, path, set); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func adoptOne(root *os.Root, path string, set func(f *os.File, folder bool) error) error {
+	f, err := root.OpenFile(path, os.O_RDONLY|noWait, 0)
+	if err != nil {
+		return unlessGone(root, path, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.IsDir() && !info.Mode().IsRegular() {
+		return err
+	}
+	return set(f, info.IsDir())
+}
+
+// unlessGone takes what cannot be opened for nothing when it is not there any more, or is neither a file nor a folder now.
+func unlessGone(root *os.Root, path string, err error) error {
+	if info, lost := root.Lstat(path); lost != nil || !info.IsDir() && !info.Mode().IsRegular() {
+		return nil
+	}
+	return err
 }
 
 // namedProjects reads the projects that files such as /etc/projects (number:folder) and /etc/projid (name:number) know.

@@ -8,6 +8,6 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-const onlyFolder = 0
+const onlyFolder, noWait = 0, 0
 
 func (w *walk) of(info fs.FileInfo) structs.Bytes { return structs.Bytes(info.Size()) }

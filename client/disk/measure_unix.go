@@ -9,7 +9,11 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-const onlyFolder = syscall.O_DIRECTORY | syscall.O_NOFOLLOW
+// Flags with which opening waits for nobody and follows no link at the end of a path.
+const (
+	onlyFolder = syscall.O_DIRECTORY | syscall.O_NOFOLLOW
+	noWait     = syscall.O_NONBLOCK | syscall.O_NOFOLLOW
+)
 
 // of is what a file takes: holes take nothing, and one with several names counts once.
 func (w *walk) of(info fs.FileInfo) structs.Bytes {

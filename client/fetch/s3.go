@@ -49,6 +49,9 @@ func (s *s3) fetch(ctx context.Context, j *job, p *part) (unchanged bool, err er
 	})
 }
 
+// s3Token is the header with the token of a session.
+const s3Token = "X-Amz-Security-Token"
+
 // emptySum is the SHA-256 of a request without a body.
 const emptySum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -61,8 +64,8 @@ func (st *Store) sign(r *http.Request, now time.Time) {
 	r.Header.Set("X-Amz-Content-Sha256", emptySum)
 	names := []string{"host", "x-amz-content-sha256", "x-amz-date"}
 	if st.Token != "" {
-		r.Header.Set("X-Amz-Security-Token", st.Token)
-		names = append(names, "x-amz-security-token")
+		r.Header.Set(s3Token, st.Token)
+		names = append(names, strings.ToLower(s3Token))
 	}
 	if r.Header.Get("Range") != "" {
 		names = append(names, "range")

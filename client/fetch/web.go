@@ -68,8 +68,8 @@ func (s *web) get(ctx context.Context, j *job, p *part, at *url.URL, dress func(
 	}
 }
 
-// client follows redirects: never to another scheme than http and https, never back to http, and without the job's headers to
-// another host.
+// client follows redirects: never to another scheme than http and https, never back to http, and without the job's headers, and those
+// of the node's own credentials, to another host.
 func (s *web) client(j *job) *http.Client {
 	return &http.Client{Transport: s.base, CheckRedirect: func(r *http.Request, via []*http.Request) error {
 		from := via[len(via)-1].URL
@@ -87,6 +87,7 @@ func (s *web) client(j *job) *http.Client {
 				r.Header.Del(name)
 			}
 			r.Header.Del("Authorization")
+			r.Header.Del(s3Token)
 		}
 		return nil
 	}}

@@ -324,7 +324,7 @@ func TestBadServers(t *testing.T) {
 	}
 }
 
-// The headers of a job go to the host that it names, and to no other.
+// The headers of a job go to the host that it names, and to no other; likewise what the node has for a store.
 func TestHeadersStay(t *testing.T) {
 	var other http.Header
 	elsewhere := serve(t, func(w http.ResponseWriter, r *http.Request) { other = r.Header.Clone(); w.Write([]byte("x")) })
@@ -339,6 +339,13 @@ func TestHeadersStay(t *testing.T) {
 		t.Errorf("the host that was named got %q", own)
 	}
 	if other.Get("X-Token") != "" || other.Get("Authorization") != "" || other.Get("Referer") != "" {
+		t.Errorf("another host got %v", other)
+	}
+	c = open(t, func(o *Options) {
+		o.Stores = []Store{{Endpoint: url, AccessKey: "K", SecretKey: "hidden", Token: "session"}}
+	})
+	get(t, c, Want{Source: "s3://mine/x"})
+	if other.Get(s3Token) != "" || other.Get("Authorization") != "" {
 		t.Errorf("another host got %v", other)
 	}
 }
