@@ -102,11 +102,11 @@ func unit(s *suite) {
 // system runs the tests of files with the build tag. Packages run one after the other, as they share the machine's
 // loopback addresses and cgroups.
 func system(s *suite) {
-	tagged(s, "system", "iproute2", "e2fsprogs", "xfsprogs", "docker.io", "busybox-static", "runc", "crun", "containernetworking-plugins")
+	tagged(s, "system", "iproute2", "nftables", "e2fsprogs", "xfsprogs", "docker.io", "busybox-static", "runc", "crun", "containernetworking-plugins")
 }
 
 func soak(s *suite) {
-	tagged(s, "soak", "iproute2", "e2fsprogs", "xfsprogs", "docker.io", "busybox-static", "runc", "crun", "containernetworking-plugins", "qemu-system-x86", "qemu-system-arm")
+	tagged(s, "soak", "iproute2", "nftables", "e2fsprogs", "xfsprogs", "docker.io", "busybox-static", "runc", "crun", "containernetworking-plugins", "qemu-system-x86", "qemu-system-arm")
 }
 
 func tagged(s *suite, tag string, packages ...string) {
@@ -160,7 +160,7 @@ func cmp(a, b string) string {
 
 // programs is what each Debian package is wanted for.
 var programs = map[string]string{
-	"iproute2": "ip", "e2fsprogs": "mkfs.ext4", "xfsprogs": "mkfs.xfs", "docker.io": "dockerd", "busybox-static": "busybox", "runc": "runc", "crun": "crun", "containernetworking-plugins": "/usr/lib/cni/bridge", "qemu-system-x86": "qemu-system-x86_64", "qemu-system-arm": "qemu-system-aarch64",
+	"iproute2": "ip", "nftables": "nft", "e2fsprogs": "mkfs.ext4", "xfsprogs": "mkfs.xfs", "docker.io": "dockerd", "busybox-static": "busybox", "runc": "runc", "crun": "crun", "containernetworking-plugins": "/usr/lib/cni/bridge", "qemu-system-x86": "qemu-system-x86_64", "qemu-system-arm": "qemu-system-aarch64",
 }
 
 // install gets what is missing from Debian or Ubuntu, after saying so.
