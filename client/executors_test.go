@@ -352,3 +352,94 @@ func TestAnExecutorEndsByItself(t *testing.T) {
 		w.expectTask("a", "executor", structs.TaskFinished, "")
 	})
 }
+
+// limits is what the process of an executor may use, as its machine sees it.
+func (p *process) limits() string {
+	synctest.Wait()
+	l, known := p.w.machine.Limits(p.id + "/executor/1")
+	if !known {
+		return "none"
+	}
+	return fmt.Sprintf("cpu %s/%s memory %s", l.CPU, l.CPULimit, l.Hard())
+}
+
+// holding is a task that holds something, and may use more.
+func holding(name string, cpu, most structs.Milli, memory, limit structs.Bytes) *structs.ExternalTask {
+	return &structs.ExternalTask{ID: name, Name: name, Info: []byte(name), Resources: structs.Resources{CPU: cpu, Memory: memory}, CPULimit: most, MemoryMax: limit}
+}
+
+// begin adds tasks as they are.
+func (p *process) begin(tasks ...*structs.ExternalTask) {
+	a := p.with(p.w.allocs[structs.AllocID(p.id)], false)
+	a.External.Tasks = append(a.External.Tasks, tasks...)
+	p.w.allocs[a.ID] = a
+	p.w.want(a)
+}
+
+// The limits of an executor's process follow its tasks, through restarts of the agent, and a task is given to it once it has room for it.
+func TestLimitsOfAnExecutorFollowItsTasks(t *testing.T) {
+	const mib = 1 << 20
+	bubble(t, func(w *world) {
+		p := w.executor("a", serves, "one")
+		expect := func(want string) {
+			t.Helper()
+			if got := p.limits(); got != want {
+				t.Errorf("its process may use %s, want %s", got, want)
+			}
+		}
+		after(time.Second)
+		expect("cpu 0.001/0 memory 32MiB")
+		p.subscribe(nil)
+		p.hears("launch one false")
+		p.begin(holding("two", 500, 0, 100*mib, 0))
+		p.hears("launch two false")
+		expect("cpu 0.5/0 memory 100MiB")
+		p.begin(holding("three", 500, 2000, 100*mib, 300*mib))
+		p.hears("launch three false")
+		expect("cpu 1/2.5 memory 400MiB")
+		p.begin(holding("four", 1, structs.Boundless, 1, structs.Boundless))
+		p.hears("launch four false")
+		expect("cpu 1.001/0 memory 0B")
+		p.says("four", structs.TaskFinished)
+		p.hears("ack four1")
+		expect("cpu 1/2.5 memory 400MiB")
+		// Memory in use is not taken back before it is free; all else is.
+		w.machine.Use("a/executor/1", 200*mib)
+		p.says("three", structs.TaskFailed)
+		p.hears("ack three1")
+		expect("cpu 0.5/0 memory 400MiB")
+		after(time.Minute)
+		expect("cpu 0.5/0 memory 400MiB")
+		w.crash(rand.New(rand.NewPCG(1, 1)), false)
+		w.start()
+		w.welcome("g1")
+		after(time.Second)
+		p.subscribe([]string{"one", "two"})
+		p.hears()
+		w.machine.Use("a/executor/1", mib)
+		after(time.Minute)
+		expect("cpu 0.5/0 memory 100MiB")
+	})
+}
+
+// Without room a task waits.
+func TestATaskWaitsForRoomInItsExecutor(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.executor("a", serves, "one")
+		after(time.Second)
+		p.subscribe(nil)
+		p.hears("launch one false")
+		w.mu.Lock()
+		w.unlimited = true
+		w.mu.Unlock()
+		p.begin(holding("two", 500, 0, 100<<20, 0))
+		p.hears()
+		p.says("one", structs.TaskRunning)
+		p.hears("ack one1")
+		w.mu.Lock()
+		w.unlimited = false
+		w.mu.Unlock()
+		after(time.Minute)
+		p.hears("launch two false")
+	})
+}

@@ -49,6 +49,7 @@ type world struct {
 	used  atomic.Int64 // percent of the disk
 
 	folderless bool // the driver makes no folders
+	unlimited  bool // it changes no limits now
 
 	prepare func(context.Context, *drivers.Spec) error // what comes before a start
 	keepers atomic.Int64                               // drivers that keep their things now
@@ -260,6 +261,19 @@ func (t *gatedTask) Stop(ctx context.Context, signal string, grace time.Duration
 		return err
 	}
 	return t.Task.Stop(ctx, signal, grace)
+}
+
+func (t *gatedTask) Limit(ctx context.Context, to drivers.Limits) error {
+	if err := t.closed(ctx); err != nil {
+		return err
+	}
+	t.gate.w.mu.Lock()
+	refused := t.gate.w.unlimited
+	t.gate.w.mu.Unlock()
+	if refused {
+		return structs.Errorf(structs.Unavailable, "driver", "it changes no limits now")
+	}
+	return t.Task.Limit(ctx, to)
 }
 
 func (t *gatedTask) Destroy(ctx context.Context) error {

@@ -130,6 +130,19 @@ type Spec struct {
 	Output func(stream string) Output
 }
 
+// Limits are what a task may use while it runs, as its Spec says for the start.
+type Limits struct {
+	CPU               structs.Milli `codec:",omitempty"` // its weight against others; 0: as if it were one core
+	CPULimit          structs.Milli `codec:",omitempty"` // 0: none
+	Memory, MemoryMax structs.Bytes `codec:",omitempty"` // the larger is the hard limit; 0: none
+}
+
+// Limits are those of the start.
+func (s *Spec) Limits() Limits { return Limits{s.CPU, s.CPULimit, s.Memory, s.MemoryMax} }
+
+// Hard is what it may use of memory at most; 0: all.
+func (l Limits) Hard() structs.Bytes { return max(l.Memory, l.MemoryMax) }
+
 // Device is a device node that a task sees.
 type Device struct {
 	Host  string // path on the host
@@ -191,6 +204,10 @@ type Task interface {
 	// Exec runs a command inside the running task; it returns when the command ended. A program that is not there is exit code
 	// 127, with the reason on its stderr; a task that has ended is Conflict.
 	Exec(ctx context.Context, cmd Command) (Exit, error)
+	// Limit gives the task other limits than it has. What is more holds when it returns. Memory that the task uses is never taken from it, which
+	// would kill it: a limit below that is left as it is, and the call is Exhausted once all else is done, for the caller to ask again later. A task
+	// that has ended is Conflict. It may be repeated; calls for one task follow each other.
+	Limit(ctx context.Context, to Limits) error
 	// Stats says what the task uses now. A task that has ended is Conflict.
 	Stats(ctx context.Context) (*Stats, error)
 	// Destroy removes what is left of an ended task on the host (cgroups, namespaces, records). It may be repeated. One that

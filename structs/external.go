@@ -39,6 +39,10 @@ type ExternalTask struct {
 	About     []byte         `json:"about,omitempty"`
 	Resources Resources      `json:"resources,omitzero"` // with an executor: that it holds until its end
 	Ports     []AssignedPort `json:"ports,omitempty"`    // likewise
+	// CPULimit and MemoryMax are how much more a task of a custom executor may use than it holds: its executor may, with what it says of
+	// its other tasks. 0: it does not say; Boundless or more: all there is.
+	CPULimit  Milli `json:"cpu_limit,omitempty"`
+	MemoryMax Bytes `json:"memory_max,omitempty"`
 	// Launch numbers what was launched at once; Together: as a group, which begins and ends together.
 	Launch   uint64        `json:"launch,omitempty"`
 	Together bool          `json:"together,omitempty"`
@@ -86,6 +90,9 @@ type TaskSaid struct {
 	Seq    uint64     `json:"seq"`  // from 1, for each task
 	Update TaskUpdate `json:"update"`
 }
+
+// Boundless is a limit of CPU or memory that no machine reaches.
+const Boundless = 1 << 50
 
 // Bounds of what external frameworks launch.
 const (

@@ -262,8 +262,8 @@ func (b *building) command(c *wire.CommandInfo) (err error) {
 // literal keeps a text from being looked at for references to variables.
 func literal(s string) string { return strings.ReplaceAll(s, "${", "$${") }
 
-// limits sets how much more than it asked for a task may use.
-func limits(r *structs.TaskResources, all map[string]*wire.Scalar) error {
+// limits returns how much more than it asked for a task may use, where it says so; structs.Boundless: all there is.
+func limits(hold structs.Resources, all map[string]*wire.Scalar) (cpu structs.Milli, memory structs.Bytes, err error) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		x := all[name].Value
 		most := math.IsInf(x, 1)
@@ -272,20 +272,28 @@ func limits(r *structs.TaskResources, all map[string]*wire.Scalar) error {
 		}
 		amount, err := milli(x)
 		if err != nil {
-			return fmt.Errorf("limit of '%s': %w", name, err)
+			return 0, 0, fmt.Errorf("limit of '%s': %w", name, err)
 		}
 		switch name {
 		case "cpus":
-			if r.CPULimit = amount; !most && amount < r.CPU {
-				return errors.New("the limit of 'cpus' is below what the task asks for")
+			cpu = amount
+			if most {
+				cpu = structs.Boundless
+			}
+			if cpu < hold.CPU || cpu == 0 {
+				return 0, 0, errors.New("the limit of 'cpus' is below what the task asks for")
 			}
 		case "mem":
-			if r.MemoryMax = bytes(amount); !most && r.MemoryMax < r.Memory {
-				return errors.New("the limit of 'mem' is below what the task asks for")
+			memory = bytes(amount)
+			if most {
+				memory = structs.Boundless
+			}
+			if memory < hold.Memory || memory == 0 {
+				return 0, 0, errors.New("the limit of 'mem' is below what the task asks for")
 			}
 		default:
-			return fmt.Errorf("'%s' has no limits", name)
+			return 0, 0, fmt.Errorf("'%s' has no limits", name)
 		}
 	}
-	return nil
+	return cpu, memory, nil
 }

@@ -250,7 +250,11 @@ func (b *building) taskOf(f *structs.Framework, t *wire.TaskInfo, used *taken) (
 	if task.KillTimeout, err = duration("kill_policy.grace_period", graceOf(t.KillPolicy), 3e9); err != nil {
 		return nil, err
 	}
-	return task, limits(task.Resources, t.Limits)
+	r := task.Resources
+	if r.CPULimit, r.MemoryMax, err = limits(used.amount, t.Limits); r.CPULimit >= structs.Boundless {
+		r.CPULimit = 0
+	}
+	return task, err
 }
 
 // executorOf fills in what all executors have: the allocation of one without tasks.
@@ -309,8 +313,11 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 		if hasValues(t) {
 			return nil, errors.New("a secret by VALUE in a task of a custom executor is not served: set it in the executor's command or container, or use a REFERENCE, which the executor resolves")
 		}
-		x, _, err := member(l, t, names, together)
+		x, used, err := member(l, t, names, together)
 		if err != nil {
+			return nil, err
+		}
+		if x.CPULimit, x.MemoryMax, err = limits(used.amount, t.Limits); err != nil {
 			return nil, err
 		}
 		info := *t

@@ -316,6 +316,7 @@ func (a *Alloc) Run(ctx context.Context) (ended bool) {
 		watching, cancel := context.WithCancel(ctx)
 		var watch sync.WaitGroup
 		watch.Go(func() { a.exec.watch(watching) })
+		watch.Go(func() { a.exec.keepLimits(watching) })
 		defer watch.Wait()
 		defer cancel()
 	}

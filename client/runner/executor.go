@@ -40,6 +40,10 @@ type Executor struct {
 	seen   bool            // first is closed
 	late   bool            // it did not subscribe in time
 	over   bool            // its process ended
+
+	limits  drivers.Limits // that its process has, as far as it was told of them
+	limited bool           // it was told
+	resum   chan struct{}  // has a value when they may have to change
 }
 
 // guest is a task that the executor runs. rec.Start is 1 once the executor was given it.
@@ -53,7 +57,7 @@ type guest struct {
 
 // newExecutor takes over what is recorded of guests.
 func newExecutor(a *Alloc, known map[string]*store.Task) *Executor {
-	e := &Executor{alloc: a, first: make(chan struct{})}
+	e := &Executor{alloc: a, first: make(chan struct{}), resum: make(chan struct{}, 1)}
 	for _, x := range a.alloc.External.Tasks {
 		e.guests = append(e.guests, newGuest(x, known[x.Name]))
 	}
@@ -101,6 +105,7 @@ func (e *Executor) take(x *structs.External) {
 	}
 	e.guests = kept
 	e.killQueued()
+	e.changed()
 	e.stream.poke()
 	a.report()
 }
@@ -122,11 +127,8 @@ func (e *Executor) killQueued() {
 
 // watch ends the allocation when the executor does not subscribe in time. It returns when ctx ends, or there is nothing to watch.
 func (e *Executor) watch(ctx context.Context) {
-	a := e.alloc
-	var process *task
-	if of := a.of("", false); len(of) > 0 {
-		process = of[0]
-	} else {
+	a, process := e.alloc, e.process()
+	if process == nil {
 		return
 	}
 	select {
@@ -239,6 +241,7 @@ func (e *Executor) Update(ctx context.Context, u ExecutorUpdate) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g.rec, g.changed, g.fresh = rec, true, min(g.fresh+1, len(rec.Said))
+	e.changed()
 	a.report()
 	e.acknowledge(u)
 	return nil
@@ -306,6 +309,7 @@ func (e *Executor) Subscribe(ctx context.Context, tasks []string, updates []Exec
 		}
 	}
 	if lost {
+		e.changed()
 		a.report()
 	}
 	if !given {
@@ -428,6 +432,7 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 	for _, g := range e.guests {
 		switch {
 		case g.rec.Done:
+		case g.rec.Start == 0 && !e.limited: // the process is given room for it first
 		case g.rec.Start == 0 && (len(some) == 0 || g.x.Together && g.x.Launch == some[0].x.Launch):
 			some = append(some, g)
 		case g.rec.Start > 0 && g.x.Kill != nil && !g.asked && len(some) == 0:

@@ -88,8 +88,12 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 		extra := def.InMemory() // its files there are its memory
 		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = r.CPU, r.CPULimit, r.Memory+extra, max(r.Memory, r.MemoryMax)+extra
 	}
-	if a.exec != nil {
-		s.Memory, s.MemoryMax = 0, 0 // its tasks come and go, and no driver can change the limit of what runs
+	if s.MemoryMax >= structs.Boundless {
+		s.Memory, s.MemoryMax = 0, 0
+	}
+	if a.exec != nil { // its tasks come and go: see keepLimits
+		l := a.exec.sum(def)
+		s.CPU, s.CPULimit, s.Memory, s.MemoryMax = l.CPU, l.CPULimit, l.Memory, l.MemoryMax
 	}
 	if alloc.OnLost == "fence" {
 		s.Fence = &drivers.Fence{}

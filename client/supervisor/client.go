@@ -392,6 +392,12 @@ func (c *Client) Terminal(ctx context.Context, id string, over *os.File) error {
 	return failure(resp, err)
 }
 
+// Limit gives a task other limits.
+func (c *Client) Limit(ctx context.Context, id string, to drivers.Limits) error {
+	_, err := c.do(ctx, &request{Op: opLimit, Task: id, Limits: &to})
+	return err
+}
+
 // Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
 func (c *Client) Stats(ctx context.Context, id string) (*drivers.Stats, error) {
 	resp, err := c.do(ctx, &request{Op: opStats, Task: id})

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"slices"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec/cgroup"
 	"github.com/proffer/proffer/structs"
 )
@@ -41,6 +42,15 @@ func (h *host) create(rec *record) (*cgroup.Group, error) {
 	defer h.pins.RUnlock()
 	l.Rest = h.rest
 	return h.cgroup.Create(rec.Cgroup, l)
+}
+
+// limit gives the group of a task that runs other limits. Exhausted: it uses more memory than it may from now on. Without control groups
+// there is nothing to limit.
+func (h *host) limit(rec *record, to drivers.Limits) error {
+	if rec.Cgroup == "" || h.cgroup == nil {
+		return nil
+	}
+	return h.group(rec).Limit(cgroup.Limits{CPU: to.CPU, CPULimit: to.CPULimit, Memory: to.Hard()})
 }
 
 // pin has tasks without cores of their own keep off those that others have. all are the records of tasks that have not ended, others are

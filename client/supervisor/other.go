@@ -47,6 +47,7 @@ func (*Client) Exec(context.Context, string, exec.Command, [3]*os.File) (drivers
 }
 func (*Client) Terminal(context.Context, string, *os.File) error      { return errSystem }
 func (*Client) Stats(context.Context, string) (*drivers.Stats, error) { return nil, errSystem }
+func (*Client) Limit(context.Context, string, drivers.Limits) error   { return errSystem }
 func (*Client) KeepOff(context.Context, []int) error                  { return errSystem }
 func (*Client) Forget(context.Context, string) error                  { return errSystem }
 

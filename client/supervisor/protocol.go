@@ -48,6 +48,7 @@ const (
 	opRenew    = "renew"
 	opRelease  = "release"
 	opKeepOff  = "keep off"
+	opLimit    = "limit"
 	opUpgrade  = "upgrade"
 )
 
@@ -65,6 +66,8 @@ type request struct {
 	Group   string `codec:",omitempty"`
 	PidFile string `codec:",omitempty"`
 	Cores   []int  `codec:",omitempty"` // of keep off
+	// Limits of limit.
+	Limits *drivers.Limits `codec:",omitempty"`
 	// Settings of upgrade: flags for the binary; nil: as they are.
 	Settings []string `codec:",omitempty"`
 }

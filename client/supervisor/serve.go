@@ -183,6 +183,8 @@ func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, file
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	case opLimit:
+		return s.limit(t, req.Limits)
 	case opStats:
 		resp.Stats, err = s.host.stats(t.rec)
 		return err

@@ -61,6 +61,8 @@ type task struct {
 	cleaned chan struct{} // closed when nothing is left on the host
 	fenced  bool          // killed because the lease ended; guarded by server.mu
 	killed  bool          // by us, after its grace; guarded by server.mu
+
+	limiting sync.Mutex // held while its limits change
 }
 
 func newTask(rec *record) *task {
@@ -311,7 +313,7 @@ const lastWords = time.Second
 // explain adds what the status alone does not say.
 func (s *server) explain(t *task, o outcome, exit *drivers.Exit) {
 	s.mu.Lock()
-	fenced, killed := t.fenced || o.fence, t.killed
+	fenced, killed, limit := t.fenced || o.fence, t.killed, t.rec.memory()
 	s.mu.Unlock()
 	kills := s.host.oomKills(t.rec)
 	switch {
@@ -319,9 +321,9 @@ func (s *server) explain(t *task, o outcome, exit *drivers.Exit) {
 		exit.Why = "the node's lease ended, and the task may only run under one"
 	case kills > 0 && !killed && (exit.Code == 137 || exit.Signal == 9):
 		exit.OOM = true
-		exit.Why = fmt.Sprintf("the kernel killed it for using more than its memory limit of %v", t.rec.Launch.Memory)
+		exit.Why = fmt.Sprintf("the kernel killed it for using more than its memory limit of %v", limit)
 	case kills > 0:
-		exit.Why = fmt.Sprintf("the kernel killed %d of its processes for using more than its memory limit of %v", kills, t.rec.Launch.Memory)
+		exit.Why = fmt.Sprintf("the kernel killed %d of its processes for using more than its memory limit of %v", kills, limit)
 	}
 }
 

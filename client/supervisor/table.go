@@ -26,6 +26,16 @@ type record struct {
 	Started structs.Time  `codec:",omitempty"`
 	Ended   structs.Time  `codec:",omitempty"`
 	Exit    *drivers.Exit `codec:",omitempty"`
+	// Limits are those of its group now; nil: as Launch says. Guarded by server.mu.
+	Limits *drivers.Limits `codec:",omitempty"`
+}
+
+// memory is its hard limit now.
+func (r *record) memory() structs.Bytes {
+	if r.Limits != nil {
+		return r.Limits.Hard()
+	}
+	return r.Launch.Memory
 }
 
 // table is the file of records: entries are appended and replayed, and it is written anew when most of it is old. There
@@ -54,6 +64,8 @@ type change struct {
 	Started structs.Time  `codec:",omitempty"`
 	Ended   structs.Time  `codec:",omitempty"`
 	Exit    *drivers.Exit `codec:",omitempty"`
+
+	Limits *drivers.Limits `codec:",omitempty"`
 }
 
 func (c *change) apply(r *record) {
@@ -62,6 +74,9 @@ func (c *change) apply(r *record) {
 	}
 	if c.Ended != 0 {
 		r.Ended, r.Exit = c.Ended, c.Exit
+	}
+	if c.Limits != nil {
+		r.Limits = c.Limits
 	}
 }
 

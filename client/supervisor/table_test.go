@@ -146,3 +146,30 @@ func TestFramesHaveBounds(t *testing.T) {
 		t.Errorf("%+v, %v", back, err)
 	}
 }
+
+// Limits that a task was given while it ran are those that its end is explained by, whoever reads the table.
+func TestLimitsAreKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table")
+	tab, _, err := openTable(path, "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &record{Launch: &exec.Launch{ID: "a", Memory: 1 << 20}, Seq: 1}
+	if err := tab.put(rec); err != nil {
+		t.Fatal(err)
+	}
+	if err := tab.change(&change{Seq: 1, Limits: &drivers.Limits{CPU: 5, Memory: 2 << 20, MemoryMax: 3 << 20}}); err != nil {
+		t.Fatal(err)
+	}
+	tab.close()
+	for range 2 { // as it was written, and written anew
+		tab, _, err = openTable(path, "boot")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tab.live[1]; got.memory() != 3<<20 || got.Limits.CPU != 5 || got.Launch.Memory != 1<<20 {
+			t.Errorf("%+v with %v", got.Limits, got.memory())
+		}
+		tab.close()
+	}
+}

@@ -49,6 +49,7 @@ type Script struct {
 	Stubborn       bool   // it ignores SIGTERM
 	Forever        bool   // it runs until a signal ends it, with 0 after SIGTERM unless it is Stubborn
 	Eat            bool   // it takes memory until that is refused
+	Hold           bool   // it keeps 8 MiB of memory
 	ExitCode       int
 }
 
@@ -69,6 +70,9 @@ func (s Script) Shell() string {
 	}
 	if s.Stderr != "" {
 		fmt.Fprintf(&b, "printf '%%s\\n' '%s' >&2\n", s.Stderr)
+	}
+	if s.Hold {
+		b.WriteString(hold)
 	}
 	if s.Eat {
 		b.WriteString("exec dd if=/dev/zero of=/dev/null bs=512M count=1\n")
@@ -105,7 +109,7 @@ func Run(t *testing.T, h *Harness) {
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
-		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Terminal", terminal}, {"Stats", stats}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
+		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
 		{"Propagation", propagation}, {"Block", block},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {

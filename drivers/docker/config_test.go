@@ -194,12 +194,12 @@ func TestOwnFoldersAreMounted(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	var r container.Resources
-	limits(&drivers.Spec{CPU: 1500, CPULimit: 2000, Memory: 64 << 20, MemoryMax: 128 << 20}, &r)
+	limits(drivers.Limits{CPU: 1500, CPULimit: 2000, Memory: 64 << 20, MemoryMax: 128 << 20}, &r)
 	if r.CPUShares != 1536 || r.CPUQuota != 200_000 || r.Memory != 128<<20 || r.MemorySwap != 128<<20 || r.MemoryReservation != 64<<20 {
 		t.Errorf("%+v", r)
 	}
 	r = container.Resources{}
-	limits(&drivers.Spec{CPU: 1, Memory: 1 << 20, MemoryMax: 1 << 20}, &r)
+	limits(drivers.Limits{CPU: 1, Memory: 1 << 20, MemoryMax: 1 << 20}, &r)
 	if r.CPUShares != 2 || r.Memory != minMemory || r.MemoryReservation != 0 || r.CPUQuota != 0 {
 		t.Errorf("the least: %+v", r)
 	}

@@ -162,7 +162,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		host.Init = &c.init
 	}
 	host.Ulimits, host.PidsLimit = c.ulimits, &pids
-	limits(spec, &host.Resources)
+	limits(spec.Limits(), &host.Resources)
 	if spec.Revocable { // it has the cores that nobody else wants, and goes first for want of memory
 		host.CPUShares, host.OomScoreAdj = 2, drivers.RevocableOOMScore
 	}
@@ -198,19 +198,19 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	return out, nil
 }
 
-// limits makes limits of what the task asked for.
-func limits(spec *drivers.Spec, r *container.Resources) {
-	if spec.CPU > 0 {
-		r.CPUShares = max(2, int64(spec.CPU)*1024/1000)
+// limits makes limits of what the task may use.
+func limits(of drivers.Limits, r *container.Resources) {
+	if of.CPU > 0 {
+		r.CPUShares = max(2, int64(of.CPU)*1024/1000)
 	}
-	if spec.CPULimit > 0 {
-		r.CPUPeriod, r.CPUQuota = 100_000, max(1000, int64(spec.CPULimit)*100)
+	if of.CPULimit > 0 {
+		r.CPUPeriod, r.CPUQuota = 100_000, max(1000, int64(of.CPULimit)*100)
 	}
-	if most := max(spec.Memory, spec.MemoryMax); most > 0 {
+	if most := of.Hard(); most > 0 {
 		r.Memory = max(minMemory, int64(most))
 		r.MemorySwap = r.Memory // no swap beside it
-		if spec.Memory > 0 && spec.Memory < most {
-			r.MemoryReservation = max(minMemory, int64(spec.Memory))
+		if of.Memory > 0 && of.Memory < most {
+			r.MemoryReservation = max(minMemory, int64(of.Memory))
 		}
 	}
 }

@@ -33,6 +33,8 @@ type Supervisor interface {
 	// Terminal has the master of the terminal that a task was started on sent over a socket, with one byte; the caller keeps its own end.
 	// Conflict: the task has none, or has ended.
 	Terminal(ctx context.Context, id string, over *os.File) error
+	// Limit gives a task other limits, as drivers.Task says; in a container, too.
+	Limit(ctx context.Context, id string, to drivers.Limits) error
 	// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
 	Stats(ctx context.Context, id string) (*drivers.Stats, error)
 	// KeepOff says which cores tasks of all kinds have for themselves, beside those that it gave itself: its other tasks keep off them.

@@ -62,6 +62,8 @@ func (t *task) Signal(ctx context.Context, name string) error {
 	return t.sup.Signal(ctx, t.id, n)
 }
 
+func (t *task) Limit(ctx context.Context, to drivers.Limits) error { return t.sup.Limit(ctx, t.id, to) }
+
 // Stats fills in CPU from what the task used since the last call; the first one says 0.
 func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	s, err := t.sup.Stats(ctx, t.id)

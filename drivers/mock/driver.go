@@ -69,7 +69,7 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	if c.Image != "" {
 		d.machine.Pull(c.Image, c.ImageSize)
 	}
-	p, err := d.machine.start(spec.ID, spec.Alloc, spec.Task.Name, c, startNumber(spec.ID), time.Now())
+	p, err := d.machine.start(spec.ID, spec.Alloc, spec.Task.Name, c, startNumber(spec.ID), time.Now(), spec.Limits())
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (d *Driver) Recover(ctx context.Context, spec *drivers.Spec, handle []byte)
 	if len(handle) != 8 || m.keep { // a machine that watches knows all its tasks
 		return nil, structs.Errorf(structs.NotFound, "task "+spec.ID, "the machine does not know it")
 	}
-	p := newProcess(m, spec.ID, c, startNumber(spec.ID), time.Unix(0, int64(binary.LittleEndian.Uint64(handle))))
+	p := newProcess(m, spec.ID, c, startNumber(spec.ID), time.Unix(0, int64(binary.LittleEndian.Uint64(handle))), spec.Limits())
 	m.tasks[spec.ID] = p
 	return &task{p}, nil
 }
@@ -264,6 +264,21 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	return drivers.Exit{Code: t.config.ExecExitCode}, nil
 }
 
+func (t *task) Limit(ctx context.Context, to drivers.Limits) error {
+	t.machine.mu.Lock()
+	defer t.machine.mu.Unlock()
+	if t.ended(time.Now()) {
+		return structs.Errorf(structs.Conflict, "task "+t.id, "it does not run")
+	}
+	if hard, now := to.Hard(), t.limits.Hard(); hard > 0 && hard < t.uses && (now == 0 || hard < now) {
+		to.Memory, to.MemoryMax = t.limits.Memory, t.limits.MemoryMax
+		t.limits = to
+		return structs.Errorf(structs.Exhausted, "task "+t.id, "it uses %v of memory, which is more than a limit of %v", t.uses, hard)
+	}
+	t.limits = to
+	return nil
+}
+
 func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	now := time.Now()
 	t.machine.mu.Lock()
@@ -272,7 +287,7 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 		return nil, structs.Errorf(structs.Conflict, "task "+t.id, "it does not run")
 	}
 	s := &drivers.Stats{Time: structs.At(now), CPUTime: structs.Duration(now.Sub(t.started)) / 100, CPU: 10,
-		Memory: 1 << 20, MemoryMax: 1 << 20, Pids: 1}
+		Memory: t.uses, MemoryMax: t.uses, Limit: t.limits.Hard(), Pids: 1}
 	if busy := now.Sub(t.started) - t.config.BusyAfter; busy > 0 && t.config.BusyCores > 0 {
 		s.CPUTime += structs.Duration(busy) * structs.Duration(t.config.BusyCores)
 		s.CPU += structs.Milli(1000 * t.config.BusyCores)

@@ -41,6 +41,9 @@ type process struct {
 	ends  time.Time     // when it will end by itself; zero: never
 	exit  drivers.Exit  // with which
 	moved chan struct{} // closed and replaced when ends or exit change
+
+	limits drivers.Limits
+	uses   structs.Bytes // of memory
 }
 
 // Starts returns the ids of all starts so far, in order.
@@ -140,8 +143,26 @@ func (m *Machine) End(id string, exit drivers.Exit) bool {
 	return true
 }
 
+// Limits returns what a task may use; false: the machine does not know it.
+func (m *Machine) Limits(id string) (drivers.Limits, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.tasks[id]
+	if p == nil {
+		return drivers.Limits{}, false
+	}
+	return p.limits, true
+}
+
+// Use has a task that the machine knows use so much memory.
+func (m *Machine) Use(id string, memory structs.Bytes) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tasks[id].uses = memory
+}
+
 // start adds a task.
-func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config, number uint64, at time.Time) (*process, error) {
+func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config, number uint64, at time.Time, limits drivers.Limits) (*process, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.tasks[id] != nil {
@@ -162,13 +183,13 @@ func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config
 		m.starts = append(m.starts, id)
 	}
 	m.count++
-	p := newProcess(m, id, c, number, at)
+	p := newProcess(m, id, c, number, at, limits)
 	m.tasks[id] = p
 	return p, nil
 }
 
-func newProcess(m *Machine, id string, c *Config, number uint64, at time.Time) *process {
-	p := &process{machine: m, id: id, config: c, number: number, started: at, moved: make(chan struct{})}
+func newProcess(m *Machine, id string, c *Config, number uint64, at time.Time, limits drivers.Limits) *process {
+	p := &process{machine: m, id: id, config: c, number: number, started: at, limits: limits, uses: 1 << 20, moved: make(chan struct{})}
 	p.exit = drivers.Exit{Code: c.ExitCode}
 	if number <= uint64(c.FailFirst) {
 		p.exit = drivers.Exit{Code: 1}

@@ -282,6 +282,12 @@ func (t *task) Exec(context.Context, drivers.Command) (drivers.Exit, error) {
 	return drivers.Exit{}, structs.Errorf(structs.Invalid, "exec", "the processes of a test take no commands")
 }
 
+// Limit changes nothing: nothing limits the processes of a test.
+func (t *task) Limit(context.Context, drivers.Limits) error {
+	_, err := t.Stats(context.Background())
+	return err
+}
+
 func (t *task) Stats(context.Context) (*drivers.Stats, error) {
 	select {
 	case <-t.ended:

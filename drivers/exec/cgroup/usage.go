@@ -46,7 +46,7 @@ func (g *Group) Usage() Usage {
 		u.Limit = structs.Bytes(number(g.file("memory", "memory.limit_in_bytes")))
 		u.Pids = int(number(g.file("pids", "pids.current")))
 	}
-	if u.Limit > 1<<60 {
+	if u.Limit >= structs.Boundless {
 		u.Limit = 0
 	}
 	u.OOMKills = g.OOMKills()
