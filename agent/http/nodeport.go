@@ -39,6 +39,7 @@ func NewNodePort(o NodePortOptions) *NodePort {
 		n.ofMesos(OpenRealm, read, operator.ClientOpenPaths()...)
 		n.ofMesos(AgentReadOnlyRealm, read, operator.ClientPaths()...)
 		n.ofMesos(AgentReadWriteRealm, func(w http.ResponseWriter, r *http.Request) { t.Call(w, r, n.Caller(r)) }, operator.ClientCallPaths...)
+		n.ofMesos(AgentReadWriteRealm, t.Toggle, operator.TogglePaths...)
 	}
 	n.mux.HandleFunc("/", n.rest)
 	return n

@@ -86,6 +86,7 @@ func New(o Options) *Service {
 		s.ofMesos(ReadOnlyRealm, read, operator.Paths()...)
 		s.ofMesos(ReadWriteRealm, func(w http.ResponseWriter, r *http.Request) { s.Tools.Call(w, r, s.Caller(r)) }, operator.CallPaths...)
 		s.ofMesos(ReadWriteRealm, func(w http.ResponseWriter, r *http.Request) { s.Tools.Older(w, r, s.Caller(r)) }, s.Tools.OlderPaths()...)
+		s.ofMesos(ReadWriteRealm, s.Tools.Toggle, operator.TogglePaths...)
 	}
 	s.mux.HandleFunc("/", s.other)
 	return s

@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -174,26 +175,52 @@ func (im *images) writeLocked() {
 	}
 }
 
-// clean removes images of this node that were not used for long, and the oldest ones while the disk is too full. An image that a
-// container uses, or that has a name that somebody else gave it, stays.
+// clean removes images of this node that were not used for long, and the oldest ones while the disk is too full.
 func (im *images) clean(ctx context.Context, now time.Time) {
+	root := im.folder()
+	im.remove(ctx, func(_ string, last time.Time) string {
+		idle := now.Sub(last)
+		switch {
+		case im.d.opts.ImageAge > 0 && idle >= im.d.opts.ImageAge:
+			return "it was not used for long"
+		case im.d.opts.ImageDisk > 0 && idle >= im.d.opts.KeepEvery && full(root) > im.d.opts.ImageDisk:
+			return "the engine's disk is full"
+		}
+		return ""
+	})
+}
+
+var _ drivers.Pruner = (*Driver)(nil)
+
+// Prune is for drivers.Pruner. What others pulled into the engine is theirs.
+func (d *Driver) Prune(ctx context.Context, keep []string) error {
+	names := map[string]bool{}
+	for _, text := range keep {
+		if named, err := fullName(text); err == nil { // no image has a name that is none
+			names[named.String()] = true
+		}
+	}
+	return d.images.remove(ctx, func(name string, _ time.Time) string {
+		if names[name] {
+			return ""
+		}
+		return "an operator wants images removed that no task uses"
+	})
+}
+
+// remove removes those images of this node for which why has a reason, the least recently used first. An image that a container uses, or that
+// has a name that somebody else gave it, stays. An error: the engine could not be asked about all.
+func (im *images) remove(ctx context.Context, why func(name string, last time.Time) string) error {
 	im.mu.Lock()
 	names := slices.SortedFunc(maps.Keys(im.known), func(a, b string) int { return im.known[a].Last.Compare(im.known[b].Last) })
 	last := make(map[string]time.Time, len(names))
 	for name, u := range im.known {
 		last[name] = u.Last
 	}
-	root := im.root
 	im.mu.Unlock()
 	for _, name := range names {
-		idle := now.Sub(last[name])
-		why := ""
-		switch {
-		case im.d.opts.ImageAge > 0 && idle >= im.d.opts.ImageAge:
-			why = "it was not used for long"
-		case im.d.opts.ImageDisk > 0 && idle >= im.d.opts.KeepEvery && full(root) > im.d.opts.ImageDisk:
-			why = "the engine's disk is full"
-		default:
+		reason := why(name, last[name])
+		if reason == "" || im.usedSince(name, last[name]) {
 			continue
 		}
 		err := im.d.engine.look(ctx, "image "+name, "remove it", func(ctx context.Context, api *client.Client) error {
@@ -202,7 +229,7 @@ func (im *images) clean(ctx context.Context, now time.Time) {
 		})
 		switch structs.KindOf(err) {
 		case "", structs.NotFound:
-			im.d.log.Info("removed an image", "image", name, "why", why)
+			im.d.log.Info("removed an image", "image", name, "why", reason)
 			im.mu.Lock()
 			if u := im.known[name]; u != nil && u.Last.Equal(last[name]) {
 				delete(im.known, name)
@@ -212,7 +239,16 @@ func (im *images) clean(ctx context.Context, now time.Time) {
 			im.mu.Unlock()
 		case structs.Conflict: // a container uses it
 		default:
-			return
+			return err
 		}
 	}
+	return nil
+}
+
+// usedSince reports whether an image was used after it was last used at last, or is none of this node any more.
+func (im *images) usedSince(name string, last time.Time) bool {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	u := im.known[name]
+	return u == nil || !u.Last.Equal(last)
 }

@@ -278,6 +278,34 @@ func TestPullsThatFail(t *testing.T) {
 	}
 }
 
+// TestPrune: an operator has images removed that the node pulled and no container uses, but for those that are to stay.
+func TestPrune(t *testing.T) {
+	h := newHub(t)
+	unused, _ := h.push(t, "prune/unused:latest", "unused")
+	kept, _ := h.push(t, "prune/kept:latest", "kept")
+	inUse, _ := h.push(t, "prune/used:1", "used")
+	d := driver(t, shared, func(o *docker.Options) { o.Owner, o.Folder = "prune", t.TempDir() })
+	for _, ref := range []string{unused, kept} {
+		if err := d.Prepare(within(t), spec(t, "true", map[string]any{"image": ref})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, d, spec(t, "sleep 1000", map[string]any{"image": inUse}))
+	there := func(ref string) bool {
+		_, err := shared.API.ImageInspect(within(t), ref)
+		return err == nil
+	}
+	if err := d.Prune(within(t), []string{strings.TrimSuffix(kept, ":latest"), "no name of an image"}); err != nil {
+		t.Fatal(err)
+	}
+	if there(unused) || !there(kept) || !there(inUse) {
+		t.Errorf("unused %v, to be kept %v, in use %v", there(unused), there(kept), there(inUse))
+	}
+	if err := d.Prune(within(t), nil); err != nil || there(kept) || !there(inUse) {
+		t.Errorf("%v: nobody keeps %v, in use %v", err, there(kept), there(inUse))
+	}
+}
+
 // TestImagesGoWhenUnused: the node removes what it pulled and did not use for long, also after a restart, and nothing else.
 func TestImagesGoWhenUnused(t *testing.T) {
 	h := newHub(t)

@@ -34,3 +34,5 @@ func (d *Driver) Recover(context.Context, *drivers.Spec, []byte) (drivers.Task, 
 func (d *Driver) Sweep(context.Context, func(string) bool) error { return nil }
 
 func (d *Driver) Keep(context.Context, func(string) bool) {}
+
+func (d *Driver) Prune(context.Context, []string) error { return nil }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/oci/images"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -20,9 +22,7 @@ func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
 			d.log.Warn("leftovers of containers cannot be removed now", "err", err)
 		}
 		gone, err := d.store.Clean(time.Now())
-		for _, g := range gone {
-			d.log.Info("an image was removed", "image", g.Image, "names", strings.Join(g.Names, " "), "why", g.Why)
-		}
+		d.removed(gone)
 		if err != nil {
 			d.log.Warn("images cannot be cleaned up now", "err", err)
 		}
@@ -32,6 +32,21 @@ func (d *Driver) Keep(ctx context.Context, known func(id string) bool) {
 			return
 		}
 	}
+}
+
+func (d *Driver) removed(gone []images.Removed) {
+	for _, g := range gone {
+		d.log.Info("an image was removed", "image", g.Image, "names", strings.Join(g.Names, " "), "why", g.Why)
+	}
+}
+
+var _ drivers.Pruner = (*Driver)(nil)
+
+// Prune is for drivers.Pruner.
+func (d *Driver) Prune(_ context.Context, keep []string) error {
+	gone, err := d.store.Prune(time.Now(), keep)
+	d.removed(gone)
+	return err
 }
 
 // Sweep removes containers that do not run and that known does not know, and releases images that no container uses.

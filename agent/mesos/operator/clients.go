@@ -31,6 +31,9 @@ type Client interface {
 	ReadFile(ctx context.Context, alloc structs.AllocID, name string, offset, limit int64, w io.Writer) error
 	Output(alloc structs.AllocID, task, stream string) (client.Output, error)
 	ReadOutput(alloc structs.AllocID, task, stream string, offset int64, p []byte) (from int64, n int, of client.Output, err error)
+
+	// PruneImages removes the images that no task uses, but for those that keep names.
+	PruneImages(ctx context.Context, keep []string) error
 }
 
 // ClientOptions is what this API is made of on a client.
@@ -106,6 +109,13 @@ var agentCalls = map[wire.AgentCallType]agentCall{
 	wire.AgentGetContainers:   {wire.AgentAnswerGetContainers, (*Clients).getContainers},
 	wire.AgentListFiles:       {wire.AgentAnswerListFiles, (*Clients).listFiles},
 	wire.AgentReadFile:        {wire.AgentAnswerReadFile, (*Clients).readFile},
+	wire.AgentPruneImages:     {wire.AgentAnswerUnknown, (*Clients).pruneImages},
+
+	wire.AgentGetResourceProviders:         {wire.AgentAnswerGetResourceProviders, (*Clients).getProviders},
+	wire.AgentAddResourceProviderConfig:    {wire.AgentAnswerUnknown, pluginsAreJobs},
+	wire.AgentUpdateResourceProviderConfig: {wire.AgentAnswerUnknown, pluginsAreJobs},
+	wire.AgentRemoveResourceProviderConfig: {wire.AgentAnswerUnknown, pluginsAreJobs},
+	wire.AgentMarkResourceProviderGone:     {wire.AgentAnswerUnknown, pluginsAreJobs},
 }
 
 // Call answers one call of the operator API of a client.

@@ -25,11 +25,19 @@ type machine struct {
 	files   map[string]string
 	about   About
 	verbose time.Duration // as it was asked for last
+	plugins map[string]*structs.NodePlugin
+	pruned  int      // how often images were removed
+	kept    []string // by the last time
+}
+
+func (m *machine) PruneImages(_ context.Context, keep []string) error {
+	m.pruned, m.kept = m.pruned+1, keep
+	return nil
 }
 
 func (m *machine) Node() *structs.Node {
 	return &structs.Node{ID: "n1", Name: "one", Hosts: []string{"10.0.0.1"}, Resources: structs.Resources{CPU: 4000, Memory: 8 << 30, Disk: 100 << 30},
-		PortRange: structs.Range{First: 31000, Last: 32000}, Meta: map[string]string{"rack": "r1"}}
+		PortRange: structs.Range{First: 31000, Last: 32000}, Meta: map[string]string{"rack": "r1"}, Plugins: m.plugins}
 }
 
 func (m *machine) Connected() (string, bool) { return "s1", true }
@@ -140,7 +148,7 @@ func TestAgentCalls(t *testing.T) {
 		}
 		m.call(c, encoding, &wire.AgentCall{}, 400, "Failed to validate agent::Call: Expecting 'type' to be present")
 		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentSetLoggingLevel)}, 400, "'set_logging_level' to be present")
-		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentPruneImages)}, 501, "PRUNE_IMAGES is not served")
+		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentPruneImages)}, 400, "'prune_images' to be present")
 		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentUnknown)}, 501, "")
 	}
 }

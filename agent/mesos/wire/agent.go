@@ -22,12 +22,18 @@ type AgentCall struct {
 	WaitContainer   *NamedContainer       `w:"wait_container,14"`
 	KillContainer   *KillContainer        `w:"kill_container,15"`
 	RemoveContainer *NamedContainer       `w:"remove_container,16"`
+	PruneImages     *PruneImages          `w:"prune_images,21"`
 }
 
 // AskContainers says which containers are wanted beside those of executors.
 type AskContainers struct {
 	Nested     *bool `w:"show_nested,1"`
 	Standalone *bool `w:"show_standalone,2"`
+}
+
+// PruneImages says which images stay.
+type PruneImages struct {
+	Excluded []Image `w:"excluded_images,1"`
 }
 
 // AgentResponse is what an agent answers.
@@ -48,8 +54,37 @@ type AgentResponse struct {
 	Agent        *GetAgent           `w:"get_agent,15"`
 	Operations   *GetOperations      `w:"get_operations,18"`
 
+	Providers *GetResourceProviders `w:"get_resource_providers,17"`
+
 	WaitNested    *ContainerEnd `w:"wait_nested_container,14"`
 	WaitContainer *ContainerEnd `w:"wait_container,16"`
+}
+
+type GetResourceProviders struct {
+	Providers []ResourceProvider `w:"resource_providers,1"`
+}
+
+type ResourceProvider struct {
+	Info  ResourceProviderInfo `w:"resource_provider_info,1,required"`
+	Total []Resource           `w:"total_resources,2"`
+}
+
+type ResourceProviderInfo struct {
+	ID         *ID              `w:"id,1"`
+	Attributes []Attribute      `w:"attributes,2"`
+	Type       string           `w:"type,3,required"`
+	Name       string           `w:"name,4,required"`
+	Storage    *StorageProvider `w:"storage,6"`
+}
+
+type StorageProvider struct {
+	Plugin CSIPluginInfo `w:"plugin,1,required"`
+}
+
+// CSIPluginInfo is a storage plugin without the containers that it is made of: it is a task here.
+type CSIPluginInfo struct {
+	Type string  `w:"type,1,required"`
+	Name *string `w:"name,2,def=default"`
 }
 
 type FileInfos struct {

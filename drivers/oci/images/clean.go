@@ -40,11 +40,23 @@ type kept struct {
 
 // Clean removes images that no task uses, once they are older than MaxAge or take more than MaxBytes, layers that are of no
 // image, and parts that nobody went on with for a day. A failure leaves something for the next time.
-func (s *Store) Clean(now time.Time) ([]Removed, error) { return s.clean(now, 0) }
+func (s *Store) Clean(now time.Time) ([]Removed, error) { return s.clean(now, 0, nil) }
 
-// clean is Clean, and removes further images, the least recently used first, until their layers take want bytes.
-func (s *Store) clean(now time.Time, want structs.Bytes) ([]Removed, error) {
-	out, dead, err := s.unlist(now, want)
+// Prune is Clean, and removes all other images as well that no task uses, but for those with a name that keep has, in whatever spelling.
+func (s *Store) Prune(now time.Time, keep []string) ([]Removed, error) {
+	names := map[string]bool{}
+	for _, text := range keep {
+		if ref, err := ParseReference("images", text); err == nil { // no image has a name that is none
+			names[ref.key()] = true
+		}
+	}
+	return s.clean(now, 0, func(of []string) bool { return !slices.ContainsFunc(of, func(name string) bool { return names[name] }) })
+}
+
+// clean is Clean, and removes further images: until their layers take want bytes, the least recently used first, and those with names that
+// prune, if it is not nil, says go.
+func (s *Store) clean(now time.Time, want structs.Bytes, prune func(names []string) bool) ([]Removed, error) {
+	out, dead, err := s.unlist(now, want, prune)
 	for _, dir := range dead { // it takes long, and nobody waits for it
 		err = errors.Join(err, s.disk(s.removeAll(dir, true)))
 	}
@@ -52,7 +64,7 @@ func (s *Store) clean(now time.Time, want structs.Bytes) ([]Removed, error) {
 }
 
 // unlist decides what goes, and moves layers away from where they are looked for.
-func (s *Store) unlist(now time.Time, want structs.Bytes) (out []Removed, dead []string, err error) {
+func (s *Store) unlist(now time.Time, want structs.Bytes, prune func([]string) bool) (out []Removed, dead []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	images, err := s.list()
@@ -94,6 +106,8 @@ func (s *Store) unlist(now time.Time, want structs.Bytes) (out []Removed, dead [
 			why = "images that no task uses take " + free.String() + ", more than " + s.opts.MaxBytes.String()
 		case want > 0:
 			why = "the disk has no room for another image"
+		case prune != nil && prune(names[im.id]):
+			why = "an operator wants images removed that no task uses"
 		default:
 			continue
 		}
@@ -158,7 +172,7 @@ func (s *Store) room(image string, need int64) error {
 	if err != nil || need <= free {
 		return err
 	}
-	gone, err := s.clean(time.Now(), structs.Bytes(need-free))
+	gone, err := s.clean(time.Now(), structs.Bytes(need-free), nil)
 	for _, g := range gone {
 		s.log.Info("an image was removed", "image", g.Image, "names", strings.Join(g.Names, " "), "why", g.Why)
 	}

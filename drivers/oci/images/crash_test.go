@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -176,6 +177,33 @@ func TestClean(t *testing.T) {
 	}
 	if _, err := s.Held("task1"); structs.KindOf(err) != structs.NotFound {
 		t.Error(err)
+	}
+}
+
+// TestPrune: all images go that no task uses and nobody wants to keep, whatever their age.
+func TestPrune(t *testing.T) {
+	h := newHub(t)
+	var refs, ids []string
+	s := open(t, t.TempDir(), images.Options{MaxAge: time.Hour, MaxBytes: 1 << 30})
+	for i := range 3 {
+		refs = append(refs, h.push(t, fmt.Sprintf("prune%d:latest", i), imageOf(t, noise(t, 10<<10, byte(i)))))
+		im := ensure(t, s, refs[i], fmt.Sprint("task", i))
+		if ids = append(ids, im.ID); i > 0 {
+			if err := s.Release(im.ID, fmt.Sprint("task", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	keep := strings.TrimSuffix(refs[1], ":latest") // another spelling of the same
+	gone, err := s.Prune(time.Now(), []string{keep, "no name of an image"})
+	if err != nil || len(gone) != 1 || gone[0].Image != ids[2] || gone[0].Why == "" {
+		t.Fatalf("%+v %v", gone, err)
+	}
+	if gone, err = s.Prune(time.Now(), nil); err != nil || len(gone) != 1 || gone[0].Image != ids[1] {
+		t.Fatalf("%+v %v", gone, err)
+	}
+	if u, err := s.Usage(); err != nil || u.Images != 1 || u.Layers != 1 || u.Held != 1 {
+		t.Errorf("%+v %v", u, err)
 	}
 }
 
