@@ -93,7 +93,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
 		labels: b.TextMap("labels"), capAdd: capabilities(b, "cap_add"), capDrop: capabilities(b, "cap_drop"),
 		privileged: b.Bool("privileged"), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
-		pids: b.Whole("pids", 2, maxPids, 0), groups: b.Texts("group_add"), cpuset: b.Text("cpuset_cpus"),
+		pids: b.Whole("pids", drivers.MinPids, maxPids, 0), groups: b.Texts("group_add"), cpuset: b.Text("cpuset_cpus"),
 		security: b.Texts("security_opt"), pidMode: b.Text("pid_mode"), ipcMode: b.Text("ipc_mode"),
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}

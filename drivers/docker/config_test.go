@@ -66,7 +66,7 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 	}{
 		{"image", "Shop:1", "not the name of an image"}, {"image", "", "missing"}, {"imag", "x", `did you mean "image"?`},
 		{"work_dir", "srv", "not absolute"}, {"labels", map[string]any{"proffer.task": "x"}, "the driver's"},
-		{"extra_hosts", []any{"db"}, "name:address"}, {"shm_size", 64.0, "64KiB"}, {"pids", 1.0, "from 2"},
+		{"extra_hosts", []any{"db"}, "name:address"}, {"shm_size", 64.0, "64KiB"}, {"pids", 1.0, "from 16"},
 		{"cap_add", []any{"net admin"}, "capability"}, {"ulimit", map[string]any{"nofiles": "1"}, `did you mean "nofile"?`},
 		{"ulimit", map[string]any{"nofile": "5:3"}, "soft:hard"}, {"ulimit", map[string]any{"nofile": "many"}, "soft:hard"},
 		{"volumes", []any{"/data"}, "source:target"}, {"volumes", []any{"/a/../b:/data"}, `"/b"`}, {"volumes", []any{"data/x:/x"}, "below local/"},

@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 		Config: func(s conformance.Script) map[string]any {
 			return map[string]any{"image": "busybox:test", "command": "/bin/sh", "args": []any{"-c", s.Shell()}, "network_mode": "none"}
 		},
-		Bad: []map[string]any{{}, {"image": "UPPER"}, {"image": "busybox:test", "pids": 1}, {"image": "busybox:test", "mount": []any{map[string]any{"target": "data"}}}},
+		Bad: []map[string]any{{}, {"image": "UPPER"}, {"image": "busybox:test", "pids": 15}, {"image": "busybox:test", "mount": []any{map[string]any{"target": "data"}}}},
 		Hang: func(t *testing.T) func() {
 			shared.Signal(unix.SIGSTOP)
 			return func() { shared.Signal(unix.SIGCONT) }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
@@ -30,6 +31,17 @@ func TestTasksJoinTheNetworkOfTheirAllocation(t *testing.T) {
 	}
 	if again, err := d.Sandbox(ctx, ask); err != nil || again != path {
 		t.Errorf("%s, then %s: %v", path, again, err)
+	}
+	list, err := shared.API.ContainerList(ctx, client.ContainerListOptions{Filters: client.Filters{}.Add("label", "proffer.alloc="+string(s.Alloc))})
+	if err != nil || len(list.Items) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	r, err := shared.API.ContainerInspect(ctx, list.Items[0].ID, client.ContainerInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if limit := r.Container.HostConfig.PidsLimit; limit != nil && *limit > 0 && *limit < drivers.MinPids {
+		t.Errorf("it dies when its runtime needs another thread: %d", *limit)
 	}
 	hosts := filepath.Join(t.TempDir(), "hosts")
 	if err := os.WriteFile(hosts, []byte("10.1.2.3 web-1\n"), 0o644); err != nil {

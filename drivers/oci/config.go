@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/oci/images"
 	"github.com/proffer/proffer/drivers/schema"
 	"github.com/proffer/proffer/structs"
@@ -67,7 +68,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
 		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), readOnly: b.Bool("read_only"), init: b.Bool("init"),
 		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
-		pids: b.Whole("pids", 2, maxPids, defaultPids),
+		pids: b.Whole("pids", drivers.MinPids, maxPids, defaultPids),
 	}
 	c.username, c.password = b.Login("auth")
 	c.mounts = mounts(b)
