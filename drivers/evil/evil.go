@@ -1,4 +1,4 @@
-// Package evil has archives that try to write outside of the folder that they are unpacked into. Tests of what unpacks share them.
+// Package evil tries what must be refused: archives that write outside of the folder that they are unpacked into, ports of others. Tests share it.
 package evil
 
 import (

@@ -29,7 +29,7 @@ import (
 const insideEnv = "PROFFER_GUEST"
 
 // packages are those whose tests run in the guest, by folder. This one is last: it has the agent as a whole.
-var packages = []string{"drivers/exec", "drivers/exec/cgroup", "client/disk", "client/supervisor", "scripts/guest"}
+var packages = []string{"drivers/exec", "drivers/exec/cgroup", "drivers/exec/guard", "client/disk", "client/supervisor", "scripts/guest"}
 
 // left are the tests that the guest cannot run, and why.
 var left = map[string]string{
