@@ -331,6 +331,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 	c := a.config.Client
 	sup, err := supervisor.Connect(ctx, supervisor.Options{
 		Dir: a.sub("supervisor"), Hide: a.hidden(), Logger: log, HostPaths: c.HostPaths, CgroupParent: c.CgroupParent,
+		Ports: c.Ports(),
 	})
 	if err != nil {
 		return err

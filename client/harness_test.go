@@ -42,6 +42,9 @@ type world struct {
 	updates int
 	trouble func(id string) error // what starting a task fails with
 
+	given  []string // what drivers were told of ports that changed
+	unkept error    // what they answer
+
 	agent *Client
 	gate  *gate
 	up    *uplink

@@ -89,6 +89,8 @@ type Alloc struct {
 	pod     *pod      // nil: what it runs is given from the start
 	exec    *Executor // nil: the node runs all of its tasks itself
 
+	portsGiven portsGiven
+
 	providing sync.Mutex // held while a task that is started again is given what it needs
 }
 

@@ -406,7 +406,7 @@ func (s *ExecutorStream) Next(ctx context.Context) (ExecutorEvent, error) {
 	}
 }
 
-// next returns what is due. That a task is given to the executor is durable before.
+// next returns what is due. That a task is given to the executor is durable before, and its ports are the allocation's.
 func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due bool, err error) {
 	e := s.executor
 	e.saying.Lock()
@@ -450,7 +450,9 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 		ops = append(ops, store.PutTask(a.id, g.x.Name, &rec))
 	}
 	a.mu.Unlock()
-	err = a.node.Store.Commit(ctx, ops...)
+	if err = a.givePorts(ctx); err == nil {
+		err = a.node.Store.Commit(ctx, ops...)
+	}
 	a.mu.Lock()
 	if err != nil {
 		return event, false, err

@@ -132,6 +132,9 @@ func (p *pod) take() {
 		}
 	}
 	p.kills()
+	if p.ctx != nil && !p.closed {
+		p.routines.Go(func() { a.keepPorts(p.ctx) })
+	}
 	a.report()
 }
 

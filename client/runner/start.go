@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,13 +125,13 @@ func (t *task) progress(kind, text string) {
 	a.report()
 }
 
+// driverOf is the name of a task's driver.
+func driverOf(t *structs.Task) string { return cmp.Or(t.Driver, "exec") }
+
 func (t *task) driver() (drivers.Driver, error) {
 	t.alloc.mu.Lock()
-	name := t.def.Driver
+	name := driverOf(t.def)
 	t.alloc.mu.Unlock()
-	if name == "" {
-		name = "exec"
-	}
 	d := t.alloc.node.Drivers[name]
 	if d == nil {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("task %q", t.name), "the node has no driver %q", name)

@@ -13,7 +13,7 @@ import (
 // limits are those of a task's group, without where others than it may run.
 func limits(rec *record) cgroup.Limits {
 	l := rec.Launch
-	return cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids, Cores: l.Cores, IO: l.IO}
+	return cgroup.Limits{CPU: l.CPU, CPULimit: l.CPULimit, Memory: l.Memory, Pids: l.Pids, Cores: l.Cores, IO: l.IO, Unified: l.Guarded}
 }
 
 // group is that of a task.
@@ -27,6 +27,7 @@ func (h *host) group(rec *record) *cgroup.Group {
 // create makes it.
 func (h *host) create(rec *record) (*cgroup.Group, error) {
 	l := limits(rec)
+	l.Unified = l.Unified && h.guard != nil
 	for what, why := range map[string]string{"cores for itself": h.feats.NoCores, "bounds of its disk use": h.feats.NoIO} {
 		if why != "" && (what[0] == 'c' && len(l.Cores) > 0 || what[0] == 'b' && l.IO != nil) {
 			return nil, structs.Errorf(structs.Unavailable, "", "it asks for %s: %s", what, why)

@@ -17,6 +17,7 @@ import (
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/exec/cgroup"
+	"github.com/proffer/proffer/drivers/exec/guard"
 	"github.com/proffer/proffer/drivers/exec/stage"
 	"github.com/proffer/proffer/structs"
 )
@@ -26,6 +27,7 @@ type host struct {
 	s      *server
 	slots  *stage.Slots
 	cgroup *cgroup.Layout // nil: tasks are not limited
+	guard  *guard.Guard   // of ports; nil: there is none
 	root   bool
 	feats  exec.Features
 	roots  stage.Root
@@ -101,6 +103,10 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		}
 		if err := h.cgroup.MoveSelf(selfGroup); err != nil {
 			s.log.Warn("the supervisor stays in the service's cgroup: a service manager may end it with the agent", "err", err)
+		}
+		if err := h.openGuard(s.with.ports, s.table.live); err != nil {
+			h.feats.NoGuard = err.Error()
+			s.log.Warn("tasks in the network of the node can bind the ports of others", "why", err)
 		}
 		if given != nil && given.Base != "" && given.Base != h.cgroup.Base() {
 			h.cgroup.Prune(given.Base, selfGroup)
@@ -212,6 +218,7 @@ func (h *host) cgroupPath(seq uint64) string {
 
 // clean removes the cgroup of an ended task.
 func (h *host) clean(rec *record) error {
+	defer h.leave(rec)
 	if rec.Cgroup == "" || h.cgroup == nil {
 		return nil
 	}
@@ -264,6 +271,9 @@ func (h *host) close() {
 		st.Close()
 	}
 	h.slots.Close()
+	if h.guard != nil {
+		h.guard.Close()
+	}
 	if h.cgroup != nil {
 		h.cgroup.Leave(selfGroup)
 	}

@@ -45,13 +45,14 @@ func (h *host) features() *exec.Features {
 	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux"}
 }
 
-func (h *host) cgroupPath(uint64) string            { return "" }
-func (h *host) oomKills(*record) int                { return 0 }
-func (h *host) clean(*record) error                 { return nil }
-func (h *host) sweep(map[uint64]*record)            {}
-func (h *host) pin([]*record, []int)                {}
-func (h *host) limit(*record, drivers.Limits) error { return nil }
-func (h *host) close()                              {}
+func (h *host) cgroupPath(uint64) string                  { return "" }
+func (h *host) oomKills(*record) int                      { return 0 }
+func (h *host) clean(*record) error                       { return nil }
+func (h *host) sweep(map[uint64]*record)                  {}
+func (h *host) pin([]*record, []int)                      {}
+func (h *host) limit(*record, drivers.Limits) error       { return nil }
+func (h *host) give(string, []structs.AssignedPort) error { return nil }
+func (h *host) close()                                    {}
 
 // process is a child and its process group.
 type process struct {

@@ -48,6 +48,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 			}
 		}
 	}()
+	defer func() {
+		if err != nil {
+			h.leave(rec)
+		}
+	}()
 	if l.Container != "" {
 		plan.Adopt = l.PidFile
 		defer func() {
@@ -57,6 +62,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 				group.RemoveEverywhere()
 			}
 		}()
+		if l.Guarded && h.guard != nil {
+			if err := h.cgroup.MakeUnified(rec.Cgroup); err != nil {
+				return nil, structs.Errorf(structs.Unavailable, object, "make its cgroup: %w", err)
+			}
+		}
 	} else if rec.Cgroup != "" {
 		group, failed := h.create(rec)
 		if failed != nil {
@@ -68,6 +78,9 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 				group.Remove()
 			}
 		}()
+	}
+	if err := h.take(rec); err != nil {
+		return nil, err
 	}
 	entry, err := h.entry(rec, nil)
 	if err != nil {
@@ -304,8 +317,13 @@ func (h *host) plan(rec *record) (*stage.Plan, error) {
 // entry is that of a task, or of a command with a group of its own in it.
 func (h *host) entry(rec *record, command *cgroup.Group) (cgroup.Entry, error) {
 	switch {
-	case rec.Cgroup == "" || h.cgroup == nil || rec.Launch.Container != "": // a runtime and its commands are not the container's
+	case rec.Cgroup == "" || h.cgroup == nil:
 		return cgroup.Entry{Dir: -1}, nil
+	case rec.Launch.Container != "": // a runtime and its commands are not the container's, but where only its children are taken there
+		if !rec.Launch.Guarded {
+			return cgroup.Entry{Dir: -1}, nil
+		}
+		return h.cgroup.EntryUnified(rec.Cgroup)
 	case command != nil:
 		return command.Entry()
 	}

@@ -34,6 +34,7 @@ func Main(args []string) int {
 	var with settings
 	flags.DurationVar(&with.linger, "linger", time.Minute, "how long to stay without tasks and agent")
 	flags.StringVar(&with.parent, "cgroup-parent", defaultParent, "cgroup below which those of tasks are")
+	flags.Func("ports", "ports that tasks bind only when they were given them, as first-last", with.setPorts)
 	flags.Var((*list)(&with.hide), "hide", "path that tasks must not see (repeated)")
 	flags.Var((*list)(&with.hostPaths), "host-path", "path of the host that tasks see (repeated)")
 	if err := flags.Parse(args); err != nil || *dir == "" {

@@ -1,9 +1,12 @@
 package supervisor
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/proffer/proffer/structs"
 )
 
 // Options say where the supervisor of a node is and how to start one.
@@ -16,6 +19,8 @@ type Options struct {
 
 	HostPaths    []string // what isolated tasks see of the host; nil: what programs usually need
 	CgroupParent string   // cgroup of the supervisor's own, relative to the top; empty: proffer
+
+	Ports structs.Range // of the node that are given to allocations: a task in its network binds none but its own. Zero: they are not guarded
 }
 
 // defaultParent is Options.CgroupParent unless it is set.
@@ -26,10 +31,11 @@ type settings struct {
 	linger          time.Duration
 	hide, hostPaths []string
 	parent          string
+	ports           structs.Range
 }
 
 func (o *Options) settings() settings {
-	s := settings{o.Linger, o.Hide, o.HostPaths, o.CgroupParent}
+	s := settings{o.Linger, o.Hide, o.HostPaths, o.CgroupParent, o.Ports}
 	if s.linger <= 0 {
 		s.linger = time.Minute
 	}
@@ -42,6 +48,9 @@ func (o *Options) settings() settings {
 // args are the settings as flags of Main; equal settings have equal args.
 func (s *settings) args() []string {
 	args := []string{"-linger", s.linger.String(), "-cgroup-parent", s.parent}
+	if s.ports != (structs.Range{}) {
+		args = append(args, "-ports", fmt.Sprintf("%d-%d", s.ports.First, s.ports.Last))
+	}
 	for _, p := range slices.Sorted(slices.Values(s.hide)) {
 		args = append(args, "-hide", p)
 	}
@@ -49,4 +58,12 @@ func (s *settings) args() []string {
 		args = append(args, "-host-path", p)
 	}
 	return args
+}
+
+// setPorts reads what args wrote.
+func (s *settings) setPorts(text string) error {
+	if _, err := fmt.Sscanf(text, "%d-%d", &s.ports.First, &s.ports.Last); err != nil {
+		return fmt.Errorf("%q is not a range of ports: %w", text, err)
+	}
+	return nil
 }

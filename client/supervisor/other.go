@@ -49,6 +49,9 @@ func (*Client) Terminal(context.Context, string, *os.File) error      { return e
 func (*Client) Stats(context.Context, string) (*drivers.Stats, error) { return nil, errSystem }
 func (*Client) Limit(context.Context, string, drivers.Limits) error   { return errSystem }
 func (*Client) KeepOff(context.Context, []int) error                  { return errSystem }
-func (*Client) Forget(context.Context, string) error                  { return errSystem }
+func (*Client) GivePorts(context.Context, structs.AllocID, []structs.AssignedPort) error {
+	return errSystem
+}
+func (*Client) Forget(context.Context, string) error { return errSystem }
 
 var _ exec.Supervisor = (*Client)(nil)

@@ -49,6 +49,7 @@ const (
 	opRelease  = "release"
 	opKeepOff  = "keep off"
 	opLimit    = "limit"
+	opPorts    = "ports"
 	opUpgrade  = "upgrade"
 )
 
@@ -68,6 +69,9 @@ type request struct {
 	Cores   []int  `codec:",omitempty"` // of keep off
 	// Limits of limit.
 	Limits *drivers.Limits `codec:",omitempty"`
+	// Alloc and Ports of ports.
+	Alloc string                 `codec:",omitempty"`
+	Ports []structs.AssignedPort `codec:",omitempty"`
 	// Settings of upgrade: flags for the binary; nil: as they are.
 	Settings []string `codec:",omitempty"`
 }

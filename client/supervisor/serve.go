@@ -139,6 +139,8 @@ func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, file
 		s.mu.Unlock()
 		s.pin()
 		return nil
+	case opPorts:
+		return s.givePorts(req.Alloc, req.Ports)
 	case opRelease:
 		s.mu.Lock()
 		s.released = true

@@ -61,6 +61,7 @@ func newNode(t testing.TB) *node {
 	}
 	n := &node{t: t, dir: dir, ctx: ctx, opts: supervisor.Options{
 		Dir: filepath.Join(dir, "supervisor"), Binary: []string{self, "supervisor"}, Linger: time.Hour,
+		Ports: structs.Range{First: 16000, Last: 16999},
 	}}
 	n.connect()
 	t.Cleanup(n.end)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
@@ -26,6 +27,7 @@ type record struct {
 	Started structs.Time  `codec:",omitempty"`
 	Ended   structs.Time  `codec:",omitempty"`
 	Exit    *drivers.Exit `codec:",omitempty"`
+	Given   *given        `codec:",omitempty"` // nil: Ports of Launch
 	// Limits are those of its group now; nil: as Launch says. Guarded by server.mu.
 	Limits *drivers.Limits `codec:",omitempty"`
 }
@@ -36,6 +38,22 @@ func (r *record) memory() structs.Bytes {
 		return r.Limits.Hard()
 	}
 	return r.Launch.Memory
+}
+
+// given are the ports that an allocation has instead of those that its task was launched with.
+type given struct{ Ports []structs.AssignedPort }
+
+func (r *record) ports() []structs.AssignedPort {
+	if r.Given != nil {
+		return r.Given.Ports
+	}
+	return r.Launch.Ports
+}
+
+// alloc is the allocation that a task is of.
+func (r *record) alloc() string {
+	alloc, _, _ := strings.Cut(r.Launch.ID, "/")
+	return alloc
 }
 
 // table is the file of records: entries are appended and replayed, and it is written anew when most of it is old. There
@@ -66,9 +84,13 @@ type change struct {
 	Exit    *drivers.Exit `codec:",omitempty"`
 
 	Limits *drivers.Limits `codec:",omitempty"`
+	Given  *given          `codec:",omitempty"`
 }
 
 func (c *change) apply(r *record) {
+	if c.Given != nil {
+		r.Given = c.Given
+	}
 	if c.PID != 0 {
 		r.PID, r.Birth, r.Started = c.PID, c.Birth, c.Started
 	}

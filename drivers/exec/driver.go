@@ -32,7 +32,10 @@ type Driver struct {
 	users users
 }
 
-var _ drivers.Driver = (*Driver)(nil)
+var (
+	_ drivers.Driver     = (*Driver)(nil)
+	_ drivers.PortKeeper = (*Driver)(nil)
+)
 
 // New makes the driver over the node's supervisor.
 func New(sup Supervisor, opts Options) *Driver {
@@ -121,11 +124,12 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
 		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,
-		Terminal: spec.Terminal,
+		Terminal: spec.Terminal, Ports: spec.Ports,
 	}
 	if !l.Network {
 		l.Netns, l.Files = spec.Netns, spec.Files
 	}
+	l.Guarded = !l.Network && l.Netns == ""
 	if l.Mounts, l.Tmpfs = spec.Mounts, spec.Task.Tmpfs; !full && len(l.Mounts)+len(l.Tmpfs) > 0 {
 		return nil, structs.Errorf(structs.Forbidden, object, `nothing can be mounted with isolation = "none"`)
 	}
@@ -159,6 +163,11 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 
 // KeepOff has the supervisor keep the tasks of this driver, and all others of its own, off cores that some have for themselves.
 func (d *Driver) KeepOff(ctx context.Context, taken, _ []int) error { return d.sup.KeepOff(ctx, taken) }
+
+// GivePorts has the supervisor keep other ports for an allocation than those that its tasks were started with.
+func (d *Driver) GivePorts(ctx context.Context, alloc structs.AllocID, ports []structs.AssignedPort) error {
+	return d.sup.GivePorts(ctx, alloc, ports)
+}
 
 // isolation decides between full and none.
 func (d *Driver) isolation(ctx context.Context, object string, c *config) (full bool, err error) {

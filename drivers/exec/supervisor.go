@@ -39,6 +39,8 @@ type Supervisor interface {
 	Stats(ctx context.Context, id string) (*drivers.Stats, error)
 	// KeepOff says which cores tasks of all kinds have for themselves, beside those that it gave itself: its other tasks keep off them.
 	KeepOff(ctx context.Context, cores []int) error
+	// GivePorts says which ports an allocation has from now on, in the place of those that its tasks were launched with.
+	GivePorts(ctx context.Context, alloc structs.AllocID, ports []structs.AssignedPort) error
 	// Forget removes an ended task's cgroups and record. Unknown tasks are no error.
 	Forget(ctx context.Context, id string) error
 }
@@ -89,6 +91,11 @@ type Launch struct {
 	Cores   []int            `codec:",omitempty"` // that it has for itself alone; with Container: Program says so to the kernel
 	IO      *structs.TaskIO  `codec:",omitempty"` // bounds of what it does with the disk of TaskDir
 
+	// Ports are those of its allocation, which other tasks do not bind as long as this one runs. Guarded: nor does it bind theirs, or those
+	// that nobody was given yet. It is in the network of the node.
+	Ports   []structs.AssignedPort `codec:",omitempty"`
+	Guarded bool                   `codec:",omitempty"`
+
 	// Container is the cgroup of a container, relative to the top of each hierarchy, that Program makes and limits: it is the
 	// command of an OCI runtime, ends with 0 once the container runs, and leaves the container's first process, which is the task.
 	// Resources above are not used then. It must be below Features.CgroupBase. Without Full. Empty: Program is the task.
@@ -137,6 +144,7 @@ type Features struct {
 
 	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
 	NoIO    string // why their use of disks cannot be bounded; empty: it can
+	NoGuard string // why tasks in the network of the node can bind the ports of others; empty: they cannot
 
 	CgroupBase string // below it are the cgroups of tasks, relative to the top of each hierarchy; empty: there are none
 }

@@ -171,6 +171,7 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		ID: spec.ID, Program: runtime, Args: append(run, ct.name), Terminal: spec.Terminal, Console: ct.path("console"),
 		Env: []string{"PATH=" + defaultPath}, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir, LogName: spec.Task.Name,
 		Memory: in.memory, Revocable: spec.Revocable, Fenced: spec.Fence != nil, Container: f.CgroupBase + "/" + ct.name, PidFile: ct.path("pid"), Cores: spec.Cores,
+		Ports: spec.Ports, Guarded: c.network == networkHost && spec.Netns == "",
 	}
 	if logs := spec.Task.Logs; logs != nil {
 		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()

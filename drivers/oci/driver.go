@@ -35,6 +35,8 @@ var (
 	_ drivers.Preparer = (*Driver)(nil)
 	_ drivers.Sweeper  = (*Driver)(nil)
 	_ drivers.Keeper   = (*Driver)(nil)
+
+	_ drivers.PortKeeper = (*Driver)(nil)
 )
 
 // Name is "oci".

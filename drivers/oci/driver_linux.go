@@ -103,6 +103,11 @@ func (d *Driver) ready() error {
 	return nil
 }
 
+// GivePorts has the supervisor keep other ports for an allocation than those that its containers were started with.
+func (d *Driver) GivePorts(ctx context.Context, alloc structs.AllocID, ports []structs.AssignedPort) error {
+	return d.sup.GivePorts(ctx, alloc, ports)
+}
+
 // HostPaths are the folders that tasks may mount.
 func (d *Driver) HostPaths() []string { return d.opts.HostPaths }
 

@@ -31,6 +31,11 @@ func (d *Driver) Recover(context.Context, *drivers.Spec, []byte) (drivers.Task, 
 	return nil, refuse()
 }
 
+func (d *Driver) GivePorts(context.Context, structs.AllocID, []structs.AssignedPort) error {
+	return nil
+}
+
+// Sweep has nothing to do.
 func (d *Driver) Sweep(context.Context, func(string) bool) error { return nil }
 
 func (d *Driver) Keep(context.Context, func(string) bool) {}

@@ -31,6 +31,8 @@ type Layout struct {
 	homes []string
 	// others are the remaining hierarchies of v1: a container's runtime makes a group in every one.
 	others []string
+	// unified is where version 2 is mounted beside version 1, if it is: nothing is limited there, and a guard of ports can be attached.
+	unified string
 
 	has   map[string]bool // of version 2: the controllers beside those that have to be there
 	cores error           // why whole cores cannot be given
@@ -46,6 +48,8 @@ type Limits struct {
 	Rest  string
 	IO    *structs.TaskIO // of Disk
 	Disk  Disk
+
+	Unified bool // it has a group of version 2, where there are such ones
 }
 
 // Detect finds the hierarchies and makes base (a relative path, such as "proffer/1a2b3c4d") in them.
@@ -102,7 +106,7 @@ func layoutOf(mountinfo []byte, base string) *Layout {
 			}
 		}
 	}
-	if unified != "" {
+	if l.unified = unified; unified != "" {
 		l.homes = append(l.homes, unified)
 	}
 	if l.roots["memory"] == "" {
@@ -273,6 +277,9 @@ func (l *Layout) OpenWith(path string, limits Limits) *Group {
 		if limits.IO != nil {
 			g.names = append(g.names, l.roots["blkio"])
 		}
+		if limits.Unified && l.unified != "" {
+			g.names = append(g.names, l.unified)
+		}
 	}
 	return g
 }
@@ -280,7 +287,7 @@ func (l *Layout) OpenWith(path string, limits Limits) *Group {
 // List returns the paths of the groups below ours that exist in any hierarchy.
 func (l *Layout) List() []string {
 	var paths []string
-	for _, root := range append(slices.Clone(l.names), l.roots["cpuset"], l.roots["blkio"]) {
+	for _, root := range append(slices.Clone(l.names), l.roots["cpuset"], l.roots["blkio"], l.unified) {
 		if root == "" {
 			continue
 		}
@@ -390,7 +397,7 @@ func settings(version int, limits Limits) []setting {
 
 // Entry is how a stage gets into a group: the folder's descriptor for v2, the `tasks` files for v1. Close closes them.
 type Entry struct {
-	Dir   int // -1 for v1
+	Dir   int // -1: none of v2
 	Tasks []int
 }
 
@@ -407,15 +414,19 @@ func (g *Group) Entry() (Entry, error) {
 			dir = root + "/" + g.Path
 		}
 		path, mode := dir+"/tasks", unix.O_WRONLY
-		if g.l.Version == 2 {
+		v2 := root == g.l.unified
+		if v2 {
 			path, mode = dir, unix.O_RDONLY|unix.O_DIRECTORY
 		}
 		fd, err := unix.Open(path, mode|unix.O_CLOEXEC, 0)
+		if v2 && g.l.Version == 1 && errors.Is(err, unix.ENOENT) {
+			continue // it was made when there was no guard
+		}
 		if err != nil {
 			e.Close()
 			return Entry{Dir: -1}, &os.PathError{Op: "open", Path: path, Err: err}
 		}
-		if g.l.Version == 2 {
+		if v2 {
 			e.Dir = fd
 		} else {
 			e.Tasks = append(e.Tasks, fd)
