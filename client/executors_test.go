@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/client/runner"
+	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -441,5 +442,59 @@ func TestATaskWaitsForRoomInItsExecutor(t *testing.T) {
 		w.mu.Unlock()
 		after(time.Minute)
 		p.hears("launch two false")
+	})
+}
+
+// A task whose secrets are sealed waits for their values, with its group, and the executor alone gets them: nothing is asked for any more then.
+func TestValuesOfTasksAreAwaited(t *testing.T) {
+	bubble(t, func(w *world) {
+		p := w.executor("a", serves, "one")
+		after(time.Second)
+		p.subscribe(nil)
+		p.hears("launch one false")
+		secret := holding("two", 1, 0, 1, 0)
+		secret.Together, secret.Launch = true, 7
+		secret.Secrets = []*structs.SentSecret{{Name: "s1"}, {Name: "s2"}}
+		other := holding("three", 1, 0, 1, 0)
+		other.Together, other.Launch = true, 7
+		p.begin(other, secret)
+		synctest.Wait()
+		p.hears()
+		if got := fmt.Sprint(w.wanted()); got != "[secret:a/s1 secret:a/s2]" {
+			t.Errorf("the node wants %s", got)
+		}
+		value := func(name, text string) *session.Item {
+			return &session.Item{Ref: session.SecretRef("a", name), Secret: true, Values: map[string]string{"": text}}
+		}
+		w.offer(value("s1", "hunter"), &session.Item{Ref: session.SecretRef("a", "s2"), Missing: "its key is away", Unknown: true})
+		synctest.Wait()
+		p.hears()
+		w.expectTask("a", "two", structs.TaskStaging, "its key is away")
+		w.offer(value("s2", ""))
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		e, err := p.stream.Next(ctx)
+		if err != nil || fmt.Sprintf("%q %q", e.Launch, e.Values) != `["three" "two"] [[] ["hunter" ""]]` {
+			t.Errorf("it hears %q with %q: %v", e.Launch, e.Values, err)
+		}
+		if got := w.wanted(); len(got) > 0 {
+			t.Errorf("the node still wants %v", got)
+		}
+		// Another agent asks for what is left to be given, and for nothing of a task that is killed.
+		late := holding("four", 1, 0, 1, 0)
+		late.Secrets = []*structs.SentSecret{{Name: "s3"}}
+		p.begin(late)
+		w.stop()
+		w.start()
+		w.welcome("g1")
+		after(time.Second)
+		if got := fmt.Sprint(w.wanted()); got != "[secret:a/s3]" {
+			t.Errorf("the node wants %s", got)
+		}
+		p.kill("four")
+		synctest.Wait()
+		if got := w.wanted(); len(got) > 0 {
+			t.Errorf("the node still wants %v", got)
+		}
 	})
 }

@@ -285,6 +285,13 @@ func tell(out *records, e *runner.ExecutorEvent, executor *wire.ExecutorInfo) er
 		if err := wire.Protobuf.Unmarshal(raw, &tasks[i]); err != nil {
 			return fmt.Errorf("what is recorded of a task cannot be read: %w", err)
 		}
+		var values []string
+		if i < len(e.Values) {
+			values = e.Values[i]
+		}
+		if err := disclose(&tasks[i], values); err != nil {
+			return err
+		}
 		tasks[i].Executor = executor
 	}
 	if e.Group {

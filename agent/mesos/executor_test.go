@@ -126,6 +126,62 @@ func TestTasksAreToldWithTheirExecutor(t *testing.T) {
 	}
 }
 
+// Values of secrets in tasks of an executor, wherever they are, are not in what is recorded of the task, and its executor gets it as it was.
+func TestValuesOfTasksAreForTheirExecutor(t *testing.T) {
+	env := func(texts ...string) *wire.Environment {
+		out := &wire.Environment{Variables: []wire.Variable{{Name: "PLAIN", Value: new("x")}}}
+		for _, text := range texts {
+			out.Variables = append(out.Variables, wire.Variable{Name: "S", Type: new(wire.VariableSecret), Secret: &wire.Secret{Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte(text)}}})
+		}
+		return out
+	}
+	e := &wire.ExecutorInfo{ExecutorID: wire.ID{Value: "x"}, Type: new(wire.ExecutorCustom), Command: &wire.CommandInfo{Value: new("run")}}
+	task := taskInfo("one", func(t *wire.TaskInfo) {
+		t.Executor = e
+		t.Command.Environment = env("hunter-1", "hunter-2")
+		t.Data = []byte("opaque")
+		t.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{{ContainerPath: "a", Mode: wire.VolumeRO}, secretAt("key", &wire.Secret{Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte("hunter-4\x00")}}),
+			secretAt("ref", &wire.Secret{Type: new(wire.SecretByReference), Reference: &wire.SecretReference{Name: "db"}})}}
+		t.HealthCheck = &wire.HealthCheck{Type: new(wire.CheckByCommand), Command: &wire.CommandInfo{Value: new("ok"), Environment: env("hunter-3")}}
+	})
+	group := &wire.LaunchGroup{Executor: *e, Tasks: wire.TaskGroupInfo{Tasks: []wire.TaskInfo{*task}}}
+	group.Tasks.Tasks[0].Executor = nil
+	for _, encoding := range both {
+		l, err := groupOf(spark, sent(t, encoding, group))
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := l.External.Tasks[0]
+		if strings.Contains(string(x.Info), "hunter") || strings.Contains(jsonOf(t, l.External), "hunter") || strings.Contains(jsonOf(t, l.External), "aHVudGVy") {
+			t.Errorf("%s: it is in %s", encoding.ContentType(), jsonOf(t, l.External))
+		}
+		var clear []string
+		for _, s := range x.Secrets {
+			clear = append(clear, string(s.Sealed.Data))
+		}
+		for _, told := range both {
+			w := httptest.NewRecorder()
+			out := &records{to: w, rc: http.NewResponseController(w), encoding: told}
+			if err := tell(out, &runner.ExecutorEvent{Launch: [][]byte{x.Info}, Values: [][]string{clear}}, e); err != nil {
+				t.Fatal(err)
+			}
+			arrived := sent(t, encoding, task) // JSON says defaults
+			arrived.Executor = e
+			want := told.Marshal(&wire.ExecutorEvent{Type: new(wire.ExecutorEventLaunch), Launch: &wire.ExecutorLaunch{Task: *arrived}})
+			if got := w.Body.String(); !strings.HasSuffix(got, string(want)) {
+				t.Errorf("%s to %s: it is told\n%q, want\n%q", encoding.ContentType(), told.ContentType(), got, want)
+			}
+			if err := tell(out, &runner.ExecutorEvent{Launch: [][]byte{x.Info}, Values: [][]string{clear[1:]}}, e); err == nil {
+				t.Error("it is told without a value that it has")
+			}
+		}
+	}
+	task.Command.Environment = env(strings.Repeat("x", maxSecret+1))
+	if _, err := launchOf(spark, &wire.TaskInfo{TaskID: task.TaskID, AgentID: task.AgentID, Resources: task.Resources, Executor: e, HealthCheck: &wire.HealthCheck{Command: &wire.CommandInfo{Environment: task.Command.Environment}}}); err == nil {
+		t.Error("a value beyond the bound is taken")
+	}
+}
+
 // No call, whatever it is, does more than be refused.
 func FuzzExecutorCall(f *testing.F) {
 	c := &wire.ExecutorCall{ExecutorID: wire.ID{Value: "x"}, FrameworkID: wire.ID{Value: "f"}, Type: new(wire.ExecutorCallSubscribe), Subscribe: &wire.ExecutorSubscribe{

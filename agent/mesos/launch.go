@@ -272,7 +272,10 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 	case len(own.volumes) > 0 || !own.slack.IsZero():
 		return l, errors.New("an executor has no volumes and no revocable resources of its own")
 	}
-	info := withoutValues(e)
+	info, err := withoutValues(e)
+	if err != nil {
+		return l, err
+	}
 	info.FrameworkID = &wire.ID{Value: string(f.ID)}
 	return launching{&server.Launch{Node: structs.NodeID(first.AgentID.Value), External: &structs.External{Executor: e.ExecutorID.Value,
 		Info: wire.Protobuf.Marshal(info), Framework: wire.Protobuf.Marshal(frameworkInfo(f)), Own: own.amount, OwnPorts: assigned(own.ports)}}}, nil
@@ -310,9 +313,6 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 	l.External.Custom = true
 	names := map[string]bool{server.ExecutorTask: true}
 	for _, t := range tasks {
-		if hasValues(t) {
-			return nil, errors.New("a secret by VALUE in a task of a custom executor is not served: set it in the executor's command or container, or use a REFERENCE, which the executor resolves")
-		}
 		x, used, err := member(l, t, names, together)
 		if err != nil {
 			return nil, err
@@ -320,9 +320,9 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 		if x.CPULimit, x.MemoryMax, err = limits(used.amount, t.Limits); err != nil {
 			return nil, err
 		}
-		info := *t
-		info.Executor = nil // External.Info is put there again when the executor is told
-		x.Info = wire.Protobuf.Marshal(&info)
+		if x.Info, x.Secrets, err = recorded(t); err != nil {
+			return nil, err
+		}
 	}
 	own := l.External.Own.Add(l.External.Tasks[0].Resources)
 	process := &structs.Task{Name: server.ExecutorTask, Driver: "exec", User: f.User,

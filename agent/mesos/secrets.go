@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -107,71 +109,81 @@ func (b *building) reference(r *wire.SecretReference) (*structs.Secret, error) {
 
 // withoutValues returns a copy of what an executor is described by, without the values of secrets, to be recorded and shown: its process
 // has them.
-func withoutValues(e *wire.ExecutorInfo) *wire.ExecutorInfo {
-	out := *e
-	if e.Command != nil {
-		c := *e.Command
-		c.Environment = hideEnvironment(c.Environment)
-		out.Command = &c
+func withoutValues(e *wire.ExecutorInfo) (*wire.ExecutorInfo, error) {
+	out := &wire.ExecutorInfo{}
+	if err := wire.Protobuf.Unmarshal(wire.Protobuf.Marshal(e), out); err != nil {
+		return nil, err
 	}
-	out.Container = hideVolumes(e.Container)
-	return &out
+	values(out, func(v *wire.SecretValue) { v.Data = []byte{} })
+	return out, nil
 }
 
-// hasValues reports whether a task that a custom executor runs brings values of secrets.
-func hasValues(t *wire.TaskInfo) bool {
-	if t.Command != nil && t.Command.Environment != nil {
-		for _, v := range t.Command.Environment.Variables {
-			if v.Secret != nil && v.Secret.Value != nil {
-				return true
-			}
+// recorded returns a task of a custom executor as it is recorded and shown, and apart from it the values of secrets that it brings, in
+// clear, in the order of values.
+func recorded(t *wire.TaskInfo) (info []byte, sent []*structs.SentSecret, err error) {
+	out := &wire.TaskInfo{}
+	if err := wire.Protobuf.Unmarshal(wire.Protobuf.Marshal(t), out); err != nil {
+		return nil, nil, err
+	}
+	out.Executor = nil // External.Info is put there again when the executor is told
+	values(out, func(v *wire.SecretValue) {
+		if len(v.Data) > maxSecret {
+			err = fmt.Errorf("a secret of %d bytes, and %d are taken", len(v.Data), maxSecret)
+		}
+		sent = append(sent, &structs.SentSecret{Name: structs.NewID(), Sealed: structs.Sealed{Data: v.Data}})
+		v.Data = []byte{}
+	})
+	if len(sent) > maxSecrets {
+		err = fmt.Errorf("more than %d secrets of a task", maxSecrets)
+	}
+	return wire.Protobuf.Marshal(out), sent, err
+}
+
+// disclose puts the values of secrets back into a task that was recorded without them, for its executor alone.
+func disclose(t *wire.TaskInfo, sent []string) error {
+	n := 0
+	values(t, func(v *wire.SecretValue) {
+		if n < len(sent) {
+			v.Data = []byte(sent[n])
+		}
+		n++
+	})
+	if n != len(sent) {
+		return fmt.Errorf("what is recorded of task %s has %d secrets, and there are values of %d", t.TaskID.Value, n, len(sent))
+	}
+	return nil
+}
+
+// values calls f for each value of a secret in a message, wherever it is, always in the same order.
+func values(message any, f func(*wire.SecretValue)) { eachValue(reflect.ValueOf(message), f) }
+
+func eachValue(v reflect.Value, f func(*wire.SecretValue)) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return
+		}
+		if value, is := v.Interface().(*wire.SecretValue); is {
+			f(value)
+			return
+		}
+		eachValue(v.Elem(), f)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			eachValue(v.Field(i), f)
+		}
+	case reflect.Slice:
+		if kind := v.Type().Elem().Kind(); kind != reflect.Struct && kind != reflect.Pointer {
+			return
+		}
+		for i := range v.Len() {
+			eachValue(v.Index(i), f)
+		}
+	case reflect.Map: // by texts
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, key := range keys {
+			eachValue(v.MapIndex(key), f)
 		}
 	}
-	if t.Container != nil {
-		for _, v := range t.Container.Volumes {
-			if v.Source != nil && v.Source.Secret != nil && v.Source.Secret.Value != nil {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func hideEnvironment(e *wire.Environment) *wire.Environment {
-	if e == nil {
-		return nil
-	}
-	out := &wire.Environment{Variables: make([]wire.Variable, len(e.Variables))}
-	for i, v := range e.Variables {
-		v.Secret = hide(v.Secret)
-		out.Variables[i] = v
-	}
-	return out
-}
-
-func hideVolumes(c *wire.ContainerInfo) *wire.ContainerInfo {
-	if c == nil {
-		return nil
-	}
-	out := *c
-	out.Volumes = make([]wire.Volume, len(c.Volumes))
-	for i, v := range c.Volumes {
-		if v.Source != nil && v.Source.Secret != nil {
-			source := *v.Source
-			source.Secret = hide(source.Secret)
-			v.Source = &source
-		}
-		out.Volumes[i] = v
-	}
-	return &out
-}
-
-// hide leaves out the value of a secret; that there is one stays to be seen.
-func hide(s *wire.Secret) *wire.Secret {
-	if s == nil || s.Value == nil {
-		return s
-	}
-	out := *s
-	out.Value = &wire.SecretValue{Data: []byte{}}
-	return &out
 }

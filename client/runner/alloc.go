@@ -315,6 +315,9 @@ func (a *Alloc) Run(ctx context.Context) (ended bool) {
 	}
 	a.mu.Unlock()
 	if a.exec != nil {
+		a.mu.Lock()
+		a.exec.askValues()
+		a.mu.Unlock()
 		watching, cancel := context.WithCancel(ctx)
 		var watch sync.WaitGroup
 		watch.Go(func() { a.exec.watch(watching) })

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
@@ -44,6 +45,7 @@ type Executor struct {
 	limits  drivers.Limits // that its process has, as far as it was told of them
 	limited bool           // it was told
 	resum   chan struct{}  // has a value when they may have to change
+	asked   []session.Ref  // values of secrets
 }
 
 // guest is a task that the executor runs. rec.Start is 1 once the executor was given it.
@@ -105,7 +107,8 @@ func (e *Executor) take(x *structs.External) {
 	}
 	e.guests = kept
 	e.killQueued()
-	e.changed()
+	e.tasksChanged()
+	e.askValues()
 	e.stream.poke()
 	a.report()
 }
@@ -163,6 +166,7 @@ func (e *Executor) ended() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e.over = true
+	e.askValues()
 	e.stream.closeLocked(structs.Errorf(structs.Conflict, "executor", "its process ended"))
 	var process structs.TaskState
 	if len(a.tasks) > 0 {
@@ -241,7 +245,7 @@ func (e *Executor) Update(ctx context.Context, u ExecutorUpdate) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	g.rec, g.changed, g.fresh = rec, true, min(g.fresh+1, len(rec.Said))
-	e.changed()
+	e.tasksChanged()
 	a.report()
 	e.acknowledge(u)
 	return nil
@@ -309,7 +313,7 @@ func (e *Executor) Subscribe(ctx context.Context, tasks []string, updates []Exec
 		}
 	}
 	if lost {
-		e.changed()
+		e.tasksChanged()
 		a.report()
 	}
 	if !given {
@@ -328,8 +332,9 @@ func (e *Executor) Subscribe(ctx context.Context, tasks []string, updates []Exec
 
 // ExecutorEvent is one thing that an executor is told.
 type ExecutorEvent struct {
-	Launch       [][]byte // TaskInfos
-	Group        bool     // they were launched as a group
+	Launch       [][]byte   // TaskInfos
+	Values       [][]string // of each, those of ExternalTask.Secrets, in clear: for the executor alone
+	Group        bool       // they were launched as a group
 	Kill         *structs.TaskKill
 	Acknowledged []byte // UUID of an update
 	Task         string // of Kill and Acknowledged, as the framework calls it
@@ -432,7 +437,7 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 	for _, g := range e.guests {
 		switch {
 		case g.rec.Done:
-		case g.rec.Start == 0 && !e.limited: // the process is given room for it first
+		case g.rec.Start == 0 && (!e.limited || !e.opened(g)): // the process is given room for it, and the values that it brings are awaited
 		case g.rec.Start == 0 && (len(some) == 0 || g.x.Together && g.x.Launch == some[0].x.Launch):
 			some = append(some, g)
 		case g.rec.Start > 0 && g.x.Kill != nil && !g.asked && len(some) == 0:
@@ -444,7 +449,9 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 		return event, false, nil
 	}
 	var ops []store.Op
-	for _, g := range some {
+	opened := make([][]string, len(some))
+	for i, g := range some {
+		opened[i] = e.values(g)
 		rec := g.rec
 		rec.Start = 1
 		ops = append(ops, store.PutTask(a.id, g.x.Name, &rec))
@@ -457,13 +464,14 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 	if err != nil {
 		return event, false, err
 	}
-	for _, g := range some {
+	for i, g := range some {
 		if g.rec.Done { // killed meanwhile
 			continue
 		}
 		g.rec.Start = 1
-		event.Launch, event.Group = append(event.Launch, g.x.Info), g.x.Together
+		event.Launch, event.Values, event.Group = append(event.Launch, g.x.Info), append(event.Values, opened[i]), g.x.Together
 	}
+	e.askValues()
 	return event, len(event.Launch) > 0, nil
 }
 

@@ -71,8 +71,8 @@ func (e *Executor) process() *task {
 	return nil
 }
 
-// changed notes that tasks came or ended. The caller holds mu.
-func (e *Executor) changed() {
+// tasksChanged notes that tasks came or ended. The caller holds mu.
+func (e *Executor) tasksChanged() {
 	if p := e.alloc.tasks; len(p) > 0 {
 		e.limited = e.limited && cover(e.limits, e.sumLocked(p[0].def))
 	}
