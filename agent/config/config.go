@@ -84,7 +84,7 @@ type Client struct {
 	Reserve       []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
 	HostVolumes   []*HostVolume     `json:"host_volume,omitempty" hcl:"block" change:"reload" doc:"Folders of the host that jobs may mount."`
 	Disks         []*Disk           `json:"disk,omitempty" hcl:"block" change:"reload" doc:"Disks beside that of the data folder: places for volumes, and for nothing else."`
-	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none. Default 20000-32000."`
+	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none; exec and oci tasks bind none that they were not given. Default 20000-32000."`
 	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
 	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`

@@ -49,7 +49,11 @@ func (h *host) take(rec *record) error {
 	if h.guard == nil || !rec.Launch.Guarded && len(rec.Launch.Ports) == 0 {
 		return nil
 	}
-	return h.guard.Take(h.guarded(rec))
+	t := h.guarded(rec)
+	if rec.Launch.Guarded && t.Group == 0 {
+		return structs.Errorf(structs.Unavailable, "task "+rec.Launch.ID, "its cgroup %s is not there", h.cgroup.Unified(rec.Cgroup))
+	}
+	return h.guard.Take(t)
 }
 
 // give says which ports an allocation has.

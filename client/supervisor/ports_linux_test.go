@@ -156,7 +156,7 @@ func TestOCIPortsOfOthers(t *testing.T) {
 	}, func() drivers.Driver { return p.driver() })
 }
 
-// A task in a network of its own takes what it likes there, and its ports of the node are its own.
+// A task in a network of its own takes what it likes there, and its ports of the node are its own, also when the node gives out others.
 func TestPortsInANetworkOfItsOwn(t *testing.T) {
 	needRoot(t)
 	n := newNode(t)
@@ -167,9 +167,12 @@ func TestPortsInANetworkOfItsOwn(t *testing.T) {
 	if out := n.until(s, "over"); out != "done\ndone\nover\n" {
 		t.Errorf("got %q", out)
 	}
-	other := n.spec(`/local/try bind 'tcp4 0.0.0.0 15901' 'tcp4 0.0.0.0 16001'`)
+	n.client.Close()
+	n.opts.Ports = structs.Range{First: 16001, Last: 16001} // an agent with another configuration
+	n.connect()
+	other := n.spec(`/local/try bind 'tcp4 0.0.0.0 15901' 'tcp4 0.0.0.0 16001' 'tcp4 0.0.0.0 16002'`)
 	n.tries(other)
-	if _, out := n.run(other); out != "EPERM\nEPERM\n" {
+	if _, out := n.run(other); out != "EPERM\nEPERM\ndone\n" {
 		t.Errorf("the other one: %q", out)
 	}
 }
