@@ -66,8 +66,9 @@ type Agent struct {
 	listener  net.Listener
 	executors net.Listener // of the executor API; nil: not a client
 	service   *http.Service
-	node      *http.NodePort  // nil: not a client
-	tunnel    *streamListener // nil: not a server
+	serving   atomic.Pointer[http.Service] // service, once it can be asked; nil: not yet
+	node      *http.NodePort               // nil: not a client
+	tunnel    *streamListener              // nil: not a server
 	metrics   *metrics
 
 	secrets     http.Credentials  // of who uses the APIs of Mesos
@@ -519,6 +520,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 		o.Forward = a.forward()
 	}
 	a.service = http.New(o)
+	a.serving.Store(a.service)
 	a.metrics = newMetrics(a)
 	ctx, cancel := context.WithCancel(a.ctx)
 	done := make(chan struct{})

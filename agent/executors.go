@@ -83,7 +83,7 @@ func (a *Agent) serveExecutors(context.Context) error {
 		return nil
 	}
 	log, port := a.log.With("part", "mesos"), a.executors.Addr().(*net.TCPAddr).Port
-	within := containers.New(a.client, log)
+	within := containers.New(a.client, func(actor string) (containers.Jobs, error) { return a.asking(actor) }, log)
 	a.node = http.NewNodePort(http.NodePortOptions{
 		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port, Log: log},
 		Tools: operator.NewClients(operator.ClientOptions{Client: a.client, About: a.about, Verbose: a.logs.verbose, Port: port,

@@ -184,11 +184,33 @@ func interactive(t *testing.T, msh string, a *agent) {
 		return nil
 	})
 
+	// A container within no other is work of the region, and outlives the agent.
+	const alone = `{"value":"plug"}`
+	launch := `,"command":{"value":"echo it is up; exec sleep 1000"},"resources":[{"name":"cpus","type":"SCALAR","scalar":{"value":0.1}},{"name":"mem","type":"SCALAR","scalar":{"value":32}}]`
+	demand := func(status int, call, more string) {
+		t.Helper()
+		r := a.ask(about(call, alone, more))
+		defer r.Body.Close()
+		if text, _ := io.ReadAll(r.Body); r.StatusCode != status {
+			t.Errorf("%s: %s %q, and not %d", call, r.Status, text, status)
+		}
+	}
+	demand(http.StatusOK, "launch_container", launch)
+
 	a.kill() // the client ends with its connection, and the task with its framework, in a minute
 	cmd.Wait()
 	a.start()
 	screen := a.ask(about("attach_container_output", task, ""))
 	hear(t, screen, "got one") // of before
+	demand(http.StatusAccepted, "launch_container", launch)
+	hear(t, a.ask(about("attach_container_output", alone, "")), "it is up")
+	demand(http.StatusConflict, "remove_container", "")
+	demand(http.StatusOK, "kill_container", "")
+	end, _ = io.ReadAll(a.ask(about("wait_container", alone, "")).Body)
+	if !strings.Contains(string(end), `"exit_status":9`) {
+		t.Errorf("the container ended %s", end)
+	}
+	demand(http.StatusOK, "remove_container", "")
 	w = a.typeFor(task)
 	w.types("two\n")
 	hear(t, screen, "one and two")

@@ -16,53 +16,53 @@ import (
 )
 
 // answers has the calls that this package answers, in their one form. A stream of input is for Input.
-var answers = map[wire.AgentCallType]func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error{
-	wire.AgentLaunchNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+var answers = map[wire.AgentCallType]func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error{
+	wire.AgentLaunchNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, _ mesos.Caller) error {
 		return c.begin(w, r, call.LaunchNested, false)
 	},
-	wire.AgentLaunchNestedContainerSession: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	wire.AgentLaunchNestedContainerSession: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, _ mesos.Caller) error {
 		return c.begin(w, r, call.LaunchSession, true)
 	},
-	wire.AgentLaunchContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	wire.AgentLaunchContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error {
 		l := call.LaunchContainer
 		if l.ContainerID.Parent == nil {
-			return mesos.Refuse(http.StatusNotImplemented, "Containers within no other are not served: what they used, the region could give to others")
+			return c.beginAlone(w, r, l, who)
 		}
 		return c.begin(w, r, &wire.LaunchContainer{ContainerID: l.ContainerID, Command: l.Command, Container: l.Container}, false)
 	},
-	wire.AgentWaitNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	wire.AgentWaitNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, _ mesos.Caller) error {
 		return c.wait(w, r, &call.WaitNested.ContainerID, wire.AgentAnswerWaitNestedContainer)
 	},
-	wire.AgentWaitContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	wire.AgentWaitContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, _ mesos.Caller) error {
 		return c.wait(w, r, &call.WaitContainer.ContainerID, wire.AgentAnswerWaitContainer)
 	},
-	wire.AgentKillNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
-		return c.end(w, r, call.KillNested)
+	wire.AgentKillNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error {
+		return c.end(w, r, call.KillNested, who)
 	},
-	wire.AgentKillContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
-		return c.end(w, r, call.KillContainer)
+	wire.AgentKillContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error {
+		return c.end(w, r, call.KillContainer, who)
 	},
-	wire.AgentRemoveNestedContainer: func(c *Containers, w http.ResponseWriter, _ *http.Request, call *wire.AgentCall) error {
-		return c.remove(w, &call.RemoveNested.ContainerID)
+	wire.AgentRemoveNestedContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error {
+		return c.remove(w, r, &call.RemoveNested.ContainerID, who)
 	},
-	wire.AgentRemoveContainer: func(c *Containers, w http.ResponseWriter, _ *http.Request, call *wire.AgentCall) error {
-		return c.remove(w, &call.RemoveContainer.ContainerID)
+	wire.AgentRemoveContainer: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) error {
+		return c.remove(w, r, &call.RemoveContainer.ContainerID, who)
 	},
-	wire.AgentAttachContainerOutput: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall) error {
+	wire.AgentAttachContainerOutput: func(c *Containers, w http.ResponseWriter, r *http.Request, call *wire.AgentCall, _ mesos.Caller) error {
 		return c.attachOutput(w, r, &call.AttachOutput.ContainerID)
 	},
-	wire.AgentAttachContainerInput: func(*Containers, http.ResponseWriter, *http.Request, *wire.AgentCall) error {
+	wire.AgentAttachContainerInput: func(*Containers, http.ResponseWriter, *http.Request, *wire.AgentCall, mesos.Caller) error {
 		return mesos.Refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/recordio")
 	},
 }
 
 // Call answers a call that was read and has what its type needs; false: it is none of containers. An error was not answered.
-func (c *Containers) Call(w http.ResponseWriter, r *http.Request, call *wire.AgentCall) (mine bool, err error) {
+func (c *Containers) Call(w http.ResponseWriter, r *http.Request, call *wire.AgentCall, who mesos.Caller) (mine bool, err error) {
 	answer := answers[*call.Type]
 	if answer == nil {
 		return false, nil
 	}
-	return true, answer(c, w, r, call)
+	return true, answer(c, w, r, call, who)
 }
 
 // begin launches a container, and serves its output when it is a session, which ends with its connection.
@@ -253,13 +253,22 @@ func status(code, signal int) *int32 {
 }
 
 // end sends a signal to a task, or ends a container within one.
-func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillContainer) error {
+func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillContainer, who mesos.Caller) error {
 	const sigkill, sigterm = 9, 15
 	signal := int32(sigkill)
 	if k.Signal != nil {
 		signal = *k.Signal
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
 	p, err := c.find(&k.ContainerID)
+	if unplaced(&k.ContainerID, err) { // one that waits for its place
+		if err := c.stopAlone(ctx, &k.ContainerID, who, false); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -275,8 +284,6 @@ func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillCon
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	defer cancel()
 	if err := c.node.Signal(ctx, p.alloc, p.task, strconv.Itoa(int(signal))); err != nil {
 		return refused(err)
 	}
@@ -286,12 +293,26 @@ func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillCon
 }
 
 // remove forgets a container that ended.
-func (c *Containers) remove(w http.ResponseWriter, id *wire.ContainerID) error {
+func (c *Containers) remove(w http.ResponseWriter, r *http.Request, id *wire.ContainerID, who mesos.Caller) error {
 	p, err := c.find(id)
-	if err != nil {
+	waits := unplaced(id, err)
+	switch {
+	case err != nil && !waits:
 		return err
-	}
-	if !p.inner {
+	case waits || p.alone && !p.inner:
+		if !waits {
+			if gone, err := c.node.Gone(p.alloc, p.task); err == nil && !closed(gone) {
+				return notEnded(id)
+			}
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		if err := c.stopAlone(ctx, id, who, true); err != nil {
+			return err
+		}
+		w.WriteHeader(http.StatusOK)
+		return nil
+	case !p.inner:
 		return mesos.Refuse(http.StatusBadRequest, "What a task leaves is removed by the node")
 	}
 	x, err := c.within(p, id)
@@ -301,9 +322,13 @@ func (c *Containers) remove(w http.ResponseWriter, id *wire.ContainerID) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !x.over() {
-		return mesos.Refuse(http.StatusConflict, "Container '%.300s' has not ended: kill it first", p.key)
+		return notEnded(id)
 	}
 	c.forget(p.key)
 	w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+func notEnded(id *wire.ContainerID) error {
+	return mesos.Refuse(http.StatusConflict, "Container '%.300s' has not ended: kill it first", keyOf(id))
 }

@@ -29,6 +29,10 @@ const (
 
 // Node is what this needs of a node. Errors have kinds: NotFound for what it does not know, Conflict for what does not run or has no terminal.
 type Node interface {
+	// Node returns what the node is now; it is not to be changed.
+	Node() *structs.Node
+	// Known returns the allocations that the node holds, oldest first, and behind them at most so many that ended, newest first.
+	Known(ended int) []client.Known
 	// Tasks returns the names of the tasks of an allocation, of one that ended as well while its end is known.
 	Tasks(alloc structs.AllocID) ([]string, error)
 	// Running returns why nothing can be done in a task now; nil: it runs.
@@ -45,6 +49,7 @@ type Node interface {
 // Containers are those that were begun within the tasks of a node.
 type Containers struct {
 	node Node
+	jobs func(actor string) (Jobs, error)
 	log  *slog.Logger
 
 	ctx     context.Context // of those that run
@@ -58,9 +63,10 @@ type Containers struct {
 	typing  map[string]bool       // keys of those, and of tasks, for which somebody types
 }
 
-// New returns the containers of a node: none.
-func New(node Node, log *slog.Logger) *Containers {
-	c := &Containers{node: node, log: log, all: map[string]*container{}, typing: map[string]bool{}}
+// New returns the containers of a node: none. jobs is asked for the jobs of the region in the name of somebody, for containers that are within
+// no task.
+func New(node Node, jobs func(actor string) (Jobs, error), log *slog.Logger) *Containers {
+	c := &Containers{node: node, jobs: jobs, log: log, all: map[string]*container{}, typing: map[string]bool{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
 }
@@ -79,6 +85,7 @@ type place struct {
 	alloc structs.AllocID
 	task  string
 	inner bool   // it is a container within the task
+	alone bool   // the task is, or is that of, a container that an operator launched within no other
 	key   string // of the container
 	above string // key of the container that it is within; empty: that is the task itself
 }
@@ -100,8 +107,18 @@ type container struct {
 	killed bool  // somebody wanted its end; under Containers.mu
 }
 
+// absent is the error of what is not there.
+type absent struct{ error }
+
+func (a absent) Unwrap() error { return a.error }
+
 func unknown(id *wire.ContainerID) error {
-	return mesos.Refuse(http.StatusNotFound, "Container '%.300s' cannot be found", keyOf(id))
+	return absent{mesos.Refuse(http.StatusNotFound, "Container '%.300s' cannot be found", keyOf(id))}
+}
+
+// unplaced reports whether err says that the node does not know what could be a container within no other: the region may.
+func unplaced(id *wire.ContainerID, err error) bool {
+	return id.Parent == nil && errors.As(err, new(absent))
 }
 
 // chain lists the parts of an id, the outermost first.
@@ -115,7 +132,8 @@ func chain(id *wire.ContainerID) (out []string) {
 
 func keyOf(id *wire.ContainerID) string { return strings.Join(chain(id), "/") }
 
-// find says what an id names. The container of a task is its allocation, or, where that has several tasks, one within it with the name of the
+// find says what an id names. The outermost part is that of a container within no other, or an allocation. The container of a task is its
+// allocation, or, where that has several tasks, one within it with the name of the
 // task: as updates of the task say it.
 func (c *Containers) find(id *wire.ContainerID) (place, error) {
 	parts := chain(id)
@@ -125,6 +143,12 @@ func (c *Containers) find(id *wire.ContainerID) (place, error) {
 	}
 	p.alloc = structs.AllocID(parts[0])
 	tasks, err := c.node.Tasks(p.alloc)
+	if structs.KindOf(err) == structs.NotFound {
+		if alloc, ok := c.alone(parts[0]); ok {
+			p.alloc, p.alone = alloc, true
+			tasks, err = c.node.Tasks(alloc)
+		}
+	}
 	if err != nil {
 		if structs.KindOf(err) == structs.NotFound {
 			return p, unknown(id)

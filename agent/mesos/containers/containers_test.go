@@ -217,7 +217,6 @@ func TestCallsAboutContainersThatAreRefused(t *testing.T) {
 			{"files", 400, wire.AgentLaunchNestedContainer, nested(launch(&wire.CommandInfo{Value: new("x"), URIs: []wire.URI{{Value: "http://x"}}}, "one", "n"))},
 			{"an image", 400, wire.AgentLaunchNestedContainer, nested(&wire.LaunchContainer{ContainerID: id("one", "n"), Command: run("cat"),
 				Container: &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker}}}})},
-			{"no container around it", 501, wire.AgentLaunchContainer, wire.AgentCall{LaunchContainer: &wire.LaunchAnyContainer{ContainerID: id("n"), Command: run("cat")}}},
 			{"input without records", 415, wire.AgentAttachContainerInput, wire.AgentCall{AttachInput: &wire.AttachContainerInput{}}},
 			{"an unknown output", 404, wire.AgentAttachContainerOutput, wire.AgentCall{AttachOutput: named("one", "n")}},
 			{"an unknown end", 404, wire.AgentWaitContainer, wire.AgentCall{WaitContainer: named("one", "n")}},

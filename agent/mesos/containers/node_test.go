@@ -31,6 +31,9 @@ type node struct {
 	gone  chan struct{} // of t
 	ran   [][]string
 	ended []string // commands whose context ended
+
+	region  *jobs
+	signals []string // "ALLOC SIGNAL"
 }
 
 func (n *node) Tasks(alloc structs.AllocID) ([]string, error) {
@@ -40,11 +43,20 @@ func (n *node) Tasks(alloc structs.AllocID) ([]string, error) {
 	case "two":
 		return []string{"a", "b"}, nil
 	}
+	for _, k := range n.Known(0) {
+		if k.Alloc.ID == alloc {
+			return k.Tasks, nil
+		}
+	}
 	return nil, structs.Errorf(structs.NotFound, "allocation", "there is none")
 }
 
-func (n *node) Running(_ structs.AllocID, task string) error {
-	if task == "b" {
+func (n *node) Running(alloc structs.AllocID, task string) error {
+	over := task == "b"
+	for _, k := range n.Known(0) {
+		over = over || k.Alloc.ID == alloc && k.Ended != 0
+	}
+	if over {
 		return structs.Errorf(structs.Conflict, "task", "it does not run (finished)")
 	}
 	return nil
@@ -64,7 +76,10 @@ func (n *node) Await(ctx context.Context, _ structs.AllocID, task string) (struc
 	}
 }
 
-func (n *node) Signal(_ context.Context, _ structs.AllocID, task, signal string) error {
+func (n *node) Signal(_ context.Context, alloc structs.AllocID, task, signal string) error {
+	n.mu.Lock()
+	n.signals = append(n.signals, string(alloc)+" "+signal)
+	n.mu.Unlock()
 	if task == "b" {
 		return structs.Errorf(structs.Conflict, "task", "it does not run")
 	}
@@ -179,8 +194,8 @@ type port struct {
 func serve(t *testing.T, test func(*port)) {
 	for _, as := range []wire.Encoding{wire.JSON, wire.Protobuf} {
 		synctest.Test(t, func(t *testing.T) {
-			n := &node{gone: make(chan struct{})}
-			p := &port{t: t, node: n, all: New(n, slog.New(slog.DiscardHandler)), as: as}
+			n := &node{gone: make(chan struct{}), region: newJobs()}
+			p := &port{t: t, node: n, all: New(n, n.ask, slog.New(slog.DiscardHandler)), as: as}
 			l := &pipes{take: make(chan net.Conn), closed: make(chan struct{})}
 			server := &http.Server{Handler: p}
 			served := make(chan struct{})
@@ -208,7 +223,7 @@ func (p *port) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := &wire.AgentCall{}
 	err := mesos.ReadCall(w, r, call)
 	if err == nil {
-		_, err = p.all.Call(w, r, call)
+		_, err = p.all.Call(w, r, call, mesos.Caller{Actor: "alice"})
 	}
 	mesos.Answer(w, r, err)
 }

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -66,7 +67,7 @@ func NewClients(o ClientOptions) *Clients {
 	listed := func(ctx context.Context, c *Clients, e *encoder) error {
 		l, used, err := c.used(ctx)
 		if err == nil {
-			l.list(e, l.containers(used, false))
+			l.list(e, l.containers(used, false, false))
 		}
 		return err
 	}
@@ -123,7 +124,7 @@ func (c *Clients) Call(w http.ResponseWriter, r *http.Request, who mesos.Caller)
 	mesos.Answer(w, r, c.call(w, r, who))
 }
 
-func (c *Clients) call(w http.ResponseWriter, r *http.Request, _ mesos.Caller) error {
+func (c *Clients) call(w http.ResponseWriter, r *http.Request, who mesos.Caller) error {
 	if containers.Streamed(r) && c.Containers != nil {
 		return c.Containers.Input(w, r)
 	}
@@ -132,7 +133,7 @@ func (c *Clients) call(w http.ResponseWriter, r *http.Request, _ mesos.Caller) e
 		return err
 	}
 	if c.Containers != nil {
-		if mine, err := c.Containers.Call(w, r, call); mine {
+		if mine, err := c.Containers.Call(w, r, call, who); mine {
 			return err
 		}
 	}
@@ -225,8 +226,9 @@ func (c *Clients) getContainers(ctx context.Context, call *wire.AgentCall, out *
 	if err != nil {
 		return err
 	}
-	nested := call.GetContainers != nil && call.GetContainers.Nested != nil && *call.GetContainers.Nested
-	out.Containers = &wire.GetContainers{Containers: l.containers(used, nested)}
+	wanted := func(b *bool) bool { return b != nil && *b }
+	ask := cmp.Or(call.GetContainers, &wire.AskContainers{})
+	out.Containers = &wire.GetContainers{Containers: l.containers(used, wanted(ask.Nested), wanted(ask.Standalone))}
 	return nil
 }
 

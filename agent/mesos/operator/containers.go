@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/drivers"
@@ -8,8 +9,8 @@ import (
 )
 
 // containers lists what runs on the node, with what it uses. Those of the tasks of an allocation that has several are in that of the
-// allocation, and are listed for themselves where they are asked for.
-func (l *local) containers(used *client.Usage, nested bool) (out []wire.Container) {
+// allocation, and are listed for themselves where nested asks for them; those that an operator launched within no other where alone does.
+func (l *local) containers(used *client.Usage, nested, alone bool) (out []wire.Container) {
 	type key struct {
 		alloc structs.AllocID
 		task  string
@@ -24,9 +25,19 @@ func (l *local) containers(used *client.Usage, nested bool) (out []wire.Containe
 			continue
 		}
 		a := k.Alloc
+		own := ""
+		if k.Job != nil {
+			own = mesos.ContainerID(l.node.ID, k.Job.Job)
+		}
+		if own != "" && !alone {
+			continue
+		}
 		name, _ := l.executor(k)
 		all := wire.Container{FrameworkID: new(id(a.Framework)), ExecutorID: &wire.ID{Value: executorOf(a)}, ExecutorName: &name,
 			ContainerID: wire.ContainerID{Value: string(a.ID)}}
+		if own != "" {
+			all = wire.Container{ContainerID: wire.ContainerID{Value: own}}
+		}
 		all.Status = l.containerStatus(a, all.ContainerID)
 		var sum *drivers.Stats
 		var parts []wire.Container

@@ -258,6 +258,18 @@ func TestAgentStateCalls(t *testing.T) {
 		if len(nested) != 4 || nested[2].ContainerID.Value != "shop1.web" || nested[2].ContainerID.Parent.Value != "shop1" || *nested[2].Statistics.MemRSS != 10 {
 			t.Errorf("with nested ones they are %s", wire.JSON.Marshal(&wire.GetContainers{Containers: nested}))
 		}
+		i := slices.IndexFunc(m.known, func(k client.Known) bool { return k.Alloc.ID == "shop1" })
+		was := m.known[i] // as if it were a container that an operator launched, which is the allocation of a job
+		m.known[i].Job = &structs.JobVersion{Version: was.Job.Version, Job: &structs.Job{Name: mesos.ContainerJobName("n1", "plug"),
+			Meta: map[string]string{mesos.ContainerMeta: "plug"}, Groups: was.Job.Job.Groups}}
+		if some := m.ask(c, encoding, wire.AgentGetContainers).Containers.Containers; len(some) != 1 {
+			t.Errorf("without those of operators the containers are %s", wire.JSON.Marshal(&wire.GetContainers{Containers: some}))
+		}
+		alone := m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentGetContainers), GetContainers: &wire.AskContainers{Standalone: new(true)}}, 200, "").Containers.Containers
+		if len(alone) != 2 || alone[1].ContainerID.Value != "plug" || alone[1].FrameworkID != nil || alone[1].ExecutorID != nil || *alone[1].Statistics.MemRSS != 15 {
+			t.Errorf("with those of operators they are %s", wire.JSON.Marshal(&wire.GetContainers{Containers: alone}))
+		}
+		m.known[i] = was
 		list := func(path string, status int, why string) *wire.AgentResponse {
 			return m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentListFiles), ListFiles: &wire.ListFiles{Path: path}}, status, why)
 		}
