@@ -76,9 +76,12 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 		case opTerminal:
 			stdio = files.take(1)
 		}
+		refuse := func(kind structs.Kind, format string, args ...any) {
+			closeAll(stdio)
+			send(response{ID: req.ID, Err: structs.Errorf(kind, "supervisor", format, args...)})
+		}
 		if theirs.Version != Version && req.Op != opUpgrade {
-			send(response{ID: req.ID, Err: structs.Errorf(structs.Unavailable, "supervisor",
-				"it speaks protocol version %d, and the agent %d", Version, theirs.Version)})
+			refuse(structs.Unavailable, "it speaks protocol version %d, and the agent %d", Version, theirs.Version)
 			continue
 		}
 		mu.Lock()
@@ -90,7 +93,7 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 		mu.Unlock()
 		if full {
 			done()
-			send(response{ID: req.ID, Err: structs.Errorf(structs.Exhausted, "supervisor", "%d requests are under way", maxPending)})
+			refuse(structs.Exhausted, "%d requests are under way", maxPending)
 			continue
 		}
 		requests.Go(func() {
@@ -98,9 +101,7 @@ func (s *server) serve(ctx context.Context, c *net.UnixConn) {
 			if err := s.answer(reqCtx, c, req, stdio, resp); err != nil {
 				resp.Err = structs.AsError(err)
 			}
-			for _, f := range stdio {
-				f.Close()
-			}
+			closeAll(stdio)
 			done()
 			mu.Lock()
 			delete(pending, req.ID)
@@ -331,8 +332,10 @@ func (r *fileReader) take(n int) []*os.File {
 	return files
 }
 
-func (r *fileReader) close() {
-	for _, f := range r.files {
+func (r *fileReader) close() { closeAll(r.files) }
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
 		f.Close()
 	}
 }
