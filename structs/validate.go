@@ -208,8 +208,11 @@ var (
 	filePerms = regexp.MustCompile(`^0?[0-7]{3}$`)
 )
 
+// FolderOfAll reports whether every allocation has a folder of that name, so that no task can have it.
+func FolderOfAll(name string) bool { return name == "alloc" || name == "logs" }
+
 func (t *Task) problems(p *Problems, at string, drivers ConfigChecks) {
-	if t.Name == "alloc" || t.Name == "logs" {
+	if FolderOfAll(t.Name) {
 		p.Add(at, "the name %s is reserved for a folder of the allocation", t.Name)
 	}
 	if drivers != nil {

@@ -354,7 +354,7 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 
 // taskName is what a task is called in its allocation, for people and in paths: its id, if that can be.
 func taskName(id string) string {
-	if structs.ValidName(id) {
+	if structs.ValidName(id) && !structs.FolderOfAll(id) {
 		return id
 	}
 	return "task"

@@ -129,6 +129,7 @@ func TestWhatIsLaunched(t *testing.T) {
 		want   string
 	}{
 		{"a command", one(taskInfo("one", nil)), "cpu 0+1; one exec " + shell + "; one=one"},
+		{"a task that is called as a folder of all is", one(taskInfo("logs", nil)), "cpu 0+1; task exec " + shell + "; logs=task"},
 		{"a task of an executor", one(taskInfo("one", of(custom(nil)))), "cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh] " +
 			"<http://h/run run 0755> <http://h/data.tar.gz  0644> <http://h/all.zip all.zip 0644>; one=one"},
 		{"a task that is called as its executor", one(taskInfo("executor", of(custom(nil)))), "cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh] " +

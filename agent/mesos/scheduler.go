@@ -84,13 +84,16 @@ func statusOf(err error) int {
 	return http.StatusServiceUnavailable
 }
 
-// plain is the text of an error as Mesos would say it: without what it is about.
+// plain is the text of an error as Mesos would say it: without what it is about, unless nobody would know then what it is.
 func plain(err error) string {
 	var e *structs.Error
-	if errors.As(err, &e) {
-		return e.Why
+	switch {
+	case !errors.As(err, &e):
+		return err.Error()
+	case e.Object != "" && (strings.HasPrefix(e.Why, "it ") || strings.HasPrefix(e.Why, "its ")):
+		return e.Object + ": " + e.Why
 	}
-	return err.Error()
+	return e.Why
 }
 
 func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) error {
