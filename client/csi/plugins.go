@@ -18,6 +18,7 @@ import (
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/pause"
+	"github.com/proffer/proffer/drivers/remove"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -224,7 +225,7 @@ func (p *Plugins) Release(ctx context.Context, id structs.AllocID) error {
 		if t.Alloc != id {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(p.dir, tasksFolder, key)); err != nil {
+		if err := remove.All(filepath.Join(p.dir, tasksFolder, key)); err != nil {
 			return drivers.DiskError("plugin "+t.Plugin, err)
 		}
 		delete(p.tasks, key)

@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/remove"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -129,7 +130,7 @@ func (d Dir) Remove() error {
 		return nil
 	}
 	d.forgetSecrets()
-	if err := os.RemoveAll(string(d)); err != nil {
+	if err := remove.All(string(d)); err != nil {
 		return failure(string(d), err)
 	}
 	return nil

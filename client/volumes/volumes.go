@@ -25,6 +25,7 @@ import (
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/flight"
+	"github.com/proffer/proffer/drivers/remove"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -573,7 +574,7 @@ func (v *Volumes) removePurged() {
 	var gone []structs.VolumeID
 	for _, id := range due {
 		project := v.Limits.Project(v.path(id+purging, dataFolder))
-		if err := os.RemoveAll(v.path(id + purging)); err != nil {
+		if err := remove.All(v.path(id + purging)); err != nil {
 			v.log.Warn("a deleted volume cannot be removed", "volume", id, "err", err)
 			continue
 		}

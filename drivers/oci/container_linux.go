@@ -20,6 +20,7 @@ import (
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/drivers/remove"
 	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/structs"
 )
@@ -428,7 +429,7 @@ func (ct *container) remove() error {
 	}
 	for _, e := range entries {
 		if e.Name() != "id" {
-			err = errors.Join(err, os.RemoveAll(ct.path(e.Name())))
+			err = errors.Join(err, remove.All(ct.path(e.Name())))
 		}
 	}
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/drivers/remove"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -123,7 +124,7 @@ func (d *Driver) sweepNameless(e os.DirEntry) error {
 	if err := errors.Join((&container{dir: dir}).detach(), unmount(filepath.Join(dir, "rootfs"))); err != nil {
 		return err
 	}
-	return os.RemoveAll(dir)
+	return remove.All(dir)
 }
 
 // working reports whether the container of a folder's name is being worked on.
