@@ -122,8 +122,22 @@ type CSIVolume struct {
 	Topology []Segments `json:"topology,omitempty"`
 	Capacity Bytes      `json:"capacity,omitempty"` // that it has; 0: not known
 	Error    string     `json:"error,omitempty"`    // of the last call to its plugin, when that failed
+	// Raw says of what raw disk of its node it was made, and that it is a disk of that node itself; nil: it is none.
+	Raw *RawVolume `json:"raw,omitempty"`
 	// Attached has the nodes that may use it, from before the storage is asked for that until it has taken it back.
 	Attached map[NodeID]*Attachment `json:"attached,omitempty"`
+}
+
+// RawVolume is what a volume that is a disk of a node is beside that. Frameworks have it made of a raw disk, and are offered it whole until one of
+// them makes it a persistent volume; when that is destroyed it is made anew, so that nothing of it is left.
+type RawVolume struct {
+	Pool string `json:"pool"` // the raw disk
+	// Framework waits for what becomes of its Operation, which is under way; empty: none is.
+	Framework FrameworkID `json:"framework,omitempty"`
+	Operation string      `json:"operation,omitempty"`
+	Fault     string      `json:"fault,omitempty"`  // why it could not be made, and is to be raw again
+	Unmade    bool        `json:"unmade,omitempty"` // a framework wants it to be raw again
+	Anew      bool        `json:"anew,omitempty"`   // it is removed to be made anew
 }
 
 // Segments is a place in the topology of a storage.
@@ -253,10 +267,10 @@ func (v *Volume) csiProblems(p *Problems, at string) {
 	if !ValidName(c.Plugin) || len(c.Plugin) > maxPluginName {
 		p.Add(at+".plugin", "%q is not the name of a plugin", c.Plugin).Advise("it is the id of a csi_plugin block")
 	}
-	if v.Node != "" {
+	if v.Node != "" && c.Raw == nil {
 		p.Add("node", "a volume of a plugin is on no node")
 	}
-	if v.Disk != "" || v.Persistence != "" {
+	if (v.Disk != "" || v.Persistence != "") && c.Raw == nil {
 		p.Add(at, "a volume of a plugin is on no disk, and is not offered to frameworks with one")
 	}
 	if c.Block && (c.FSType != "" || len(c.MountFlags) > 0) {

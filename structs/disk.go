@@ -1,6 +1,7 @@
 package structs
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,9 +11,20 @@ import (
 // scalar (DiskResource) in MiB, so that it is offered, reserved and accounted for as all others are.
 type NodeDisk struct {
 	Type    DiskType `json:"type"`
-	Path    string   `json:"path"`              // of its folder, or where it is mounted
+	Path    string   `json:"path,omitempty"`    // of its folder, or where it is mounted
 	Size    Bytes    `json:"size"`              //
 	Problem string   `json:"problem,omitempty"` // why no volume on it can be used now
+
+	// Of a raw one: the storage plugin that makes disks of it, and what it makes them with.
+	Plugin     string            `json:"plugin,omitempty"`
+	FSType     string            `json:"fs_type,omitempty"`
+	Parameters map[string]string `json:"parameters,omitempty"`
+}
+
+// Equal reports whether two disks are the same, in all that is said of them.
+func (d *NodeDisk) Equal(o *NodeDisk) bool {
+	return d.Type == o.Type && d.Path == o.Path && d.Size == o.Size && d.Problem == o.Problem && d.Plugin == o.Plugin && d.FSType == o.FSType &&
+		maps.Equal(d.Parameters, o.Parameters)
 }
 
 // DiskType says how a disk is given.
@@ -21,6 +33,7 @@ type DiskType string
 const (
 	DiskMount DiskType = "mount" // a file system of its own: whole, to one volume
 	DiskPath  DiskType = "path"  // a folder: in parts
+	DiskRaw   DiskType = "raw"   // storage of a plugin, of which disks are made that are given whole
 )
 
 // Bounds of disks.
@@ -66,10 +79,59 @@ type NodeVolume struct {
 	Role string `json:"role"`           // that holds it
 	// Offered: it is in the offers of the node to frameworks of the role, and of those below, as an item of VolumeSet.
 	Offered bool `json:"offered,omitempty"`
+	// Pool is the raw disk that Disk was made of; empty: of none. Then the volume is that disk, and takes it only once it is Used.
+	Pool string `json:"pool,omitempty"`
+	Used bool   `json:"used,omitempty"`
+	// Whole: it can be given as a disk now: its storage has it, and it is not Used.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Takes is what a volume takes of its node.
-func (v *NodeVolume) Takes() Resources { return OnDisk(v.Disk, v.Size) }
+func (v *NodeVolume) Takes() Resources {
+	if v.Pool != "" && !v.Used {
+		return Resources{}
+	}
+	return OnDisk(v.Disk, v.Size)
+}
+
+// MadeOf is what a disk that was made takes of the raw one.
+func (v *NodeVolume) MadeOf() Resources {
+	if v.Pool == "" {
+		return Resources{}
+	}
+	return OnDisk(v.Pool, v.Size)
+}
+
+// MadeDisk returns a disk of the node that was made of a raw one, by its name, or nil.
+func (n *Node) MadeDisk(name string) *NodeVolume {
+	if v := n.Volumes[name]; v != nil && v.Pool != "" {
+		return v
+	}
+	return nil
+}
+
+// MakesDisks says why nothing can be made of a raw disk of the node now; empty: it can.
+func (n *Node) MakesDisks(pool string) string {
+	d := n.Disks[pool]
+	switch {
+	case d == nil || d.Type != DiskRaw:
+		return fmt.Sprintf("it has no raw disk %q", pool)
+	case d.Problem != "":
+		return fmt.Sprintf("disk %q cannot be used: %s", pool, d.Problem)
+	}
+	p := n.Plugins[d.Plugin]
+	switch {
+	case p == nil || p.Node == nil || p.Controller == nil:
+		return fmt.Sprintf("plugin %q does not run there with both its parts", d.Plugin)
+	case !p.Node.Healthy:
+		return fmt.Sprintf("plugin %q is not healthy: %s", d.Plugin, p.Node.Why)
+	case !p.Controller.Healthy:
+		return fmt.Sprintf("the controller of plugin %q is not healthy: %s", d.Plugin, p.Controller.Why)
+	case !p.Controller.Makes:
+		return fmt.Sprintf("plugin %q cannot make or remove volumes", d.Plugin)
+	}
+	return ""
+}
 
 // HeldByVolumes begins to count what roles hold of rooms on a node, with the volumes on it: for Attribute.
 func (n *Node) HeldByVolumes(rooms []ReservedRoom) []Resources {
@@ -116,10 +178,17 @@ func (n *Node) DiskProblems(p *Problems) {
 		switch {
 		case !ValidDiskName(name) || d == nil:
 			p.Add("disks", "%.200q is not the name of a disk", name)
-		case d.Type != DiskMount && d.Type != DiskPath:
-			p.Add("disks."+name, "%q is no type: mount or path", d.Type)
+		case d.Type != DiskMount && d.Type != DiskPath && d.Type != DiskRaw:
+			p.Add("disks."+name, "%q is no type: mount, path or raw", d.Type)
 		case d.Size < 0 || d.Size > 1<<58:
 			p.Add("disks."+name, "%s is out of range", d.Size)
+		case d.Type == DiskRaw:
+			d.RawProblems(p, "disks."+name)
 		}
 	}
+}
+
+// RawProblems adds what is wrong with what a raw disk says of its plugin.
+func (d *NodeDisk) RawProblems(p *Problems, at string) {
+	(&Volume{CSI: &CSIVolume{Plugin: d.Plugin, FSType: d.FSType, Parameters: d.Parameters}}).csiProblems(p, at)
 }

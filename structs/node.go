@@ -113,6 +113,9 @@ func (n *Node) Available() Resources {
 	r := n.Resources.Sub(n.Reserved)
 	if len(n.Volumes) > 0 {
 		for _, v := range n.Volumes {
+			if v.Pool != "" {
+				r = r.Sub(v.MadeOf()).Add(OnDisk(v.Disk, v.Size))
+			}
 			r = r.Sub(v.Takes())
 		}
 		for name, left := range r.Custom {

@@ -15,14 +15,17 @@ type Operation struct {
 	Info  []byte `json:"info,omitempty"`
 	Time  Time   `json:"time"`
 	Index uint64 `json:"index"` // at which it was decided
+
+	Disk string `json:"disk,omitempty"` // that it makes of a raw one, or makes raw again: it is pending until the storage did so
 }
 
 // OperationState is one of the states that Mesos has for operations.
 type OperationState string
 
 const (
-	OperationPending        OperationState = "pending" // it is being decided
+	OperationPending        OperationState = "pending" // it is being decided, or done
 	OperationFinished       OperationState = "finished"
+	OperationFailed         OperationState = "failed"      // it was tried, and could not be done
 	OperationError          OperationState = "error"       // it was not done, and never will be
 	OperationDropped        OperationState = "dropped"     // likewise: its node is gone
 	OperationUnreachable    OperationState = "unreachable" // nobody knows it, and its node is not heard of

@@ -67,6 +67,9 @@ const (
 	MaxVolumeSize    = Bytes(1 << 50)
 )
 
+// MadeDisk reports whether v is a disk of a node that was made of a raw one.
+func (v *Volume) MadeDisk() bool { return v.CSI != nil && v.CSI.Raw != nil }
+
 // VolumeSet is the set resource whose items are the volumes on a node which one allocation holds alone.
 const VolumeSet = "volume"
 
@@ -243,7 +246,7 @@ func (v *Volume) Problems() (p Problems) {
 	if v.Disk != "" && !ValidDiskName(v.Disk) {
 		p.Add("disk", "%.200q is not the name of a disk", v.Disk)
 	}
-	if v.CSI != nil && (v.Disk != "" || v.Persistence != "") {
+	if v.CSI != nil && v.CSI.Raw == nil && (v.Disk != "" || v.Persistence != "") {
 		p.Add("disk", "a volume of a plugin is on no disk of a node").Advise("leave disk and persistence out")
 	}
 	if v.Persistence != "" && !ValidOutsideID(v.Persistence) {

@@ -95,6 +95,10 @@ func (c *condition) met(n *structs.Node) bool {
 		return false
 	case pluginOf:
 		return c.unreachable(n) == ""
+	case holding:
+		disk := c.right.parts[0].text
+		d := n.Disks[disk]
+		return (d == nil || d.Type != structs.DiskRaw) && n.MadeDisk(disk) == nil
 	case "is_set":
 		return ok
 	case "is_not_set":

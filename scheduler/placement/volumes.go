@@ -26,6 +26,7 @@ const (
 	hostVolume = "host volume" // right is its name
 	missing    = "missing"
 	pluginOf   = "plugin of volume" // left is the volume, right its plugin
+	holding    = "holding volumes"  // right is a disk, on which volumes can be made
 )
 
 // Bound reports whether a is for volumes that are there: by one node alone, by none, or by those that reach them.
@@ -71,6 +72,10 @@ func (a *Ask) store(g *structs.Group, volumes []Volume) {
 				a.Resources = a.Resources.Add(structs.Resources{Sets: map[string][]string{structs.VolumeSet: {v.Name}}})
 			}
 		default:
+			if v.Disk != "" {
+				a.constraints = append(a.constraints, condition{text: fmt.Sprintf("disk %q that is not raw", v.Disk), storage: true, operator: holding,
+					right: template{[]part{{text: v.Disk}}}})
+			}
 			a.Resources = a.Resources.Add(structs.OnDisk(v.Disk, v.Takes))
 		}
 	}

@@ -47,6 +47,11 @@ func TestVolumes(t *testing.T) {
 			}
 		})
 	}
+	raw := spec("r", func(n *structs.Node) {
+		n.Disks = map[string]*structs.NodeDisk{"fast": {Type: structs.DiskRaw, Size: 1 << 30}}
+		n.Resources.Custom = map[string]structs.Milli{"disk.fast": 1024000}
+		n.Volumes = map[string]*structs.NodeVolume{"made": {Size: 1 << 29, Disk: "made", Pool: "fast", Whole: true}}
+	})
 	two := []Volume{{Name: "x", Plugin: "p"}, {Name: "y", Plugin: "p"}}
 	there := Volume{Name: "data", Node: "b", NodeName: "b", Alone: true}
 	for name, x := range map[string]struct {
@@ -55,6 +60,8 @@ func TestVolumes(t *testing.T) {
 		is    []Volume
 		want  string // a part of the only reason; empty: it fits
 	}{
+		"on a raw disk":   {raw, group(data), []Volume{{Name: "data", Takes: 1 << 20, Disk: "fast"}}, `disk "fast" that is not raw`},
+		"on one made":     {raw, group(data), []Volume{{Name: "data", Takes: 1 << 20, Disk: "made"}}, `disk "made" that is not raw`},
 		"where it is":     {with, group(data), []Volume{there}, ""},
 		"elsewhere":       {plain, group(data), []Volume{there}, `volume "data" is on node b`},
 		"held":            {held, group(data), []Volume{there}, `volume "data" is held by another allocation`},

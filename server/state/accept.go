@@ -30,6 +30,8 @@ type Operation struct {
 	Create    *structs.Volume // makes a volume, with Persistence, of what is reserved on the node for its role with its labels
 	Destroy   string          // deletes a volume by its name, at once
 	Resize    *VolumeChange
+	Make      *RawDisk // has a disk made of a raw one: it is there when the storage has made it
+	Unmake    string   // makes a disk raw again, by its name
 
 	// Feedback is what its framework wants to be told; nil: nothing. A launch has none.
 	Feedback *Feedback `codec:",omitempty"`
@@ -89,10 +91,30 @@ func (tx *Tx) operate(c *Accept, op *Operation) (r PlaceResult) {
 		if err := tx.ofVolume(c, op); err != nil {
 			r.Refused, r.Why = RefusedVolume, err.Error()
 		}
+	case op.Make != nil || op.Unmake != "":
+		waits := ""
+		if op.Feedback != nil {
+			waits = op.Feedback.ID
+		}
+		var part Command = &unmakeDisk{c.Framework, c.Node, op.Unmake, waits}
+		if op.Make != nil {
+			part = &makeDisk{c.Framework, c.Node, op.Make, waits}
+		}
+		if _, err := tx.run(part); err != nil {
+			r.Refused, r.Why = RefusedVolume, err.Error()
+		}
 	default:
 		r.Refused, r.Why = RefusedInvalid, "it is no operation"
 	}
 	return r
+}
+
+// disk names the disk whose storage is asked by an operation; empty: none is.
+func (op *Operation) disk() string {
+	if op.Make != nil {
+		return op.Make.Name
+	}
+	return op.Unmake
 }
 
 func (tx *Tx) usable(c *Accept) (Refusal, string) {

@@ -19,6 +19,7 @@ type NoteVolume struct {
 	ID   structs.VolumeID
 	Did  VolumeDeed
 	Why  string // of VolumeFailed
+	Last bool   // likewise: its plugin can never make it
 
 	Node    structs.NodeID // of attachments
 	Index   uint64         // likewise: Attachment.Index that it relies on
@@ -75,6 +76,9 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 	}
 	switch c.Did {
 	case VolumeFailed:
+		if c.Last && v.MadeDisk() && v.Status == structs.VolumeMaking {
+			spoiled(&v, tx.Now)
+		}
 	case VolumeWasMade:
 		if csi.External != "" {
 			return nil, structs.Errorf(structs.Conflict, volumeText(c.Name), "it was made before")
@@ -85,6 +89,9 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 		csi.External, csi.Context, csi.Topology, csi.Capacity = c.External, c.Context, c.Topology, max(c.Capacity, v.Size)
 		if v.Status == structs.VolumeMaking {
 			v.Status = structs.VolumeReady
+			if v.MadeDisk() {
+				tx.diskMade(&v)
+			}
 		}
 	case VolumeChecked:
 		csi.Unchecked = false
@@ -123,7 +130,11 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 		if v.Status != structs.VolumePurging || len(csi.Attached) > 0 {
 			return nil, structs.Errorf(structs.Conflict, volumeText(c.Name), "it is %s and attached to %d nodes", v.Status, len(csi.Attached))
 		}
-		tx.dropVolume(old)
+		if old.MadeDisk() {
+			tx.diskGone(old)
+		} else {
+			tx.dropVolume(old)
+		}
 		return tx.receipt(), nil
 	default:
 		return nil, structs.Errorf(structs.Invalid, volumeText(c.Name), "%q is nothing that happens to it", c.Did)

@@ -288,8 +288,11 @@ func (tx *Tx) forgetNode(n *structs.Node) {
 		tx.put(Reservations, r, nil)
 	}
 	for _, v := range tx.volumesOn(n) {
-		if v.CSI == nil {
+		if v.Node == n.ID {
 			tx.put(Volumes, v, nil)
+			if v.MadeDisk() {
+				tx.outcome(v, structs.OperationGoneByOperator, "its node was removed")
+			}
 		}
 	}
 	tx.fenced(n, "")

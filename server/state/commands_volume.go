@@ -95,6 +95,9 @@ func (c *PutVolume) Apply(tx *Tx) (any, error) {
 	if err := tx.takesNew(v.Role, c.Sealed); err != nil {
 		return nil, err
 	}
+	if v.MadeDisk() {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "frameworks have disks made of raw ones")
+	}
 	if v.Persistence != "" && v.Node == "" {
 		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "one that frameworks are offered is on a node").Advise("name the node")
 	}
@@ -161,10 +164,14 @@ func (tx *Tx) bindVolume(old *structs.Volume, n *structs.Node) {
 func (tx *Tx) putVolume(old *structs.Volume, v structs.Volume) {
 	v.ModifyIndex = tx.Index
 	tx.put(Volumes, old, &v)
-	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size || old.Status != v.Status) {
+	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size || old.Status != v.Status || old.Persistence != v.Persistence) {
 		takes := &structs.NodeVolume{Size: v.Size, Disk: v.Disk, Role: v.Role,
 			Offered: v.Persistence != "" && v.Access == structs.AccessExclusive && v.Status == structs.VolumeReady}
-		if v.Persistence != "" && v.Status == structs.VolumePurging {
+		switch {
+		case v.MadeDisk():
+			takes.Pool, takes.Used = v.CSI.Raw.Pool, v.Persistence != ""
+			takes.Whole = !takes.Used && v.Status == structs.VolumeReady
+		case v.Persistence != "" && v.Status == structs.VolumePurging:
 			takes.Size = 0 // its framework has the disk back
 		}
 		tx.noteVolume(v.Node, v.Name, takes)
@@ -247,6 +254,9 @@ func (c *ResizeVolume) Apply(tx *Tx) (any, error) {
 	if v.Status != structs.VolumeReady {
 		return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "it is %s", v.Status)
 	}
+	if v.MadeDisk() && v.Size != old.Size {
+		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "it was made of raw disk %q, and has what it has", v.CSI.Raw.Pool)
+	}
 	if v.CSI != nil && v.Size < old.Size && v.Size < v.CSI.Capacity {
 		return nil, structs.Errorf(structs.Invalid, volumeText(v.Name), "a volume of a plugin cannot become smaller, and it has %s", v.CSI.Capacity.Human()).
 			Advise("a size that it did not get yet can be taken back")
@@ -290,6 +300,10 @@ func (c *DeleteVolume) Apply(tx *Tx) (any, error) {
 	}
 	if at := stuckAt(old); at != nil {
 		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "%s", unfencedText(old.Name, at))
+	}
+	if c.Forget && old.MadeDisk() {
+		return nil, structs.Errorf(structs.Conflict, volumeText(old.Name), "what its storage has of it would be taken for free: it is a part of raw disk %q", old.CSI.Raw.Pool).
+			Advise("delete it without -forget, when its plugin is well again; what is on a node that is gone for good goes with node purge")
 	}
 	switch {
 	case c.Forget && old.CSI != nil, old.CSI == nil && (old.Node == "" || get(tx.nodes, old.Node) == nil): // nothing was ever written to it, or nobody can remove it
@@ -363,7 +377,7 @@ func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.Attached)) {
-		if v := get(t.volumes, name); v.AttachedTo(n.ID) != nil {
+		if v := get(t.volumes, name); v.AttachedTo(n.ID) != nil && v.Node != n.ID {
 			out = append(out, v)
 		}
 	}
@@ -373,7 +387,7 @@ func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
 // keepsData names a volume on a node whose data nobody has given up.
 func (t *trees) keepsData(n *structs.Node) (name string, kept bool) {
 	for _, v := range t.volumesOn(n) {
-		if v.CSI == nil && v.Status != structs.VolumePurging {
+		if v.Node == n.ID && v.Status != structs.VolumePurging {
 			return v.Name, true
 		}
 	}
@@ -470,6 +484,8 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 			return c, RefusedVolume, fmt.Sprintf("volume %q is %s", x.Name, v.Status)
 		case v.Node != "" && v.Node != n.ID:
 			return c, RefusedVolume, fmt.Sprintf("volume %q is on node %s", x.Name, v.NodeName)
+		case v.MadeDisk() && v.Persistence == "":
+			return c, RefusedVolume, fmt.Sprintf("%q is a disk, and no volume has it", x.Name)
 		case !structs.RoleWithin(a.Role, v.Role):
 			return c, RefusedVolume, fmt.Sprintf("volume %q is of role %q", x.Name, v.Role)
 		case x.Access != v.Access:
@@ -493,6 +509,9 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 			}
 			c.attach, beside[v.CSI.Plugin] = append(c.attach, v), append(beside[v.CSI.Plugin], v.Name)
 			x.ID, x.Size, x.Plugin = v.ID, v.Size, v.CSI.Plugin
+			if v.MadeDisk() && exclusive {
+				alone = append(alone, v.Name)
+			}
 			a.Volumes = append(a.Volumes, x)
 			continue
 		}

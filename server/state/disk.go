@@ -28,7 +28,7 @@ func onDisk(r structs.Resources, disk string) structs.Bytes {
 // sizeOn returns what a volume takes on a node: what it asks for, or all of a disk that is given whole. The error says why its disk
 // cannot be had there.
 func sizeOn(n *structs.Node, v *structs.Volume) (structs.Bytes, error) {
-	if v.Disk == "" {
+	if v.Disk == "" || v.MadeDisk() {
 		return v.Size, nil
 	}
 	d := n.Disks[v.Disk]
@@ -37,6 +37,9 @@ func sizeOn(n *structs.Node, v *structs.Volume) (structs.Bytes, error) {
 		return 0, structs.Errorf(structs.NotFound, volumeText(v.Name), "%s has no disk %q", nodeText(n), v.Disk).Advise("its configuration names disks")
 	case d.Problem != "":
 		return 0, structs.Errorf(structs.Unavailable, volumeText(v.Name), "disk %q of %s cannot be used: %s", v.Disk, nodeText(n), d.Problem)
+	case d.Type == structs.DiskRaw:
+		return 0, structs.Errorf(structs.Invalid, volumeText(v.Name), "disk %q of %s is raw: frameworks have disks made of it", v.Disk, nodeText(n)).
+			Advise("have its plugin make the volume")
 	case d.Type != structs.DiskMount:
 		return v.Size, nil
 	case structs.DiskAmount(v.Size) > structs.DiskAmount(d.Size):
@@ -145,6 +148,10 @@ func (tx *Tx) ofVolume(c *Accept, op *Operation) error {
 		if v.Persistence == "" {
 			return structs.Errorf(structs.Invalid, volumeText(v.Name), "it has no persistence id")
 		}
+		if get(tx.nodes, c.Node).MadeDisk(v.Disk) != nil {
+			_, err := tx.run(&useDisk{c.Framework, c.Node, &v})
+			return err
+		}
 		if d := get(tx.nodes, c.Node).Disks[v.Disk]; d != nil && d.Type == structs.DiskMount && structs.DiskAmount(d.Size) != structs.DiskAmount(v.Size) {
 			return structs.Errorf(structs.Invalid, volumeText(v.Name), "disk %q is given whole, and it has %s", v.Disk, d.Size.Human())
 		}
@@ -163,6 +170,8 @@ func (tx *Tx) ofVolume(c *Accept, op *Operation) error {
 		return structs.Errorf(structs.NotFound, volumeText(name), "frameworks are not offered it on the node")
 	case op.Resize != nil:
 		_, err = tx.run(&ResizeVolume{Name: name, ID: v.ID, Size: v.Size + op.Resize.By})
+	case v.MadeDisk():
+		_, err = tx.run(&freeDisk{v})
 	default:
 		_, err = tx.run(&DeleteVolume{Name: name, ID: v.ID})
 	}

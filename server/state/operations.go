@@ -2,7 +2,6 @@ package state
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"iter"
 	"strings"
@@ -69,9 +68,11 @@ func (tx *Tx) operateTogether(c *Accept, parts []*Operation, results []PlaceResu
 		}
 		break
 	}
-	// The same on every server, and another one for each outcome.
-	sum := sha256.Sum256(fmt.Appendf(nil, "operation %s at %d.%d", next.Key(), tx.Index, len(tx.changes)))
-	next.UUID = sum[:16]
+	if next.Disk = parts[0].disk(); next.Disk != "" && next.State == structs.OperationFinished {
+		next.State = structs.OperationPending // until the storage did it: see outcome
+	} else {
+		next.UUID = tx.outcomeID(next)
+	}
 	tx.put(Operations, nil, next)
 }
 
@@ -97,7 +98,7 @@ func init() { register[AcknowledgeOperations, Receipt]() }
 func (c *AcknowledgeOperations) Apply(tx *Tx) (any, error) {
 	for _, ack := range c.Operations {
 		o := get(tx.operations, (&structs.Operation{Framework: c.Framework, ID: ack.ID}).Key())
-		if o != nil && bytes.Equal(o.UUID, ack.UUID) {
+		if o != nil && o.State != structs.OperationPending && bytes.Equal(o.UUID, ack.UUID) {
 			tx.put(Operations, o, nil)
 		}
 	}
@@ -117,7 +118,7 @@ func (tx *Tx) forgetOperations(id structs.FrameworkID) {
 
 // Unheeded reports whether a framework has been told of an outcome, in one subscription, ever since t or longer, and did not acknowledge it.
 func Unheeded(f *structs.Framework, o *structs.Operation, t structs.Time) bool {
-	return f.Connected && f.Since < t && o.Time < t
+	return f.Connected && f.Since < t && o.Time < t && o.State != structs.OperationPending
 }
 
 // Operation returns what became of an operation that is not acknowledged, or nil.

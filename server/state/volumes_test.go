@@ -36,8 +36,17 @@ func (r *region) checkVolumes(s *Snapshot, count func(Table, int)) {
 			on[v.Node] = map[string]structs.NodeVolume{}
 		}
 		takes := structs.NodeVolume{Size: v.Size, Disk: v.Disk, Role: v.Role}
+		if v.MadeDisk() {
+			takes.Pool, takes.Used = v.CSI.Raw.Pool, v.Persistence != ""
+			takes.Whole = v.Persistence == "" && v.Status == structs.VolumeReady
+			if o := s.Operation(v.CSI.Raw.Framework, v.CSI.Raw.Operation); v.CSI.Raw.Operation != "" && o != nil && (o.State != structs.OperationPending || o.Disk != v.Name) {
+				r.t.Fatalf("disk %s is waited for by operation %s, which is %s", v.Name, o.ID, o.State)
+			}
+		}
 		switch {
 		case v.Persistence == "":
+		case v.MadeDisk():
+			takes.Offered = v.Status == structs.VolumeReady
 		case v.Status == structs.VolumePurging:
 			takes.Size = 0
 		default:
@@ -68,7 +77,7 @@ func (r *region) checkVolumes(s *Snapshot, count func(Table, int)) {
 		var alone []string
 		for _, x := range a.Volumes {
 			v := s.Volume(x.Name)
-			if v != nil && v.CSI != nil && v.ID == x.ID && v.AttachedTo(a.Node) != nil && x.Plugin == v.CSI.Plugin {
+			if v != nil && v.CSI != nil && v.ID == x.ID && v.AttachedTo(a.Node) != nil && x.Plugin == v.CSI.Plugin && !v.MadeDisk() {
 				continue
 			}
 			if v == nil || v.ID != x.ID || v.Node != a.Node {
