@@ -116,14 +116,23 @@ func (s *stored) use(op *FrameworkOperation, asked *allocator.Operation, wish *s
 		asked.Resources = lessFreed(asked.Resources, s.freed)
 	case op.Create != nil:
 		return s.create(op.Create, asked, wish)
+	case op.Make != nil:
+		return s.make(op.Make, asked, wish)
+	case op.Unmake != "":
+		d := s.node.MadeDisk(op.Unmake)
+		if d == nil {
+			return structs.Errorf(structs.NotFound, "operation", "no disk %q was made of raw storage of the node", op.Unmake)
+		}
+		asked.Resources, wish.Unmake = structs.OnDisk(d.Disk, d.Size), op.Unmake
 	case op.Destroy != nil:
 		v, err := s.find(*op.Destroy)
 		if err != nil {
 			return err
 		}
 		asked.Resources, wish.Destroy = v.takes, v.Name
-		v.gone = true
-		s.freed = s.freed.Add(structs.OnDisk(v.Disk, v.Size))
+		if v.gone = true; !v.MadeDisk() { // such a disk is made anew first
+			s.freed = s.freed.Add(structs.OnDisk(v.Disk, v.Size))
+		}
 	case op.Resize != nil:
 		v, err := s.find(op.Resize.VolumeName)
 		if err != nil {
@@ -153,7 +162,9 @@ func (s *stored) find(name VolumeName) (*storedVolume, error) {
 func (s *stored) create(wish *structs.Volume, asked *allocator.Operation, op *state.Operation) error {
 	v := *wish
 	v.Disk = s.disk(v.Disk)
-	v.Name = NewVolumeName(v.Persistence)
+	if v.Name = NewVolumeName(v.Persistence); s.node.MadeDisk(v.Disk) != nil {
+		v.Name = v.Disk // the disk is the volume
+	}
 	if err := v.Problems().Err(); err != nil {
 		return err
 	}
@@ -168,6 +179,20 @@ func (s *stored) create(wish *structs.Volume, asked *allocator.Operation, op *st
 	asked.Resources, op.Create = lessFreed(takes, s.freed), &v
 	s.freed = s.freed.Sub(takes.Least(s.freed))
 	s.known[key] = &storedVolume{Volume: &v, takes: asked.Resources}
+	return nil
+}
+
+// make asks for a disk to be made of a raw one.
+func (s *stored) make(want *state.RawDisk, asked *allocator.Operation, op *state.Operation) error {
+	w := *want
+	if why := s.node.MakesDisks(w.Pool); why != "" {
+		return structs.Errorf(structs.Invalid, "operation", "node %s: %s", s.node.Name, why)
+	}
+	if w.Role != "" && !structs.RoleWithin(s.role, w.Role) {
+		return structs.Errorf(structs.Invalid, "operation", "the disk is reserved for role %q and the offers are for role %q", w.Role, s.role)
+	}
+	w.Name = NewVolumeName("disk")
+	asked.Resources, op.Make = structs.OnDisk(w.Pool, w.Size), &w
 	return nil
 }
 

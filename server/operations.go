@@ -19,6 +19,9 @@ type OperationNews struct {
 	State   structs.OperationState
 	Message string
 	UUID    []byte // nil: it need not be acknowledged
+
+	Disk string // that it made of a raw one, or made raw again; Info is the operation then
+	Info []byte
 }
 
 // outcomesOf returns what a framework is to be told of an operation now.
@@ -28,10 +31,13 @@ func outcomesOf(snap *state.Snapshot, framework structs.FrameworkID, id string, 
 		return nil // it acknowledged it meanwhile
 	}
 	n := OperationNews{ID: o.ID, Node: o.Node, State: o.State, Message: o.Message}
+	if o.State == structs.OperationFinished && o.Disk != "" {
+		n.Disk, n.Info = o.Disk, o.Info
+	}
 	if kind&tellReconcile != 0 {
 		out = append(out, FrameworkEvent{Operation: new(n)})
 	}
-	if n.UUID = o.UUID; kind&tellUpdate != 0 {
+	if n.UUID = o.UUID; kind&tellUpdate != 0 && o.State != structs.OperationPending {
 		out = append(out, FrameworkEvent{Operation: &n})
 	}
 	return out
@@ -48,6 +54,10 @@ func (l *loop) takeOperation(old, now *structs.Operation) {
 		return
 	}
 	key := subject{id: one.ID}
+	if now != nil && now.State == structs.OperationPending {
+		l.owe(one.Framework, key, true) // it will have to
+		return
+	}
 	l.owe(one.Framework, key, now != nil)
 	if now != nil {
 		l.send1(sub, key)

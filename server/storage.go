@@ -264,11 +264,11 @@ func (k *storage) do(ctx context.Context, snap *state.Snapshot, v *structs.Volum
 		return ctx.Err()
 	}
 	why := structs.AsError(err).Error()
-	if v.CSI.Error == why {
+	if v.CSI.Error == why && !note.Last {
 		return err
 	}
 	k.server.log.Warn("a storage plugin did not do what a volume needs", "volume", v.Name, "plugin", v.CSI.Plugin, "for", string(e.Did), "err", why)
-	k.record(ctx, &state.NoteVolume{Name: v.Name, ID: v.ID, Did: state.VolumeFailed, Why: why}) // it is tried again in any case
+	k.record(ctx, &state.NoteVolume{Name: v.Name, ID: v.ID, Did: state.VolumeFailed, Why: why, Last: note.Last}) // it is tried again in any case
 	return err
 }
 
@@ -289,6 +289,9 @@ func (k *storage) ask(ctx context.Context, snap *state.Snapshot, v *structs.Volu
 	if e.At != nil {
 		order.NodeID, order.Number = e.At.PluginID, e.At.Index
 	}
+	if v.MadeDisk() && e.At == nil {
+		order.Number = snap.Index() // a call of a leader that is gone makes nothing that its successor believes to be removed
+	}
 	switch {
 	case e.Did == state.VolumeDetaches, do == csi.Remove && !c.Made, (do == csi.Attach || do == csi.Detach) && !e.At.Called:
 		return nil
@@ -299,7 +302,7 @@ func (k *storage) ask(ctx context.Context, snap *state.Snapshot, v *structs.Volu
 	case do == csi.Make:
 		order.From = madeFor(snap, v)
 	}
-	n, can, err := k.controller(snap, c.Plugin, tried)
+	n, can, err := k.controller(snap, v, tried)
 	if err != nil {
 		return err
 	}
@@ -315,11 +318,19 @@ func (k *storage) ask(ctx context.Context, snap *state.Snapshot, v *structs.Volu
 	defer cancel()
 	var a csi.Answer
 	if err := k.server.config.Pool.Call(ctx, n.Address, csi.Method, order, &a); err != nil {
-		if do == csi.Make && v.Status == structs.VolumePurging && structs.KindOf(err) == structs.Invalid {
+		if do == csi.Make && v.Status == structs.VolumePurging && structs.KindOf(err) == structs.Invalid && !v.MadeDisk() {
 			note.Did = state.VolumeGone // it was never made, and never can be
 			return nil
 		}
 		return err
+	}
+	if a.None != "" && v.Status == structs.VolumePurging {
+		note.Did = state.VolumeGone
+		return nil
+	}
+	if a.None != "" {
+		note.Last = true
+		return structs.Errorf(structs.Invalid, "disk "+v.Name, "%s", a.None)
 	}
 	note.External, note.Context, note.Capacity, note.Topology, note.Called = a.External, a.Context, a.Capacity, a.Topology, true
 	if do == csi.Grow && a.Capacity < v.Size {
@@ -340,7 +351,11 @@ func withoutController(snap *state.Snapshot, plugin string) bool {
 
 // madeFor says where a volume that is being made is waited for: by work that was placed with it.
 func madeFor(snap *state.Snapshot, v *structs.Volume) (places []structs.Segments) {
-	for _, id := range slices.Sorted(maps.Keys(v.CSI.Attached)) {
+	at := slices.Sorted(maps.Keys(v.CSI.Attached))
+	if v.MadeDisk() {
+		at = []structs.NodeID{v.Node}
+	}
+	for _, id := range at {
 		n := snap.Node(id)
 		if n == nil {
 			continue
@@ -352,8 +367,16 @@ func madeFor(snap *state.Snapshot, v *structs.Volume) (places []structs.Segments
 	return places
 }
 
-// controller returns a node on which the controller of a plugin can be asked, another one with each failure.
-func (k *storage) controller(snap *state.Snapshot, plugin string, tried int) (*structs.Node, *structs.PluginControllerPart, error) {
+// controller returns a node on which the controller of the plugin of a volume can be asked, another one with each failure. What is made of the
+// raw storage of a node is known there alone.
+func (k *storage) controller(snap *state.Snapshot, v *structs.Volume, tried int) (*structs.Node, *structs.PluginControllerPart, error) {
+	plugin := v.CSI.Plugin
+	if v.MadeDisk() {
+		if n := snap.Node(v.Node); controls(n, plugin) {
+			return n, n.Plugins[plugin].Controller, nil
+		}
+		return nil, nil, structs.Errorf(structs.Unavailable, fmt.Sprintf("plugin %q", plugin), "its controller does not run on node %s, or is not healthy", v.NodeName)
+	}
 	k.mu.Lock()
 	at := slices.Sorted(maps.Keys(k.at[plugin]))
 	k.mu.Unlock()

@@ -44,6 +44,9 @@ type Answer struct {
 	Context  map[string]string // of the volume with Make, of its publishing with Attach
 	Capacity structs.Bytes
 	Topology []structs.Segments
+	// None is why the storage has no such disk, and will have none; of Make, for one that is made of a raw disk. It is no error, which could be
+	// that of the call: then nobody knows what the storage has.
+	None string
 }
 
 // Serve takes orders of the leader.
@@ -119,6 +122,9 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 			m.bytes(7, from(o.From))
 		}
 		raw, err := s.call(ctx, "Controller/CreateVolume", m)
+		if v.MadeDisk() && (structs.KindOf(err) == structs.Invalid || grpc.Code(err) == grpc.ResourceExhausted) {
+			return &Answer{None: structs.AsError(err).Error()}, nil
+		}
 		if err != nil {
 			return nil, err
 		}

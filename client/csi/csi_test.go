@@ -1,6 +1,7 @@
 package csi
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"log/slog"
@@ -115,7 +116,7 @@ func answering(t *testing.T, folder string, answers map[string]message) {
 		w.Header().Set("Content-Type", "application/grpc")
 		answer := answers[strings.TrimPrefix(r.URL.Path, "/csi.v1.")]
 		w.Write(append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(answer))), answer...))
-		w.Header().Set("Grpc-Status", "0")
+		w.Header().Set("Grpc-Status", cmp.Or(string(answers["status"]), "0"))
 	})}
 	server.Protocols.SetUnencryptedHTTP2(true)
 	go server.Serve(l)
@@ -238,4 +239,39 @@ func TestLateOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 	end()
+}
+
+// What a plugin can never make is no error where a disk of the node is to be made: one could come from anywhere, and leave it open what there is.
+func TestDiskThatCannotBeMade(t *testing.T) {
+	folder, err := os.MkdirTemp("", "csi") // short: a socket's path is
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	answers := map[string]message{"status": message("8")}
+	answering(t, folder, answers)
+	p, err := Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.tasks["x"] = &task{record: record{Plugin: "p", Controller: true}, folder: folder, socket: newSocket("p", folder), said: &about{}}
+	order := func(raw *structs.RawVolume) *Order {
+		return &Order{Do: Make, Number: 7, Size: 1 << 20, Volume: &structs.Volume{ID: "v", Name: "v", Access: structs.AccessExclusive, CSI: &structs.CSIVolume{Plugin: "p", Raw: raw}}}
+	}
+	disk := &structs.RawVolume{Pool: "fast"}
+	for status, none := range map[string]bool{"8": true, "11": true, "3": true, "14": false, "10": false} {
+		answers["status"] = message(status)
+		a, err := p.Controller(t.Context(), order(disk))
+		if none && (err != nil || a.None == "") || !none && structs.KindOf(err) != structs.Unavailable {
+			t.Errorf("status %s: %+v, %v", status, a, err)
+		}
+		if a, err := p.Controller(t.Context(), order(nil)); err == nil {
+			t.Errorf("status %s for a volume: %+v", status, a)
+		}
+	}
+	late := order(disk)
+	late.Number = 6
+	if _, err := p.Controller(t.Context(), late); structs.KindOf(err) != structs.Conflict {
+		t.Errorf("an order of a leader that is gone: %v", err)
+	}
 }

@@ -24,6 +24,7 @@ const (
 	InvalidArgument    = 3
 	NotFound           = 5
 	AlreadyExists      = 6
+	ResourceExhausted  = 8
 	FailedPrecondition = 9
 	OutOfRange         = 11
 	Unimplemented      = 12
