@@ -410,6 +410,10 @@ func (a *Agent) startClient(ctx context.Context) error {
 func disks(list []*config.Disk) map[string]volumes.Disk {
 	out := make(map[string]volumes.Disk, len(list))
 	for _, d := range list {
+		if structs.DiskType(d.Type) == structs.DiskRaw {
+			out[d.Name] = volumes.Disk{Type: structs.DiskRaw, Raw: &structs.NodeDisk{Type: structs.DiskRaw, Size: d.Size >> 20 << 20, Plugin: d.Plugin, FSType: d.FSType, Parameters: d.Parameters}}
+			continue
+		}
 		out[d.Name] = volumes.Disk{Type: structs.DiskType(d.Type), Path: filepath.Clean(d.Path)}
 	}
 	return out

@@ -19,11 +19,11 @@ func writeDisks(b *bytes.Buffer, n *structs.Node) {
 		d := n.Disks[name]
 		var on []string
 		for _, volume := range sortedKeys(n.Volumes) {
-			if n.Volumes[volume].Disk == name {
+			if x := n.Volumes[volume]; x.Disk == name || x.Pool == name {
 				on = append(on, volume)
 			}
 		}
-		t.row(name, d.Type, d.Path, d.Size.Human(), structs.DiskSize(free.Custom[structs.DiskResource(name)]).Human(), orDash(strings.Join(on, ",")), orDash(d.Problem))
+		t.row(name, d.Type, orDash(d.Path), d.Size.Human(), structs.DiskSize(free.Custom[structs.DiskResource(name)]).Human(), orDash(strings.Join(on, ",")), orDash(d.Problem))
 	}
 	t.write(b)
 }

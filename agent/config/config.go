@@ -126,8 +126,13 @@ type Amounts struct {
 // Disk is a disk beside that of the data folder.
 type Disk struct {
 	Name string `json:"name" hcl:"label" doc:"What volumes call it. Nodes that are alike call theirs alike."`
-	Type string `json:"type,omitempty" doc:"mount: a file system of its own, which one volume has whole; or path: a folder, in which volumes share the disk."`
-	Path string `json:"path,omitempty" doc:"Where the file system is mounted, or the folder; an absolute path. Volumes are in proffer-volumes below it."`
+	Type string `json:"type,omitempty" doc:"mount: a file system of its own, which one volume has whole; path: a folder, in which volumes share the disk; or raw: storage of a plugin on this node, of which frameworks have disks made."`
+	Path string `json:"path,omitempty" doc:"Of mount and path: where the file system is mounted, or the folder; an absolute path. Volumes are in proffer-volumes below it."`
+
+	Plugin     string            `json:"plugin,omitempty" doc:"Of raw: the storage plugin that makes disks of it, by the id of its csi_plugin. Its node and its controller part run on this node."`
+	Size       structs.Bytes     `json:"size,omitempty" doc:"Of raw: how much of the storage may be made into disks, in whole MiB. What it has less is missing when disks are made."`
+	FSType     string            `json:"fs_type,omitempty" doc:"Of raw: the file system that the plugin makes on disks. Without it, as the plugin likes."`
+	Parameters map[string]string `json:"parameters,omitempty" hcl:"map" doc:"Of raw: what the plugin makes disks with."`
 }
 
 // HostVolume is a folder of the host that jobs may mount.

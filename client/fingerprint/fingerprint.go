@@ -138,7 +138,7 @@ func Again(ctx context.Context, old *structs.Node, c Config) *structs.Node {
 	}
 	Describe(&n)
 	maps.Copy(n.Attributes, c.Attributes)
-	if maps.Equal(n.Attributes, old.Attributes) && maps.EqualFunc(n.Disks, old.Disks, func(x, y *structs.NodeDisk) bool { return *x == *y }) && maps.Equal(n.Resources.Custom, old.Resources.Custom) &&
+	if maps.Equal(n.Attributes, old.Attributes) && maps.EqualFunc(n.Disks, old.Disks, (*structs.NodeDisk).Equal) && maps.Equal(n.Resources.Custom, old.Resources.Custom) &&
 		maps.EqualFunc(n.Drivers, old.Drivers, equalDrivers) {
 		return old
 	}
@@ -159,7 +159,7 @@ func disks(n *structs.Node, all map[string]*structs.NodeDisk) {
 // sameSize leaves disks the size that they were found with: what volumes write is no reason for another one.
 func sameSize(before, now map[string]*structs.NodeDisk) map[string]*structs.NodeDisk {
 	for name, d := range now {
-		if old := before[name]; old != nil && old.Problem == "" && d.Problem == "" && old.Type == d.Type && old.Path == d.Path {
+		if old := before[name]; old != nil && old.Problem == "" && d.Problem == "" && old.Type == d.Type && old.Path == d.Path && d.Type != structs.DiskRaw {
 			d.Size = old.Size
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func TestHeldOnAPathDisk(t *testing.T) {
 	top := t.TempDir()
 	v := open(t, filepath.Join(top, "volumes"), nil)
-	v.SetDisks(map[string]Disk{"p": {structs.DiskPath, top}})
+	v.SetDisks(map[string]Disk{"p": {Type: structs.DiskPath, Path: top}})
 	x := data(structs.AccessExclusive, false)
 	x.Disk = "p"
 	if _, err := provide(t, v, need("aa", 1, x)); err != nil {
@@ -22,6 +22,24 @@ func TestHeldOnAPathDisk(t *testing.T) {
 	held := v.Held()
 	if len(held) != 1 || held[0].Size != 4<<20 || held[0].Folder != filepath.Join(top, diskFolder, "0a01", dataFolder) {
 		t.Errorf("%+v", held)
+	}
+}
+
+// A raw disk is shown as it is configured, and no volume is on it.
+func TestRawDisk(t *testing.T) {
+	v := open(t, filepath.Join(t.TempDir(), "volumes"), nil)
+	raw := &structs.NodeDisk{Type: structs.DiskRaw, Size: 1 << 30, Plugin: "p", Parameters: map[string]string{"kind": "ssd"}}
+	v.SetDisks(map[string]Disk{"r": {Type: structs.DiskRaw, Raw: raw}})
+	if got := v.Disks()["r"]; got == nil || !got.Equal(raw) || got == raw {
+		t.Errorf("it is shown as %+v", got)
+	}
+	x := data(structs.AccessExclusive, false)
+	x.Disk = "r"
+	if _, err := provide(t, v, need("aa", 1, x)); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("a volume on it: %v", err)
+	}
+	if held := v.Held(); len(held) != 0 || len(v.dirs()) != 1 {
+		t.Errorf("%+v in %v", held, v.dirs())
 	}
 }
 

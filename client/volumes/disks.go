@@ -15,6 +15,9 @@ import (
 type Disk struct {
 	Type structs.DiskType
 	Path string // absolute; of a mount disk where its file system is mounted
+
+	// Raw is what a raw disk is; no volume is on it, and the node has nothing of it but what its plugin has.
+	Raw *structs.NodeDisk
 }
 
 // diskFolder is below the path of a disk. It is for the agent's user alone.
@@ -24,7 +27,7 @@ const diskFolder = "proffer-volumes"
 func (v *Volumes) SetDisks(disks map[string]Disk) {
 	v.disks.Store(&disks)
 	for name, d := range disks {
-		if err := d.ready(); err != nil {
+		if err := d.ready(); err != nil && d.Raw == nil {
 			v.log.Warn("a disk cannot be used", "disk", name, "path", d.Path, "err", err)
 		}
 	}
@@ -40,6 +43,9 @@ func (v *Volumes) diskNamed(name string) (d Disk, is bool) {
 
 // ready says why no volume can be on a disk, and makes the folder for them.
 func (d Disk) ready() error {
+	if d.Raw != nil {
+		return errors.New("it is raw")
+	}
 	if err := isFolder(d.Path); err != nil {
 		return err
 	}
@@ -66,6 +72,10 @@ func (v *Volumes) Disks() map[string]*structs.NodeDisk {
 	}
 	out := make(map[string]*structs.NodeDisk, len(*all))
 	for name, d := range *all {
+		if d.Raw != nil {
+			out[name] = new(*d.Raw)
+			continue
+		}
 		x := &structs.NodeDisk{Type: d.Type, Path: d.Path}
 		out[name] = x
 		err := d.ready()
@@ -116,6 +126,9 @@ func (v *Volumes) dirs() []string {
 	out := []string{v.dir}
 	if all := v.disks.Load(); all != nil {
 		for _, d := range *all {
+			if d.Raw != nil {
+				continue
+			}
 			out = append(out, filepath.Join(d.Path, diskFolder))
 		}
 	}

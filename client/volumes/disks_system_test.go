@@ -31,7 +31,7 @@ func TestDisks(t *testing.T) {
 		}
 	}
 	v := open(t, filepath.Join(top, "volumes"), nil)
-	v.SetDisks(map[string]Disk{"w": {structs.DiskMount, whole}, "p": {structs.DiskPath, parts}, "gone": {structs.DiskPath, filepath.Join(top, "gone")}})
+	v.SetDisks(map[string]Disk{"w": {Type: structs.DiskMount, Path: whole}, "p": {Type: structs.DiskPath, Path: parts}, "gone": {Type: structs.DiskPath, Path: filepath.Join(top, "gone")}})
 	on := func(disk, id string) structs.AllocVolume {
 		x := data(structs.AccessExclusive, false)
 		x.Disk, x.ID = disk, structs.VolumeID(id)
