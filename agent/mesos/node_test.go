@@ -22,6 +22,7 @@ type node struct {
 	ip     string
 	name   string
 	id     structs.NodeID
+	shelf  *shelf // its raw disk; nil: it has none
 	port   *cluster.Port
 	pool   *rpc.Pool
 	up     *session.Client
@@ -110,6 +111,9 @@ func (n *node) start() {
 			return n.pool.Stream(ctx, addr, session.Method, nil)
 		},
 	})
+	if n.shelf != nil {
+		n.shelf.serve(n.port.Listener(cluster.RPC), log)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.end, n.done = cancel, make(chan struct{})
 	up, done := n.up, n.done
@@ -127,6 +131,9 @@ func (n *node) quit() {
 	n.region.mesh.Crash(n.ip)
 	n.end()
 	<-n.done
+	if n.shelf != nil {
+		n.shelf.rpc.Close()
+	}
 	n.pool.Close()
 	n.port.Close()
 	n.end = nil
@@ -147,11 +154,15 @@ func (n *node) powerOff() {
 func (n *node) Hello() *session.Hello {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return &session.Hello{Region: "global", Generation: n.generation, Index: n.index, Work: len(n.allocs), Node: &structs.Node{
+	hello := &session.Hello{Region: "global", Generation: n.generation, Index: n.index, Work: len(n.allocs), Node: &structs.Node{
 		ID: n.id, Name: n.name, Datacenter: "dc1", Address: n.ip + ":5052", Version: "test",
 		Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 100 << 30, Ports: 1000}, PortRange: structs.Range{First: 20000, Last: 20999},
 		Drivers: map[string]*structs.Driver{"exec": {Healthy: true}}, Hosts: []string{n.ip},
 	}}
+	if n.shelf != nil {
+		n.shelf.describe(hello.Node)
+	}
+	return hello
 }
 
 func (n *node) Welcome(w *session.Welcome) error {

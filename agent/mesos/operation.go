@@ -88,12 +88,12 @@ func infoOf(op *wire.Operation) []byte {
 }
 
 var operationStates = map[structs.OperationState]wire.OperationState{structs.OperationPending: wire.OperationPending,
-	structs.OperationFinished: wire.OperationFinished, structs.OperationError: wire.OperationError, structs.OperationDropped: wire.OperationDropped,
+	structs.OperationFinished: wire.OperationFinished, structs.OperationFailed: wire.OperationFailed, structs.OperationError: wire.OperationError, structs.OperationDropped: wire.OperationDropped,
 	structs.OperationUnreachable: wire.OperationUnreachable, structs.OperationGoneByOperator: wire.OperationGoneByOperator,
 	structs.OperationUnknown: wire.OperationNotKnown}
 
 func operationStatus(n *server.OperationNews) wire.OperationStatus {
-	status := wire.OperationStatus{ID: &wire.ID{Value: n.ID}, State: operationStates[n.State], Message: wire.Optional(n.Message)}
+	status := wire.OperationStatus{ID: &wire.ID{Value: n.ID}, State: operationStates[n.State], Message: wire.Optional(n.Message), Converted: converted(n)}
 	if n.Node != "" {
 		status.AgentID = &wire.ID{Value: string(n.Node)}
 	}
@@ -109,9 +109,13 @@ func operationEvent(n *server.OperationNews) *wire.Event {
 
 // DecidedOperation returns what operators are shown of an operation.
 func DecidedOperation(o *structs.Operation) wire.DecidedOperation {
-	status := operationStatus(&server.OperationNews{ID: o.ID, Node: o.Node, State: o.State, Message: o.Message, UUID: o.UUID})
+	news := &server.OperationNews{ID: o.ID, Node: o.Node, State: o.State, Message: o.Message, UUID: o.UUID}
+	if o.State == structs.OperationFinished {
+		news.Disk, news.Info = o.Disk, o.Info
+	}
+	status := operationStatus(news)
 	out := wire.DecidedOperation{FrameworkID: &wire.ID{Value: string(o.Framework)}, AgentID: status.AgentID, Latest: status,
-		Statuses: []wire.OperationStatus{status}, UUID: *status.UUID}
+		Statuses: []wire.OperationStatus{status}, UUID: wire.UUID{Value: o.UUID}}
 	wire.Protobuf.Unmarshal(o.Info, &out.Info) // it was read before
 	return out
 }

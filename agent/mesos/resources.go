@@ -228,7 +228,7 @@ func offerOf(f *structs.Framework, o *server.FrameworkOffer) wire.Offer {
 			free[i].Revocable = &wire.Revocable{}
 		}
 	}
-	out.Resources = append(diskSources(o.On, append(out.Resources, free...)), offered(f, o)...)
+	out.Resources = append(diskSources(f, o.On, append(out.Resources, free...)), offered(f, o)...)
 	return out
 }
 

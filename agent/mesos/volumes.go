@@ -17,14 +17,20 @@ import (
 // Persistent volumes and disks. A resource `disk` with a source and no persistence is an amount of the custom resource of that disk,
 // named by its path until the region knows the node.
 
-// diskOf returns the disk that a resource is of, by the path of its root; empty for that of the node's data folder.
+// diskOf returns the disk that a resource is of: by the path of its root, by its id where it was made of a raw one, and a raw one by its profile;
+// empty for that of the node's data folder.
 func diskOf(r *wire.Resource) (string, error) {
 	if r.Disk == nil || r.Disk.Source == nil {
 		return "", nil
 	}
 	s := r.Disk.Source
 	root := s.Path
-	if s.Type == wire.DiskMount {
+	switch id, profile := wire.TextOf(s.ID), wire.TextOf(s.Profile); {
+	case s.Type == wire.DiskRaw && id == "" && structs.ValidDiskName(profile):
+		return profile, nil
+	case s.Type == wire.DiskMount && structs.ValidDiskName(id):
+		return id, nil
+	case s.Type == wire.DiskMount:
 		root = s.Mount
 	}
 	if s.Type != wire.DiskPath && s.Type != wire.DiskMount || root == nil || !strings.HasPrefix(wire.TextOf(root.Root), "/") {
@@ -134,6 +140,8 @@ func volumeOf(r *wire.Resource) (*structs.Volume, error) {
 		return nil, errors.New("Expecting 'host_path' to be unset for persistent volume")
 	case r.Disk.Volume.Mode != wire.VolumeRW:
 		return nil, errors.New("Read-only persistent volume not supported")
+	case r.Disk.Source != nil && r.Disk.Source.Type == wire.DiskRaw:
+		return nil, errors.New("Persistent volumes cannot be created from RAW disks: CREATE_DISK makes a MOUNT disk of one")
 	case r.Revocable != nil || r.Provider != nil:
 		return nil, errors.New("Persistent volumes cannot be created from revocable resources, nor from those of providers")
 	}
@@ -188,9 +196,9 @@ func volumeOperations(f *structs.Framework, op *wire.Operation, kind wire.Operat
 		}
 		return resize(&op.Shrink.Volume, op.Shrink.Subtract.Value, -1)
 	case kind == wire.OperationCreateDisk && op.CreateDisk != nil:
-		return []wish{{fault: noProvider(&op.CreateDisk.Source)}}
+		return []wish{makeDisk(f, op)}
 	case kind == wire.OperationDestroyDisk && op.DestroyDisk != nil:
-		return []wish{{fault: noProvider(&op.DestroyDisk.Source)}}
+		return []wish{unmakeDisk(op)}
 	default:
 		return fault("Operation %s is not known, or has no payload", kind)
 	}
@@ -198,17 +206,6 @@ func volumeOperations(f *structs.Framework, op *wire.Operation, kind wire.Operat
 		return fault("no volumes are named")
 	}
 	return out
-}
-
-// noProvider is why no disk is made of another one, or turned back. Such a disk is an amount of a pool that one node offers as RAW, and stays
-// on that node; a volume of a storage plugin is of the region, and no node has an amount of it. So none is offered, and what a framework
-// names here it cannot have been offered.
-func noProvider(r *wire.Resource) error {
-	what := "it is managed by no resource provider"
-	if r.Provider != nil {
-		what = fmt.Sprintf("there is no resource provider '%.200s'", r.Provider.Value)
-	}
-	return fmt.Errorf("Invalid 'source': %s: nodes offer no RAW disks here; storage of CSI plugins is used by volumes of the region", what)
 }
 
 func resize(r *wire.Resource, by float64, sign structs.Bytes) []wish {
@@ -227,7 +224,7 @@ func resize(r *wire.Resource, by float64, sign structs.Bytes) []wish {
 // offered lists the volumes of an offer in the shape that a framework asks for.
 func offered(f *structs.Framework, o *server.FrameworkOffer) (out []wire.Resource) {
 	for _, v := range o.Volumes {
-		if v.Access != structs.AccessExclusive && !f.Can(structs.CanShare) {
+		if v.Access != structs.AccessExclusive && !f.Can(structs.CanShare) || v.MadeDisk() && !seesRaw(f) {
 			continue
 		}
 		r := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: megabytes(v.Size)},
@@ -243,23 +240,29 @@ func offered(f *structs.Framework, o *server.FrameworkOffer) (out []wire.Resourc
 
 // sourceOf says which disk of a node something is on; nil for that of its data folder.
 func sourceOf(n *structs.Node, disk string) *wire.DiskSource {
+	if made := n.MadeDisk(disk); made != nil {
+		return rawSource(n, wire.DiskMount, made.Pool, disk)
+	}
 	d := n.Disks[disk]
 	if d == nil {
 		return nil
 	}
-	if d.Type == structs.DiskMount {
+	switch d.Type {
+	case structs.DiskRaw:
+		return rawSource(n, wire.DiskRaw, disk, "")
+	case structs.DiskMount:
 		return &wire.DiskSource{Type: wire.DiskMount, Mount: &wire.DiskRoot{Root: &d.Path}}
 	}
 	return &wire.DiskSource{Type: wire.DiskPath, Path: &wire.DiskRoot{Root: &d.Path}}
 }
 
-// diskSources says of amounts of disks which ones they are. What is left of one that is given whole is not shown.
-func diskSources(n *structs.Node, all []wire.Resource) []wire.Resource {
+// diskSources says of amounts of disks which ones they are. What is left of one that is given whole is not shown, nor what a framework does not
+// know.
+func diskSources(f *structs.Framework, n *structs.Node, all []wire.Resource) []wire.Resource {
 	out := all[:0]
 	for _, r := range all {
 		if disk, is := structs.DiskOf(r.Name); is && r.Type == wire.ValueScalar {
-			d := n.Disks[disk]
-			if d == nil || d.Type == structs.DiskMount && r.Scalar.Value < number(structs.DiskAmount(d.Size)) {
+			if !shown(f, n, disk, r.Scalar.Value) {
 				continue
 			}
 			r.Name, r.Disk = "disk", &wire.DiskInfo{Source: sourceOf(n, disk)}
@@ -267,4 +270,18 @@ func diskSources(n *structs.Node, all []wire.Resource) []wire.Resource {
 		out = append(out, r)
 	}
 	return out
+}
+
+// shown reports whether a framework is offered so much of a disk.
+func shown(f *structs.Framework, n *structs.Node, disk string, amount float64) bool {
+	d, made := n.Disks[disk], n.MadeDisk(disk)
+	switch {
+	case made != nil:
+		return made.Whole && seesRaw(f) && amount >= number(structs.DiskAmount(made.Size))
+	case d == nil:
+		return false
+	case d.Type == structs.DiskRaw:
+		return seesRaw(f) && n.MakesDisks(disk) == ""
+	}
+	return d.Type != structs.DiskMount || amount >= number(structs.DiskAmount(d.Size))
 }

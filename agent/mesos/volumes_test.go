@@ -45,26 +45,57 @@ func TestBadVolumes(t *testing.T) {
 	}
 }
 
-// No RAW disk is ever offered, so that one which is named was made up, or comes from another region: the reason says so, and nothing is done.
-func TestDisksOfProviders(t *testing.T) {
+// What CREATE_DISK and DESTROY_DISK refuse before anybody is asked: it is told once, and nothing is done.
+func TestBadDisks(t *testing.T) {
 	raw := volume(func(r *wire.Resource) {
 		r.Disk = &wire.DiskInfo{Source: &wire.DiskSource{Type: wire.DiskRaw, Profile: new("fast")}}
 	})
-	made := raw
-	made.Provider, made.Disk = &wire.ID{Value: "rp-1"}, &wire.DiskInfo{Source: &wire.DiskSource{Type: wire.DiskMount, ID: new("vol-1")}}
+	made := volume(func(r *wire.Resource) {
+		r.Disk = &wire.DiskInfo{Source: &wire.DiskSource{Type: wire.DiskMount, ID: new("disk-1"), Mount: &wire.DiskRoot{}}}
+	})
+	with := func(r wire.Resource, change func(*wire.Resource)) wire.Resource {
+		disk, source := *r.Disk, *r.Disk.Source
+		r.Disk, disk.Source = &disk, &source
+		change(&r)
+		return r
+	}
+	create := func(r wire.Resource) *wire.Operation {
+		return &wire.Operation{CreateDisk: &wire.CreateDisk{Source: r, Target: wire.DiskMount}}
+	}
+	block, profile := create(raw), create(raw)
+	block.CreateDisk.Target, profile.CreateDisk.Profile = wire.DiskBlock, new("slow")
+	destroy := func(r wire.Resource) *wire.Operation {
+		return &wire.Operation{DestroyDisk: &wire.DestroyDisk{Source: r}}
+	}
+	f := &structs.Framework{Capabilities: []string{structs.CanRefineReservation}}
 	for _, x := range []struct {
+		f    *structs.Framework
 		op   *wire.Operation
 		kind wire.OperationType
 		want string
 	}{
-		{&wire.Operation{CreateDisk: &wire.CreateDisk{Source: raw, Target: wire.DiskMount}}, wire.OperationCreateDisk, "managed by no resource provider: nodes offer no RAW disks here"},
-		{&wire.Operation{DestroyDisk: &wire.DestroyDisk{Source: made}}, wire.OperationDestroyDisk, "there is no resource provider 'rp-1': nodes offer no RAW disks here"},
-		{&wire.Operation{}, wire.OperationCreateDisk, "Operation CREATE_DISK is not known, or has no payload"},
+		{f, create(made), wire.OperationCreateDisk, "is not a RAW disk resource"},
+		{f, create(with(raw, func(r *wire.Resource) { r.Disk.Source.Profile = nil })), wire.OperationCreateDisk, "RAW without a root is not served"},
+		{f, create(with(raw, func(r *wire.Resource) { r.Disk.Source.ID = new("x") })), wire.OperationCreateDisk, "RAW without a root is not served"},
+		{f, create(with(raw, func(r *wire.Resource) { r.Provider = &wire.ID{Value: "rp-1"} })), wire.OperationCreateDisk, "there is no resource provider 'rp-1'"},
+		{f, create(with(raw, func(r *wire.Resource) { r.Name = "mem" })), wire.OperationCreateDisk, "is not a RAW disk resource"},
+		{f, create(with(raw, func(r *wire.Resource) { r.Shared = &wire.Shared{} })), wire.OperationCreateDisk, "revocable or shared"},
+		{f, create(with(raw, func(r *wire.Resource) {
+			r.Disk.Source.Metadata = &wire.Labels{Labels: []wire.Label{{Key: "k", Value: new(strings.Repeat("x", 2048))}}}
+		})),
+			wire.OperationCreateDisk, "takes more than 2048 bytes"},
+		{f, block, wire.OperationCreateDisk, "'target_type' is BLOCK"},
+		{f, profile, wire.OperationCreateDisk, "'target_profile' is 'slow'"},
+		{&structs.Framework{}, create(raw), wire.OperationCreateDisk, "RESERVATION_REFINEMENT"},
+		{f, destroy(raw), wire.OperationDestroyDisk, "is not a MOUNT disk resource"},
+		{f, destroy(with(made, func(r *wire.Resource) { r.Disk.Persistence = &wire.Persistence{ID: "v"} })), wire.OperationDestroyDisk, "DESTROY it first"},
+		{f, destroy(with(made, func(r *wire.Resource) { r.Disk.Source.ID, r.Disk.Source.Mount = nil, &wire.DiskRoot{Root: new("/mnt")} })), wire.OperationDestroyDisk, "has no 'id'"},
+		{f, &wire.Operation{}, wire.OperationCreateDisk, "Operation CREATE_DISK is not known, or has no payload"},
 	} {
 		x.op.Type, x.op.ID = &x.kind, &wire.ID{Value: "op"}
-		out := volumeOperations(&structs.Framework{}, x.op, x.kind)
+		out := volumeOperations(x.f, x.op, x.kind)
 		if len(out) != 1 || out[0].op != nil || out[0].fault == nil || !strings.Contains(out[0].fault.Error(), x.want) {
-			t.Fatalf("%s: %+v", x.kind, out)
+			t.Fatalf("%s, want %q: %+v", x.kind, x.want, out)
 		}
 		b := &feedback{operations: []wire.Operation{*x.op}}
 		if told := b.fault(0, out[0].fault); !told {
