@@ -431,17 +431,23 @@ func TestATaskWaitsForRoomInItsExecutor(t *testing.T) {
 		p.subscribe(nil)
 		p.hears("launch one false")
 		w.mu.Lock()
-		w.unlimited = true
+		w.unlimited = structs.Unavailable
 		w.mu.Unlock()
 		p.begin(holding("two", 500, 0, 100<<20, 0))
 		p.hears()
 		p.says("one", structs.TaskRunning)
 		p.hears("ack one1")
 		w.mu.Lock()
-		w.unlimited = false
+		w.unlimited = ""
 		w.mu.Unlock()
 		after(time.Minute)
 		p.hears("launch two false")
+		// Where nothing could ever change them, it does not.
+		w.mu.Lock()
+		w.unlimited = structs.Invalid
+		w.mu.Unlock()
+		p.begin(holding("three", 500, 0, 100<<20, 0))
+		p.hears("launch three false")
 	})
 }
 

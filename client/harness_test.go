@@ -52,7 +52,8 @@ type world struct {
 	used  atomic.Int64 // percent of the disk
 
 	folderless bool // the driver makes no folders
-	unlimited  bool // it changes no limits now
+
+	unlimited structs.Kind // why it changes no limits now; empty: it does
 
 	prepare func(context.Context, *drivers.Spec) error // what comes before a start
 	keepers atomic.Int64                               // drivers that keep their things now
@@ -273,8 +274,8 @@ func (t *gatedTask) Limit(ctx context.Context, to drivers.Limits) error {
 	t.gate.w.mu.Lock()
 	refused := t.gate.w.unlimited
 	t.gate.w.mu.Unlock()
-	if refused {
-		return structs.Errorf(structs.Unavailable, "driver", "it changes no limits now")
+	if refused != "" {
+		return structs.Errorf(refused, "driver", "it changes no limits now")
 	}
 	return t.Task.Limit(ctx, to)
 }

@@ -112,6 +112,9 @@ func (e *Executor) keepLimits(ctx context.Context) {
 				}
 			case kind == structs.Conflict || kind == structs.NotFound: // it ended
 				return
+			case kind == structs.Invalid: // a supervisor of before that stayed; its tasks are not held up for that
+				a.log.Warn("the limits of an executor stay as they are", "err", err)
+				e.hasLimits(process, want, false)
 			default:
 				if try == 0 && ctx.Err() == nil {
 					a.log.Warn("the limits of an executor cannot be changed now; its new tasks wait", "err", err)
