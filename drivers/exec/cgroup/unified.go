@@ -27,8 +27,8 @@ func (l *Layout) Unified(path string) string {
 	return l.unified + "/" + path
 }
 
-// MakeUnified makes the group in version 2 alone, for a container whose runtime makes the others and finds this one. Beside version 1 it
-// is not the runtime's: what goes there with its Entry, and all that it begins, is in it.
+// MakeUnified makes the group in version 2 alone, for a container whose runtime makes the others and finds this one. Beside version 1 not
+// every runtime goes there (runc does since 1.1): what does with EntryUnified, and all that it begins, is in it.
 func (l *Layout) MakeUnified(path string) error {
 	dir := l.Unified(path)
 	if dir == "" {
