@@ -121,11 +121,17 @@ func withoutValues(e *wire.ExecutorInfo) (*wire.ExecutorInfo, error) {
 // recorded returns a task of a custom executor as it is recorded and shown, and apart from it the values of secrets that it brings, in
 // clear, in the order of values.
 func recorded(t *wire.TaskInfo) (info []byte, sent []*structs.SentSecret, err error) {
+	bare := *t
+	bare.Executor = nil // External.Info is put there again when the executor is told
+	info, secret := wire.Protobuf.Marshal(&bare), false
+	values(&bare, func(*wire.SecretValue) { secret = true })
+	if !secret {
+		return info, nil, nil
+	}
 	out := &wire.TaskInfo{}
-	if err := wire.Protobuf.Unmarshal(wire.Protobuf.Marshal(t), out); err != nil {
+	if err := wire.Protobuf.Unmarshal(info, out); err != nil {
 		return nil, nil, err
 	}
-	out.Executor = nil // External.Info is put there again when the executor is told
 	values(out, func(v *wire.SecretValue) {
 		if len(v.Data) > maxSecret {
 			err = fmt.Errorf("a secret of %d bytes, and %d are taken", len(v.Data), maxSecret)
