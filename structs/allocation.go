@@ -7,19 +7,19 @@ import (
 )
 
 // Allocation is an envelope of resources on one node with tasks inside it: the unit of placement. It refers to its job
-// by name and version and carries no copy of it.
+// by name and version and carries no copy of it. What a decision leaves empty takes no room in the log.
 type Allocation struct {
 	ID          AllocID        `json:"id"`
 	Framework   FrameworkID    `json:"framework"`
 	Role        string         `json:"role"`
 	Priority    Priority       `json:"priority"`
-	Job         string         `json:"job"`
-	Version     uint64         `json:"version"` // of the job
+	Job         string         `json:"job" codec:"job,omitempty"`
+	Version     uint64         `json:"version" codec:"version,omitempty"` // of the job
 	Group       string         `json:"group"`
-	Index       int            `json:"index"` // 0 to count-1 in its group
+	Index       int            `json:"index" codec:"index,omitempty"` // 0 to count-1 in its group
 	Node        NodeID         `json:"node"`
-	NodeName    string         `json:"node_name"`
-	Incarnation uint64         `json:"incarnation"` // fencing number: larger for each later allocation of job, group, index
+	NodeName    string         `json:"node_name" codec:"node_name,omitempty"`
+	Incarnation uint64         `json:"incarnation" codec:"incarnation,omitempty"` // fencing number: larger for each later allocation of job, group, index
 	Resources   Resources      `json:"resources"`
 	Ports       []AssignedPort `json:"ports,omitempty"`
 	Volumes     []AllocVolume  `json:"volumes,omitempty"` // that it has claimed, in the order of its group
@@ -37,7 +37,7 @@ type Allocation struct {
 	// version is of a job without a name, which goes with it.
 	External *External `json:"external,omitempty"`
 
-	Desired    Desired `json:"desired"`
+	Desired    Desired `json:"desired" codec:"desired,omitempty"`
 	DesiredWhy string  `json:"desired_why,omitempty"`
 	// ReplacedBy is the version of its job that takes its place, when it is stopped for that and the version has images: its node
 	// gets them before it stops the allocation. 0: none.
@@ -45,7 +45,7 @@ type Allocation struct {
 	RestartTask string `json:"restart_task,omitempty"` // with Restarts: the task to restart, all when empty
 	Restarts    uint64 `json:"restarts,omitempty"`     // counts restarts that were asked for
 
-	Status   AllocStatus           `json:"status"`
+	Status   AllocStatus           `json:"status" codec:"status,omitempty"`
 	Why      string                `json:"why,omitempty"`
 	Tasks    map[string]*TaskState `json:"tasks,omitempty"`
 	Started  Time                  `json:"started,omitempty"` // since when all its tasks run and are ready, without a restart; zero: one is started again or is not ready
@@ -53,11 +53,11 @@ type Allocation struct {
 	Next     AllocID               `json:"next,omitempty"`     // what replaced it
 	Failures []Time                `json:"failures,omitempty"` // of its predecessors, newest last; for reschedule
 
-	Created     Time   `json:"created"`
-	Modified    Time   `json:"modified"`
-	CreateIndex uint64 `json:"create_index"`
-	ModifyIndex uint64 `json:"modify_index"` // of any change
-	WantIndex   uint64 `json:"want_index"`   // of the last change that its node must learn
+	Created     Time   `json:"created" codec:"created,omitempty"`
+	Modified    Time   `json:"modified" codec:"modified,omitempty"`
+	CreateIndex uint64 `json:"create_index" codec:"create_index,omitempty"`
+	ModifyIndex uint64 `json:"modify_index" codec:"modify_index,omitempty"` // of any change
+	WantIndex   uint64 `json:"want_index" codec:"want_index,omitempty"`     // of the last change that its node must learn
 }
 
 // Desired is what the region wants of an allocation.

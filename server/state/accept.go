@@ -21,17 +21,17 @@ type Accept struct {
 type Operation struct {
 	// Launch is of an allocation with External and Job, in the role of the offers. When its executor lives on the node, the tasks join
 	// that one's allocation.
-	Launch *Placement
+	Launch *Placement `codec:",omitempty"`
 	// Reserve sets room aside as PutReservation does, with the framework as its owner.
-	Reserve *structs.Reservation
+	Reserve *structs.Reservation `codec:",omitempty"`
 	// Unreserve releases room that the framework reserved: as much as its Resources say, of reservations with the same role and
 	// labels. Of the last one the rest stays.
-	Unreserve *structs.Reservation
-	Create    *structs.Volume // makes a volume, with Persistence, of what is reserved on the node for its role with its labels
-	Destroy   string          // deletes a volume by its name, at once
-	Resize    *VolumeChange
-	Make      *RawDisk // has a disk made of a raw one: it is there when the storage has made it
-	Unmake    string   // makes a disk raw again, by its name
+	Unreserve *structs.Reservation `codec:",omitempty"`
+	Create    *structs.Volume      `codec:",omitempty"` // makes a volume, with Persistence, of what is reserved on the node for its role with its labels
+	Destroy   string               `codec:",omitempty"` // deletes a volume by its name, at once
+	Resize    *VolumeChange        `codec:",omitempty"`
+	Make      *RawDisk             `codec:",omitempty"` // has a disk made of a raw one: it is there when the storage has made it
+	Unmake    string               `codec:",omitempty"` // makes a disk raw again, by its name
 
 	// Feedback is what its framework wants to be told; nil: nothing. A launch has none.
 	Feedback *Feedback `codec:",omitempty"`

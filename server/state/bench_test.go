@@ -126,3 +126,54 @@ func BenchmarkEndedMemory(b *testing.B) {
 		runtime.KeepAlive(s)
 	}
 }
+
+// BenchmarkAccept is the store's part of what a framework launches, hears and acknowledges: decode, apply, publish, in entries of 100.
+func BenchmarkAccept(b *testing.B) {
+	const each = 100
+	s, _ := filled(b, 0)
+	index := s.Snapshot().Index()
+	node := structs.NodeID(fmt.Sprintf("%032x", 1))
+	apply := func(c Command) (size int) {
+		raw, err := EncodeEnvelope(Envelope{Actor: "framework f", Command: c})
+		if err != nil {
+			b.Fatal(err)
+		}
+		index++
+		results, err := s.ApplyEntry(index, append(AppendHeader(nil, 1), raw...))
+		if err != nil || results[0].Err != nil {
+			b.Fatal(err, results[0].Err)
+		}
+		return len(raw)
+	}
+	apply(&ConnectFramework{Framework: &structs.Framework{ID: "f", Name: "f", User: "root", Roles: []string{"default"}, Connection: "c"}})
+	bytes := 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := 0; i < b.N; i += each {
+		a, o := &Accept{Framework: "f", Node: node, NodeIncarnation: 1}, &Observe{Node: node, NodeIncarnation: 1}
+		for k := range each {
+			name, id, ask := fmt.Sprint("task-", i+k), structs.AllocID(structs.NewID()), structs.Resources{CPU: 10, Memory: 1 << 20}
+			group := &structs.Group{Name: "task", Tasks: []*structs.Task{{Name: name, Driver: "exec", User: "root",
+				Config: map[string]any{"command": "/bin/sleep", "args": []any{"1"}}, Resources: &structs.TaskResources{CPU: 10, Memory: 1 << 20}}}}
+			j := &structs.Job{Type: structs.BatchJob, Role: "default", Groups: []*structs.Group{group}}
+			j.Canonicalize()
+			a.Operations = append(a.Operations, &Operation{Launch: &Placement{Job: j, Alloc: &structs.Allocation{ID: id, Framework: "f", Role: "default",
+				Priority: structs.DefaultPriority, Group: "task", Node: node, Resources: ask, OnLost: "replace",
+				External: &structs.External{Tasks: []*structs.ExternalTask{{ID: name, Name: name}}}}}})
+			o.Updates = append(o.Updates, &structs.AllocUpdate{ID: id, Status: structs.AllocRunning,
+				Tasks: map[string]*structs.TaskState{name: {Status: structs.TaskRunning, Started: 1}}})
+		}
+		bytes += apply(&Place{Accepts: []*Accept{a}})
+		for _, u := range o.Updates {
+			u.Incarnation = s.Snapshot().Alloc(u.ID).Incarnation
+		}
+		bytes += apply(o)
+		acks := &AcknowledgeUpdates{Framework: "f"}
+		for _, u := range o.Updates {
+			x := s.Snapshot().Alloc(u.ID).External.Tasks[0]
+			acks.Updates = append(acks.Updates, Acknowledged{Task: x.ID, UUID: x.Outstanding().UUID})
+		}
+		bytes += apply(acks)
+	}
+	b.ReportMetric(float64(bytes)/float64(b.N), "B/task")
+}

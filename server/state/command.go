@@ -191,12 +191,12 @@ type SetJobStatus struct {
 // what to start, and what frameworks do with offers, done in this order. Each part is checked against the state that it meets and answered for itself; the
 // command as a whole does not fail. Answer: *Placed.
 type Place struct {
-	Stops      []*Stop
-	Updates    []*Update
-	GiveUps    []*GiveUp
-	Placements []*Placement
-	Statuses   []*SetJobStatus // one that is a conflict changes nothing
-	Accepts    []*Accept
+	Stops      []*Stop         `codec:",omitempty"`
+	Updates    []*Update       `codec:",omitempty"`
+	GiveUps    []*GiveUp       `codec:",omitempty"`
+	Placements []*Placement    `codec:",omitempty"`
+	Statuses   []*SetJobStatus `codec:",omitempty"` // one that is a conflict changes nothing
+	Accepts    []*Accept       `codec:",omitempty"`
 }
 
 // Stop has an allocation stopped. One that ended or is being stopped is left alone.
@@ -230,12 +230,12 @@ type Placement struct {
 	NodeIncarnation uint64 // that it relies on
 	// Replaces is the allocation that this one follows in its place, with the ModifyIndex that the decision saw; 0: any.
 	// It must have ended or be one that is being stopped, and with on_lost "fence" it must have ended.
-	Replaces      structs.AllocID
-	ReplacesIndex uint64
+	Replaces      structs.AllocID `codec:",omitempty"`
+	ReplacesIndex uint64          `codec:",omitempty"`
 	// Gang is the same for placements that follow each other and are done all or not at all; 0: each for itself.
-	Gang uint64
+	Gang uint64 `codec:",omitempty"`
 	// Job is what an allocation of an external framework runs, in the group that the allocation names; nil: it has a job.
-	Job *structs.Job
+	Job *structs.Job `codec:",omitempty"`
 }
 
 // Placed answers Place.
