@@ -29,8 +29,8 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 		}
 	}
 	for _, d := range jobs.inOrder {
-		if d.changed {
-			tx.putJob(d.old, d.record)
+		if d.record != d.old {
+			tx.putJob(d.old, *d.record)
 		}
 		if d.settle {
 			tx.settle(d.old.Name)
@@ -139,12 +139,13 @@ func (tx *Tx) account(a *structs.Allocation, jobs *drafts) {
 	}
 	switch {
 	case a.Status == structs.AllocRunning && d.record.Status == structs.JobPending && !d.record.Stopped:
-		d.record.Status, d.record.Why, d.changed = structs.JobRunning, "", true
+		r := d.change()
+		r.Status, r.Why = structs.JobRunning, ""
 	case a.Status == structs.AllocComplete && d.record.Type == structs.BatchJob && a.Version >= d.record.FinishedSince &&
 		(a.Desired == structs.DesiredRun || allFinished(a.Tasks)) && (!a.Gang || a.Next == ""):
 		if !structs.HasIndex(d.record.Finished[a.Group], a.Index) {
-			d.add(&d.record.Finished, &d.ownFinished, a.Group, a.Index)
-			d.changed, d.settle = true, true
+			d.add(&d.change().Finished, &d.ownFinished, a.Group, a.Index)
+			d.settle = true
 		}
 	}
 }
@@ -158,7 +159,7 @@ func allFinished(tasks map[string]*structs.TaskState) bool {
 	return len(tasks) > 0
 }
 
-// drafts are the job records that a report changes, each copied once however many of its allocations are in the report.
+// drafts are the job records that a report is about, each copied at most once however many of its allocations are in the report.
 type drafts struct {
 	inOrder []*draft
 	last    *draft // most reports are about one job
@@ -187,15 +188,23 @@ func (ds *drafts) of(tx *Tx, name string) *draft {
 	return d
 }
 
-// draft is a job record that is being changed.
+// draft is a job record that may be changed: most reports change nothing of it.
 type draft struct {
-	old                    *structs.JobRecord
-	record                 structs.JobRecord
-	ownFinished, ownFailed map[string]bool // groups whose ranges are copies already
-	changed, settle        bool
+	old, record            *structs.JobRecord // the same until change
+	ownFinished, ownFailed map[string]bool    // groups whose ranges are copies already
+	settle                 bool
 }
 
-func newDraft(old *structs.JobRecord) *draft { return &draft{old: old, record: *old} }
+func newDraft(old *structs.JobRecord) *draft { return &draft{old: old, record: old} }
+
+// change returns the copy that is being changed.
+func (d *draft) change() *structs.JobRecord {
+	if d.record == d.old {
+		next := *d.old
+		d.record = &next
+	}
+	return d.record
+}
 
 // add puts index into the ranges of a group.
 func (d *draft) add(ranges *map[string][]structs.Range, own *map[string]bool, group string, index int) {

@@ -77,11 +77,12 @@ func (tx *Tx) giveUp(g *GiveUp) {
 		return
 	}
 	d := newDraft(old)
-	d.add(&d.record.FailedFor, &d.ownFailed, g.Group, g.Index)
+	next := d.change()
+	d.add(&next.FailedFor, &d.ownFailed, g.Group, g.Index)
 	if g.Why != "" {
-		d.record.Why = bounded(g.Why)
+		next.Why = bounded(g.Why)
 	}
-	tx.putJob(old, d.record)
+	tx.putJob(old, *next)
 	tx.settle(g.Job)
 }
 

@@ -29,24 +29,30 @@ type encoder struct {
 
 var encoders = sync.Pool{New: func() any { return &encoder{e: codec.NewEncoderBytes(nil, handle), buf: make([]byte, 0, 1024)} }}
 
+// encode returns v in msgpack, until e is used again.
+func (e *encoder) encode(v any) ([]byte, error) {
+	e.e.ResetBytes(&e.buf)
+	err := e.e.Encode(v)
+	return e.buf, err
+}
+
 // appendValue appends v in msgpack to to.
 func appendValue(to []byte, v any) ([]byte, error) {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	e.e.ResetBytes(&e.buf)
-	if err := e.e.Encode(v); err != nil {
+	raw, err := e.encode(v)
+	if err != nil {
 		return nil, err
 	}
-	return append(to, e.buf...), nil
+	return append(to, raw...), nil
 }
 
 // EncodedBytes is how many bytes a value takes in an entry.
 func EncodedBytes(v any) (int, error) {
 	e := encoders.Get().(*encoder)
 	defer encoders.Put(e)
-	e.e.ResetBytes(&e.buf)
-	err := e.e.Encode(v)
-	return len(e.buf), err
+	raw, err := e.encode(v)
+	return len(raw), err
 }
 
 // decoder reads values from bytes; it is not for several goroutines.
@@ -126,7 +132,9 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	if len(e.Key) > MaxKey {
 		return nil, structs.Errorf(structs.Invalid, "idempotency key", "%d bytes are more than %d", len(e.Key), MaxKey)
 	}
-	body, err := appendValue(nil, e.Command)
+	to := encoders.Get().(*encoder)
+	defer encoders.Put(to)
+	body, err := to.encode(e.Command)
 	if err != nil {
 		return nil, structs.Errorf(structs.Invalid, e.Command.Kind(), "the command cannot be encoded: %w", err)
 	}
