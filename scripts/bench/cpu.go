@@ -94,8 +94,13 @@ func cpuOf(pid int, children bool) time.Duration {
 }
 
 // memoryOf returns the resident memory of a process in MB (10⁶ bytes).
-func memoryOf(pid int) float64 {
-	kib, _ := strconv.ParseFloat(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), "VmRSS"), " kB"), 64)
+func memoryOf(pid int) float64 { return megabytes(pid, "VmRSS") }
+
+// mappedOf returns how much of that is pages of files: of the program, which all processes that run it share.
+func mappedOf(pid int) float64 { return megabytes(pid, "RssFile") }
+
+func megabytes(pid int, name string) float64 {
+	kib, _ := strconv.ParseFloat(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", pid), name), " kB"), 64)
 	return kib * 1024 / 1e6
 }
 

@@ -50,7 +50,7 @@ func measureIdle(ctx context.Context, b *bench) error {
 		}
 	}
 	b.add(figure{What: "idle dev agent, resident memory", Unit: "MB", Must: 60, Aim: 35, Got: memoryOf(a.cmd.Process.Pid),
-		Note: fmt.Sprintf("its supervisor has %.1f MB; both use %.2f%% of a core", supervisor,
+		Note: fmt.Sprintf("%.1f MB of it are pages of the program's file; its supervisor has %.1f MB; both use %.2f%% of a core", mappedOf(a.cmd.Process.Pid), supervisor,
 			100*float64(idle.agent+idle.tasks-before.agent-before.tasks)/float64(settle))})
 	return a.stop()
 }
