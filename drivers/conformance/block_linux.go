@@ -3,9 +3,8 @@ package conformance
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -23,15 +22,14 @@ func block(s *suite) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	loop, detach, err := loopDevice(image)
 	if err != nil {
 		s.Skipf("there are no loop devices here: %v", err)
 	}
-	loop := strings.TrimSpace(string(out))
 	s.Cleanup(func() { // after those of the tasks, which are added later
 		unix.Unmount(at, 0)
-		if out, err := exec.Command("losetup", "--detach", loop).CombinedOutput(); err != nil {
-			s.Errorf("%v: %s", err, out)
+		if err := detach(); err != nil {
+			s.Error(err)
 		}
 	})
 	if err := unix.Mount(loop, at, "", unix.MS_BIND, ""); err != nil { // as plugins publish it
@@ -65,5 +63,41 @@ func block(s *suite) {
 	}
 	if code, out := run(nil, "test ! -e /dev/store"); code != 0 {
 		s.Errorf("another task sees it: %d, %q", code, out)
+	}
+}
+
+// loopDevice makes a block device of a file (loop(4)).
+func loopDevice(file string) (device string, detach func() error, err error) {
+	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	defer control.Close()
+	backing, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		return "", nil, err
+	}
+	defer backing.Close()
+	for {
+		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
+		if err != nil {
+			return "", nil, os.NewSyscallError("LOOP_CTL_GET_FREE", err)
+		}
+		dev, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), os.O_RDWR, 0)
+		if err != nil {
+			return "", nil, err
+		}
+		switch err := unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_SET_FD, int(backing.Fd())); err {
+		case nil:
+			return dev.Name(), func() error {
+				defer dev.Close()
+				return os.NewSyscallError("LOOP_CLR_FD", unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_CLR_FD, 0))
+			}, nil
+		case unix.EBUSY: // somebody else took it meanwhile
+			dev.Close()
+		default:
+			dev.Close()
+			return "", nil, os.NewSyscallError("LOOP_SET_FD", err)
+		}
 	}
 }

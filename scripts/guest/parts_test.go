@@ -24,8 +24,8 @@ const cache = "/var/cache/proffer-guest"
 // busybox is the Debian package of what the guest has instead of a system.
 const busybox = "busybox-static"
 
-// modules are those of the kernel that disks, their quotas and block volumes need. What a kernel has none for is built in.
-var modules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "xfs", "quota_v2", "loop"}
+// modules are those of the kernel that disks, their quotas, block volumes and layers of images need. What a kernel has none for is built in.
+var modules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "xfs", "quota_v2", "loop", "overlay"}
 
 // runtimes are the Debian packages of programs that run containers, and those programs.
 var runtimes = map[string]string{"runc": "runc", "crun": "crun"}
