@@ -38,7 +38,7 @@ type Launch struct {
 	Slack     structs.Slack          // what of Resources is of offers that are revocable; such an allocation is best-effort
 	Ports     []structs.AssignedPort // of the node, at most Resources.Ports; where they lead is said, and not on which address they are
 	Missing   []int                  // with an executor: ports that lead into its network and that nothing of the launch has; good if it lives
-	Volumes   []*LaunchVolume
+	Volumes   []*LaunchVolume        // with an executor: that it has from the launch that begins it until it ends
 }
 
 // Accepted is what became of an accept.
@@ -134,7 +134,13 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	stored := l.storedOn(node, role)
 	for i, op := range ops {
 		asked[i], wishes[i], a.result.Faults[i] = operation(stored.named(op), role, priority, host)
-		if x := op.Launch; x != nil && x.External.Executor != "" && !l.hasExecutor(node.ID, id, x.External.Executor, ops[:i], a.result.Faults) {
+		switch x := op.Launch; {
+		case x == nil || x.External.Executor == "":
+		case l.hasExecutor(node.ID, id, x.External.Executor, ops[:i], a.result.Faults):
+			if a.result.Faults[i] == nil {
+				a.result.Faults[i] = x.join()
+			}
+		default:
 			asked[i].Resources = asked[i].Resources.Add(x.External.Own)
 			asked[i].Ports = append(asked[i].Ports, x.External.OwnPorts...)
 			if len(x.Missing) > 0 && a.result.Faults[i] == nil {

@@ -31,6 +31,19 @@ type VolumeResize struct {
 type LaunchVolume struct {
 	VolumeName
 	Block string
+	Own   bool // it is one of the executor itself, whichever launch says so
+}
+
+// join leaves out what an executor has that lives. Only the launch that begins one brings volumes.
+func (x *Launch) join() error {
+	for _, v := range x.Volumes {
+		if !v.Own {
+			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has the volumes that it began with", v.VolumeName).
+				Advise("launch the task with an executor of its own, or with the launch that begins this one")
+		}
+	}
+	x.Volumes = nil
+	return nil
 }
 
 // stored is what an accept knows of volumes on its node, as its operations change it.

@@ -156,6 +156,16 @@ func (x *External) Holds(tasks map[string]*TaskState) (r Resources, ports []Assi
 	return r, ports
 }
 
+// HoldsWith returns what an allocation with an executor holds once it is x and its tasks are in these states: what these hold, and its volumes,
+// which it has until it ends, whichever task brought them.
+func (a *Allocation) HoldsWith(x *External, tasks map[string]*TaskState) (Resources, []AssignedPort) {
+	r, ports := x.Holds(tasks)
+	if items := a.Resources.Sets[VolumeSet]; len(items) > 0 {
+		r = r.Add(Resources{Sets: map[string][]string{VolumeSet: items}})
+	}
+	return r, ports
+}
+
 // SentSecret is a value that a framework sent with work. Nobody sees it but that work. It is immutable.
 type SentSecret struct {
 	Name   string `codec:"name"`   // that says nothing, and that nothing else has

@@ -15,6 +15,7 @@ type building struct {
 	task  *structs.Task
 	role  string                 // of what it is launched in
 	pod   *wire.ContainerInfo    // of the executor whose pod it is one of, which may say nothing; nil: of none
+	own   []ownVolume            // persistent volumes of that executor
 	group *structs.Group         // that it is the task of; nil: it is one of several, or an executor
 	ports []structs.AssignedPort // that it was given; they are told where they lead
 

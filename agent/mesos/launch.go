@@ -43,17 +43,14 @@ func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
 	if group.MaxRunDuration, err = duration("max_completion_time", t.MaxCompletionTime, 0); err != nil {
 		return nil, err
 	}
-	volumes, err := mount(group, task, used.volumes)
-	if err != nil {
-		return nil, err
-	}
 	check, err := checkOf(task, t.Check)
 	if err != nil {
 		return nil, err
 	}
-	return &server.Launch{Group: group, Volumes: volumes, Node: structs.NodeID(t.AgentID.Value), Resources: used.amount, Slack: used.slack, Ports: b.ports,
+	l := &server.Launch{Group: group, Node: structs.NodeID(t.AgentID.Value), Resources: used.amount, Slack: used.slack, Ports: b.ports,
 		External: &structs.External{Tasks: []*structs.ExternalTask{{ID: t.TaskID.Value, Name: task.Name, About: about(f, t), Terminal: terminalOf(t.Container), Check: check,
-			Secrets: b.secrets}}}}, nil
+			Secrets: b.secrets}}}}
+	return l, holdAll(l, task, used.volumes, false)
 }
 
 // groupOf returns what a LAUNCH_GROUP is.
@@ -89,6 +86,14 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 		return nil, err
 	}
 	l.Group = &structs.Group{Name: "pod", Restart: &structs.Restart{Attempts: new(0)}}
+	own := make([]ownVolume, len(l.volumes))
+	for i, v := range l.volumes {
+		block, err := hold(l.Launch, v, true)
+		if err != nil {
+			return nil, err
+		}
+		own[i] = ownVolume{v, block}
+	}
 	pod := e.Container
 	if pod == nil {
 		pod = &wire.ContainerInfo{Type: wire.ContainerMesos}
@@ -109,8 +114,11 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 		if err != nil {
 			return nil, err
 		}
-		b := &building{role: roleOf(f, t.Resources), pod: pod}
+		b := &building{role: roleOf(f, t.Resources), pod: pod, own: own}
 		task, err := b.taskOf(f, t, used)
+		if err == nil {
+			err = holdAll(l.Launch, task, used.volumes, false)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +162,10 @@ func roleOf(f *structs.Framework, resources []wire.Resource) string {
 }
 
 // launching is a launch of tasks of an executor while it is made.
-type launching struct{ *server.Launch }
+type launching struct {
+	*server.Launch
+	volumes []taskVolume // of the executor itself
+}
 
 // keepPorts has the executor hold the ports that lead into its network: they do as long as it lives, whichever task of it brought them.
 func (l launching) keepPorts(mappings []mapping) {
@@ -200,8 +211,6 @@ func member(l launching, t *wire.TaskInfo, names map[string]bool, together bool)
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case len(used.volumes) > 0:
-		return nil, nil, errors.New("volumes of tasks of an executor are not served yet")
 	case !used.slack.IsZero():
 		return nil, nil, errors.New("tasks of an executor use no revocable resources")
 	case structs.NodeID(t.AgentID.Value) != l.Node:
@@ -269,8 +278,8 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 	switch {
 	case err != nil:
 		return l, err
-	case len(own.volumes) > 0 || !own.slack.IsZero():
-		return l, errors.New("an executor has no volumes and no revocable resources of its own")
+	case !own.slack.IsZero():
+		return l, errors.New("an executor has no revocable resources of its own")
 	}
 	info, err := withoutValues(e)
 	if err != nil {
@@ -278,7 +287,7 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 	}
 	info.FrameworkID = &wire.ID{Value: string(f.ID)}
 	return launching{&server.Launch{Node: structs.NodeID(first.AgentID.Value), External: &structs.External{Executor: e.ExecutorID.Value,
-		Info: wire.Protobuf.Marshal(info), Framework: wire.Protobuf.Marshal(frameworkInfo(f)), Own: own.amount, OwnPorts: assigned(own.ports)}}}, nil
+		Info: wire.Protobuf.Marshal(info), Framework: wire.Protobuf.Marshal(frameworkInfo(f)), Own: own.amount, OwnPorts: assigned(own.ports)}}, own.volumes}, nil
 }
 
 // frameworkInfo is what executors are told of their framework.
@@ -312,11 +321,13 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 	}
 	l.External.Custom = true
 	names := map[string]bool{server.ExecutorTask: true}
+	var brought []taskVolume
 	for _, t := range tasks {
 		x, used, err := member(l, t, names, together)
 		if err != nil {
 			return nil, err
 		}
+		brought = append(brought, used.volumes...)
 		if x.CPULimit, x.MemoryMax, err = limits(used.amount, t.Limits); err != nil {
 			return nil, err
 		}
@@ -342,6 +353,14 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 		}
 	}
 	if err := b.contained(e.Container); err != nil {
+		return nil, err
+	}
+	// Its sandbox is that of its tasks.
+	err = holdAll(l.Launch, process, l.volumes, true)
+	if err == nil {
+		err = holdAll(l.Launch, process, brought, false)
+	}
+	if err != nil {
 		return nil, err
 	}
 	l.External.Secrets = b.secrets

@@ -27,6 +27,14 @@ func (b *building) volumes(c *wire.ContainerInfo) error {
 				}
 			}
 		}
+		for _, v := range b.own {
+			if v.below() != "" {
+				continue
+			}
+			if err := mount(b.task, v.block, v.at, v.readOnly); err != nil {
+				return fmt.Errorf("of the executor: %w", err)
+			}
+		}
 	}
 	if c == nil {
 		return nil
@@ -51,11 +59,51 @@ func (b *building) volume(v *wire.Volume, ofPod bool) error {
 	if v.Source != nil && v.Source.Type != nil && *v.Source.Type == wire.SourceDockerVolume {
 		return b.dockerVolume(v, at)
 	}
+	if own, err := b.ownAt(v); own != nil || err != nil {
+		if err == nil {
+			err = mount(b.task, own.block, at, own.readOnly || v.Mode == wire.VolumeRO)
+		}
+		return err
+	}
 	x := &structs.Bind{Destination: at, ReadOnly: v.Mode == wire.VolumeRO}
 	if err := b.source(x, v, ofPod); err != nil {
 		return fmt.Errorf("the volume at '%.200s': %w", v.ContainerPath, err)
 	}
 	return b.see(x)
+}
+
+// ownVolume is a persistent volume of an executor, in a volume block of its allocation.
+type ownVolume struct {
+	taskVolume
+	block string
+}
+
+// below is where it is below the sandbox of the executor; empty: it is somewhere else.
+func (v *ownVolume) below() string {
+	rest, is := strings.CutPrefix(v.at, "/local/")
+	if !is {
+		return ""
+	}
+	return rest
+}
+
+// ownAt returns the persistent volume of its executor that a task sees by a path of the executor's sandbox; nil: it is none.
+func (b *building) ownAt(v *wire.Volume) (*ownVolume, error) {
+	if v.HostPath != nil || v.Source == nil || v.Source.SandboxPath == nil || v.Source.SandboxPath.Type == nil || *v.Source.SandboxPath.Type != wire.SandboxParent {
+		return nil, nil
+	}
+	at := path.Clean(v.Source.SandboxPath.Path)
+	for i := range b.own {
+		below := b.own[i].below()
+		switch {
+		case below == "":
+		case at == below:
+			return &b.own[i], nil
+		case strings.HasPrefix(at, below+"/"):
+			return nil, fmt.Errorf("the volume at '%.200s': '%.200s' is below the persistent volume '%.200s' of the executor: name that", v.ContainerPath, at, below)
+		}
+	}
+	return nil, nil
 }
 
 // see adds a bind.

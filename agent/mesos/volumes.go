@@ -105,23 +105,42 @@ func containerPath(p string) (string, error) {
 	return clean, nil
 }
 
-// mount has a task see volumes.
-func mount(group *structs.Group, task *structs.Task, used []taskVolume) (out []*server.LaunchVolume, err error) {
-	for i, v := range used {
-		if slices.ContainsFunc(used[:i], func(o taskVolume) bool { return o.at == v.at }) ||
-			slices.ContainsFunc(task.Binds, func(o *structs.Bind) bool { return o.Destination == v.at }) {
-			return nil, fmt.Errorf("Container path '%.200s' is used twice", v.at)
-		}
-		j := slices.IndexFunc(out, func(o *server.LaunchVolume) bool { return o.VolumeName == v.VolumeName })
-		if j >= 0 {
-			return nil, fmt.Errorf("Persistence ID '%.200s' is used twice", v.Persistence)
-		}
-		block := fmt.Sprintf("volume-%d", i)
-		group.Volumes = append(group.Volumes, &structs.GroupVolume{Name: block, Type: structs.PersistentVolume, ReadOnly: v.readOnly})
-		task.VolumeMounts = append(task.VolumeMounts, &structs.VolumeMount{Volume: block, Destination: v.at, ReadOnly: v.readOnly})
-		out = append(out, &server.LaunchVolume{VolumeName: v.VolumeName, Block: block})
+// hold adds a volume to what a launch uses.
+func hold(l *server.Launch, v taskVolume, own bool) (block string, err error) {
+	if slices.ContainsFunc(l.Volumes, func(o *server.LaunchVolume) bool { return o.VolumeName == v.VolumeName }) {
+		return "", fmt.Errorf("Persistence ID '%.200s' is used twice", v.Persistence)
 	}
-	return out, nil
+	if len(l.Volumes) >= structs.MaxGroupVolumes {
+		return "", fmt.Errorf("more than %d persistent volumes", structs.MaxGroupVolumes)
+	}
+	block = fmt.Sprintf("volume-%d", len(l.Volumes))
+	l.Group.Volumes = append(l.Group.Volumes, &structs.GroupVolume{Name: block, Type: structs.PersistentVolume, ReadOnly: v.readOnly})
+	l.Volumes = append(l.Volumes, &server.LaunchVolume{VolumeName: v.VolumeName, Block: block, Own: own})
+	return block, nil
+}
+
+// mount has a task see a volume of its group.
+func mount(task *structs.Task, block, at string, readOnly bool) error {
+	if slices.ContainsFunc(task.VolumeMounts, func(o *structs.VolumeMount) bool { return o.Destination == at }) ||
+		slices.ContainsFunc(task.Binds, func(o *structs.Bind) bool { return o.Destination == at }) {
+		return fmt.Errorf("Container path '%.200s' is used twice", at)
+	}
+	task.VolumeMounts = append(task.VolumeMounts, &structs.VolumeMount{Volume: block, Destination: at, ReadOnly: readOnly})
+	return nil
+}
+
+// holdAll has a task see volumes of its launch.
+func holdAll(l *server.Launch, task *structs.Task, used []taskVolume, own bool) error {
+	for _, v := range used {
+		block, err := hold(l, v, own)
+		if err == nil {
+			err = mount(task, block, v.at, v.readOnly)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // volumeOf returns the volume that CREATE asks for.

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -134,10 +135,87 @@ func TestOfferedVolumes(t *testing.T) {
 	if err != nil || len(used.volumes) != 2 || !used.amount.IsZero() || used.volumes[0] != (taskVolume{server.VolumeName{Role: "eng", Persistence: "v"}, "/local/data", false}) {
 		t.Errorf("%+v, %v", used, err)
 	}
-	if _, err := mount(&structs.Group{}, &structs.Task{}, used.volumes); err == nil {
+	if err := holdAll(&server.Launch{Group: &structs.Group{}}, &structs.Task{}, used.volumes, false); err == nil {
 		t.Error("two volumes at one path are taken")
 	}
 	if _, err := take(all[1:2]); err == nil {
 		t.Error("a task has a disk without a volume")
+	}
+}
+
+// mounts draws which volumes a launch has, and where its tasks see them.
+func mounts(l *server.Launch, err error) string {
+	if err != nil {
+		return "refused: " + err.Error()
+	}
+	var b strings.Builder
+	for i, v := range l.Volumes {
+		fmt.Fprintf(&b, "%s=%s", v.Block, v.Persistence)
+		if v.Own {
+			b.WriteString(" own")
+		}
+		if g := l.Group.Volumes[i]; g.Name != v.Block || g.Type != structs.PersistentVolume {
+			fmt.Fprintf(&b, " in %+v", g)
+		}
+		b.WriteString("; ")
+	}
+	for _, t := range l.Group.Tasks {
+		b.WriteString(t.Name)
+		for _, m := range t.VolumeMounts {
+			fmt.Fprintf(&b, " %s:%s", m.Volume, m.Destination)
+			if m.ReadOnly {
+				b.WriteString(":ro")
+			}
+		}
+		b.WriteString("; ")
+	}
+	return b.String()
+}
+
+// Volumes of executors and of their tasks are the allocation's: the process of a custom one sees all of them in its sandbox; a task of a pod
+// sees its own, those of the executor at absolute paths, and others by a path of the executor's sandbox.
+func TestVolumesOfExecutors(t *testing.T) {
+	at := func(id, path string) wire.Resource {
+		r := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 32}, Role: new("eng")}
+		r.Disk = &wire.DiskInfo{Persistence: &wire.Persistence{ID: id}, Volume: &wire.Volume{ContainerPath: path, Mode: wire.VolumeRW}}
+		return r
+	}
+	of := func(kind wire.ExecutorType, volumes ...wire.Resource) wire.ExecutorInfo {
+		e := wire.ExecutorInfo{ExecutorID: wire.ID{Value: "x"}, Type: &kind, Resources: append(scalars(0.1, 32), volumes...)}
+		if kind == wire.ExecutorCustom {
+			e.Command = &wire.CommandInfo{Value: new("./run")}
+		}
+		return e
+	}
+	task := func(id string, c *wire.ContainerInfo, volumes ...wire.Resource) wire.TaskInfo {
+		return *taskInfo(id, func(t *wire.TaskInfo) { t.Container, t.Resources = c, append(t.Resources, volumes...) })
+	}
+	parent := func(path, at string, mode wire.VolumeMode) *wire.ContainerInfo {
+		return &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{{ContainerPath: at, Mode: mode,
+			Source: &wire.VolumeSource{Type: new(wire.SourceSandboxPath), SandboxPath: &wire.SandboxPath{Type: new(wire.SandboxParent), Path: path}}}}}
+	}
+	image := &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "debian"}}}}
+	for _, c := range []struct {
+		name     string
+		executor wire.ExecutorInfo
+		tasks    []wire.TaskInfo
+		want     string
+	}{
+		{"a custom executor", of(wire.ExecutorCustom, at("a", "data")), []wire.TaskInfo{task("one", nil, at("b", "log"))},
+			"volume-0=a own; volume-1=b; executor volume-0:/local/data volume-1:/local/log; "},
+		{"a pod", of(wire.ExecutorDefault, at("a", "data"), at("c", "/srv/c")), []wire.TaskInfo{task("one", parent("data", "mine", wire.VolumeRO), at("b", "log")), task("two", image)},
+			"volume-0=a own; volume-1=c own; volume-2=b; one volume-1:/srv/c volume-0:/local/mine:ro volume-2:/local/log; two; "},
+		{"a volume twice", of(wire.ExecutorDefault, at("a", "data")), []wire.TaskInfo{task("one", nil, at("a", "log"))},
+			"refused: Persistence ID 'a' is used twice"},
+		{"a place twice", of(wire.ExecutorDefault, at("a", "/srv/c")), []wire.TaskInfo{task("one", nil, at("b", "/srv/c"))},
+			"refused: Container path '/srv/c' is used twice"},
+		{"a place twice in a custom one", of(wire.ExecutorCustom), []wire.TaskInfo{task("one", nil, at("b", "log")), task("two", nil, at("c", "log"))},
+			"refused: Container path '/local/log' is used twice"},
+		{"below a volume", of(wire.ExecutorDefault, at("a", "data")), []wire.TaskInfo{task("one", parent("data/deeper", "mine", wire.VolumeRW))},
+			"refused: the volume at 'mine': 'data/deeper' is below the persistent volume 'data' of the executor: name that"},
+	} {
+		if got := mounts(groupOf(spark, &wire.LaunchGroup{Executor: c.executor, Tasks: wire.TaskGroupInfo{Tasks: c.tasks}})); got != c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, c.want)
+		}
 	}
 }

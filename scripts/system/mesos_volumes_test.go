@@ -101,7 +101,18 @@ func TestMesosVolumes(t *testing.T) {
 			r.nodes(structs.NodeReady, 1)
 			killed("one")
 
-			// The whole of a disk, and what the first one wrote.
+			// A pod has it, and a task of that sees it through the pod.
+			s.launch("in a pod", wire.TaskRunning, func(o *wire.Offer) bool { return has(o, "a volume", 0) != nil }, func(o *wire.Offer) []wire.Operation {
+				parent := &wire.SandboxPath{Type: new(wire.SandboxParent), Path: "data"}
+				return []wire.Operation{{Type: new(wire.OperationLaunchGroup), Group: &wire.LaunchGroup{
+					Executor: wire.ExecutorInfo{Type: new(wire.ExecutorDefault), ExecutorID: wire.ID{Value: "pod"}, Resources: append(slices.Clone(work), *has(o, "a volume", 0))},
+					Tasks: wire.TaskGroupInfo{Tasks: []wire.TaskInfo{{Name: "in a pod", TaskID: wire.ID{Value: "in a pod"}, AgentID: o.AgentID, Resources: work,
+						Command: &wire.CommandInfo{Value: new("cp shared/log shared/copy" + stays)}, Container: &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{
+							{ContainerPath: "shared", Mode: wire.VolumeRW, Source: &wire.VolumeSource{Type: new(wire.SourceSandboxPath), SandboxPath: parent}}}}}}}}}}
+			})
+			killed("in a pod")
+
+			// The whole of a disk, and what the first ones wrote.
 			var whole wire.Resource
 			s.launch("two", wire.TaskRunning, func(o *wire.Offer) bool { return has(o, "", wire.DiskMount) != nil && has(o, "a volume", 0) != nil }, func(o *wire.Offer) []wire.Operation {
 				disk := has(o, "", wire.DiskMount)
@@ -113,7 +124,7 @@ func TestMesosVolumes(t *testing.T) {
 				whole = volume("whole", "/var/whole", disk.Scalar.Value, disk.Disk.Source)
 				return []wire.Operation{{Type: new(wire.OperationReserve), Reserve: &wire.Reserve{Resources: []wire.Resource{reserved}}},
 					{Type: new(wire.OperationCreate), ID: &wire.ID{Value: "whole"}, Create: &wire.Volumes{Volumes: []wire.Resource{whole}}},
-					launch(o.AgentID, "two", "cat data/log >/var/whole/copy"+stays, append(slices.Clone(work), *has(o, "a volume", 0), whole)...)}
+					launch(o.AgentID, "two", "cat data/log data/copy >/var/whole/copy"+stays, append(slices.Clone(work), *has(o, "a volume", 0), whole)...)}
 			})
 			if got := s.outcome("whole"); got.State != wire.OperationFinished {
 				t.Errorf("it is told %s", wire.JSON.Marshal(&got))
@@ -123,7 +134,7 @@ func TestMesosVolumes(t *testing.T) {
 				if len(found) != 1 {
 					return fmt.Errorf("found are %v", found)
 				}
-				if raw, err := os.ReadFile(found[0]); err != nil || string(raw) != "of one\n" {
+				if raw, err := os.ReadFile(found[0]); err != nil || string(raw) != "of one\nof one\n" {
 					return fmt.Errorf("%q, %v", raw, err)
 				}
 				return nil

@@ -50,6 +50,9 @@ func (tx *Tx) launch(p *Placement) (structs.AllocID, Refusal, string) {
 		refused, why := tx.join(a, &alloc, p.Job)
 		return a.ID, refused, why
 	}
+	if p.Job != nil && len(p.Job.Groups) > 0 && len(alloc.Volumes) < len(p.Job.Groups[0].Persistent()) {
+		return alloc.ID, RefusedEnding, "its executor, which has the volumes, ended meanwhile"
+	}
 	placed := *p
 	placed.Alloc = &alloc
 	refused, why := tx.place(&placed, nil)
@@ -64,6 +67,9 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	}
 	if a.External.Custom != with.External.Custom || !bytes.Equal(a.External.Info, with.External.Info) {
 		return RefusedExecutor, fmt.Sprintf("ExecutorInfo is not compatible with existing ExecutorInfo of executor %q", a.External.Executor)
+	}
+	if len(with.Volumes) > 0 {
+		return RefusedExecutor, fmt.Sprintf("executor %q began meanwhile, and volumes come with the launch that begins it", a.External.Executor)
 	}
 	if refused, why := tx.known(with); refused != "" {
 		return refused, why
@@ -103,7 +109,7 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	maps.DeleteFunc(next.Tasks, func(name string, _ *structs.TaskState) bool {
 		return a.External.Named(name) != nil && external.Named(name) == nil
 	})
-	next.Resources, next.Ports = external.Holds(next.Tasks)
+	next.Resources, next.Ports = a.HoldsWith(&external, next.Tasks)
 	if !external.Custom {
 		next.Version = tx.addTasks(a, &external, job, renamed)
 	}
@@ -120,6 +126,7 @@ func (tx *Tx) addTasks(a *structs.Allocation, now *structs.External, job *struct
 		t.Name = renamed[t.Name]
 	}
 	if old != nil {
+		group.Volumes = old.Job.Groups[0].Volumes // those that the executor has
 		for _, t := range slices.Backward(old.Job.Groups[0].Tasks) {
 			if now.Named(t.Name) != nil {
 				group.Tasks = slices.Insert(group.Tasks, 0, t)

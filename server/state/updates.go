@@ -16,7 +16,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 		return
 	}
 	if old.External.Executor != "" && !next.Ended() {
-		next.Resources, next.Ports = old.External.Holds(next.Tasks)
+		next.Resources, next.Ports = old.HoldsWith(old.External, next.Tasks)
 	}
 	if tx.framework(old.Framework) == nil {
 		return
