@@ -181,8 +181,8 @@ func TestAPoolMakesChecks(t *testing.T) {
 		r.is(t, "failing no answer within 5s")
 		s.set(true, false)
 		time.Sleep(20 * time.Second)
-		r.is(t) // so soon another reason is not worth it
-		time.Sleep(40 * time.Second)
+		r.is(t)                      // so soon another reason is not worth it
+		time.Sleep(70 * time.Second) // the minute is over, and it was asked again since
 		r.is(t, "failing exit code 2: no[31m database")
 		time.Sleep(1000 * time.Second)
 		r.is(t)
