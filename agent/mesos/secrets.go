@@ -107,10 +107,12 @@ func (b *building) reference(r *wire.SecretReference) (*structs.Secret, error) {
 	return &structs.Secret{Variable: at, Item: wire.TextOf(r.Key)}, nil
 }
 
-// withoutValues returns a copy of what an executor is described by, without the values of secrets, to be recorded and shown: its process
-// has them.
-func withoutValues(e *wire.ExecutorInfo) (*wire.ExecutorInfo, error) {
-	out := &wire.ExecutorInfo{}
+// withoutValues returns what an executor is described by, without the values of secrets, to be recorded and shown: its process has them.
+func withoutValues(e *wire.ExecutorInfo) (out *wire.ExecutorInfo, err error) {
+	if !hasValues(e) {
+		return new(*e), nil
+	}
+	out = &wire.ExecutorInfo{}
 	if err := wire.Protobuf.Unmarshal(wire.Protobuf.Marshal(e), out); err != nil {
 		return nil, err
 	}
@@ -118,14 +120,19 @@ func withoutValues(e *wire.ExecutorInfo) (*wire.ExecutorInfo, error) {
 	return out, nil
 }
 
+// hasValues reports whether a message brings values of secrets, wherever it does.
+func hasValues(message any) (has bool) {
+	values(message, func(*wire.SecretValue) { has = true })
+	return has
+}
+
 // recorded returns a task of a custom executor as it is recorded and shown, and apart from it the values of secrets that it brings, in
 // clear, in the order of values.
 func recorded(t *wire.TaskInfo) (info []byte, sent []*structs.SentSecret, err error) {
 	bare := *t
 	bare.Executor = nil // External.Info is put there again when the executor is told
-	info, secret := wire.Protobuf.Marshal(&bare), false
-	values(&bare, func(*wire.SecretValue) { secret = true })
-	if !secret {
+	info = wire.Protobuf.Marshal(&bare)
+	if !hasValues(&bare) {
 		return info, nil, nil
 	}
 	out := &wire.TaskInfo{}
