@@ -63,7 +63,7 @@ func (a *Agent) docker(log *slog.Logger) docker.Options {
 	o := docker.Options{
 		Endpoint: c.Endpoint, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile,
 		Owner: a.config.NodeName + ":" + a.sub("client"), Folder: a.sub("docker"),
-		Privileged: c.Privileged, Volumes: c.Volumes, HostPaths: c.HostPaths, Devices: c.Devices, Runtimes: c.Runtimes, LogDrivers: c.LogDrivers,
+		Privileged: c.Privileged, Volumes: c.Volumes, VolumeDrivers: c.VolumeDrivers, HostPaths: c.HostPaths, Devices: c.Devices, Runtimes: c.Runtimes, LogDrivers: c.LogDrivers,
 		CallTimeout: c.CallTimeout.Std(), PullStall: c.PullStall.Std(), AuthFile: c.AuthFile, Registries: registries(c.Registries),
 		ImageAge: c.ImageAge.Std(), ImageDisk: *c.ImageDiskUse, Logger: log,
 	}

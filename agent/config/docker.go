@@ -11,23 +11,24 @@ import (
 
 // Docker configures the docker driver.
 type Docker struct {
-	Endpoint     string            `json:"endpoint,omitempty" doc:"The engine: unix:///PATH or tcp://HOST:PORT. Default unix:///var/run/docker.sock."`
-	CAFile       string            `json:"ca_file,omitempty" doc:"With tcp and TLS: certificate of who signed the engine's."`
-	CertFile     string            `json:"cert_file,omitempty" doc:"This node's certificate for the engine."`
-	KeyFile      string            `json:"key_file,omitempty" doc:"The key of it."`
-	Privileged   bool              `json:"privileged,omitempty" doc:"Tasks may ask for everything that the engine can do: privileged containers, namespaces of the host, any device and option. It makes them root on the node."`
-	Volumes      bool              `json:"volumes,omitempty" doc:"Tasks may use named volumes of the engine."`
-	HostPaths    []string          `json:"host_paths,omitempty" doc:"Files and folders of the node that tasks may mount, with what is below them."`
-	Devices      []string          `json:"devices,omitempty" doc:"Devices that tasks may use: paths below /dev, with what is below them."`
-	Capabilities []string          `json:"capabilities,omitempty" doc:"Capabilities that tasks may add beyond those that containers have; all: every one."`
-	Runtimes     []string          `json:"runtimes,omitempty" doc:"Runtimes of the engine that tasks may choose."`
-	LogDrivers   []string          `json:"log_drivers,omitempty" doc:"Log drivers of the engine that tasks may choose. What they send goes out from the engine, with its rights."`
-	CallTimeout  structs.Duration  `json:"call_timeout,omitempty" doc:"How long the engine may take to answer. Default 30s."`
-	PullStall    structs.Duration  `json:"pull_stall,omitempty" doc:"A pull without progress for this long has failed. Default 2m."`
-	AuthFile     string            `json:"auth_file,omitempty" doc:"File with credentials for registries as docker login writes it; read again for each pull."`
-	Registries   []*Registry       `json:"registry,omitempty" hcl:"block" doc:"Credentials for a registry."`
-	ImageAge     *structs.Duration `json:"image_age,omitempty" doc:"Images that the node pulled and did not use for this long are removed; 0s: never. Default 168h."`
-	ImageDiskUse *int              `json:"image_disk_use,omitempty" doc:"Percent of the engine's disk in use above which they go earlier, the one longest unused first; 0: never. Default 85."`
+	Endpoint      string            `json:"endpoint,omitempty" doc:"The engine: unix:///PATH or tcp://HOST:PORT. Default unix:///var/run/docker.sock."`
+	CAFile        string            `json:"ca_file,omitempty" doc:"With tcp and TLS: certificate of who signed the engine's."`
+	CertFile      string            `json:"cert_file,omitempty" doc:"This node's certificate for the engine."`
+	KeyFile       string            `json:"key_file,omitempty" doc:"The key of it."`
+	Privileged    bool              `json:"privileged,omitempty" doc:"Tasks may ask for everything that the engine can do: privileged containers, namespaces of the host, any device and option. It makes them root on the node."`
+	Volumes       bool              `json:"volumes,omitempty" doc:"Tasks may use named volumes of the engine."`
+	VolumeDrivers []string          `json:"volume_drivers,omitempty" doc:"Volume drivers (plugins) of the engine whose volumes tasks may use, and have made with options. With local among them, tasks may give options to the engine's own, which can mount any folder of the node."`
+	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the node that tasks may mount, with what is below them."`
+	Devices       []string          `json:"devices,omitempty" doc:"Devices that tasks may use: paths below /dev, with what is below them."`
+	Capabilities  []string          `json:"capabilities,omitempty" doc:"Capabilities that tasks may add beyond those that containers have; all: every one."`
+	Runtimes      []string          `json:"runtimes,omitempty" doc:"Runtimes of the engine that tasks may choose."`
+	LogDrivers    []string          `json:"log_drivers,omitempty" doc:"Log drivers of the engine that tasks may choose. What they send goes out from the engine, with its rights."`
+	CallTimeout   structs.Duration  `json:"call_timeout,omitempty" doc:"How long the engine may take to answer. Default 30s."`
+	PullStall     structs.Duration  `json:"pull_stall,omitempty" doc:"A pull without progress for this long has failed. Default 2m."`
+	AuthFile      string            `json:"auth_file,omitempty" doc:"File with credentials for registries as docker login writes it; read again for each pull."`
+	Registries    []*Registry       `json:"registry,omitempty" hcl:"block" doc:"Credentials for a registry."`
+	ImageAge      *structs.Duration `json:"image_age,omitempty" doc:"Images that the node pulled and did not use for this long are removed; 0s: never. Default 168h."`
+	ImageDiskUse  *int              `json:"image_disk_use,omitempty" doc:"Percent of the engine's disk in use above which they go earlier, the one longest unused first; 0: never. Default 85."`
 }
 
 // Registry has credentials.

@@ -168,6 +168,13 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a secret in the environment", env(wire.Variable{Name: "PASSWORD", Type: new(wire.VariableSecret), Secret: value}), "exec map[] secrets/env-1 0400 PASSWORD=value"},
 		{"a volume of the engine", engine(seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop"}}))),
 			held + "docker map[mount:[map[read_only:false source:shop target:/data type:volume]] network_mode:host]"},
+		{"a volume of a plugin of the engine", engine(seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Driver: new("rexray"),
+			Options: &wire.Parameters{Parameters: []wire.Parameter{{Key: "size", Value: "5"}, {Key: "type", Value: "${x}"}}}}}))),
+			held + "docker map[mount:[map[driver:rexray driver_options:map[size:5 type:$${x}] read_only:false source:shop target:/data type:volume]] network_mode:host]"},
+		{"volumes of one driver", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.VolumeDriver, c.Volumes = new("rexray"), []wire.Volume{onHost("/data", "shop", wire.VolumeRO), onHost("/conf", "/srv/conf", wire.VolumeRW)}
+		}), held + "docker map[mount:[map[read_only:true source:shop target:/data type:volume]] network_mode:host volume_driver:rexray] host:/srv/conf>/conf"},
+		{"an option for a driver of volumes", with("volume-driver", "rexray"), held + "docker map[network_mode:host volume_driver:rexray]"},
 		{"limits", limited(wire.RLimit{Type: nofile, Soft: new(uint64(10)), Hard: new(uint64(20))}, wire.RLimit{Type: core}), held + "exec map[rlimits:map[core:unlimited nofile:10:20]]"},
 		{"limits of an image", imaged(limited(wire.RLimit{Type: nofile, Soft: new(uint64(10)), Hard: new(^uint64(0))})), held + "oci map[ulimit:map[nofile:10:-1]]"},
 		{"capabilities", linux(&wire.LinuxInfo{Effective: capabilitiesOf(1013), Bounding: capabilitiesOf(1013, 1005)}), held + "exec map[cap_add:[net_raw]]"},
@@ -206,9 +213,13 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a parent of none", seen(sandbox("/x", wire.SandboxParent, "a")), "refused: the volume at '/x': a sandbox_path of the type PARENT"},
 		{"a plugin", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{}})), "refused: the volume at '/x': volumes of CSI plugins"},
 		{"a volume of no engine", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop"}})), "refused: the volume at '/x': a DOCKER_VOLUME is"},
-		{"a driver of volumes", engine(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Driver: new("rexray")}}))), "refused: the volume at '/x': the driver 'rexray'"},
-		{"options of a volume", engine(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Options: &wire.Parameters{Parameters: []wire.Parameter{{Key: "device", Value: "/etc"}}}}}))),
-			"refused: the volume at '/x': 'driver_options'"},
+		{"a volume of a plugin of no engine", imaged(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Driver: new("rexray")}}))),
+			"refused: the volume at '/x': a DOCKER_VOLUME is one of the Docker engine, whose plugins serve its containers alone: run the task in a container of the type DOCKER"},
+		{"an option of a volume twice", engine(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Options: &wire.Parameters{Parameters: []wire.Parameter{{Key: "a"}, {Key: "a"}}}}}))),
+			"refused: the volume at '/x': its 'driver_options' have 'a' twice"},
+		{"a volume of a driver that is no name", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.VolumeDriver, c.Volumes = new("rexray"), []wire.Volume{onHost("/x", "a/b", wire.VolumeRW)}
+		}), "refused: the volume at '/x': 'a/b' is not the name of a volume"},
 		{"a secret of nothing", seen(secretAt("/x/y", &wire.Secret{})), "refused: the volume at '/x/y': a secret must have a 'type'"},
 		{"a secret of others", seen(secretAt("/x/y", reference("ops/db", nil))), "refused: the volume at '/x/y': work of role 'eng/web' may not read variable 'ops/db'"},
 		{"a secret that is no variable", seen(secretAt("/x/y", reference("a b", nil))), "refused: the volume at '/x/y': 'a b' is not the name of a variable"},
@@ -258,7 +269,6 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"capabilities in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Parameters, c.Linux = []wire.Parameter{{Key: "cap-add", Value: "CHOWN"}}, &wire.LinuxInfo{Effective: capabilitiesOf(1000)}
 		}), "refused: capabilities are in 'DockerInfo.parameters' and in 'LinuxInfo'"},
-		{"a driver of volumes of the engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) { d.VolumeDriver = new("rexray") }), "refused: 'DockerInfo.volume_driver' is not served"},
 	} {
 		f := &structs.Framework{ID: "f", Name: "shop", User: "root", Roles: []string{"eng/web"}}
 		for _, encoding := range both {

@@ -20,8 +20,8 @@ import (
 // docker fills in what a container of the Docker engine is.
 func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 	d := c.Docker
-	if d.VolumeDriver != nil {
-		return errors.New("'DockerInfo.volume_driver' is not served: name a volume of the engine in 'volumes', with a source of the type DOCKER_VOLUME")
+	if driver := wire.TextOf(d.VolumeDriver); driver != "" {
+		config["volume_driver"] = literal(driver)
 	}
 	mode := wire.DockerHost
 	if d.Network != nil {
@@ -106,7 +106,8 @@ func (b *building) publish(all []wire.PortMapping, mode wire.DockerNetwork, conf
 // or a name with a value.
 var (
 	parameterTexts = map[string]string{"cpuset-cpus": "cpuset_cpus", "ipc": "ipc_mode", "pid": "pid_mode", "runtime": "runtime", "userns": "userns_mode",
-		"workdir": "work_dir", "hostname": "hostname", "log-driver": "log_driver"}
+		"workdir": "work_dir", "hostname": "hostname", "log-driver": "log_driver",
+		"volume-driver": "volume_driver"}
 	parameterFlags = map[string]string{"init": "init", "read-only": "read_only", "privileged": "privileged"}
 	parameterLists = map[string]string{"add-host": "extra_hosts", "cap-add": "cap_add", "cap-drop": "cap_drop", "device": "devices", "dns": "dns",
 		"dns-search": "dns_search", "group-add": "group_add", "net-alias": "network_aliases", "network-alias": "network_aliases",

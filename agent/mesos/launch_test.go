@@ -164,8 +164,6 @@ func TestWhatIsLaunched(t *testing.T) {
 		{"a terminal of a Docker container", one(taskInfo("one", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "x"}, TTY: &wire.TTYInfo{}}))),
 			"refused: 'ContainerInfo.tty_info'"},
 		{"a terminal of an executor", group(with(&wire.ContainerInfo{TTY: &wire.TTYInfo{}}), taskInfo("a", nil)), "refused: 'ContainerInfo.tty_info'"},
-		{"a volume driver", one(taskInfo("one", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "x", VolumeDriver: new("x")}}))),
-			"refused: 'DockerInfo.volume_driver'"},
 		{"limits of a pod", group(with(&wire.ContainerInfo{RLimits: &wire.RLimitInfo{}}), taskInfo("a", nil)), "refused: 'ContainerInfo.rlimit_info'"},
 		{"a host name of a pod", group(with(&wire.ContainerInfo{Hostname: new("x")}), taskInfo("a", nil)), "refused: 'ContainerInfo.hostname'"},
 		{"groups of a network", group(with(&wire.ContainerInfo{Networks: []wire.NetworkInfo{{Name: new("x"), Groups: []string{"x"}}}}), taskInfo("a", nil)),

@@ -59,6 +59,12 @@ func (b *building) volume(v *wire.Volume, ofPod bool) error {
 	if v.Source != nil && v.Source.Type != nil && *v.Source.Type == wire.SourceDockerVolume {
 		return b.dockerVolume(v, at)
 	}
+	if b.task.Driver == "docker" && b.task.Config["volume_driver"] != nil && v.HostPath != nil && v.Source == nil && !path.IsAbs(*v.HostPath) {
+		// As "docker run" has it: with a driver, what is no path names a volume of it.
+		named := *v
+		named.HostPath, named.Source = nil, &wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: *v.HostPath}}
+		return b.dockerVolume(&named, at)
+	}
 	if own, err := b.ownAt(v); own != nil || err != nil {
 		if err == nil {
 			err = mount(b.task, own.block, at, own.readOnly || v.Mode == wire.VolumeRO)
@@ -258,15 +264,26 @@ func (b *building) dockerVolume(v *wire.Volume, at string) error {
 	case v.HostPath != nil || v.Image != nil || d == nil:
 		return fault("its source has no 'docker_volume', or there is a 'host_path' or an 'image', too")
 	case b.task.Driver != "docker":
-		return fault("a DOCKER_VOLUME is one of the Docker engine, for containers of the type DOCKER")
-	case wire.TextOf(d.Driver) != "" && *d.Driver != "local":
-		return fault("the driver '%.100s' of a Docker volume is not served: make the volume on the node, and name it", *d.Driver)
-	case d.Options != nil && len(d.Options.Parameters) > 0:
-		return fault("'driver_options' of a Docker volume are not served, since they can name any folder of the node: make the volume on the node, and name it")
+		return fault("a DOCKER_VOLUME is one of the Docker engine, whose plugins serve its containers alone: run the task in a container of the type DOCKER, " +
+			"or use a storage plugin (CSI) that has the volume, with a source of the type CSI_VOLUME")
 	case !structs.ValidName(d.Name):
 		return fault("'%.200s' is not the name of a volume", d.Name)
 	}
-	b.engineMount(map[string]any{"type": "volume", "source": d.Name, "target": at, "read_only": v.Mode == wire.VolumeRO})
+	m := map[string]any{"type": "volume", "source": d.Name, "target": at, "read_only": v.Mode == wire.VolumeRO}
+	if driver := wire.TextOf(d.Driver); driver != "" {
+		m["driver"] = literal(driver)
+	}
+	if d.Options != nil && len(d.Options.Parameters) > 0 {
+		options := map[string]any{}
+		for _, o := range d.Options.Parameters {
+			if _, twice := options[o.Key]; twice || o.Key == "" {
+				return fault("its 'driver_options' have '%.100s' twice, or an option without a name", o.Key)
+			}
+			options[o.Key] = literal(o.Value)
+		}
+		m["driver_options"] = options
+	}
+	b.engineMount(m)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package docker
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -72,6 +73,9 @@ type mountConfig struct {
 	target   string
 	readOnly bool
 	size     structs.Bytes // of a tmpfs; 0: half of the memory
+
+	driver  string            // of a volume that the engine does not have yet; empty: local
+	options map[string]string // that it makes it with
 }
 
 type deviceConfig struct{ host, inside, rights string }
@@ -103,7 +107,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	for _, u := range b.Ulimits("ulimit") {
 		c.ulimits = append(c.ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
-	c.mounts = mounts(b)
+	c.mounts = mounts(b, b.Text("volume_driver"))
 	c.devices = devices(b)
 	c.options = readOptions(b)
 	return c, b.Err("the docker driver")
@@ -174,12 +178,21 @@ func capabilities(b *schema.Block, key string) (out []string) {
 	return out
 }
 
-// mounts reads volumes, "source:target" with an optional ":ro", and mount blocks.
-func mounts(b *schema.Block) (out []mountConfig) {
+// localVolumes is the volume driver of the engine itself.
+const localVolumes = "local"
+
+// pluginName is what the engine calls a plugin, such as rclone or vieux/sshfs:latest.
+var pluginName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}$`)
+
+// mounts reads volumes, "source:target" with an optional ":ro", and mount blocks. Volumes that say nothing of their driver have the given one.
+func mounts(b *schema.Block, driver string) (out []mountConfig) {
+	if driver != "" && !schema.Refers(driver) && !pluginName.MatchString(driver) {
+		b.Problem("volume_driver", "%q is not the name of a plugin of the engine", driver)
+	}
 	for i, text := range b.Texts("volumes") {
 		at := fmt.Sprintf("volumes[%d]", i)
 		parts := strings.Split(text, ":")
-		m := mountConfig{at: at, kind: mountVolume}
+		m := mountConfig{at: at, kind: mountVolume, driver: driver}
 		switch {
 		case len(parts) == 3 && (parts[2] == "ro" || parts[2] == "rw"):
 			m.readOnly = parts[2] == "ro"
@@ -191,14 +204,18 @@ func mounts(b *schema.Block) (out []mountConfig) {
 			continue
 		}
 		if strings.Contains(m.source, "/") {
-			m.kind = mountBind
+			m.kind, m.driver = mountBind, ""
 		}
 		out = append(out, m)
 		m.check(b)
 	}
 	for i, block := range b.Blocks("mount") {
 		m := mountConfig{at: fmt.Sprintf("mount[%d]", i), kind: block.OneOf("type", mountBind, mountVolume, mountTmpfs), source: block.Text("source"),
-			target: block.Required("target", `target = "/data"`), readOnly: block.Bool("read_only"), size: block.Size("size")}
+			target: block.Required("target", `target = "/data"`), readOnly: block.Bool("read_only"), size: block.Size("size"),
+			driver: block.Text("driver"), options: block.TextMap("driver_options")}
+		if m.kind == mountVolume && m.driver == "" {
+			m.driver = driver
+		}
 		block.Close("a mount")
 		out = append(out, m)
 		m.check(b)
@@ -232,6 +249,12 @@ func (m *mountConfig) check(b *schema.Block) {
 		b.Problem(m.at, "%q is neither absolute nor below local/ of the task's folder", m.source)
 	case m.kind == mountVolume && !structs.ValidName(m.source):
 		b.Problem(m.at, "%q is not the name of a volume", m.source)
+	}
+	switch {
+	case m.kind != mountVolume && (m.driver != "" || len(m.options) > 0):
+		b.Problem(m.at, "driver and driver_options are for a volume")
+	case m.driver != "" && !schema.Refers(m.driver) && !pluginName.MatchString(m.driver):
+		b.Problem(m.at, "%q is not the name of a plugin of the engine", m.driver)
 	}
 }
 

@@ -25,16 +25,20 @@ func TestAllSettingsAreTaken(t *testing.T) {
 		"cap_add": []any{"net_admin"}, "cap_drop": []any{"ALL"}, "ulimit": map[string]any{"nofile": "1024:2048", "core": int64(0)},
 		"sysctls": map[string]any{"net.core.somaxconn": "1024"}, "shm_size": "64MiB", "pids": 100.0, "devices": []any{"/dev/fuse", "/dev/null:/dev/x:r"},
 		"group_add": []any{"audio"}, "cpuset_cpus": "0-1", "security_opt": []any{"no-new-privileges"}, "ipc_mode": "private",
-		"volumes": []any{"local/data:/data", "/srv/www:/www:ro", "cache:/cache"},
-		"mount":   []any{map[string]any{"type": "tmpfs", "target": "/scratch", "size": "16MiB"}},
-		"auth":    map[string]any{"username": "shop", "password": "s3cret"}, "log_driver": "syslog", "log_options": map[string]any{"tag": "shop"},
+		"volumes": []any{"local/data:/data", "/srv/www:/www:ro", "cache:/cache"}, "volume_driver": "vieux/sshfs:latest",
+		"mount": []any{map[string]any{"type": "tmpfs", "target": "/scratch", "size": "16MiB"},
+			map[string]any{"type": "volume", "source": "shop", "target": "/shop", "driver": "rexray", "driver_options": map[string]any{"size": "5"}}},
+		"auth": map[string]any{"username": "shop", "password": "s3cret"}, "log_driver": "syslog", "log_options": map[string]any{"tag": "shop"},
 		"options": map[string]any{"BlkioWeight": 300.0, "OomScoreAdj": 100.0},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.mounts) != 4 || c.mounts[0].kind != mountBind || !c.mounts[1].readOnly || c.mounts[2].kind != mountVolume || c.mounts[3].size != 16<<20 {
+	if len(c.mounts) != 5 || c.mounts[0].kind != mountBind || !c.mounts[1].readOnly || c.mounts[2].kind != mountVolume || c.mounts[3].size != 16<<20 {
 		t.Errorf("mounts %+v", c.mounts)
+	}
+	if c.mounts[0].driver+c.mounts[3].driver != "" || c.mounts[2].driver != "vieux/sshfs:latest" || c.mounts[4].driver != "rexray" || c.mounts[4].options["size"] != "5" {
+		t.Errorf("drivers of volumes: %+v", c.mounts)
 	}
 	if w := c.wish(true); w.own == nil || w.own.Username != "shop" || w.own.Password != "s3cret" || c.logDriver != "syslog" || c.logOptions["tag"] != "shop" {
 		t.Errorf("credentials %v, log driver %s %v", w.own, c.logDriver, c.logOptions)
@@ -75,6 +79,9 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 		{"mount", []any{map[string]any{"type": "nfs", "target": "/x"}}, "volume"}, {"mount", []any{map[string]any{"target": "/x"}}, "no source"},
 		{"mount", []any{map[string]any{"type": "tmpfs", "source": "x", "target": "/x"}}, "no source"},
 		{"mount", []any{map[string]any{"type": "volume", "source": "v", "target": "/x", "size": "1MiB"}}, "tmpfs"},
+		{"mount", []any{map[string]any{"type": "bind", "source": "/v", "target": "/x", "driver": "rexray"}}, "are for a volume"},
+		{"mount", []any{map[string]any{"type": "volume", "source": "v", "target": "/x", "driver": "a b"}}, "not the name of a plugin"},
+		{"volume_driver", "../x", "not the name of a plugin"},
 		{"devices", []any{"/etc/passwd"}, "/dev/name"}, {"devices", []any{"/dev/../etc/x"}, "/dev/name"}, {"devices", []any{"/dev/x:/dev/x:q"}, "/dev/name"},
 		{"cpuset_cpus", "0-x", "not a list of cores"}, {"auth", map[string]any{"username": "x"}, "needs username and password"},
 		{"log_driver", "none", "alloc logs"}, {"log_options", map[string]any{"tag": "x"}, "those of a log_driver"},
@@ -107,6 +114,9 @@ func TestPermissions(t *testing.T) {
 		t.Skip("no links here:", err)
 	}
 	open := filepath.Join(dir, "open")
+	volume := func(driver, option string) []any {
+		return []any{map[string]any{"type": "volume", "source": "v", "target": "/x", "driver": driver, "driver_options": map[string]any{option: "x"}}}
+	}
 	for _, c := range []struct {
 		key   string
 		value any
@@ -130,6 +140,10 @@ func TestPermissions(t *testing.T) {
 		{"log_driver", "journald", func(o *Options) { o.LogDrivers = []string{"journald"} }},
 		{"runtime", "runsc", func(o *Options) { o.Runtimes = []string{"runsc"} }},
 		{"volumes", []any{"data:/data"}, func(o *Options) { o.Volumes = true }},
+		{"volumes", []any{"data:/data"}, func(o *Options) { o.VolumeDrivers = []string{"local"} }},
+		{"mount", volume("rexray", "size"), func(o *Options) { o.VolumeDrivers = []string{"rexray"} }},
+		{"mount", volume("local", "device"), func(o *Options) { o.VolumeDrivers = []string{"local"} }},
+		{"mount", volume("", "device"), func(o *Options) { o.VolumeDrivers = []string{"local"} }},
 		{"volumes", []any{open + ":/data"}, func(o *Options) { o.HostPaths = []string{open} }},
 		{"volumes", []any{"local/data:/data"}, nil},
 	} {
@@ -148,6 +162,12 @@ func TestPermissions(t *testing.T) {
 		c.allow(&o)
 		if _, err := New(o).config(spec); err != nil {
 			t.Errorf("%s = %v with permission: %v", c.key, c.value, err)
+		}
+	}
+	for _, driver := range []string{"", "local", "other"} {
+		spec := &drivers.Spec{ID: "a/t/1", Task: &structs.Task{Config: map[string]any{"image": "busybox", "mount": volume(driver, "device")}}}
+		if _, err := New(Options{Volumes: true, VolumeDrivers: []string{"rexray"}}).config(spec); structs.KindOf(err) != structs.Forbidden {
+			t.Errorf("options of the volume driver %q: %v", driver, err)
 		}
 	}
 	allowed := New(Options{HostPaths: []string{open}})

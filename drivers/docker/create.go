@@ -3,6 +3,7 @@ package docker
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -248,6 +249,10 @@ func (d *Driver) mounts(spec *drivers.Spec, c *config) ([]mount.Mount, error) {
 				return nil, err
 			}
 			out.Source = source
+		case mountVolume:
+			if m.driver != "" || len(m.options) > 0 {
+				out.VolumeOptions = &mount.VolumeOptions{DriverConfig: &mount.Driver{Name: cmp.Or(m.driver, localVolumes), Options: m.options}}
+			}
 		case mountTmpfs:
 			if m.size > 0 {
 				out.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: int64(m.size)}

@@ -26,13 +26,14 @@ type Options struct {
 	Owner    string // names the node among those that share an engine: only containers of its own are removed
 	Folder   string // of the driver's own records; empty: they are not kept
 
-	Privileged   bool     // tasks may ask for all that the engine can do
-	Volumes      bool     // tasks may use named volumes of the engine
-	HostPaths    []string // that tasks may mount, with what is below them
-	Devices      []string // likewise
-	Capabilities []string // beyond the usual ones, without CAP_; ALL: all
-	Runtimes     []string // that tasks may choose
-	LogDrivers   []string // likewise
+	Privileged    bool     // tasks may ask for all that the engine can do
+	Volumes       bool     // tasks may use named volumes of the engine
+	VolumeDrivers []string // of the engine whose volumes they may use; with "local" they may give that one options
+	HostPaths     []string // that tasks may mount, with what is below them
+	Devices       []string // likewise
+	Capabilities  []string // beyond the usual ones, without CAP_; ALL: all
+	Runtimes      []string // that tasks may choose
+	LogDrivers    []string // likewise
 
 	CallTimeout time.Duration // of one call to the engine; 0: 30 s
 	PullStall   time.Duration // a pull without progress for this long has failed; 0: 2 min

@@ -66,7 +66,16 @@ func (d *Driver) permit(c *config, spec *drivers.Spec) error {
 	for _, m := range c.mounts {
 		switch m.kind {
 		case mountVolume:
-			if !d.opts.Volumes && !all {
+			if all {
+				continue
+			}
+			named := func(driver string) bool { return slices.Contains(d.opts.VolumeDrivers, driver) }
+			switch local := m.driver == "" || m.driver == localVolumes; {
+			case !local && !named(m.driver):
+				refuse(m.at, "volumes of the volume driver "+m.driver, "volume_drivers")
+			case local && len(m.options) > 0 && !named(localVolumes): // they can name any folder of the node
+				refuse(m.at, "options of the volume driver local, which can mount any folder of the node", "\"local\" among volume_drivers")
+			case local && !d.opts.Volumes && !named(localVolumes):
 				refuse(m.at, "volumes of the engine", "volumes = true")
 			}
 		case mountBind:
