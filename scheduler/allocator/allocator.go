@@ -44,7 +44,8 @@ const (
 // Allocator is the state machine. See the package comment.
 type Allocator struct {
 	options Options
-	custom  []string // names of kinds from firstCustom on
+	custom  []string          // names of kinds from firstCustom on
+	made    map[string]string // the raw disks that disks of the nodes were made of, both as resources
 
 	sorters  map[string]*sorter
 	excluded []int   // kinds that do not count in shares
@@ -141,7 +142,7 @@ func New(options Options) *Allocator {
 	if options.KeepAfter == 0 {
 		options.KeepAfter = DefaultKeepAfter
 	}
-	a := &Allocator{options: options, sorters: sortersOf(options.Policies), pool: placement.NewPool(),
+	a := &Allocator{options: options, made: map[string]string{}, sorters: sortersOf(options.Policies), pool: placement.NewPool(),
 		nodes: map[structs.NodeID]*node{}, allocs: map[structs.AllocID]*hold{}, decisions: map[uint64]*hold{},
 		placing: map[string]map[int]*hold{}, requests: map[string]*request{}, gangs: map[string]*gang{},
 		kin: map[kinKey]*kin{}, asleep: map[*gang]bool{}, shapes: map[string]*shape{},

@@ -195,24 +195,8 @@ func (a *Allocator) withinLimits(c *client, r structs.Resources) (structs.Resour
 			if !bounded {
 				continue
 			}
-			switch kind {
-			case kindCPU:
-				r.CPU = min(r.CPU, structs.Milli(left))
-				if left < int64(crumbCPU) {
-					return r, role
-				}
-			case kindMemory:
-				r.Memory = min(r.Memory, structs.Bytes(left))
-				if left < int64(crumbMemory) {
-					return r, role
-				}
-			case kindDisk:
-				r.Disk = min(r.Disk, structs.Bytes(left))
-			default:
-				name := a.custom[kind-firstCustom]
-				if over := int64(r.Custom[name]) - left; over > 0 {
-					r = r.Sub(structs.Resources{Custom: map[string]structs.Milli{name: structs.Milli(over)}})
-				}
+			if r = a.atMost(r, kind, left); kind == kindCPU && left < int64(crumbCPU) || kind == kindMemory && left < int64(crumbMemory) {
+				return r, role
 			}
 		}
 		if !a.reaches(role, c) {

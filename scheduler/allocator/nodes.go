@@ -80,6 +80,7 @@ func (a *Allocator) SetNode(spec *structs.Node) {
 	}
 	n.gone = false
 	old := n.window()
+	a.noteMade(n.Spec(), spec)
 	n.SetSpec(spec)
 	for _, c := range a.offering {
 		c.seen.remove(n.Ord)
@@ -103,6 +104,7 @@ func (a *Allocator) RemoveNode(id structs.NodeID) {
 		return
 	}
 	old := n.window()
+	a.noteMade(n.Spec(), nil)
 	n.SetSpec(nil)
 	n.gone = true
 	if n.spare != nil {
