@@ -5,6 +5,7 @@ package containers
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,11 +36,9 @@ const mostKnown = 1000
 func (c *Containers) alone(id string) (found structs.AllocID, ok bool) {
 	name := mesos.ContainerJobName(c.node.Node().ID, id)
 	newest := uint64(0)
-	for _, k := range c.node.Known(mostKnown) {
-		if k.Alloc.Job == name && (!ok || k.Ended == 0 || k.Alloc.CreateIndex > newest) {
-			if found, newest, ok = k.Alloc.ID, k.Alloc.CreateIndex, true; k.Ended == 0 {
-				return found, true
-			}
+	for _, k := range c.node.Known(mostKnown) { // one that was removed may still be ending
+		if k.Alloc.Job == name && (!ok || k.Alloc.CreateIndex > newest) {
+			found, newest, ok = k.Alloc.ID, k.Alloc.CreateIndex, true
 		}
 	}
 	return found, ok
@@ -56,7 +55,7 @@ func (c *Containers) beginAlone(w http.ResponseWriter, r *http.Request, l *wire.
 		return err
 	}
 	ctx := r.Context()
-	_, err = jobs.SubmitJob(ctx, job, new(uint64(0))) // there must be none
+	made, err := jobs.SubmitJob(ctx, job, new(uint64(0))) // there must be none
 	switch structs.KindOf(err) {
 	case "":
 	case structs.Conflict: // it runs, or has ended and was not removed
@@ -68,7 +67,7 @@ func (c *Containers) beginAlone(w http.ResponseWriter, r *http.Request, l *wire.
 		return err
 	}
 	c.log.Info("a container begins within no task", "container", l.ContainerID.Value, "job", job.Name, "role", job.Role, "actor", who.Actor)
-	if err := c.placed(ctx, jobs, job); err != nil {
+	if err := c.placed(ctx, jobs, job, made.Index); err != nil {
 		// Whoever asked does not hear that it runs, so it must not run later. If that fails, it is a job that people see and can stop.
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()
@@ -81,14 +80,16 @@ func (c *Containers) beginAlone(w http.ResponseWriter, r *http.Request, l *wire.
 	return nil
 }
 
-// placed waits until the one task of a job began, and says why it does not.
-func (c *Containers) placed(ctx context.Context, jobs Jobs, job *structs.Job) error {
+// placed waits until the one task of a job began that was submitted at an index, and says why it does not. Allocations from before are of a container
+// of the same id that was removed: they may still be ending.
+func (c *Containers) placed(ctx context.Context, jobs Jobs, job *structs.Job, since uint64) error {
 	by := time.Now().Add(placeWithin)
 	for q := (api.Query{}); ; {
 		all, meta, err := jobs.JobAllocations(ctx, job.Name, &q)
 		if err != nil {
 			return err
 		}
+		all = slices.DeleteFunc(all, func(a *structs.Allocation) bool { return a.CreateIndex <= since })
 		wait := 5 * time.Minute // for a change of what is under way
 		if len(all) > 0 {
 			a := all[0]

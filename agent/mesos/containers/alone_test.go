@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type jobs struct {
 	allocs  map[string]*structs.Allocation // by job
 	actors  []string
 	place   func(*structs.Job) *structs.Allocation // nil: none
+	ending  []*structs.Allocation                  // of jobs that were purged
 	refuse  error
 }
 
@@ -40,7 +42,7 @@ func (n *node) Node() *structs.Node { return &structs.Node{ID: "0a1b", Name: "on
 func (n *node) Known(int) (out []client.Known) {
 	n.region.mu.Lock()
 	defer n.region.mu.Unlock()
-	for _, a := range n.region.allocs {
+	for _, a := range slices.Concat(n.region.ending, slices.Collect(maps.Values(n.region.allocs))) {
 		k := client.Known{Alloc: a, Tasks: []string{"task"}}
 		if a.Ended() {
 			k.Ended = 1
@@ -66,7 +68,7 @@ func (j *jobs) change(by func()) {
 
 func (j *jobs) SubmitJob(_ context.Context, job *structs.Job, expect *uint64) (*api.JobSubmitted, error) {
 	j.mu.Lock()
-	known, refuse := j.all[job.Name] != nil, j.refuse
+	known, refuse, index := j.all[job.Name] != nil, j.refuse, j.index
 	j.mu.Unlock()
 	switch {
 	case refuse != nil:
@@ -78,12 +80,12 @@ func (j *jobs) SubmitJob(_ context.Context, job *structs.Job, expect *uint64) (*
 		j.all[job.Name] = job
 		if j.place != nil {
 			if a := j.place(job); a != nil {
-				a.Job = job.Name
+				a.Job, a.CreateIndex = job.Name, j.index+1
 				j.allocs[job.Name] = a
 			}
 		}
 	})
-	return &api.JobSubmitted{Name: job.Name}, nil
+	return &api.JobSubmitted{Name: job.Name, Index: index}, nil
 }
 
 func (j *jobs) JobAllocations(ctx context.Context, name string, q *api.Query) ([]*structs.Allocation, *api.Meta, error) {
@@ -92,7 +94,7 @@ func (j *jobs) JobAllocations(ctx context.Context, name string, q *api.Query) ([
 	for {
 		j.mu.Lock()
 		index, changed := j.index, j.changed
-		var all []*structs.Allocation
+		all := slices.DeleteFunc(slices.Clone(j.ending), func(a *structs.Allocation) bool { return a.Job != name })
 		if a := j.allocs[name]; a != nil {
 			all = append(all, a)
 		}
@@ -151,7 +153,7 @@ func TestAloneRuns(t *testing.T) {
 			j.change(func() {
 				for name := range j.allocs {
 					a := state(structs.AllocRunning, structs.TaskState{Status: structs.TaskRunning, Started: 1})
-					a.Job = name
+					a.Job, a.CreateIndex = name, j.allocs[name].CreateIndex
 					j.allocs[name] = a
 				}
 			})
@@ -220,6 +222,27 @@ func TestAloneRefused(t *testing.T) {
 		bound := alone("a", run("cat"))
 		bound.LaunchContainer.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{{ContainerPath: "/x", HostPath: new("/etc"), Mode: wire.VolumeRW}}}
 		refused("Volumes of a container within no other", bound)
+	})
+}
+
+// A container that was removed and is still ending is not taken for the one that has its id now.
+func TestAloneAgain(t *testing.T) {
+	serve(t, func(p *port) {
+		j, name := p.node.region, mesos.ContainerJobName("0a1b", "a")
+		old := state(structs.AllocRunning, structs.TaskState{Status: structs.TaskRunning, Started: 1})
+		old.ID, old.Job, old.CreateIndex, old.Desired = "old", name, 1, structs.DesiredStop
+		j.ending = []*structs.Allocation{old}
+		if got := string(p.want(400, wire.AgentLaunchContainer, alone("a", run("cat")))); !strings.Contains(got, "has no place") {
+			p.t.Errorf("without a place for it: %s", got)
+		}
+		j.place = func(*structs.Job) *structs.Allocation {
+			return state(structs.AllocRunning, structs.TaskState{Status: structs.TaskRunning, Started: 1})
+		}
+		p.want(200, wire.AgentLaunchContainer, alone("a", run("cat")))
+		p.want(200, wire.AgentKillContainer, wire.AgentCall{KillContainer: &wire.KillContainer{ContainerID: id("a")}})
+		if got := p.node.signals; !slices.Equal(got, []string{"alone 9"}) {
+			p.t.Errorf("signals: %v", got)
+		}
 	})
 }
 
