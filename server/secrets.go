@@ -11,8 +11,8 @@ import (
 )
 
 // Values that frameworks send with their tasks and that nobody else is to see. They are sealed as variables are, before they are in the
-// log, and only the node of their allocation gets them, when a task of it asks. They are opened when a task starts: what is sealed with a
-// key that was removed since cannot be.
+// log, and only the node of their allocation gets them, when a task of it asks. They are opened when a task starts, and stay sealed as they
+// came: their key cannot be removed before their allocation ended.
 
 // secretPath is what a value is sealed for.
 func secretPath(name string) string { return "@secret/" + name }

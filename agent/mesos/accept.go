@@ -114,7 +114,7 @@ func refusedTask(t *wire.TaskInfo, invalid string, fault error) *server.TaskNews
 			return failed(t, structs.TaskDropped, "AGENT_REMOVED", fault)
 		case state.RefusedResources, state.RefusedPorts:
 			return failed(t, structs.TaskDropped, "INVALID_OFFERS", fault)
-		case state.RefusedUntold:
+		case state.RefusedUntold, state.RefusedKey:
 			return failed(t, structs.TaskDropped, "", fault) // Mesos has no reason for it; the same launch may go well later
 		case state.RefusedEnding:
 			return failed(t, structs.TaskDropped, "EXECUTOR_TERMINATED", fault)

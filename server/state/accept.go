@@ -41,6 +41,7 @@ type Operation struct {
 const (
 	RefusedTask    Refusal = "task"    // a task of that name lives
 	RefusedUntold  Refusal = "untold"  // its framework owes too many acknowledgements; the leader finds that out
+	RefusedKey     Refusal = "key"     // what was sent with it is sealed with a key that is not there any more; the same launch may go well now
 	RefusedReserve Refusal = "reserve" // the room cannot be reserved, or is not
 
 	RefusedExecutor Refusal = "executor" // its executor is another one
@@ -74,6 +75,10 @@ func (tx *Tx) operate(c *Accept, op *Operation) (r PlaceResult) {
 		r.ID = p.Alloc.ID
 		if p.Job == nil || p.Alloc.External == nil || p.Alloc.Job != "" || p.Alloc.Node != c.Node || p.Alloc.Framework != c.Framework {
 			r.Refused, r.Why = RefusedInvalid, "it is no work of the framework on the node"
+			return r
+		}
+		if r.Why = tx.unsealable(p.Alloc.External); r.Why != "" {
+			r.Refused = RefusedKey
 			return r
 		}
 		r.ID, r.Refused, r.Why = tx.launch(&p)

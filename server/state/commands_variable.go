@@ -57,7 +57,7 @@ type UseKey struct {
 	Expect string // the id of the active one; empty: there is none
 }
 
-// DropKey forgets a key that is not active and that nothing is sealed with. Answer: *Receipt.
+// DropKey forgets a key that is not active and that nothing is sealed with: no variable, and no value that work has which did not end. Answer: *Receipt.
 type DropKey struct{ ID string }
 
 func (*PutVariable) Kind() string     { return "variable.put" }
@@ -306,8 +306,29 @@ func (c *DropKey) Apply(tx *Tx) (any, error) {
 			return nil, structs.Errorf(structs.Conflict, object, "%s is sealed with it", variableText(v.Path)).Advise("wait until the rotation is through")
 		}
 	}
+	for a := range from(tx.allocs, "") {
+		if a.Ended() && (a.Status != structs.AllocLost || a.Desired != structs.DesiredRun) { // what was lost may turn out to run
+			continue
+		}
+		for s := range a.External.Sent() {
+			if s.Sealed.Key == c.ID {
+				return nil, structs.Errorf(structs.Conflict, object, "a value that framework %s sent with allocation %s is sealed with it", a.Framework, structs.Short(a.ID)).
+					Advise("wait until that ended, or stop it: what is sent with work stays sealed as it came")
+			}
+		}
+	}
 	tx.put(RegionKeys, k, nil)
 	return tx.receipt(), nil
+}
+
+// unsealable says why what was sent with work could never be opened; empty: it can.
+func (tx *Tx) unsealable(x *structs.External) (why string) {
+	for s := range x.Sent() {
+		if get(tx.regionKeys, s.Sealed.Key) == nil {
+			return "the key that its secrets are sealed with was removed meanwhile"
+		}
+	}
+	return ""
 }
 
 // countVariable keeps what the variables of a role or space take.

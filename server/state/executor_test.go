@@ -273,3 +273,34 @@ func TestVolumesOfAnExecutor(t *testing.T) {
 		}
 	}
 }
+
+// A key cannot go while work that did not end has values which are sealed with it, and nothing comes with such values once it went.
+func TestKeysOfSentSecretsStay(t *testing.T) {
+	e := newExecutors(t)
+	e.must(&UseKey{ID: "k1"})
+	sends := func(id, task, key string) PlaceResult {
+		return e.operate(&Operation{Launch: &Placement{Job: &structs.Job{Groups: []*structs.Group{{Name: "g", Tasks: []*structs.Task{{Name: task}}}}},
+			Alloc: &structs.Allocation{ID: structs.AllocID(id), Framework: "f", Role: "eng", Node: e.node, Group: "g", OnLost: "replace", Resources: structs.Resources{CPU: 100},
+				External: &structs.External{Tasks: []*structs.ExternalTask{{ID: task, Name: task, Resources: structs.Resources{CPU: 100},
+					Secrets: []*structs.SentSecret{{Name: "s-" + task, Sealed: structs.Sealed{Key: key, Data: []byte("x")}}}}}}}}})[0]
+	}
+	if r := sends("a", "one", "k1"); r.Refused != "" {
+		t.Fatalf("%+v", r)
+	}
+	e.must(&UseKey{ID: "k2", Expect: "k1"})
+	e.fails(structs.Conflict, &DropKey{ID: "k1"})
+	e.must(&SetNodeStatus{Node: e.node, Status: structs.NodeLost})
+	if e.alloc("a").Status != structs.AllocLost {
+		t.Errorf("it is %s", e.alloc("a").Status)
+	}
+	e.fails(structs.Conflict, &DropKey{ID: "k1"})
+	e.region.node("1", 8000)
+	e.observe("a", structs.AllocComplete, map[string]*structs.TaskState{"one": {Status: structs.TaskFinished}})
+	e.must(&DropKey{ID: "k1"})
+	if r := sends("b", "two", "k1"); r.Refused != RefusedKey || e.alloc("b") != nil {
+		t.Errorf("%+v", r)
+	}
+	if r := sends("b", "two", "k2"); r.Refused != "" {
+		t.Errorf("%+v", r)
+	}
+}
