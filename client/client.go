@@ -187,6 +187,9 @@ func (c *Client) load(ctx context.Context) error {
 	}
 	for _, d := range c.config.Drivers {
 		c.node.Drivers[d.Name()], c.node.Starts[d.Name()] = d, make(chan struct{}, c.config.ParallelStarts)
+		if i, ok := d.(drivers.Imager); ok {
+			c.node.Images = i
+		}
 	}
 	allocs, problems := c.store.Allocs()
 	c.unread = len(problems) > 0

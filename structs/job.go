@@ -140,6 +140,7 @@ type Task struct {
 	VolumeMounts []*VolumeMount `json:"volume_mount,omitempty" hcl:"block" change:"replace" doc:"Where the task sees volumes of the group."`
 	Binds        []*Bind        `json:"binds,omitempty" hcl:"-"`
 	Tmpfs        []*Tmpfs       `json:"tmpfs,omitempty" hcl:"block" change:"replace" doc:"File systems in memory, gone with the task."`
+	ImageMounts  []*ImageMount  `json:"image_mount,omitempty" hcl:"block" change:"replace" doc:"Images whose files the task sees in a folder, beside its own root."`
 }
 
 // TaskResources is what one task needs.

@@ -210,7 +210,7 @@ func (g *Group) PerAlloc() bool {
 }
 
 // Mounts returns how much of a task is mounted beside its folders.
-func (t *Task) Mounts() int { return len(t.VolumeMounts) + len(t.Tmpfs) }
+func (t *Task) Mounts() int { return len(t.VolumeMounts) + len(t.Tmpfs) + len(t.ImageMounts) }
 
 // InMemory is the memory that the file systems of a task may take.
 func (t *Task) InMemory() (sum Bytes) {
@@ -382,6 +382,15 @@ func (t *Task) mountProblems(p *Problems, at string, g *Group) {
 		if f.Size < 4<<10 || f.Size > 1<<42 {
 			p.Add(object+".size", "%s is out of range (4KiB to 4TiB)", f.Size).adviseUnit(f.Size)
 		}
+	}
+	for i, m := range t.ImageMounts {
+		object := index(at+".image_mount", i)
+		if m == nil {
+			p.Add(object, "an image_mount is missing (null)")
+			continue
+		}
+		target(object, m.Destination, BadMountTarget)
+		m.problems(p, object, t)
 	}
 }
 

@@ -52,6 +52,15 @@ func drawn(l *server.Launch, err error) string {
 			}
 			b.WriteString(string(x.Propagation))
 		}
+		for _, m := range t.ImageMounts {
+			fmt.Fprintf(&b, " image:%s>%s", m.Image, m.Destination)
+			if m.Writable {
+				b.WriteString(" rw")
+			}
+			if m.ForcePull {
+				b.WriteString(" pulled")
+			}
+		}
 		for _, f := range t.Tmpfs {
 			fmt.Fprintf(&b, " %s=%s", f.Destination, f.Size)
 		}
@@ -159,6 +168,9 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"paths of the node", seen(onHost("/data", "/srv/data", wire.VolumeRW), onHost("conf", "/srv/conf/", wire.VolumeRO)),
 			held + "exec map[] host:/srv/data>/data host:/srv/conf>/local/conf ro"},
 		{"a path of the sandbox in the place of one of the node", seen(onHost("/data", "mine", wire.VolumeRW)), held + "exec map[] own:mine>/data"},
+		{"images", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image}, wire.Volume{ContainerPath: "y", Mode: wire.VolumeRW,
+			Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "models:7"}, Cached: new(false)}}), held + "exec map[] image:cafe>/x image:models:7>/local/y rw pulled"},
+		{"an image beside an image", imaged(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), held + "oci map[] image:cafe>/x"},
 		{"a path that spreads", seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceHostPath), HostPath: &wire.HostPath{Path: "/srv", Propagation: &wire.MountPropagation{Mode: new(wire.PropagationBidirectional)}}})),
 			held + "exec map[] host:/srv>/databidirectional"},
 		{"a path of the sandbox", imaged(seen(sandbox("/data", wire.SandboxSelf, "a/b"))), held + "oci map[] own:a/b>/data"},
@@ -207,7 +219,12 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a path of every task", seen(onHost("/proc/x", "/y", wire.VolumeRW)), "refused: Container path '/proc/x' is not supported"},
 		{"two sources", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, HostPath: new("/y"), Source: &wire.VolumeSource{}}), "refused: the volume at '/x': it has a 'host_path' and a 'source'"},
 		{"no source", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW}), "refused: the volume at '/x': it has neither"},
-		{"an image", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, Image: cafe().Image}), "refused: the volume at '/x': an 'image' is no volume here"},
+		{"an image of an engine", engine(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), "refused: the volume at '/x': an 'image' is a volume of containers of the type MESOS"},
+		{"an image of Appc", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: &wire.Image{Type: wire.ImageAPPC}}), "refused: the volume at '/x': only images of the type DOCKER"},
+		{"an image with a password", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "a", Config: value}}}),
+			"refused: the volume at '/x': credentials of an image are not taken"},
+		{"an image and a path", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, HostPath: new("/x"), Image: cafe().Image}), "refused: the volume at '/x': it has an 'image', and a 'host_path'"},
+		{"an image over a path", seen(onHost("/x", "/y", wire.VolumeRO), wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image}), "refused: the volume at '/x': Container path '/x' is used twice"},
 		{"a way out of the sandbox", seen(sandbox("/x", wire.SandboxSelf, "a/../../b")), "refused: the volume at '/x': 'a/../../b' is no path below the sandbox"},
 		{"a relative way out", seen(onHost("/x", "../b", wire.VolumeRW)), "refused: the volume at '/x': '../b' is no path"},
 		{"a parent of none", seen(sandbox("/x", wire.SandboxParent, "a")), "refused: the volume at '/x': a sandbox_path of the type PARENT"},
@@ -317,6 +334,12 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 			"holds 0 of [], lacks []; exec map[] host:/srv/store/a>/data ro secret:volume-0/key>/key ro secrets/volume-0/key 0400 =value"},
 		{"what the executor mounts in its root", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("/data", "/srv", wire.VolumeRW)}}, one(), image(one())),
 			"holds 0 of [], lacks []; exec map[] host:/srv>/data; oci map[]"},
+		{"an image that the executor mounts", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(), image(one())),
+			"holds 0 of [], lacks []; exec map[] image:cafe>/data; oci map[]"},
+		{"an image that the tasks of an executor write to", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRW, Image: cafe().Image}}}, one()),
+			"refused: of the executor: the volume at '/data': an 'image' that an executor mounts for its tasks is for reading"},
+		{"an image in the sandbox of the executor", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(sandbox("/x", wire.SandboxParent, "data"))),
+			"refused: the volume at '/x': of the executor: an 'image' of an executor has no folder in its sandbox"},
 		{"ports into a pod", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), ported), "in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[]"},
 		{"ports into a pod that lives", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), one()), "in bridge ; holds 0 of [], lacks [31001]; exec map[]"},
 		{"an executor with a secret in a network", custom(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), run, ported),

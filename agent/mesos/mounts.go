@@ -65,6 +65,12 @@ func (b *building) volume(v *wire.Volume, ofPod bool) error {
 		named.HostPath, named.Source = nil, &wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: *v.HostPath}}
 		return b.dockerVolume(&named, at)
 	}
+	if v.Image != nil {
+		if err := b.imageMount(v, at, ofPod); err != nil {
+			return fmt.Errorf("the volume at '%.200s': %w", v.ContainerPath, err)
+		}
+		return nil
+	}
 	if own, err := b.ownAt(v); own != nil || err != nil {
 		if err == nil {
 			err = mount(b.task, own.block, at, own.readOnly || v.Mode == wire.VolumeRO)
@@ -114,15 +120,46 @@ func (b *building) ownAt(v *wire.Volume) (*ownVolume, error) {
 
 // see adds a bind.
 func (b *building) see(x *structs.Bind) error {
-	taken := func(o *structs.Bind) bool { return o.Destination == x.Destination }
-	mounted := func(o *structs.VolumeMount) bool { return o.Destination == x.Destination }
-	if slices.ContainsFunc(b.task.Binds, taken) || slices.ContainsFunc(b.task.VolumeMounts, mounted) {
-		return fmt.Errorf("Container path '%.200s' is used twice", x.Destination)
-	}
-	if len(b.task.Binds) >= structs.MaxMounts {
-		return fmt.Errorf("more than %d volumes", structs.MaxMounts)
+	if err := untaken(b.task, x.Destination); err != nil {
+		return err
 	}
 	b.task.Binds = append(b.task.Binds, x)
+	return nil
+}
+
+// untaken refuses a path at which a task sees something already, and more than it may see.
+func untaken(t *structs.Task, at string) error {
+	if slices.ContainsFunc(t.Binds, func(o *structs.Bind) bool { return o.Destination == at }) ||
+		slices.ContainsFunc(t.VolumeMounts, func(o *structs.VolumeMount) bool { return o.Destination == at }) ||
+		slices.ContainsFunc(t.ImageMounts, func(o *structs.ImageMount) bool { return o.Destination == at }) {
+		return fmt.Errorf("Container path '%.200s' is used twice", at)
+	}
+	if len(t.Binds) >= structs.MaxMounts || t.Mounts() >= structs.MaxMounts {
+		return fmt.Errorf("more than %d volumes", structs.MaxMounts)
+	}
+	return nil
+}
+
+// imageMount has the task see the files of an image.
+func (b *building) imageMount(v *wire.Volume, at string, ofPod bool) error {
+	i := v.Image
+	switch {
+	case v.HostPath != nil || v.Source != nil:
+		return errors.New("it has an 'image', and a 'host_path' or a 'source': leave one out")
+	case i.Type != wire.ImageDocker || i.Docker == nil || i.Docker.Name == "":
+		return errors.New("only images of the type DOCKER are served")
+	case i.Docker.Credential != nil || i.Docker.Config != nil:
+		return errors.New("credentials of an image are not taken: the node has those of its registries")
+	case !structs.ImageMountable(b.task.Driver):
+		return errors.New("an 'image' is a volume of containers of the type MESOS: an engine has none of the node's images")
+	case ofPod && v.Mode != wire.VolumeRO:
+		return errors.New("an 'image' that an executor mounts for its tasks is for reading, since each of them would write to one of its own: use the mode RO, or a volume of the task")
+	}
+	m := &structs.ImageMount{Image: i.Docker.Name, Destination: at, Writable: v.Mode == wire.VolumeRW, ForcePull: i.Cached != nil && !*i.Cached}
+	if err := untaken(b.task, at); err != nil {
+		return err
+	}
+	b.task.ImageMounts = append(b.task.ImageMounts, m)
 	return nil
 }
 
@@ -130,7 +167,7 @@ func (b *building) see(x *structs.Bind) error {
 func (b *building) source(x *structs.Bind, v *wire.Volume, ofPod bool) error {
 	switch {
 	case v.Image != nil:
-		return errors.New("an 'image' is no volume here: unpack it with an URI, or run the task in it")
+		return errors.New("an 'image' of an executor has no folder in its sandbox: name it in the volumes of the task")
 	case v.HostPath != nil && v.Source != nil:
 		return errors.New("it has a 'host_path' and a 'source': leave one out")
 	case v.HostPath != nil:

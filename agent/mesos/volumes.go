@@ -121,9 +121,8 @@ func hold(l *server.Launch, v taskVolume, own bool) (block string, err error) {
 
 // mount has a task see a volume of its group.
 func mount(task *structs.Task, block, at string, readOnly bool) error {
-	if slices.ContainsFunc(task.VolumeMounts, func(o *structs.VolumeMount) bool { return o.Destination == at }) ||
-		slices.ContainsFunc(task.Binds, func(o *structs.Bind) bool { return o.Destination == at }) {
-		return fmt.Errorf("Container path '%.200s' is used twice", at)
+	if err := untaken(task, at); err != nil {
+		return err
 	}
 	task.VolumeMounts = append(task.VolumeMounts, &structs.VolumeMount{Volume: block, Destination: at, ReadOnly: readOnly})
 	return nil

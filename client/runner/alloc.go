@@ -41,9 +41,10 @@ type Node struct {
 	// Starts has room for as many starts as may happen at the same time, by driver: one that hangs delays no task of another.
 	Starts    map[string]chan struct{}
 	Checks    *checks.Pool
-	Providers []Provider   // in the order in which they are asked
-	Fetch     *fetch.Cache // nil: no artifacts
-	Items     *items.Items // what templates ask the region for; nil: nothing
+	Providers []Provider     // in the order in which they are asked
+	Fetch     *fetch.Cache   // nil: no artifacts
+	Images    drivers.Imager // what tasks mount of images; nil: nothing
+	Items     *items.Items   // what templates ask the region for; nil: nothing
 	// Dial connects to an address in the network namespace at a path; it is used for allocations that were given one.
 	Dial  func(ctx context.Context, netns, network, address string) (net.Conn, error)
 	Stock *Stock // what one task at a time has

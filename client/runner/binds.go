@@ -37,8 +37,8 @@ func (t *task) bind(driver drivers.Driver, scope *taskdir.Scope, spec *drivers.S
 		case spec.Task.Driver == "docker":
 			err = mayFollow(&m, b, also)
 		}
-		if rest, own := strings.CutPrefix(m.Target, "/local/"); own && err == nil {
-			err = dir.Landing(name, rest, m.Source, scope.Owner())
+		if err == nil {
+			err = land(dir, name, m, scope.Owner())
 		}
 		if err != nil {
 			return err
@@ -49,6 +49,15 @@ func (t *task) bind(driver drivers.Driver, scope *taskdir.Scope, spec *drivers.S
 	}
 	spec.Mounts = mounts
 	return nil
+}
+
+// land makes what is mounted over in the working folder of a task.
+func land(dir taskdir.Dir, name string, m drivers.Mount, owner taskdir.Owner) error {
+	rest, own := strings.CutPrefix(m.Target, "/local/")
+	if !own {
+		return nil
+	}
+	return dir.Landing(name, rest, m.Source, owner)
 }
 
 // mountOf finds the source of a bind.

@@ -43,6 +43,11 @@ func (a *Alloc) Written(ctx context.Context, sizes drivers.Sizes) (sum structs.B
 			}
 		}
 	}
+	for _, spec := range a.mounted() {
+		if size, err := a.node.Images.WrittenToImages(ctx, spec, project != 0, sizes); err == nil && size > 0 {
+			sum += size
+		}
+	}
 	return sum
 }
 

@@ -171,6 +171,9 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 			return nil, err
 		}
 	}
+	if err := t.pullImages(ctx, spec); err != nil {
+		return nil, err
+	}
 	if err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) }); err != nil {
 		return nil, err
 	}
@@ -209,6 +212,12 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if fenced && !a.node.Holds() {
 		return nil, errInterrupted // it ended meanwhile; from here on the end of the lease finds the task
 	}
+	if err := t.mountImages(starting, scope, spec); err != nil {
+		if starting.Err() != nil && ctx.Err() == nil {
+			return nil, errInterrupted
+		}
+		return nil, err
+	}
 	handle, err := driver.Start(starting, spec)
 	switch structs.KindOf(err) {
 	case "", structs.Unavailable, structs.Exhausted, structs.Invalid, structs.NotFound, structs.Forbidden: // the answer is known
@@ -216,6 +225,9 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 		handle, err = t.look(ctx, starting, driver, spec, err)
 	}
 	if err != nil {
+		if ctx.Err() == nil { // otherwise it may run
+			t.unmountImages(spec)
+		}
 		return nil, err
 	}
 	t.started(handle, t.ownAddresses(ctx, handle))

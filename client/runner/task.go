@@ -358,12 +358,15 @@ func (t *task) commit(ctx context.Context, rec *store.Task) bool {
 // destroy lets the driver forget the newest start.
 func (t *task) destroy(ctx context.Context) {
 	t.alloc.mu.Lock()
-	handle := t.handle
+	handle, mounted := t.handle, t.mounted()
 	t.alloc.mu.Unlock()
 	if handle == nil {
 		return
 	}
-	if err := handle.Destroy(ctx); err != nil && ctx.Err() == nil {
+	switch err := handle.Destroy(ctx); {
+	case err == nil:
+		t.unmountImages(mounted)
+	case ctx.Err() == nil:
 		t.alloc.log.Warn("what is left of a task cannot be removed now; the driver tries again", "task", t.name, "err", err)
 	}
 	t.alloc.mu.Lock()

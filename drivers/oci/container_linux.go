@@ -82,7 +82,7 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if err != nil {
 		return nil, err
 	}
-	if err := ct.folder(im, spec.Project); err != nil {
+	if err := ct.folder(im, spec.Project, 0); err != nil {
 		return nil, drivers.DiskError(object, err)
 	}
 	in := &input{config: c, image: im.Config, env: spec.Env, hostname: c.hostname, root: ct.path("rootfs"), cgroups: f.Cgroups,
@@ -185,8 +185,8 @@ func (ct *container) command(args ...string) []string {
 	return append([]string{"--root", ct.d.state()}, args...)
 }
 
-// folder makes the container's folder and its root.
-func (ct *container) folder(im *images.Image, project uint32) error {
+// folder makes the container's folder and its root, which is mounted with further flags.
+func (ct *container) folder(im *images.Image, project uint32, flags uintptr) error {
 	if err := os.Mkdir(ct.dir, 0o711); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (ct *container) folder(im *images.Image, project uint32) error {
 	if err := unix.Chown(ct.path("upper"), int(st.Uid), int(st.Gid)); err != nil {
 		return err
 	}
-	return mountOverlay(im.Layers, ct.path("upper"), ct.path("work"), ct.path("rootfs"))
+	return mountOverlay(im.Layers, ct.path("upper"), ct.path("work"), ct.path("rootfs"), flags)
 }
 
 // copied is a file with what the copy of an image took when it was made: what there is more is the container's.

@@ -138,17 +138,24 @@ func (d *Driver) Prepare(ctx context.Context, spec *drivers.Spec) error {
 		return err
 	}
 	want, err := c.want(object, spec)
-	if err != nil || want.Ref.Local() {
+	if err != nil {
 		return err
 	}
-	holder := "prepare " + spec.ID
+	return d.pull(ctx, want, "prepare "+spec.ID, spec)
+}
+
+// pull brings an image to the node, and says so to the user of the task.
+func (d *Driver) pull(ctx context.Context, want images.Want, holder string, spec *drivers.Spec) error {
+	if want.Ref.Local() {
+		return nil
+	}
 	release, _ := d.hold(holder, false)
 	defer release()
 	var told time.Time
 	im, err := d.store.Ensure(ctx, want, holder, func(p images.Progress) {
 		if now := time.Now(); now.Sub(told) >= time.Second || p.Done == p.Total {
 			told = now
-			spec.Say("pulling", fmt.Sprintf("%s: %s of %s", c.image, structs.Bytes(p.Done).Human(), structs.Bytes(p.Total).Human()))
+			spec.Say("pulling", fmt.Sprintf("%s: %s of %s", want.Ref, structs.Bytes(p.Done).Human(), structs.Bytes(p.Total).Human()))
 		}
 	})
 	if err != nil {

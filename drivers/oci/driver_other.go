@@ -35,6 +35,22 @@ func (d *Driver) GivePorts(context.Context, structs.AllocID, []structs.AssignedP
 	return nil
 }
 
+// PullImages needs Linux.
+func (d *Driver) PullImages(context.Context, *drivers.Spec) error { return refuse() }
+
+// MountImages needs Linux.
+func (d *Driver) MountImages(context.Context, *drivers.Spec) ([]drivers.Mount, error) {
+	return nil, refuse()
+}
+
+// UnmountImages has nothing to do.
+func (d *Driver) UnmountImages(*drivers.Spec) error { return nil }
+
+// WrittenToImages has nothing to say.
+func (d *Driver) WrittenToImages(context.Context, *drivers.Spec, bool, drivers.Sizes) (structs.Bytes, error) {
+	return 0, nil
+}
+
 // Sweep has nothing to do.
 func (d *Driver) Sweep(context.Context, func(string) bool) error { return nil }
 

@@ -68,7 +68,7 @@ func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
 			continue
 		}
 		there[id] = true
-		if !known(id) {
+		if start, _ := startOf(id); !known(start) {
 			errs = append(errs, d.sweep(ctx, id))
 		}
 	}
@@ -90,17 +90,19 @@ func (d *Driver) Sweep(ctx context.Context, known func(id string) bool) error {
 	return errors.Join(errs...)
 }
 
-// sweep removes one container unless it runs.
+// sweep removes one container unless it runs, or one mount unless its task does.
 func (d *Driver) sweep(ctx context.Context, id string) error {
 	release, ok := d.hold(id, true)
 	if !ok {
 		return nil
 	}
 	defer release()
-	status, err := d.sup.Status(ctx, id)
+	start, mount := startOf(id)
+	status, err := d.sup.Status(ctx, start)
 	switch {
 	case err == nil && status.Exit == nil:
 		return nil // the node decides about what runs
+	case err == nil && mount: // its driver has it forgotten
 	case err == nil:
 		if err := d.sup.Forget(ctx, id); err != nil {
 			return err

@@ -37,7 +37,7 @@ func canOverlay(dir string) error {
 			return err
 		}
 	}
-	if err := mountOverlay([]string{probe + "/lower"}, probe+"/upper", probe+"/work", probe+"/root"); err != nil {
+	if err := mountOverlay([]string{probe + "/lower"}, probe+"/upper", probe+"/work", probe+"/root", 0); err != nil {
 		return err
 	}
 	return unmount(probe + "/root")
@@ -45,7 +45,7 @@ func canOverlay(dir string) error {
 
 // mountOverlay mounts layers, lowest first, below an upper folder. Paths that are too long together for mount(2) are given as
 // descriptors.
-func mountOverlay(layers []string, upper, work, at string) error {
+func mountOverlay(layers []string, upper, work, at string, flags uintptr) error {
 	lower := slices.Clone(layers)
 	slices.Reverse(lower)
 	options := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + upper + ",workdir=" + work
@@ -78,7 +78,7 @@ func mountOverlay(layers []string, upper, work, at string) error {
 		}
 		options = "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + upper + ",workdir=" + work
 	}
-	if err := unix.Mount("overlay", at, "overlay", unix.MS_NODEV, options); err != nil {
+	if err := unix.Mount("overlay", at, "overlay", unix.MS_NODEV|flags, options); err != nil {
 		return &os.PathError{Op: "mount overlay on", Path: at, Err: err}
 	}
 	return nil

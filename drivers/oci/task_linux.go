@@ -27,7 +27,10 @@ func (d *Driver) task(id string) *task { return &task{Task: exec.Supervised(d.su
 
 // Written is what the container wrote to its root: its layer on top of the image, or by how much a copy of that has grown.
 func (t *task) Written(ctx context.Context, project bool, sizes drivers.Sizes) (structs.Bytes, error) {
-	ct := t.d.container(t.id)
+	return t.d.container(t.id).written(ctx, project, sizes)
+}
+
+func (ct *container) written(ctx context.Context, project bool, sizes drivers.Sizes) (structs.Bytes, error) {
 	raw, err := os.ReadFile(ct.path(copied))
 	if err != nil {
 		if project { // see ofProject

@@ -124,6 +124,9 @@ func compile(job *structs.Job, group *structs.Group, waited structs.Duration, vo
 			driver = DefaultDriver
 		}
 		a.Drivers = append(a.Drivers, driver)
+		if len(t.ImageMounts) > 0 {
+			a.Drivers = append(a.Drivers, structs.ImagesDriver)
+		}
 		a.addImage(driver, t)
 		a.compileNeeds(driver, t, &problems)
 		if t.Resources != nil {

@@ -29,6 +29,9 @@ func (a *Ask) addImage(driver string, t *structs.Task) {
 	if name := t.Image(); name != "" {
 		a.images = append(a.images, image{driver, name})
 	}
+	for _, m := range t.ImageMounts {
+		a.images = append(a.images, image{structs.ImagesDriver, structs.ImageName(m.Image)})
+	}
 }
 
 // sortImages leaves each image once, in order.

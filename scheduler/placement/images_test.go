@@ -57,3 +57,28 @@ func TestImagesAreOfDrivers(t *testing.T) {
 		t.Errorf("keys: %s, %s", docker.Key(), other.Key())
 	}
 }
+
+// Who mounts images needs the driver that keeps them, and goes where they are.
+func TestMountedImages(t *testing.T) {
+	have := map[string]structs.Bytes{structs.ImageName("models:7"): 1 << 30}
+	x := task("exec", "")
+	x.ImageMounts = []*structs.ImageMount{{Image: "models:7", Destination: "/models"}}
+	ask := imaged(t, x)
+	for name, c := range map[string]struct {
+		oci  *structs.Driver
+		fits bool
+	}{"without the driver": {nil, false}, "with it": {&structs.Driver{Healthy: true, Images: have}, true}, "not well": {&structs.Driver{Why: "no runtime"}, false}} {
+		n := &structs.Node{ID: "n", Status: structs.NodeReady, Eligible: true, Resources: structs.Resources{CPU: 8000, Memory: 8 << 30, Disk: 8 << 30},
+			Drivers: map[string]*structs.Driver{"exec": {Healthy: true, Attributes: map[string]string{"isolation": "full"}}}}
+		if c.oci != nil {
+			n.Drivers["oci"] = c.oci
+		}
+		node := NewNode("n", n)
+		if v := Fits(node, nil, ask, All); v.OK != c.fits {
+			t.Errorf("%s: %+v", name, v)
+		}
+		if c.fits && PartsOf(node, nil, ask).Images == 0 {
+			t.Errorf("%s: its image is worth nothing", name)
+		}
+	}
+}
