@@ -72,8 +72,12 @@ func (f *Framework) Problems() (problems Problems) {
 			problems.Add(text.at, "it has control characters, or more than %d bytes", MaxFrameworkText)
 		}
 	}
-	if len(f.Roles) == 0 || len(f.Roles) > MaxFrameworkRoles {
-		problems.Add("roles", "it has %d, and 1 to %d are taken", len(f.Roles), MaxFrameworkRoles)
+	switch n := len(f.Roles); {
+	case n > MaxFrameworkRoles:
+		problems.Add("roles", "it has %d, and up to %d are taken", n, MaxFrameworkRoles)
+		return problems // each is compared with all others below
+	case n == 0 && !f.Can(CanHaveRoles): // one that may have many may have none, and be offered nothing
+		problems.Add("roles", "it has none")
 	}
 	for i, role := range f.Roles {
 		switch {

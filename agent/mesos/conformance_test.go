@@ -44,6 +44,7 @@ var rules = []struct {
 	{"17 what became of operations with an id repeats until it is acknowledged, also over the leader and the scheduler", 3, 2, outcomes, nil},
 	{"18 RECONCILE_OPERATIONS answers by what is known", 1, 2, reconciledOperations, nil},
 	{"19 a check is told with each update, and by an update of its own when it changes", 1, 1, checks, nil},
+	{"20 a framework of many roles may have none, and say so later", 1, 1, noRoles, nil},
 }
 
 func TestConformance(t *testing.T) {
@@ -584,5 +585,28 @@ func failures(r *region, e wire.Encoding) {
 	r.nodes[1].quit()
 	if x := failure(func(x *wire.Failure) bool { return x.AgentID != nil }); x.AgentID.Value != string(r.nodes[1].id) || x.ExecutorID != nil || x.Status != nil {
 		r.t.Errorf("it is told %+v", x)
+	}
+}
+
+func noRoles(r *region, e wire.Encoding) {
+	f := r.framework(home, e, can(wire.CapabilityMultiRole)).begin()
+	r.pass(10 * time.Second)
+	if f.offered() {
+		r.t.Error("without a role it is offered a node")
+	}
+	f.call(&wire.Call{Type: new(wire.CallRevive)})
+	f.info.Roles = []string{"eng"}
+	res, err := f.post(context.Background(), f.at, &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallUpdateFramework),
+		Update: &wire.UpdateFramework{FrameworkInfo: f.info}}, f.stream)
+	f.refused("UPDATE_FRAMEWORK", 200, "", res, err)
+	if o := f.offer(""); *o.Allocation.Role != "eng" {
+		r.t.Errorf("it is offered %s", wire.JSON.Marshal(&o))
+	}
+	f.close()
+	f.info.Roles = nil
+	f.begin()
+	r.pass(10 * time.Second)
+	if f.offered() {
+		r.t.Error("it gave its role up, and is offered a node")
 	}
 }

@@ -40,8 +40,12 @@ func rolesOf(r *wire.Roles) (out []string) {
 			out = append(out, roleIn(name))
 		}
 	}
-	return out
+	slices.Sort(out)
+	return slices.Compact(out)
 }
+
+// longestDuration is what Mesos can say of time, in seconds: clients that mean "for ever" go that far.
+const longestDuration = float64(math.MaxInt64 / 1e9)
 
 // frameworkOf returns what a framework says of itself.
 func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
@@ -58,10 +62,10 @@ func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wir
 	slices.Sort(f.Capabilities)
 	f.Capabilities = slices.Compact(f.Capabilities)
 	if t := info.FailoverTimeout; t != nil {
-		if math.IsNaN(*t) || *t < 0 || *t > structs.MaxFailover.Std().Seconds() {
+		if math.IsNaN(*t) || *t < 0 || *t > longestDuration {
 			return nil, fmt.Errorf("The failover_timeout %v is invalid", *t)
 		}
-		f.FailoverTimeout = structs.Duration(*t * 1e9)
+		f.FailoverTimeout = structs.Duration(min(*t, structs.MaxFailover.Std().Seconds()) * 1e9)
 	}
 	switch many := f.Can(structs.CanHaveRoles); {
 	case many && info.Role != nil:
@@ -95,6 +99,9 @@ func termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string
 			f.Terms[name] = &structs.OfferTerms{}
 		}
 		return f.Terms[name], nil
+	}
+	if len(suppressed) > structs.MaxFrameworkRoles {
+		return fmt.Errorf("%d suppressed roles are more than %d", len(suppressed), structs.MaxFrameworkRoles)
 	}
 	for _, role := range suppressed {
 		t, err := of(role)
@@ -228,8 +235,11 @@ func filterOf(f *wire.Filters) allocator.Filter {
 	return allocator.Filter{Refuse: structs.Duration(min(seconds, float64(allocator.MaxRefuse)/1e9) * 1e9)}
 }
 
+// maxWants bounds the requests of a call that count: each is compared with each node that was declined, while nothing else is decided.
+const maxWants = 256
+
 func wantsOf(r *wire.Requests) (out []allocator.Want) {
-	for _, x := range r.Requests {
+	for _, x := range r.Requests[:min(len(r.Requests), maxWants)] {
 		if taken, err := take(x.Resources); err == nil {
 			out = append(out, allocator.Want{Node: structs.NodeID(idOf(x.AgentID)), Resources: taken.amount})
 		}

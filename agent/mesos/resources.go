@@ -42,6 +42,9 @@ type taken struct {
 
 // take adds resources up. How they are reserved makes no difference: work of a role uses what is reserved for it first.
 func take(resources []wire.Resource) (*taken, error) {
+	if err := notTooMany(resources); err != nil {
+		return nil, err
+	}
 	t := &taken{}
 	var problems structs.Problems
 	for i := range resources {
@@ -73,8 +76,18 @@ func take(resources []wire.Resource) (*taken, error) {
 	return t, problems.Err()
 }
 
-// maxPorts bounds the ports that one task names.
-const maxPorts = 1024
+// Bounds of what one task, executor or operation names.
+const (
+	maxPorts     = 1024
+	maxResources = 512 // each is compared with all others
+)
+
+func notTooMany(resources []wire.Resource) error {
+	if n := len(resources); n > maxResources {
+		return fmt.Errorf("%d resources are more than %d; name each kind once", n, maxResources)
+	}
+	return nil
+}
 
 func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) {
 	switch {
@@ -161,6 +174,9 @@ func reserved(r *wire.Resource) bool {
 
 // reservationsOf returns what RESERVE or UNRESERVE is about: one reservation for each way in which resources are reserved.
 func reservationsOf(resources []wire.Resource) (out []*structs.Reservation, err error) {
+	if err := notTooMany(resources); err != nil {
+		return nil, err
+	}
 	for i := range resources {
 		r := &resources[i]
 		one, _, err := amountOf(r)

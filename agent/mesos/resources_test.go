@@ -1,6 +1,8 @@
 package mesos
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,5 +56,37 @@ func TestAmountsBeyondAllBytes(t *testing.T) {
 				t.Errorf("%v of %s is taken for %+v", mb, name, used.amount)
 			}
 		}
+	}
+}
+
+// Lists that are compared member by member are bounded: one call would keep a server busy for minutes otherwise.
+func TestListsThatAreTooLong(t *testing.T) {
+	var many []wire.Resource
+	var roles []string
+	for i := range 1000 {
+		many = append(many, wire.Resource{Name: fmt.Sprint("x", i), Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 1}})
+		roles = append(roles, fmt.Sprint("r", i))
+	}
+	refused := func(what string, err error, want string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	_, err := take(many)
+	refused("a task", err, "1000 resources are more than 512")
+	_, err = reservationsOf(many)
+	refused("a reservation", err, "1000 resources are more than 512")
+	info := &wire.FrameworkInfo{User: "u", Name: "n", Roles: roles, Capabilities: []wire.Capability{{Type: new(wire.CapabilityMultiRole)}}}
+	_, err = frameworkOf(info, nil, nil)
+	refused("a framework", err, "it has 1000, and up to 256 are taken")
+	info.Roles = roles[:2]
+	_, err = frameworkOf(info, slices.Repeat(roles[:1], 1000), nil)
+	refused("suppressed roles", err, "1000 suppressed roles are more than 256")
+	if wants := wantsOf(&wire.Requests{Requests: slices.Repeat([]wire.Request{{Resources: many[:1]}}, 1000)}); len(wants) != 256 {
+		t.Errorf("%d requests count", len(wants))
+	}
+	if all := rolesOf(&wire.Roles{Roles: slices.Repeat([]string{"*", "eng"}, 1000)}); len(all) != 2 {
+		t.Errorf("the roles are %v", all)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
 )
 
 // A framework that is refused is told what of it is wrong.
@@ -15,6 +16,19 @@ func TestRefusedFrameworksHearOfWhat(t *testing.T) {
 	} {
 		if _, err := frameworkOf(info, nil, nil); err == nil || plain(err) != want {
 			t.Errorf("%q, want %q", plain(err), want)
+		}
+	}
+}
+
+// Clients that mean "for ever" say more than is kept, up to what Mesos can say.
+func TestLongFailoverTimeouts(t *testing.T) {
+	for seconds, want := range map[float64]structs.Duration{0: 0, 3.6e6: 3.6e15, 1 << 31: structs.MaxFailover, 9.2e9: structs.MaxFailover, 1e10: -1, -1: -1} {
+		f, err := frameworkOf(&wire.FrameworkInfo{User: "u", Name: "n", FailoverTimeout: &seconds}, nil, nil)
+		switch {
+		case want < 0 && err == nil:
+			t.Errorf("%v seconds are taken for %s", seconds, f.FailoverTimeout)
+		case want >= 0 && (err != nil || f.FailoverTimeout != want):
+			t.Errorf("%v seconds: %+v, %v", seconds, f, err)
 		}
 	}
 }
