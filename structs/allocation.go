@@ -132,6 +132,15 @@ func (s TaskStatus) Ended() bool {
 	return false
 }
 
+// Told returns how an external framework is told that a task of a is, of which its node says s: one that could not be started has failed, since
+// TaskError is for what was never launched, and so has one that ran for too long.
+func (a *Allocation) Told(s TaskStatus) TaskStatus {
+	if s == TaskError || s == TaskKilled && a.Desired == DesiredRun && a.MaxRunDuration > 0 {
+		return TaskFailed
+	}
+	return s
+}
+
 // TaskState is what a node says of one task.
 type TaskState struct {
 	Status   TaskStatus  `json:"status"`

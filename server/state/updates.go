@@ -138,7 +138,7 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 		}
 		return u
 	}
-	u.State, u.Message = is.Status, is.Why
+	u.State, u.Message = next.Told(is.Status), is.Why
 	switch is.Status {
 	case structs.TaskStaging:
 		return nil
@@ -152,10 +152,10 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 			u.Reason, u.Agent = "CONTAINER_LIMITATION_MEMORY", true
 		}
 	case structs.TaskError:
-		u.State, u.Reason, u.Agent = structs.TaskFailed, "CONTAINER_LAUNCH_FAILED", true
+		u.Reason, u.Agent = "CONTAINER_LAUNCH_FAILED", true
 	case structs.TaskKilled:
-		if next.Desired == structs.DesiredRun && next.MaxRunDuration > 0 {
-			u.State, u.Reason, u.Agent = structs.TaskFailed, "MAX_COMPLETION_TIME_REACHED", true
+		if u.State == structs.TaskFailed {
+			u.Reason, u.Agent = "MAX_COMPLETION_TIME_REACHED", true
 		} else if was == nil || was.Started == 0 && is.Started == 0 {
 			u.Reason, u.Agent = "TASK_KILLED_DURING_LAUNCH", true
 		}

@@ -91,6 +91,28 @@ func TestTasksOfALostNode(t *testing.T) {
 	doc.len("slaves", 1)
 }
 
+// A task that could not be started, or ran for too long, has failed, as its framework is told, also when that was acknowledged.
+func TestTasksAreAsTheirFrameworksAreTold(t *testing.T) {
+	r := peopled(t)
+	late := r.command("f1", "n1", "late", structs.Resources{CPU: 100})
+	late.Alloc.MaxRunDuration = 1e9
+	for p, is := range map[*state.Placement]structs.TaskStatus{late: structs.TaskKilled, r.command("f1", "n1", "wrong", structs.Resources{CPU: 100}): structs.TaskError} {
+		id := p.Alloc.External.Tasks[0].ID
+		r.place(p, structs.AllocRunning, map[string]*structs.TaskState{id: {Status: structs.TaskStaging}})
+		r.observe(p.Alloc.ID, structs.AllocFailed, map[string]*structs.TaskState{id: {Status: is, Ended: structs.Time(95e9)}})
+		for range 2 {
+			r.tree(r.servers(), "/tasks?framework_id=f1&order=des&limit=1").is("tasks|0|state", `"TASK_FAILED"`)
+			x := r.store.Snapshot().Alloc(p.Alloc.ID).External.Tasks[0]
+			if u := x.Outstanding(); u != nil {
+				r.must(&state.AcknowledgeUpdates{Framework: "f1", Updates: []state.Acknowledged{{Task: id, UUID: u.UUID}}})
+			}
+		}
+		if x := r.store.Snapshot().Alloc(p.Alloc.ID).External.Tasks[0]; len(x.Updates) > 0 {
+			t.Errorf("of %s is not acknowledged: %+v", id, x.Updates[0])
+		}
+	}
+}
+
 // An operation is listed with what became of it until its framework acknowledged that.
 func TestGetOperations(t *testing.T) {
 	r := peopled(t)

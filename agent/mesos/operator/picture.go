@@ -172,8 +172,10 @@ func (p *lens) statusOf(a *structs.Allocation, x *structs.ExternalTask, said *st
 	if said != nil {
 		is = said.Status
 	}
-	if x != nil && len(x.Updates) > 0 {
-		is = x.Updates[len(x.Updates)-1].State
+	if x != nil {
+		if is = a.Told(is); len(x.Updates) > 0 {
+			is = x.Updates[len(x.Updates)-1].State
+		}
 	}
 	if is.Ended() || !a.Ended() {
 		return is
