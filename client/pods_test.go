@@ -146,3 +146,43 @@ func TestTasksOfAPodEndInTime(t *testing.T) {
 		w.expect("a", structs.AllocFailed, `task "one"`)
 	})
 }
+
+// What a framework launched is tried for a minute while its node is short of something, and has failed then: its scheduler waits to hear
+// of it. What was wrong is all that is said.
+func TestFrameworksHearOfAShortage(t *testing.T) {
+	bubble(t, func(w *world) {
+		away := structs.Errorf(structs.Unavailable, "engine", "it is away")
+		w.trouble = func(string) error { return away }
+		w.rooms.trouble = func(id structs.AllocID) error {
+			if id == "room" {
+				return away
+			}
+			return nil
+		}
+		w.pod("a", member{name: "one", config: serves, launch: 1})
+		command := w.alloc("room", w.service("j", inRoom))
+		command.Framework, command.External = "f", &structs.External{Tasks: []*structs.ExternalTask{{ID: "main", Name: "main"}}}
+		w.want(command)
+		after(55 * time.Second)
+		w.expectTask("a", "one", structs.TaskStarting, "it is away")
+		w.expect("room", structs.AllocPending, "it is away")
+		after(15 * time.Second)
+		w.expectTask("a", "one", structs.TaskError, "it is away")
+		w.expect("room", structs.AllocFailed, "it is away")
+
+		w.mu.Lock()
+		w.trouble = func(string) error { return structs.Errorf(structs.Internal, "engine", "bad luck") }
+		w.mu.Unlock()
+		w.pod("b", member{name: "one", config: serves, launch: 1})
+		after(time.Second)
+		w.expectTask("b", "one", structs.TaskError, "bad luck")
+		w.mu.Lock()
+		w.trouble = nil
+		w.mu.Unlock()
+		w.pod("c", member{name: "one", config: ends("1s", 3), launch: 1})
+		after(10 * time.Second)
+		if why := w.task("c", "one").Why; why != "exit code 3" {
+			t.Errorf("it failed since %q", why)
+		}
+	})
+}

@@ -119,3 +119,10 @@ func classify(err error) class {
 
 // nodeBackOff is the pause after the nth try in a row for which the node was short of something.
 func nodeBackOff(n int) time.Duration { return min(time.Second<<min(n, 5), 30*time.Second) }
+
+// mostTries is how often what an external framework launched is tried while the node is short of something: for a minute, by nodeBackOff.
+// Its scheduler waits for the end of a start that goes wrong, to try elsewhere; nobody else does that for it.
+const mostTries = 7
+
+// gaveUp reports whether so many tries in a row, for which the node was short of something, are enough for an allocation.
+func gaveUp(a *structs.Allocation, tries int) bool { return a.External != nil && tries >= mostTries }

@@ -129,7 +129,7 @@ func (a *Alloc) provideOne(ctx context.Context, p Provider, need *Need, given *s
 		err := p.Provide(waiting, need, given)
 		switch {
 		case err == nil || waiting.Err() != nil:
-		case classify(err) == shortage:
+		case classify(err) == shortage && !(gaveUp(need.Alloc, try+1) && a.fresh()):
 			a.waits(err.Error(), try == 0)
 			sleep(waiting, nodeBackOff(try), nil)
 			continue
@@ -139,6 +139,13 @@ func (a *Alloc) provideOne(ctx context.Context, p Provider, need *Need, given *s
 		break
 	}
 	return ctx.Err() == nil // tasks of an allocation that ends find out by themselves
+}
+
+// fresh reports whether no task was started yet.
+func (a *Alloc) fresh() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status == structs.AllocPending
 }
 
 // waits says why the first task is not started yet.

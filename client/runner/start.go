@@ -380,7 +380,11 @@ func (t *task) startFailed(err error, short *int) (again bool, wait time.Duratio
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t.rec.Running = false
-	switch classify(err) {
+	class := classify(err)
+	if a.alloc.External != nil && class == failed || class == shortage && gaveUp(a.alloc, *short+1) {
+		class = permanent
+	}
+	switch class {
 	case permanent:
 		why := strings.TrimPrefix(err.Error(), "task "+t.specID(t.rec.Start)+": ") // the reader knows which
 		var missing *drivers.NoProgram

@@ -296,6 +296,11 @@ func (t *task) ended(exit drivers.Exit) (again bool, wait time.Duration) {
 func (t *task) apply(policy Policy, what string, status structs.TaskStatus) (again bool, wait time.Duration) {
 	v := policy.Next(t.rec.Failures, now())
 	t.rec.Failures = v.Failures
+	if !v.Restart && t.alloc.alloc.External != nil { // whose framework knows of no policy
+		t.done(status, what)
+		t.event("failed", what)
+		return false, 0
+	}
 	if !v.Restart {
 		t.done(status, what+"; "+v.Why)
 		t.event("failed", v.Why)
