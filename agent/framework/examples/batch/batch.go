@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -142,7 +143,7 @@ func main() {
 	b := newBatch(d, lines, structs.Resources{CPU: structs.Milli(*cpu), Memory: 32 << 20}, *tries)
 	b.say = func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	if err := d.Run(ctx, b); err != nil || len(b.failed) > 0 {
-		fmt.Fprintln(os.Stderr, "failed:", err, b.failed)
+		fmt.Fprintln(os.Stderr, "failed:", cmp.Or(err, fmt.Errorf("%q", b.failed)))
 		os.Exit(1)
 	}
 }
