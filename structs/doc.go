@@ -15,5 +15,5 @@
 //	doc:"…"                 one sentence for the reference
 //
 // A field without an hcl tag is an attribute. Records that are stored are immutable: whoever changes one copies it
-// first. Maps hold pointers to structs, never structs: go-msgpack decodes all values of such a map into one variable.
+// first.
 package structs

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,8 +14,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/hashicorp/go-msgpack/v2/codec"
 
 	"github.com/proffer/proffer/client/cluster"
 	"github.com/proffer/proffer/structs"
@@ -648,21 +645,4 @@ func BenchmarkCall(b *testing.B) {
 			}
 		})
 	})
-}
-
-// TestFreeValuesKeepTheirNames: what a task's config holds has string keys at every depth on the other side too.
-func TestFreeValuesKeepTheirNames(t *testing.T) {
-	type job struct{ Config map[string]any }
-	in := job{map[string]any{"mount": []any{map[string]any{"target": "/x", "more": map[string]any{"a": "b"}}}}}
-	var raw []byte
-	if err := codec.NewEncoderBytes(&raw, handle).Encode(in); err != nil {
-		t.Fatal(err)
-	}
-	var out job
-	if err := codec.NewDecoderBytes(raw, handle).Decode(&out); err != nil {
-		t.Fatal(err)
-	}
-	if !reflect.DeepEqual(in, out) {
-		t.Errorf("%#v came as %#v", in, out)
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -143,7 +144,7 @@ func (s *Stream) Recv(into any) error {
 }
 
 func (s *Stream) decode(raw []byte, into any) error {
-	if err := decode(raw, into); err != nil {
+	if err := msgpack.Decode(raw, into); err != nil {
 		return structs.Errorf(structs.Invalid, s.object(), "cannot read the message: %w", err)
 	}
 	return nil

@@ -2,12 +2,10 @@ package store
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -133,30 +131,15 @@ type Alloc struct {
 	Tasks map[string]*Task
 }
 
-var handle = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{}
-	h.RawToString = true
-	h.WriteExt = true
-	h.SignedInteger = true
-	h.MapType = reflect.TypeFor[map[string]any]()
-	h.BasicHandle.TimeNotBuiltin = false
-	return h
-}()
-
-var encoders = sync.Pool{New: func() any { return codec.NewEncoder(nil, handle) }}
-
 func encode(v any) []byte {
-	e := encoders.Get().(*codec.Encoder)
-	defer encoders.Put(e)
-	var out []byte
-	e.ResetBytes(&out)
-	if err := e.Encode(v); err != nil {
+	out, err := msgpack.Append(nil, v)
+	if err != nil {
 		panic(fmt.Sprintf("store: %T cannot be encoded: %v", v, err)) // our own types: a fault of the program
 	}
 	return out
 }
 
-func decode(raw []byte, into any) error { return codec.NewDecoderBytes(raw, handle).Decode(into) }
+func decode(raw []byte, into any) error { return msgpack.Decode(raw, into) }
 
 func jobKey(name string, version uint64) string {
 	return fmt.Sprintf("%s%s/%d", jobPrefix, name, version)

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/proffer/proffer/client/msgpack/twin"
 	"github.com/proffer/proffer/client/store"
 	"github.com/proffer/proffer/client/store/faultdisk"
 	"github.com/proffer/proffer/structs"
@@ -338,4 +339,9 @@ func must(t testing.TB, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestRecordsAreAsTheyWere: a node reads what it wrote before it used package msgpack.
+func TestRecordsAreAsTheyWere(t *testing.T) {
+	twin.Check(t, 1, 60, store.Node{}, structs.JobVersion{}, structs.Allocation{}, store.State{}, store.Task{}, store.Ended{})
 }

@@ -6,8 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/structs"
@@ -85,21 +84,13 @@ type response struct {
 	Features *exec.Features `codec:",omitempty"`
 }
 
-var handle = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.RawToString = true
-	return h
-}()
-
 // encode returns a frame: four bytes of length, then msgpack.
 func encode(v any) ([]byte, error) {
-	b := make([]byte, 4, 512)
-	body := b[4:]
-	if err := codec.NewEncoderBytes(&body, handle).Encode(v); err != nil {
+	b, err := msgpack.Append(make([]byte, 4, 512), v)
+	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
-	b = append(b[:4], body...)
-	binary.BigEndian.PutUint32(b, uint32(len(body)))
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	return b, nil
 }
 
@@ -117,7 +108,7 @@ func decode(r io.Reader, limit int, v any) error {
 	if _, err := io.ReadFull(r, b); err != nil {
 		return err
 	}
-	if err := codec.NewDecoderBytes(b, handle).Decode(v); err != nil {
+	if err := msgpack.Decode(b, v); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proffer/proffer/client/msgpack/twin"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/structs"
@@ -172,4 +173,9 @@ func TestLimitsAreKept(t *testing.T) {
 		}
 		tab.close()
 	}
+}
+
+// TestFramesAreAsTheyWere: a supervisor reads what its agent, its table or its predecessor wrote before they used package msgpack.
+func TestFramesAreAsTheyWere(t *testing.T) {
+	twin.Check(t, 1, 60, hello{}, request{}, response{}, entry{}, handover{})
 }

@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -118,8 +118,8 @@ func (s *server) upgrade(command, settings []string) error {
 		return fail(err)
 	}
 	keep = append(keep, fd)
-	var b []byte
-	if err := codec.NewEncoderBytes(&b, handle).Encode(&out); err != nil {
+	b, err := msgpack.Append(nil, &out)
+	if err != nil {
 		return fail(err)
 	}
 	if _, err := unix.Write(fd, b); err != nil {
@@ -146,7 +146,7 @@ func readHandover(fd int) (*handover, error) {
 		return nil, err
 	}
 	h := new(handover)
-	if err := codec.NewDecoderBytes(b, handle).Decode(h); err != nil {
+	if err := msgpack.Decode(b, h); err != nil {
 		return nil, fmt.Errorf("handover: %w", err)
 	}
 	unix.CloseOnExec(h.Listener)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -76,6 +77,7 @@ func main() {
 	flag.IntVar(&b.kills, "kills", 100, "`number` of leaders that are killed")
 	flag.IntVar(&b.finished, "finished", 1_000_000, "`number` of finished tasks")
 	flag.IntVar(&b.members, "members", 10_000, "`number` of gossiping agents")
+	profile := flag.String("profile", "", "write a CPU profile of this process, with the servers that run in it, to this `FILE`")
 	flag.Parse()
 	if *trace != 0 {
 		if err := writeTrace(os.Stdout, *trace); err != nil {
@@ -94,12 +96,29 @@ func main() {
 	defer stop()
 	chosen, err := choose(*only, *full)
 	if err == nil {
-		err = b.run(ctx, chosen, *asJSON)
+		err = profiled(*profile, func() error { return b.run(ctx, chosen, *asJSON) })
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// profiled does it with a CPU profile in a file, which pprof reads; empty: without.
+func profiled(file string, do func() error) error {
+	if file == "" {
+		return do()
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	err = do()
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }
 
 func choose(only string, full bool) (chosen []measurement, err error) {

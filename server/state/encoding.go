@@ -3,66 +3,16 @@ package state
 import (
 	"encoding/binary"
 	"fmt"
-	"reflect"
 	"sync"
 
-	"github.com/hashicorp/go-msgpack/v2/codec"
-
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/structs"
 )
 
-// handle is how commands, answers and records are written. Structs are maps with names, so that fields can come and go.
-var handle = func() *codec.MsgpackHandle {
-	h := &codec.MsgpackHandle{WriteExt: true}
-	h.RawToString = true
-	h.SignedInteger = true
-	h.MapType = reflect.TypeFor[map[string]any]()
-	h.ExplicitRelease = true
-	return h
-}()
-
-// encoder keeps its buffer between uses.
-type encoder struct {
-	e   *codec.Encoder
-	buf []byte
-}
-
-var encoders = sync.Pool{New: func() any { return &encoder{e: codec.NewEncoderBytes(nil, handle), buf: make([]byte, 0, 1024)} }}
-
-// encode returns v in msgpack, until e is used again.
-func (e *encoder) encode(v any) ([]byte, error) {
-	e.e.ResetBytes(&e.buf)
-	err := e.e.Encode(v)
-	return e.buf, err
-}
-
-// appendValue appends v in msgpack to to.
-func appendValue(to []byte, v any) ([]byte, error) {
-	e := encoders.Get().(*encoder)
-	defer encoders.Put(e)
-	raw, err := e.encode(v)
-	if err != nil {
-		return nil, err
-	}
-	return append(to, raw...), nil
-}
-
 // EncodedBytes is how many bytes a value takes in an entry.
 func EncodedBytes(v any) (int, error) {
-	e := encoders.Get().(*encoder)
-	defer encoders.Put(e)
-	raw, err := e.encode(v)
+	raw, err := msgpack.Append(nil, v)
 	return len(raw), err
-}
-
-// decoder reads values from bytes; it is not for several goroutines.
-type decoder struct{ d *codec.Decoder }
-
-func newDecoder() *decoder { return &decoder{codec.NewDecoderBytes(nil, handle)} }
-
-func (d *decoder) decode(raw []byte, into any) error {
-	d.d.ResetBytes(raw)
-	return d.d.Decode(into)
 }
 
 // kinds makes an empty command and, when it has one that is remembered, an empty answer of each kind.
@@ -132,19 +82,23 @@ func EncodeEnvelope(e Envelope) ([]byte, error) {
 	if len(e.Key) > MaxKey {
 		return nil, structs.Errorf(structs.Invalid, "idempotency key", "%d bytes are more than %d", len(e.Key), MaxKey)
 	}
-	to := encoders.Get().(*encoder)
-	defer encoders.Put(to)
-	body, err := to.encode(e.Command)
-	if err != nil {
-		return nil, structs.Errorf(structs.Invalid, e.Command.Kind(), "the command cannot be encoded: %w", err)
-	}
+	to := bodies.Get().(*[]byte)
+	defer bodies.Put(to)
 	kind := e.Command.Kind()
+	body, err := msgpack.Append((*to)[:0], e.Command)
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, kind, "the command cannot be encoded: %w", err)
+	}
+	*to = body
 	out := make([]byte, 0, len(kind)+len(e.Key)+len(e.Actor)+len(body)+8)
 	out = appendPart(out, kind)
 	out = appendPart(out, e.Key)
 	out = appendPart(out, e.Actor)
 	return appendPart(out, body), nil
 }
+
+// bodies are memory to encode commands into.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
 
 func appendPart[T string | []byte](to []byte, part T) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(part))), part...)
@@ -155,9 +109,9 @@ func AppendHeader(to []byte, now structs.Time) []byte {
 	return binary.BigEndian.AppendUint64(append(to, entryFormat), uint64(now))
 }
 
-// entry reads an encoded entry. It fails on what this binary does not know, which must stop the state machine: a server that skips an
+// decodeEntry reads an encoded entry. It fails on what this binary does not know, which must stop the state machine: a server that skips an
 // entry would have another state than its peers.
-func (d *decoder) entry(raw []byte) (*Entry, error) {
+func decodeEntry(raw []byte) (*Entry, error) {
 	if len(raw) < entryHeader || raw[0] != entryFormat {
 		return nil, fmt.Errorf("an entry of an unknown format (%d bytes)", len(raw))
 	}
@@ -177,7 +131,7 @@ func (d *decoder) entry(raw []byte) (*Entry, error) {
 			return nil, fmt.Errorf("unknown command %q: this server is older than the region", parts[0])
 		}
 		command := kind.command()
-		if err := d.decode(parts[3], command); err != nil {
+		if err := msgpack.Decode(parts[3], command); err != nil {
 			return nil, fmt.Errorf("command %q: %w", parts[0], err)
 		}
 		e.Envelopes = append(e.Envelopes, Envelope{Key: string(parts[1]), Actor: string(parts[2]), Command: command})

@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -87,7 +88,7 @@ func (w *recordWriter) write(raw []byte) error {
 }
 
 func (w *recordWriter) value(t Table, v any) error {
-	body, err := appendValue(w.body[:0], v)
+	body, err := msgpack.Append(w.body[:0], v)
 	if err != nil {
 		return fmt.Errorf("%s: %w", t, err)
 	}
@@ -180,7 +181,7 @@ func (im *Image) persistAnswers(w *recordWriter) error {
 		for _, a := range chunk {
 			one := storedAnswer{Key: a.Key, Kind: a.Kind, Time: a.Time, Index: a.Index, Err: a.Err}
 			if a.Value != nil {
-				raw, err := appendValue(nil, a.Value)
+				raw, err := msgpack.Append(nil, a.Value)
 				if err != nil {
 					return err
 				}
@@ -254,14 +255,13 @@ func cutOff(err error) error {
 func (s *Store) Restore(in io.Reader) error {
 	work, answered := newTrees(), newAnswered()
 	var header *Header
-	d := newDecoder()
 	_, err := records(in, func(t Table, content []byte) error {
 		if header == nil {
 			h, err := readHeader(t, content)
 			header = h
 			return err
 		}
-		return restoreRecord(d, &work, &answered, t, content)
+		return restoreRecord(&work, &answered, t, content)
 	})
 	if err != nil {
 		return err
@@ -293,33 +293,33 @@ func readHeader(t Table, content []byte) (*Header, error) {
 	return h, nil
 }
 
-func restoreRecord(d *decoder, into *trees, answered *answered, t Table, content []byte) error {
+func restoreRecord(into *trees, answered *answered, t Table, content []byte) error {
 	var err error
 	switch t {
 	case Nodes:
-		err = restoreInto[structs.Node](d, into, t, content)
+		err = restoreInto[structs.Node](into, t, content)
 	case Jobs:
-		err = restoreInto[structs.JobRecord](d, into, t, content)
+		err = restoreInto[structs.JobRecord](into, t, content)
 	case Versions:
-		err = restoreInto[structs.JobVersion](d, into, t, content)
+		err = restoreInto[structs.JobVersion](into, t, content)
 	case Allocs:
-		err = restoreInto[structs.Allocation](d, into, t, content)
+		err = restoreInto[structs.Allocation](into, t, content)
 	case Roles:
-		err = restoreInto[structs.Role](d, into, t, content)
+		err = restoreInto[structs.Role](into, t, content)
 	case Frameworks:
-		err = restoreInto[structs.Framework](d, into, t, content)
+		err = restoreInto[structs.Framework](into, t, content)
 	case Reservations:
-		err = restoreInto[structs.Reservation](d, into, t, content)
+		err = restoreInto[structs.Reservation](into, t, content)
 	case Volumes:
-		err = restoreInto[structs.Volume](d, into, t, content)
+		err = restoreInto[structs.Volume](into, t, content)
 	case Variables:
-		err = restoreInto[structs.Variable](d, into, t, content)
+		err = restoreInto[structs.Variable](into, t, content)
 	case RegionKeys:
-		err = restoreInto[structs.RegionKey](d, into, t, content)
+		err = restoreInto[structs.RegionKey](into, t, content)
 	case Operations:
-		err = restoreInto[structs.Operation](d, into, t, content)
+		err = restoreInto[structs.Operation](into, t, content)
 	case answers:
-		err = restoreAnswer(d, answered, content)
+		err = restoreAnswer(answered, content)
 	default:
 		err = errors.New("unknown: this version is older than the state")
 	}
@@ -329,9 +329,9 @@ func restoreRecord(d *decoder, into *trees, answered *answered, t Table, content
 	return nil
 }
 
-func restoreInto[T any](d *decoder, into *trees, t Table, content []byte) error {
+func restoreInto[T any](into *trees, t Table, content []byte) error {
 	v := new(T)
-	if err := d.decode(content, v); err != nil {
+	if err := msgpack.Decode(content, v); err != nil {
 		return err
 	}
 	if a, ok := any(v).(*structs.Allocation); ok {
@@ -387,9 +387,9 @@ func (t *trees) shareMarks(a *structs.Allocation) {
 	}
 }
 
-func restoreAnswer(d *decoder, into *answered, content []byte) error {
+func restoreAnswer(into *answered, content []byte) error {
 	var one storedAnswer
-	if err := d.decode(content, &one); err != nil {
+	if err := msgpack.Decode(content, &one); err != nil {
 		return err
 	}
 	a := &answer{Key: one.Key, Kind: one.Kind, Time: one.Time, Index: one.Index, Err: one.Err}
@@ -399,7 +399,7 @@ func restoreAnswer(d *decoder, into *answered, content []byte) error {
 			return fmt.Errorf("unknown command %q", one.Kind)
 		}
 		a.Value = kind.answer()
-		if err := d.decode(one.Value, a.Value); err != nil {
+		if err := msgpack.Decode(one.Value, a.Value); err != nil {
 			return err
 		}
 	}

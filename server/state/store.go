@@ -16,14 +16,13 @@ type Store struct {
 	mu       sync.Mutex
 	work     trees
 	answered answered
-	decoder  *decoder
 
 	watches watches
 }
 
 // New returns an empty store.
 func New() *Store {
-	s := &Store{work: newTrees(), answered: newAnswered(), decoder: newDecoder()}
+	s := &Store{work: newTrees(), answered: newAnswered()}
 	s.current.Store(&Snapshot{trees: s.work.copied()})
 	s.watches.init()
 	return s
@@ -42,7 +41,7 @@ type Entry struct {
 func (s *Store) ApplyEntry(index uint64, raw []byte) ([]Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, err := s.decoder.entry(raw)
+	e, err := decodeEntry(raw)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -11,7 +12,7 @@ import (
 
 // DecodeEnvelope reads what EncodeEnvelope wrote. An error is of kind Invalid.
 func DecodeEnvelope(raw []byte) (Envelope, error) {
-	entry, err := newDecoder().entry(append(AppendHeader(nil, 0), raw...))
+	entry, err := decodeEntry(append(AppendHeader(nil, 0), raw...))
 	if err == nil && len(entry.Envelopes) != 1 {
 		err = fmt.Errorf("%d envelopes", len(entry.Envelopes))
 	}
@@ -26,7 +27,7 @@ func EncodeAnswer(answer any) ([]byte, error) {
 	if answer == nil || reflect.ValueOf(answer).IsNil() {
 		return nil, nil
 	}
-	return appendValue(nil, answer)
+	return msgpack.Append(nil, answer)
 }
 
 // DecodeAnswer reads the answer of cmd.
@@ -35,7 +36,7 @@ func DecodeAnswer(cmd Command, raw []byte) (any, error) {
 	if len(raw) == 0 {
 		return answer, nil
 	}
-	if err := newDecoder().decode(raw, answer); err != nil {
+	if err := msgpack.Decode(raw, answer); err != nil {
 		return nil, structs.Errorf(structs.Internal, cmd.Kind(), "its answer cannot be read: %w", err)
 	}
 	return answer, nil
