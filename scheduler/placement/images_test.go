@@ -69,7 +69,7 @@ func TestMountedImages(t *testing.T) {
 		fits bool
 	}{"without the driver": {nil, false}, "with it": {&structs.Driver{Healthy: true, Images: have}, true}, "not well": {&structs.Driver{Why: "no runtime"}, false}} {
 		n := &structs.Node{ID: "n", Status: structs.NodeReady, Eligible: true, Resources: structs.Resources{CPU: 8000, Memory: 8 << 30, Disk: 8 << 30},
-			Drivers: map[string]*structs.Driver{"exec": {Healthy: true, Attributes: map[string]string{"isolation": "full"}}}}
+			Drivers: map[string]*structs.Driver{"exec": {Healthy: true, Attributes: map[string]string{"isolation.full": "true"}}}}
 		if c.oci != nil {
 			n.Drivers["oci"] = c.oci
 		}
