@@ -96,6 +96,7 @@ func (d *Driver) Decline(ctx context.Context, refuse time.Duration, offers ...*O
 	if err != nil {
 		return err
 	}
+	wished := d.wishes()
 	var back []wire.ID
 	for _, o := range offers {
 		if s.give(o.ID) {
@@ -105,7 +106,7 @@ func (d *Driver) Decline(ctx context.Context, refuse time.Duration, offers ...*O
 	if len(back) == 0 {
 		return nil
 	}
-	return s.decline(ctx, refuse, back)
+	return s.decline(ctx, refuse, back, wished)
 }
 
 // Hold keeps an offer beyond Scheduler.Offers, until it is used, declined, or rescinded: the region takes offers back that nobody uses.

@@ -32,8 +32,9 @@ type Driver struct {
 	about      Config // what the framework says of itself: see Change
 	said       uint64 // how often that changed
 	wants      []Want
-	choosy     bool // Want was called
-	leaving    bool // Teardown was called, and may have happened
+	choosy     bool   // Want was called
+	wished     uint64 // how often
+	leaving    bool   // Teardown was called, and may have happened
 }
 
 // event is one thing for the scheduler.
@@ -173,9 +174,16 @@ func (d *Driver) Track(tasks map[string]string) {
 // changes, offers come at once, also of what it declined shortly before. A framework that never calls Want gets all offers.
 func (d *Driver) Want(wants ...Want) {
 	d.mu.Lock()
-	d.wants, d.choosy = append([]Want(nil), wants...), true
+	d.wants, d.choosy, d.wished = append([]Want(nil), wants...), true, d.wished+1
 	d.mu.Unlock()
 	d.poke()
+}
+
+// wishes says how often the framework said what it wants.
+func (d *Driver) wishes() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.wished
 }
 
 func (d *Driver) poke() {
@@ -269,8 +277,9 @@ func (d *Driver) offers(s *session, to Scheduler, list []wire.Offer) {
 	s.take(all)
 	to.Offers(s.ctx, all)
 	if left := s.leave(all); len(left) > 0 {
+		wished := d.wishes()
 		s.soon(func() {
-			if err := s.decline(s.ctx, d.config.Refuse, left); err != nil {
+			if err := s.decline(s.ctx, d.config.Refuse, left, wished); err != nil {
 				d.config.Log.Debug("cannot decline offers", "err", err)
 			}
 		})

@@ -200,6 +200,31 @@ func TestOffersComeWhenThereIsUseForThem(t *testing.T) {
 	})
 }
 
+// A decline that is late does not keep offers away that the framework has use for since.
+func TestALateDeclineIsNotTheLastWord(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := &play{Region: frameworktest.Start(t, frameworktest.Config{}), t: t, id: &frameworktest.MemoryID{}}
+		p.c = framework.Config{Name: "test", ID: p.id, Refuse: time.Hour}
+		declined := make(chan struct{})
+		var first sync.Once
+		p.OnCalls(func(c *wire.Call) frameworktest.Fault {
+			if *c.Type == wire.CallDecline {
+				first.Do(func() { close(declined); time.Sleep(10 * time.Second) })
+			}
+			return frameworktest.Arrives
+		})
+		p.start()
+		<-declined
+		time.Sleep(time.Second)
+		began := time.Now()
+		p.add(sh("a", "sleep infinity"))
+		p.tells("a", "running")
+		if d := time.Since(began); d > time.Minute {
+			t.Errorf("it took %s until it ran", d)
+		}
+	})
+}
+
 func TestAnOfferThatIsHeldIsGoodUntilItIsRescinded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})

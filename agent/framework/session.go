@@ -425,7 +425,13 @@ func (s *session) leave(all []*Offer) (left []wire.ID) {
 	return left
 }
 
-// decline gives offers back that were forgotten.
-func (s *session) decline(ctx context.Context, refuse time.Duration, offers []wire.ID) error {
+// decline gives offers back that were forgotten, when the framework had said so often what it wants. Calls overtake each other: what was wanted since then
+// is told once more, since the region takes the later word for the newer one, and would offer nothing of these for refuse.
+func (s *session) decline(ctx context.Context, refuse time.Duration, offers []wire.ID, wished uint64) error {
+	defer func() {
+		if s.d.wishes() != wished {
+			s.d.poke()
+		}
+	}()
 	return s.call(ctx, &wire.Call{Type: new(wire.CallDecline), Decline: &wire.Decline{OfferIDs: offers, Filters: seconds(refuse)}})
 }
