@@ -34,6 +34,7 @@ import (
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/supervisor"
 	"github.com/proffer/proffer/client/volumes"
+	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/consensus"
@@ -69,6 +70,7 @@ type Agent struct {
 	serving   atomic.Pointer[http.Service] // service, once it can be asked; nil: not yet
 	node      *http.NodePort               // nil: not a client
 	tunnel    *streamListener              // nil: not a server
+	profiles  seccomp.Profiles             // of the node, for its drivers
 	metrics   *metrics
 
 	secrets     http.Credentials  // of who uses the APIs of Mesos
@@ -339,6 +341,9 @@ func (a *Agent) startClient(ctx context.Context) error {
 	}
 	a.sup = sup
 	a.began(func(context.Context) { sup.Close() })
+	if _, err := a.readProfiles(c.Profiles); err != nil {
+		return err
+	}
 	drivers, err := a.drivers(log)
 	if err != nil {
 		return err

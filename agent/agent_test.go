@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -251,4 +253,45 @@ join      = ["127.0.0.1:1"]
 	}
 	end()
 	asking.Wait()
+}
+
+// Seccomp profiles are those that the folder has when it is read, and the log says what is wrong with a file.
+func TestSeccompProfiles(t *testing.T) {
+	dir := t.TempDir()
+	const good = `{"defaultAction": "SCMP_ACT_ALLOW"}`
+	profiles := filepath.Join(dir, "profiles")
+	if err := os.Mkdir(profiles, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(profiles, "web.json"), good)
+	write(t, filepath.Join(profiles, "bad.json"), `{"defaultAction": "SCMP_ACT_ALOW"}`)
+	a := newAgent(t, dir)
+	var told bytes.Buffer
+	a.log = slog.New(slog.NewTextHandler(&told, nil))
+	reread := func(folder string, changed bool, want ...string) {
+		t.Helper()
+		got, err := a.readProfiles(folder)
+		found := map[string]string{}
+		a.profiles.Tell(found)
+		if err != nil || got != changed || len(found) != len(want) {
+			t.Errorf("changed %v, %v, to %v; want %v", got, err, found, want)
+		}
+		for _, name := range want {
+			if found[structs.AttrSeccomp+name] == "" {
+				t.Errorf("%s is missing in %v", name, found)
+			}
+		}
+	}
+	reread(profiles, true, "web")
+	if !strings.Contains(told.String(), "bad.json: defaultAction: ") {
+		t.Error(told.String())
+	}
+	reread(profiles, false, "web")
+	write(t, filepath.Join(profiles, "bad.json"), good)
+	reread(profiles, true, "bad", "web")
+	if _, err := a.readProfiles(filepath.Join(dir, "none")); structs.KindOf(err) != structs.Invalid {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+	reread(profiles, false, "bad", "web")
+	reread("", true)
 }

@@ -37,7 +37,7 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 	for _, name := range names {
 		switch name {
 		case "exec":
-			out = append(out, exec.New(a.sup, exec.Options{AllowNone: c.IsolationNone, AllowUnconfined: c.Unconfined,
+			out = append(out, exec.New(a.sup, exec.Options{AllowNone: c.IsolationNone, AllowUnconfined: c.Unconfined, Profiles: &a.profiles,
 				DefaultNone: a.config.Dev && os.Geteuid() != 0, Logger: log.With("driver", name)}))
 		case "docker":
 			out = append(out, docker.New(a.docker(log.With("driver", name))))
@@ -65,7 +65,7 @@ func (a *Agent) docker(log *slog.Logger) docker.Options {
 		Owner: a.config.NodeName + ":" + a.sub("client"), Folder: a.sub("docker"),
 		Privileged: c.Privileged, Volumes: c.Volumes, VolumeDrivers: c.VolumeDrivers, HostPaths: c.HostPaths, Devices: c.Devices, Runtimes: c.Runtimes, LogDrivers: c.LogDrivers,
 		CallTimeout: c.CallTimeout.Std(), PullStall: c.PullStall.Std(), AuthFile: c.AuthFile, Registries: registries(c.Registries),
-		ImageAge: c.ImageAge.Std(), ImageDisk: *c.ImageDiskUse, Logger: log,
+		ImageAge: c.ImageAge.Std(), ImageDisk: *c.ImageDiskUse, Profiles: &a.profiles, Logger: log,
 	}
 	for _, name := range c.Capabilities {
 		o.Capabilities = append(o.Capabilities, strings.TrimPrefix(strings.ToUpper(name), "CAP_"))

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/config"
-	"github.com/proffer/proffer/client"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -158,6 +157,7 @@ func (a *Agent) reloadConfig() (changed []string, err error) {
 		a.apply(&next, cfg, path)
 	}
 	a.live, a.sources = &next, sources
+	a.rereadProfiles()
 	a.log.Info("configuration read again", "changed", strings.Join(changed, " "))
 	return changed, nil
 }
@@ -188,14 +188,9 @@ func (a *Agent) apply(into, from *config.Config, path string) {
 		c.Meta, c.Attributes = from.Client.Meta, from.Client.Attributes
 		c.Resources, c.Reserved, c.GC = from.Client.Resources, from.Client.Reserved, from.Client.GC
 		c.Reserve, c.HostVolumes, c.Disks = from.Client.Reserve, from.Client.HostVolumes, from.Client.Disks
+		c.Profiles = from.Client.Profiles
 		into.Client = &c
-		if a.client != nil {
-			err := a.client.Reconfigure(a.ctx, client.Settings{Meta: c.Meta, Attributes: c.Attributes,
-				Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), For: c.ReservedFor(), Volumes: hostVolumes(c.HostVolumes), Disks: disks(c.Disks), GC: gc(c.GC)})
-			if err != nil {
-				a.log.Error("the node's settings were not taken over", "err", err)
-			}
-		}
+		a.reconfigure(&c)
 	case "server":
 		if into.Server == nil || from.Server == nil {
 			return

@@ -234,6 +234,9 @@ func (l *Client) validate(p *structs.Problems) {
 			p.Add("client.host_paths["+strconv.Itoa(i)+"]", "%s", err)
 		}
 	}
+	if dir := l.Profiles; dir != "" && !filepath.IsAbs(dir) {
+		p.Add("client.seccomp_profiles", "%q is not an absolute path", dir)
+	}
 	if part := l.CgroupParent; part == "." || path.Clean(part) != part || !filepath.IsLocal(part) || strings.ContainsAny(part, " \x00\n") {
 		p.Add("client.cgroup_parent", "%q is not a path below the root of cgroups, such as proffer", part)
 	}

@@ -197,7 +197,7 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"shared memory", linux(&wire.LinuxInfo{ShmSize: new(uint32(128)), SharePID: new(false), IPC: new(wire.IpcMode(1))}), held + "exec map[] /dev/shm=128MiB"},
 		{"shared memory of an image", imaged(linux(&wire.LinuxInfo{ShmSize: new(uint32(128))})), held + "oci map[shm_size:134217728]"},
 		{"what an engine shares", engine(linux(&wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2)), Seccomp: &wire.SeccompInfo{Unconfined: new(true)}})),
-			held + "docker map[ipc_mode:host network_mode:host pid_mode:host security_opt:[seccomp=unconfined]]"},
+			held + "docker map[ipc_mode:host network_mode:host pid_mode:host seccomp:unconfined]"},
 		{"a network", in(func(c *wire.ContainerInfo) {
 			c.Networks, c.Hostname = []wire.NetworkInfo{mapped("bridge", wire.PortMapping{HostPort: 31001, ContainerPort: 80, Protocol: new("tcp")})}, new("shop")
 		}), "in bridge shop; 2 ports [=31000->0 p31001=31001->80]; exec map[]"},
@@ -247,7 +247,12 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a limit twice", limited(wire.RLimit{Type: core}, wire.RLimit{Type: core}), "refused: 'RLimitInfo.rlimits' has RLMT_CORE twice"},
 		{"effective beyond bounding", linux(&wire.LinuxInfo{Effective: capabilitiesOf(1013), Bounding: capabilitiesOf(1005)}), "refused: capability NET_RAW is effective, and not among"},
 		{"both names of the effective", linux(&wire.LinuxInfo{Effective: capabilitiesOf(), Capabilities: capabilitiesOf(1005)}), "refused: 'LinuxInfo.capability_info' is what"},
-		{"a profile", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web")}}), "refused: the seccomp profile 'web' is not served"},
+		{"a profile", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web.json")}}), held + "exec map[seccomp:web]"},
+		{"a profile of an image", imaged(linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web")}})), held + "oci map[seccomp:web]"},
+		{"a profile of an engine", engine(linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web.json")}})), held + "docker map[network_mode:host seccomp:web]"},
+		{"a profile and none", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web"), Unconfined: new(true)}}), "refused: 'SeccompInfo' has a 'profile_name' and is"},
+		{"a profile elsewhere", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("../web.json")}}), "refused: '../web.json' is not the name of a seccomp profile"},
+		{"a profile of all", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("default.json")}}), "refused: the seccomp profile 'default.json' cannot be"},
 		{"processes of others", linux(&wire.LinuxInfo{SharePID: new(true)}), "refused: 'LinuxInfo.share_pid_namespace' is not served"},
 		{"memory of others", imaged(linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2))})), "refused: 'LinuxInfo.ipc_mode' SHARE_PARENT is not served"},
 		{"a port of others", net(mapped("bridge", wire.PortMapping{HostPort: 31002, ContainerPort: 80})), "refused: host port 31002 is mapped and not among the 'ports' of the task"},
@@ -272,7 +277,7 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a size that nothing holds", with("shm-size", "9223372036854775807k"), "refused: 'DockerInfo.parameters': shm-size: '9223372036854775807k' is no size"},
 		{"seccomp beside another option", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Parameters, c.Linux = []wire.Parameter{{Key: "security-opt", Value: "no-new-privileges"}}, &wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}
-		}), held + "docker map[network_mode:host security_opt:[no-new-privileges seccomp=unconfined]]"},
+		}), held + "docker map[network_mode:host seccomp:unconfined security_opt:[no-new-privileges]]"},
 		{"seccomp in two places", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Parameters, c.Linux = []wire.Parameter{{Key: "security-opt", Value: "seccomp=unconfined"}}, &wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}
 		}), "refused: 'LinuxInfo.seccomp' says what 'DockerInfo.parameters' says, too"},

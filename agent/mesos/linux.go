@@ -89,19 +89,8 @@ func (b *building) linux(l *wire.LinuxInfo) error {
 	if err := b.capabilities(l); err != nil {
 		return err
 	}
-	if s := l.Seccomp; s != nil {
-		switch {
-		case wire.TextOf(s.Profile) != "":
-			return fmt.Errorf("the seccomp profile '%.200s' is not served: nodes have one profile, that of the Docker engine; leave 'profile_name' out, or set 'unconfined'", *s.Profile)
-		case isTrue(s.Unconfined) && b.task.Driver == "docker":
-			options, _ := b.task.Config["security_opt"].([]any) // those of parameters
-			if slices.ContainsFunc(options, func(o any) bool { s, _ := o.(string); return strings.HasPrefix(s, "seccomp") }) {
-				return errTwice("seccomp")
-			}
-			b.task.Config["security_opt"] = append(options, "seccomp=unconfined")
-		case isTrue(s.Unconfined):
-			b.task.Config["seccomp"] = "unconfined"
-		}
+	if err := b.seccomp(l.Seccomp); err != nil {
+		return err
 	}
 	docker := b.task.Driver == "docker"
 	if isTrue(l.SharePID) {
@@ -137,6 +126,32 @@ func (b *building) linux(l *wire.LinuxInfo) error {
 	default:
 		return b.setting("shm_size", "shm_size", int(size))
 	}
+	return nil
+}
+
+// seccomp has the task under a profile of its node. Frameworks name its file, which Mesos looks for in a folder of the agent.
+func (b *building) seccomp(s *wire.SeccompInfo) error {
+	if s == nil {
+		return nil
+	}
+	name := strings.TrimSuffix(wire.TextOf(s.Profile), ".json")
+	switch {
+	case isTrue(s.Unconfined) && name != "":
+		return errors.New("'SeccompInfo' has a 'profile_name' and is 'unconfined': leave one out")
+	case isTrue(s.Unconfined):
+		name = structs.SeccompUnconfined
+	case name == "":
+		return nil
+	case name == structs.SeccompDefault || name == structs.SeccompUnconfined:
+		return fmt.Errorf("the seccomp profile '%s' cannot be: leave 'profile_name' out for that of all tasks, or set 'unconfined'", *s.Profile)
+	case !structs.ValidName(name):
+		return fmt.Errorf("'%.200s' is not the name of a seccomp profile, which is a file of the node's folder with profiles", *s.Profile)
+	}
+	options, _ := b.task.Config["security_opt"].([]any) // those of parameters
+	if slices.ContainsFunc(options, func(o any) bool { s, _ := o.(string); return strings.HasPrefix(s, "seccomp") }) {
+		return errTwice("seccomp")
+	}
+	b.task.Config[structs.SeccompKey] = name
 	return nil
 }
 

@@ -18,7 +18,9 @@ func TestConformance(t *testing.T) {
 		t.Run(isolation, func(t *testing.T) {
 			n := newNode(t)
 			conformance.Run(t, &conformance.Harness{
-				New: func(*testing.T) drivers.Driver { return exec.New(n.client, exec.Options{AllowNone: true}) },
+				New: func(t *testing.T) drivers.Driver {
+					return exec.New(n.client, exec.Options{AllowNone: true, Profiles: conformance.Profiles(t)})
+				},
 				Config: func(s conformance.Script) map[string]any {
 					return map[string]any{"command": "/bin/sh", "args": []any{"-c", s.Shell()}, "isolation": isolation}
 				},
@@ -33,7 +35,7 @@ func TestConformance(t *testing.T) {
 					}
 					return dir
 				},
-				User: "nobody", Limits: true, Mounts: isolation == "full", Commands: true,
+				User: "nobody", Limits: true, Mounts: isolation == "full", Profiles: isolation == "full", Commands: true,
 			})
 		})
 	}

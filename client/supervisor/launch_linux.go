@@ -307,7 +307,7 @@ func (h *host) plan(rec *record) (*stage.Plan, error) {
 	}
 	if l.Full && !l.Unconfined {
 		var err error
-		if p.Filter, err = h.filter(l.Caps, p.Caps); err != nil {
+		if p.Filter, err = h.filter(l, p.Caps); err != nil {
 			return nil, structs.Errorf(structs.Unavailable, "task "+l.ID, "%w", err)
 		}
 	}

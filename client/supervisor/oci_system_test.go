@@ -163,13 +163,16 @@ func busybox(t testing.TB) string {
 func TestOCIConformance(t *testing.T) {
 	p := newPier(t)
 	conformance.Run(t, &conformance.Harness{
-		New: func(*testing.T) drivers.Driver { return p.driver() },
+		New: func(t *testing.T) drivers.Driver {
+			p.opts.Profiles = conformance.Profiles(t)
+			return p.driver()
+		},
 		Config: func(s conformance.Script) map[string]any {
 			return map[string]any{"image": p.image, "command": "/bin/sh", "args": []any{"-c", s.Shell()}}
 		},
 		Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
 			{"image": p.image, "cap_add": []any{"sys_admin"}}},
-		Folder: p.folder, Limits: true, Mounts: true, Slow: true, Commands: true,
+		Folder: p.folder, Limits: true, Mounts: true, Profiles: true, Slow: true, Commands: true,
 	})
 }
 

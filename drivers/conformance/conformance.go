@@ -37,6 +37,7 @@ type Harness struct {
 	Limits   bool // memory limits hold, and an OOM is reported
 	Mounts   bool // tasks have a root of their own, in which volumes are mounted
 	Commands bool // those that are given up end with all that they began, also with what left their session
+	Profiles bool // it has those of Profiles
 	Slow     bool // scripts in which processes wait for each other may take seconds
 	// Hang makes what runs the tasks answer no call until resume is called. nil: nothing outside of the driver can hang.
 	Hang func(t *testing.T) (resume func())
@@ -50,6 +51,7 @@ type Script struct {
 	Forever        bool   // it runs until a signal ends it, with 0 after SIGTERM unless it is Stubborn
 	Eat            bool   // it takes memory until that is refused
 	Hold           bool   // it keeps 8 MiB of memory
+	Folder         bool   // it makes a folder, or ends with 33
 	ExitCode       int
 }
 
@@ -70,6 +72,9 @@ func (s Script) Shell() string {
 	}
 	if s.Stderr != "" {
 		fmt.Fprintf(&b, "printf '%%s\\n' '%s' >&2\n", s.Stderr)
+	}
+	if s.Folder {
+		b.WriteString("mkdir /tmp/made || exit 33\n")
 	}
 	if s.Hold {
 		b.WriteString(hold)
@@ -103,14 +108,14 @@ var started = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // Run runs the suite.
 func Run(t *testing.T, h *Harness) {
-	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Hang": h.Hang == nil}
+	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Seccomp": !h.Profiles, "Hang": h.Hang == nil}
 	for _, test := range []struct {
 		name string
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
 		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
-		{"Propagation", propagation}, {"Block", block},
+		{"Propagation", propagation}, {"Block", block}, {"Seccomp", profiles},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {
 		if without[test.name] {

@@ -50,6 +50,7 @@ type config struct {
 	groups     []string
 	cpuset     string
 	security   []string
+	seccomp    string // the name of a profile; see package seccomp
 	pidMode    string
 	ipcMode    string
 	usernsMode string
@@ -102,6 +103,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}
 	c.username, c.password = b.Login("auth")
+	c.seccomp = b.Seccomp()
 	c.logDriver, c.logOptions = b.Text("log_driver"), b.TextMap("log_options")
 	c.check(b)
 	for _, u := range b.Ulimits("ulimit") {
@@ -141,6 +143,10 @@ func (c *config) check(b *schema.Block) {
 		b.Problem("cpuset_cpus", "%w", err).Advise("such as 0-3,8")
 	}
 	switch {
+	case c.seccomp != structs.SeccompDefault && slices.ContainsFunc(c.security, aboutSeccomp):
+		b.Problem("security_opt", "seccomp says which profile, too").Advise("leave one out")
+	}
+	switch {
 	case c.logDriver == "" && len(c.logOptions) > 0:
 		b.Problem("log_options", "they are those of a log_driver")
 	case c.logDriver == "none" || c.logOptions["cache-disabled"] == "true":
@@ -155,6 +161,9 @@ func (c *config) check(b *schema.Block) {
 		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
 	}
 }
+
+// aboutSeccomp reports whether an option is about the filter for system calls.
+func aboutSeccomp(option string) bool { return strings.HasPrefix(option, "seccomp") }
 
 // wish is the image that a start wants.
 func (c *config) wish(newest bool) *wish {

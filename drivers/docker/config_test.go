@@ -134,6 +134,8 @@ func TestPermissions(t *testing.T) {
 		{"network_mode", "host", nil},
 		{"security_opt", []any{"seccomp=unconfined"}, func(o *Options) { o.Privileged = true }},
 		{"security_opt", []any{"no-new-privileges"}, nil},
+		{"seccomp", "unconfined", func(o *Options) { o.Privileged = true }},
+		{"seccomp", "web", nil},
 		{"options", map[string]any{"MaskedPaths": []any{}}, func(o *Options) { o.Privileged = true }},
 		{"options", map[string]any{"BlkioWeight": 100.0}, nil},
 		{"devices", []any{"/dev/snd/x"}, func(o *Options) { o.Devices = []string{"/dev/snd"} }},

@@ -145,6 +145,10 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		conf.Cmd = append(conf.Cmd, c.command)
 	}
 	conf.Cmd = append(conf.Cmd, c.args...)
+	security, err := d.security(object, c)
+	if err != nil {
+		return nil, err
+	}
 	pids := int64(defaultPids)
 	if c.pids > 0 {
 		pids = c.pids
@@ -153,7 +157,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		LogConfig:   container.LogConfig{Type: "local", Config: map[string]string{"max-size": "16m", "max-file": "4", "compress": "false"}},
 		NetworkMode: container.NetworkMode(c.network), CapAdd: c.capAdd, CapDrop: c.capDrop, DNSSearch: c.dnsSearch, ExtraHosts: c.extraHosts,
 		GroupAdd: c.groups, IpcMode: container.IpcMode(c.ipcMode), PidMode: container.PidMode(c.pidMode), UsernsMode: container.UsernsMode(c.usernsMode),
-		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, SecurityOpt: c.security, ShmSize: int64(c.shm), Sysctls: c.sysctls, Runtime: c.runtime,
+		Privileged: c.privileged, ReadonlyRootfs: c.readOnly, SecurityOpt: security, ShmSize: int64(c.shm), Sysctls: c.sysctls, Runtime: c.runtime,
 		PortBindings: network.PortMap{},
 	}
 	if c.logDriver != "" { // engines keep a copy that can be read
@@ -181,7 +185,6 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 		}
 		host.DNS = append(host.DNS, a)
 	}
-	var err error
 	if host.Mounts, err = d.mounts(spec, c); err != nil {
 		return nil, err
 	}

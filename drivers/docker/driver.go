@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/flight"
+	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -34,6 +36,8 @@ type Options struct {
 	Capabilities  []string // beyond the usual ones, without CAP_; ALL: all
 	Runtimes      []string // that tasks may choose
 	LogDrivers    []string // likewise
+
+	Profiles *seccomp.Profiles // that tasks may name; nil: none
 
 	CallTimeout time.Duration // of one call to the engine; 0: 30 s
 	PullStall   time.Duration // a pull without progress for this long has failed; 0: 2 min
@@ -172,6 +176,9 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	}
 	_, nvidia := i.Runtimes["nvidia"]
 	d.nvidia.Store(nvidia)
+	if slices.ContainsFunc(i.SecurityOptions, func(o string) bool { return strings.HasPrefix(o, "name=seccomp") }) {
+		d.opts.Profiles.Tell(attrs)
+	}
 	for name := range i.Runtimes {
 		attrs["runtime."+name] = "1"
 	}

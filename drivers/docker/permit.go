@@ -41,6 +41,9 @@ func (d *Driver) permit(c *config, spec *drivers.Spec) error {
 		if strings.HasPrefix(c.network, "container:") {
 			refuse("network_mode", "the network of another container", "privileged = true")
 		}
+		if c.seccomp == structs.SeccompUnconfined {
+			refuse("seccomp", "tasks without a filter for system calls", "privileged = true")
+		}
 		for _, opt := range c.security {
 			if opt != "no-new-privileges" && opt != "no-new-privileges:true" && opt != "no-new-privileges=true" {
 				refuse("security_opt", "security_opt "+opt, "privileged = true")
@@ -96,6 +99,21 @@ func (d *Driver) permit(c *config, spec *drivers.Spec) error {
 		}
 	}
 	return problems.Err()
+}
+
+// security are the options of the engine that confine a container. Profiles are the node's, which it hands to the engine itself.
+func (d *Driver) security(object string, c *config) ([]string, error) {
+	switch c.seccomp {
+	case structs.SeccompDefault:
+		return c.security, nil
+	case structs.SeccompUnconfined:
+		return slices.Concat(c.security, []string{"seccomp=unconfined"}), nil
+	}
+	p, err := d.opts.Profiles.Find(object, c.seccomp)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(c.security, []string{"seccomp=" + string(p.JSON)}), nil
 }
 
 // HostPaths are the folders that tasks may mount.

@@ -19,9 +19,6 @@ const (
 	isolationNone = "none"
 	networkHost   = "host"
 	networkNone   = "none"
-
-	seccompDefault    = "default"
-	seccompUnconfined = "unconfined"
 )
 
 // config is what a job writes for a task of this driver.
@@ -35,7 +32,7 @@ type config struct {
 	rlimits   []Rlimit
 	pids      int // 0: the default
 
-	unconfined bool // seccomp = "unconfined"
+	seccomp string // the name of a profile; see package seccomp
 }
 
 // rlimits that a config may set, with their numbers for setrlimit on Linux. Those of priorities are not among them: with them a task could
@@ -53,7 +50,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	if mode := b.OneOf("isolation", isolationFull, isolationNone); b.Has("isolation") {
 		c.isolation = mode
 	}
-	c.unconfined = b.OneOf("seccomp", seccompDefault, seccompUnconfined) == seccompUnconfined
+	c.seccomp = b.Seccomp()
 	if c.root = b.Text("root"); c.root != "" && !strings.Contains(c.root, "${") {
 		if first, _, deep := strings.Cut(path.Clean(c.root), "/"); !filepath.IsLocal(c.root) || strings.Contains(c.root, "..") || !deep || first != "local" {
 			b.Problem("root", "%q is not a folder in local", c.root).Advise(`unpack an artifact there, such as root = "local/rootfs"`)

@@ -30,6 +30,8 @@ func TestValidate(t *testing.T) {
 			[]string{"job.command: it must be a string, not 5", `job.args: it must be a list of strings, not "x"`,
 				`job.network: it must be a string, not true`, "job.cap_add[0]: it must be a string, not 1", "job.pids: it must be a whole number from 2",
 				"job.rlimits: it must be a map"}},
+		"a profile":       {map[string]any{"command": "sh", "seccomp": "web-1.2"}, nil},
+		"profile by path": {map[string]any{"command": "sh", "seccomp": "../web"}, []string{`job.seccomp: it must be "default", "unconfined" or the name of a profile`}},
 		"isolation":       {map[string]any{"command": "sh", "isolation": "ful"}, []string{`it must be "full" or "none", not "ful" (did you mean "full"?)`}},
 		"capability":      {map[string]any{"command": "sh", "cap_add": []any{"net_raww"}}, []string{`did you mean "net_raw"?`}},
 		"sys_admin":       {map[string]any{"command": "sh", "cap_add": []any{"CAP_SYS_ADMIN"}}, []string{`capability "CAP_SYS_ADMIN" may not be added`}},

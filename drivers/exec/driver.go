@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -19,6 +20,7 @@ type Options struct {
 	AllowNone bool // tasks may ask for isolation = "none"
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
+	Profiles        *seccomp.Profiles // that tasks may name; nil: none
 	// DefaultNone runs tasks that do not ask for an isolation without it where full isolation is impossible: a dev agent
 	// without root. It implies AllowNone.
 	DefaultNone bool
@@ -69,6 +71,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	if f.Cgroups > 0 {
 		attrs["cgroups"] = strconv.Itoa(f.Cgroups)
 	}
+	d.opts.Profiles.Tell(attrs)
 	Exclusive(f, attrs)
 	if f.Lacks != "" {
 		attrs["limits.missing"] = f.Lacks
@@ -116,14 +119,15 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if len(spec.Devices) > 0 && !full {
 		return nil, structs.Errorf(structs.Invalid, object, `devices are for tasks with isolation = "full"`)
 	}
-	if c.unconfined && !d.opts.AllowUnconfined {
-		return nil, drivers.Unconfined(object)
+	filter, err := d.filter(object, c)
+	if err != nil {
+		return nil, err
 	}
 	l := &Launch{
 		ID: spec.ID, Program: c.command, Args: c.args, Env: spec.Env, Full: full, Network: c.network == networkNone,
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
-		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.unconfined, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,
+		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.seccomp == structs.SeccompUnconfined, Filter: filter, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,
 		Terminal: spec.Terminal, Ports: spec.Ports,
 	}
 	if !l.Network {
@@ -159,6 +163,28 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	}
 	l.UID, l.GID, l.Groups = who.uid, who.gid, who.groups
 	return l, spec.MakeFolders(int(l.UID), int(l.GID))
+}
+
+// filter is the program that a profile of the node makes; nil: the task names none.
+func (d *Driver) filter(object string, c *config) ([]byte, error) {
+	switch c.seccomp {
+	case structs.SeccompDefault:
+		return nil, nil
+	case structs.SeccompUnconfined:
+		if !d.opts.AllowUnconfined {
+			return nil, drivers.Unconfined(object)
+		}
+		return nil, nil
+	}
+	profile, err := d.opts.Profiles.Find(object, c.seccomp)
+	if err != nil {
+		return nil, err
+	}
+	program, err := profile.Program(FullNames(c.capAdd))
+	if err != nil {
+		return nil, structs.Errorf(structs.Invalid, object+".config.seccomp", "profile %q with these capabilities: %w", c.seccomp, err)
+	}
+	return program, nil
 }
 
 // KeepOff has the supervisor keep the tasks of this driver, and all others of its own, off cores that some have for themselves.

@@ -64,6 +64,8 @@ type Launch struct {
 
 	// Unconfined, with Full, leaves out the filter for system calls (package seccomp) that tasks have otherwise.
 	Unconfined bool `codec:",omitempty"`
+	// Filter takes its place: seccomp.Decode reads it. Empty: that of all tasks.
+	Filter []byte `codec:",omitempty"`
 
 	// Root, with Full, is a folder below TaskDir that is the task's root instead of one with the host's programs.
 	Root string `codec:",omitempty"`

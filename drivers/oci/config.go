@@ -35,7 +35,7 @@ type config struct {
 	shm        structs.Bytes
 	pids       int64
 	groups     []uint32
-	unconfined bool // seccomp = "unconfined"
+	seccomp    string // the name of a profile; see package seccomp
 }
 
 // Kinds of mounts, and network modes.
@@ -76,7 +76,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
 	c.ulimits = b.Ulimits("ulimit")
 	c.groupIDs(b)
-	c.unconfined = b.OneOf("seccomp", "default", "unconfined") == "unconfined"
+	c.seccomp = b.Seccomp()
 	if c.image != "" && !schema.Refers(c.image) {
 		if _, err := images.ParseReference("", c.image); err != nil {
 			e := structs.AsError(err)

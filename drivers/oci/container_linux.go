@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/drivers"
@@ -54,8 +55,9 @@ func (ct *container) path(name string) string { return filepath.Join(ct.dir, nam
 // make prepares everything that the runtime needs, and says how to start it. After an error remove takes away what there is.
 func (ct *container) make(ctx context.Context, object string, c *config, spec *drivers.Spec) (*exec.Launch, error) {
 	d := ct.d
-	if c.unconfined && !d.opts.AllowUnconfined {
-		return nil, drivers.Unconfined(object)
+	rules, err := d.profile(object, c)
+	if err != nil {
+		return nil, err
 	}
 	f, err := d.sup.Features(ctx)
 	if err != nil {
@@ -152,9 +154,9 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		return nil, err
 	}
 	s := in.spec()
-	if !c.unconfined {
-		if s.Linux.Seccomp, err = seccomp.Default(s.Process.Capabilities.Bounding); err != nil {
-			return nil, structs.Errorf(structs.Unavailable, object, "make the seccomp profile: %w", err)
+	if rules != nil {
+		if s.Linux.Seccomp, err = rules(s.Process.Capabilities.Bounding); err != nil {
+			return nil, structs.Errorf(structs.Invalid, object+".config.seccomp", "profile %q with these capabilities: %w", c.seccomp, err)
 		}
 	}
 	raw, err := json.Marshal(s)
@@ -178,6 +180,24 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()
 	}
 	return l, nil
+}
+
+// profile is the filter for system calls, by the capabilities that the container may have; nil: it has none.
+func (d *Driver) profile(object string, c *config) (func(caps []string) (*specs.LinuxSeccomp, error), error) {
+	switch c.seccomp {
+	case structs.SeccompDefault:
+		return seccomp.Default, nil
+	case structs.SeccompUnconfined:
+		if !d.opts.AllowUnconfined {
+			return nil, drivers.Unconfined(object)
+		}
+		return nil, nil
+	}
+	p, err := d.opts.Profiles.Find(object, c.seccomp)
+	if err != nil {
+		return nil, err
+	}
+	return p.For, nil
 }
 
 // command is one of the runtime's, with what all have in common.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/seccomp"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -22,6 +23,7 @@ type Options struct {
 	CDI []string
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
+	Profiles        *seccomp.Profiles // that tasks may name; nil: none
 	// StartTimeout is how long a start may take in the runtime before it is given up; 0: 2 minutes.
 	StartTimeout time.Duration
 	// CleanEvery is how often images that nobody uses are looked for; 0: 10 minutes.

@@ -68,6 +68,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 		return &structs.Driver{Why: err.Error()}
 	}
 	attrs := map[string]string{"runtime": path, "runtime.version": version, "cgroups": strconv.Itoa(f.Cgroups), "root": "overlay"}
+	d.opts.Profiles.Tell(attrs)
 	exec.Exclusive(f, attrs)
 	if d.copies {
 		attrs["root"], attrs["overlay.missing"] = "copy", d.copyWhy

@@ -17,8 +17,12 @@ const (
 	offArch   = 4
 	offArgs   = 16 // eight bytes each, the low half first
 
-	retAllow = 0x7fff0000
-	retErrno = 0x00050000
+	retAllow       = 0x7fff0000
+	retLog         = 0x7ffc0000
+	retErrno       = 0x00050000
+	retTrap        = 0x00030000
+	retKillThread  = 0
+	retKillProcess = 0x80000000
 
 	x32Bit = 0x40000000 // of numbers of the x32 ABI, which has the architecture of amd64
 
@@ -89,11 +93,12 @@ func Compile(p *specs.LinuxSeccomp) ([]unix.SockFilter, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(below) > 255 {
-			return nil, fmt.Errorf("a jump over %d instructions is too far", len(below))
+		jump := []unix.SockFilter{{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: runs[half].from, Jt: uint8(len(below))}}
+		if len(below) > 255 { // too far for a jump with a condition
+			jump[0].Jt, jump[0].Jf = 0, 1
+			jump = append(jump, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JA, K: uint32(len(below))})
 		}
-		jump := unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JGE | unix.BPF_K, K: runs[half].from, Jt: uint8(len(below))}
-		return slices.Concat([]unix.SockFilter{jump}, below, above), nil
+		return slices.Concat(jump, below, above), nil
 	}
 	body, err := tree(runs)
 	if err != nil {
@@ -136,7 +141,9 @@ func decide(rules []specs.LinuxSyscall, otherwise uint32, narrow bool) (out []un
 				return nil, err
 			}
 		}
-		block = append(block, ret(a))
+		if block = append(block, ret(a)); len(block) > 255 {
+			return nil, fmt.Errorf("the conditions of a rule take %d instructions", len(block))
+		}
 		for _, f := range fails {
 			far := uint8(len(block) - f[0] - 1)
 			if f[1] == 1 {
@@ -146,9 +153,6 @@ func decide(rules []specs.LinuxSyscall, otherwise uint32, narrow bool) (out []un
 			}
 		}
 		out = append(out, block...)
-	}
-	if len(out) > 200 {
-		return nil, fmt.Errorf("its conditions take %d instructions", len(out))
 	}
 	return append(out, ret(last)), nil
 }
@@ -229,6 +233,16 @@ func answer(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 			n = uint32(*errno)
 		}
 		return retErrno | n&0xffff, nil
+	case specs.ActLog:
+		return retLog, nil
+	case specs.ActTrap:
+		return retTrap, nil
+	case specs.ActKill, specs.ActKillThread:
+		return retKillThread, nil
+	case specs.ActKillProcess:
+		return retKillProcess, nil
+	case specs.ActTrace, specs.ActNotify:
+		return 0, fmt.Errorf("%s needs somebody beside the task who answers", a)
 	}
 	return 0, fmt.Errorf("the action %q is not known here", a)
 }

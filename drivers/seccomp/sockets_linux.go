@@ -13,7 +13,7 @@ const families = 46
 // kernel looks at the lower half: with a bit in the upper half, any family would be above.
 func sockets(rules []specs.LinuxSyscall) (out []specs.LinuxSyscall) {
 	for _, r := range rules {
-		if !slices.Equal(r.Names, []string{"socket"}) || len(r.Args) != 1 || r.Args[0].Op != specs.OpGreaterThan {
+		if !slices.Equal(r.Names, []string{"socket"}) || len(r.Args) != 1 || r.Args[0].Op != specs.OpGreaterThan || r.Action != specs.ActAllow || r.Args[0].Value >= families {
 			out = append(out, r)
 			continue
 		}

@@ -20,6 +20,7 @@ type condition struct {
 	pattern  *regexp.Regexp      // of regexp and not_regexp
 	versions versionRange        // of version and semver, when right is constant
 	storage  bool                // it is about a volume: text says all
+	profile  bool                // it is about a seccomp profile: likewise
 	readOnly bool                // of hostVolume: it is only read
 	spread   structs.Propagation // of hostVolume: what becomes of mounts in it
 	places   []structs.Segments  // of pluginOf

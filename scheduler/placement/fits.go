@@ -40,6 +40,7 @@ const (
 	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
 	NoAddress        ReasonKind = "host_network"      // the node has no address for a port
 	NetworkMissing   ReasonKind = "network"           // what the group's network needs
+	ProfileMissing   ReasonKind = "seccomp_profile"   // that a task names
 	VolumeUnmet      ReasonKind = "volume"            // it is not there, or not on the node
 	VolumeHeld       ReasonKind = "volume_held"       // another allocation has it alone
 )
@@ -103,6 +104,8 @@ func (r Reason) Title() string {
 		return "no address in host_network " + r.Subject
 	case NetworkMissing:
 		return "network " + r.Subject + " missing"
+	case ProfileMissing:
+		return "seccomp profile " + r.Subject + " missing"
 	case ConstraintUnmet:
 		return "constraint " + r.Subject
 	case VolumeHeld:
@@ -266,11 +269,14 @@ func (c *check) static(spec *structs.Node, a *Ask) bool {
 	for i := range a.constraints {
 		if cond := &a.constraints[i]; !cond.met(spec) {
 			r := Reason{Kind: ConstraintUnmet, Subject: cond.text}
-			if cond.storage {
+			switch {
+			case cond.profile:
+				r.Kind = ProfileMissing
+			case cond.storage:
 				if r.Kind = VolumeUnmet; cond.operator == pluginOf {
 					r.Have = cond.unreachable(spec)
 				}
-			} else {
+			default:
 				r.Have, _ = cond.left.resolve(spec)
 			}
 			if c.refuse(r) {
