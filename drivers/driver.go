@@ -215,7 +215,52 @@ type Task interface {
 	Destroy(ctx context.Context) error
 }
 
-// Typist is a Task that may have a terminal.
+// Detacher is a Task in which commands can run that nobody holds: they outlive whoever began them, and the agent.
+type Detacher interface {
+	// Detach starts one and returns once it runs. Its errors are those of Driver.Start; a name that was used in this task is Conflict, until Destroy,
+	// and so is a task that has ended. At most MaxDetached of one task were not destroyed: more are Exhausted.
+	Detach(ctx context.Context, d *Detach) (Detached, error)
+	// Detached finds one by its name, after the agent was restarted, too. NotFound: there was none, or it was destroyed.
+	Detached(ctx context.Context, name string) (Detached, error)
+}
+
+// MaxDetached is how many detached commands one task has, with those that ended and were not destroyed.
+const MaxDetached = 256
+
+// Detach is a command that nobody holds. It has no input but that of its terminal.
+type Detach struct {
+	Name     string // unique in the task; letters of a to z, digits and -, at most 63
+	Args     []string
+	Terminal *Size // it runs on a terminal, of this size or of none in particular, and then its output is stdout; nil: without
+
+	// Its output goes to the log folder of the task, as that of a task of this name would, in so many files of this size. The files are the
+	// node's: Destroy leaves them.
+	LogName     string
+	LogFiles    int
+	LogFileSize structs.Bytes
+}
+
+// Detached is a command that was detached. It ends with its task, before that is destroyed, and how it ended can be asked until then. Its methods
+// are as those of Task. It is a Typist when it was detached with a terminal.
+type Detached interface {
+	Wait(ctx context.Context) (Exit, error)
+	Stop(ctx context.Context, signal string, grace time.Duration) error
+	Signal(ctx context.Context, signal string) error
+	// Destroy forgets one that has ended. With its task it is destroyed anyway.
+	Destroy(ctx context.Context) error
+}
+
+// ValidDetached reports whether a name can be that of a detached command.
+func ValidDetached(name string) bool {
+	for _, c := range []byte(name) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 63
+}
+
+// Typist is a Task, or a Detached, that may have a terminal.
 type Typist interface {
 	// Terminal opens that of a task which was started with Spec.Terminal. Conflict: it has none, or has ended.
 	Terminal(ctx context.Context) (Terminal, error)

@@ -27,6 +27,17 @@ func (h *host) commandGroup(t *task, name string) (*cgroup.Group, error) {
 	return g, nil
 }
 
+// commandOf is the control group of a detached command; nil: it has none.
+func (h *host) commandOf(rec *record) *cgroup.Group {
+	if rec.Command == "" || h.cgroup == nil {
+		return nil
+	}
+	if t := h.s.taskOf(rec); t != nil && t.rec.Cgroup != "" {
+		return h.group(t.rec).OfCommand(rec.Command)
+	}
+	return nil
+}
+
 // endCommand ends what is left of a command that has ended: nothing, when its caller gave it up. Otherwise what it left running goes on,
 // and its group goes when that has ended.
 func (h *host) endCommand(t *task, command *process, givenUp bool) {

@@ -75,7 +75,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		return nil, err
 	}
 	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}, filters: map[uint64][]unix.SockFilter{}}
-	h.feats.Root = h.root
+	h.feats.Root, h.feats.Detached = h.root, true
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
 	if len(s.with.hostPaths) > 0 {
 		h.roots.Binds = s.with.hostPaths
@@ -216,8 +216,14 @@ func (h *host) cgroupPath(seq uint64) string {
 	return h.cgroup.Path("t" + strconv.FormatUint(seq, 36))
 }
 
-// clean removes the cgroup of an ended task.
+// clean removes the cgroup of an ended task, or command, with all that is still in it.
 func (h *host) clean(rec *record) error {
+	if rec.Within != 0 {
+		if g := h.commandOf(rec); g != nil && !g.TryRemove() {
+			return errors.Join(g.Kill(), g.Remove())
+		}
+		return nil
+	}
 	defer h.leave(rec)
 	if rec.Cgroup == "" || h.cgroup == nil {
 		return nil

@@ -42,7 +42,7 @@ func (s *server) upgrade(_, _ []string) error {
 func openHost(s *server, _ bool, _ *handover) (*host, error) { return &host{s: s}, nil }
 
 func (h *host) features() *exec.Features {
-	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux"}
+	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux", Detached: true}
 }
 
 func (h *host) cgroupPath(uint64) string                  { return "" }
@@ -149,6 +149,15 @@ func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 	if rec.Launch.Full {
 		return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
 	}
+	return h.piped(rec, rec.Launch, rec.Launch.Program, rec.Launch.Args)
+}
+
+func (h *host) detach(_ context.Context, t *task, rec *record, d *exec.Detach) (*process, error) {
+	return h.piped(rec, t.rec.Launch, d.Args[0], d.Args[1:])
+}
+
+// piped starts the program of a record with pipes for its output, in what a task has.
+func (h *host) piped(rec *record, l *exec.Launch, program string, args []string) (p *process, err error) {
 	if rec.Launch.Terminal != nil {
 		return nil, structs.Errorf(structs.Invalid, "task "+rec.Launch.ID, "terminals of tasks need Linux")
 	}
@@ -171,7 +180,7 @@ func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 			return nil, err
 		}
 	}
-	if p, err = h.launch(rec.Launch, rec.Launch.Program, rec.Launch.Args, stdio, false); err != nil {
+	if p, err = h.launch(l, program, args, stdio, false); err != nil {
 		return nil, err
 	}
 	p.pipes = pipes

@@ -37,15 +37,9 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	}
 	defer netns.Close()
 	var close []int
-	var pipes [2]*os.File // reading ends
 	defer func() {
 		for _, fd := range close {
 			unix.Close(fd)
-		}
-		for _, f := range pipes {
-			if err != nil && f != nil {
-				f.Close()
-			}
 		}
 	}()
 	defer func() {
@@ -127,33 +121,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		close = append(close, fd)
 		plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: "/dev"})
 	}
-	if l.Terminal != nil {
-		if err := h.terminal(object, l, plan); err != nil {
-			return nil, err
-		}
-		close = append(close, plan.KeepErr)
-		if plan.KeepOut != plan.KeepErr {
-			close = append(close, plan.KeepOut)
-			defer os.Remove(l.Console)
-		}
+	streams, err := h.streams(object, l, plan)
+	if err != nil {
+		return nil, err
 	}
-	for i := range pipes {
-		if l.Terminal != nil {
-			break
-		}
-		var pair [2]int
-		if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
-			return nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
-		}
-		close = append(close, pair[1])
-		unix.SetNonblock(pair[0], true)
-		pipes[i] = os.NewFile(uintptr(pair[0]), "output")
-		if i == 0 {
-			plan.KeepOut, plan.Stdout = pair[0], pair[1]
-		} else {
-			plan.KeepErr, plan.Stderr = pair[0], pair[1]
-		}
-	}
+	defer streams.close()
 	binds := plan.Binds
 	started, err := h.run(kindOf(l), func(st *stage.Starter) (*stage.Process, error) {
 		files, err := filesOf(l, st.PID())
@@ -170,21 +142,78 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		return nil, h.clear(object, rec, err)
 	}
 	p = h.process(started, rec)
-	if p.pipes = pipes; l.Terminal == nil {
-		return p, nil
-	}
-	if p.pipes[0], err = p.open(0); err != nil {
-		unix.PidfdSendSignal(started.PidFD, unix.SIGKILL, nil, 0)
-		p.wait()
-		p.close()
-		kind := structs.Invalid // it will be the same the next time
-		if short(err) {
-			kind = structs.Unavailable
+	return p, streams.take(object, p)
+}
+
+// streams are those of a task or a detached command, of which its stage keeps the reading ends.
+type streams struct {
+	pipes   [2]*os.File // reading ends; none of a terminal
+	theirs  []int       // to be closed here, once the stage has them
+	console string      // a socket that is only for the start
+}
+
+// streams makes them, for a plan.
+func (h *host) streams(object string, l *exec.Launch, plan *stage.Plan) (s *streams, err error) {
+	s = &streams{}
+	if l.Terminal != nil {
+		if err := h.terminal(object, l, plan); err != nil {
+			return nil, err
 		}
-		return nil, structs.Errorf(kind, object, "take over its terminal: %w", err).
-			Advise("terminals of tasks need Linux 5.6, and the right to trace processes")
+		if s.theirs = []int{plan.KeepErr}; plan.KeepOut != plan.KeepErr {
+			s.theirs, s.console = append(s.theirs, plan.KeepOut), l.Console
+		}
+		return s, nil
 	}
-	return p, nil
+	for i := range s.pipes {
+		var pair [2]int
+		if err := unix.Pipe2(pair[:], unix.O_CLOEXEC); err != nil {
+			s.close()
+			return nil, structs.Errorf(structs.Exhausted, object, "make a pipe: %w", err)
+		}
+		s.theirs = append(s.theirs, pair[1])
+		unix.SetNonblock(pair[0], true)
+		s.pipes[i] = os.NewFile(uintptr(pair[0]), "output")
+		if i == 0 {
+			plan.KeepOut, plan.Stdout = pair[0], pair[1]
+		} else {
+			plan.KeepErr, plan.Stderr = pair[0], pair[1]
+		}
+	}
+	return s, nil
+}
+
+// take gives a process that has begun its reading ends. After an error it does not run.
+func (s *streams) take(object string, p *process) (err error) {
+	p.pipes, s.pipes = s.pipes, [2]*os.File{}
+	if p.rec.Launch.Terminal == nil {
+		return nil
+	}
+	if p.pipes[0], err = p.open(0); err == nil {
+		return nil
+	}
+	p.control(func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) })
+	p.wait()
+	p.close()
+	kind := structs.Invalid // it will be the same the next time
+	if short(err) {
+		kind = structs.Unavailable
+	}
+	return structs.Errorf(kind, object, "take over its terminal: %w", err).
+		Advise("terminals of tasks need Linux 5.6, and the right to trace processes")
+}
+
+func (s *streams) close() {
+	for _, fd := range s.theirs {
+		unix.Close(fd)
+	}
+	for _, f := range s.pipes {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if s.console != "" {
+		os.Remove(s.console)
+	}
 }
 
 // terminal prepares a task on a terminal. The program's own streams are nothing then; of a container it is a socket that the stage
@@ -196,7 +225,7 @@ func (h *host) terminal(object string, l *exec.Launch, plan *stage.Plan) error {
 	}
 	plan.TTY, plan.Rows, plan.Columns = true, l.Terminal.Rows, l.Terminal.Cols
 	plan.Stdout, plan.Stderr, plan.KeepOut, plan.KeepErr = null, null, null, null
-	if l.Container == "" {
+	if l.Console == "" {
 		plan.Env = withTerm(plan.Env)
 		return nil
 	}
@@ -391,17 +420,45 @@ func (h *host) enter(ctx context.Context, t *task, c exec.Command, files []*os.F
 	if err != nil {
 		return nil, err
 	}
-	plan.Args, plan.TTY = c.Args, c.TTY
-	if t.rec.Launch.Container != "" {
-		plan.Adopt = c.PidFile
-	}
-	if c.TTY {
+	if plan.TTY = c.TTY; c.TTY {
 		plan.Env = withTerm(plan.Env)
-	}
-	if c.TTY { // an agent that does not answer holds nobody for ever
+		// An agent that does not answer holds nobody for ever.
 		unix.SetsockoptTimeval(int(files[0].Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60})
 	}
 	plan.Stdin, plan.Stdout, plan.Stderr = int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())
+	return h.inside(ctx, t, c, plan, &record{Launch: t.rec.Launch})
+}
+
+// detach runs a command in a task that goes on by itself: rec is its record.
+func (h *host) detach(ctx context.Context, t *task, rec *record, d *exec.Detach) (p *process, err error) {
+	plan, err := h.plan(t.rec)
+	if err != nil {
+		return nil, err
+	}
+	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, rec.Launch.Fenced
+	streams, err := h.streams("exec", rec.Launch, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer streams.close()
+	if p, err = h.inside(ctx, t, d.Command, plan, rec); err != nil {
+		return nil, err
+	}
+	group := p.group
+	p.group = nil // it is that of the record
+	if err := streams.take("exec", p); err != nil {
+		t.proc.commandEnded(group, true)
+		return nil, err
+	}
+	return p, nil
+}
+
+// inside runs a command in a task by a plan that has its streams. rec is what its process is of.
+func (h *host) inside(ctx context.Context, t *task, c exec.Command, plan *stage.Plan, rec *record) (p *process, err error) {
+	plan.Args = c.Args
+	if t.rec.Launch.Container != "" {
+		plan.Adopt = c.PidFile
+	}
 	if !t.rec.Launch.Full { // with namespaces of its own it is entered with all of them
 		netns, err := openNetns("exec", t.rec.Launch, plan)
 		if err != nil {
@@ -434,7 +491,7 @@ func (h *host) enter(ctx context.Context, t *task, c exec.Command, files []*os.F
 	if err != nil {
 		return nil, h.clear("exec", t.rec, err)
 	}
-	p = h.process(started, &record{Launch: t.rec.Launch})
+	p = h.process(started, rec)
 	p.group = group
 	return p, nil
 }

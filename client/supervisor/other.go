@@ -45,6 +45,7 @@ func (*Client) Stop(context.Context, string, int, time.Duration) error    { retu
 func (*Client) Exec(context.Context, string, exec.Command, [3]*os.File) (drivers.Exit, error) {
 	return drivers.Exit{}, errSystem
 }
+func (*Client) Detach(context.Context, string, *exec.Detach) error    { return errSystem }
 func (*Client) Terminal(context.Context, string, *os.File) error      { return errSystem }
 func (*Client) Stats(context.Context, string) (*drivers.Stats, error) { return nil, errSystem }
 func (*Client) Limit(context.Context, string, drivers.Limits) error   { return errSystem }

@@ -21,7 +21,7 @@ func (s *server) givePorts(alloc string, ports []structs.AssignedPort) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tasks {
-		if t.rec.alloc() != alloc || t.rec.Exit != nil {
+		if t.rec.alloc() != alloc || t.rec.Exit != nil || t.rec.Within != 0 {
 			continue
 		}
 		select {

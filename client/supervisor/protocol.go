@@ -40,7 +40,8 @@ const (
 	opWait     = "wait"
 	opSignal   = "signal"
 	opStop     = "stop"
-	opExec     = "exec"     // three descriptors travel with it: stdin, stdout, stderr
+	opExec     = "exec" // three descriptors travel with it: stdin, stdout, stderr
+	opDetach   = "detach"
 	opTerminal = "terminal" // one travels with it: a socket, over which the terminal's master comes back
 	opStats    = "stats"
 	opForget   = "forget"
@@ -63,9 +64,10 @@ type request struct {
 	Args   []string      `codec:",omitempty"` // of exec; of upgrade: the binary and its arguments
 	TTY    bool          `codec:",omitempty"`
 	// Group and PidFile of exec, see exec.Command.
-	Group   string `codec:",omitempty"`
-	PidFile string `codec:",omitempty"`
-	Cores   []int  `codec:",omitempty"` // of keep off
+	Group   string       `codec:",omitempty"`
+	PidFile string       `codec:",omitempty"`
+	Cores   []int        `codec:",omitempty"` // of keep off
+	Detach  *exec.Detach `codec:",omitempty"`
 	// Limits of limit.
 	Limits *drivers.Limits `codec:",omitempty"`
 	// Alloc and Ports of ports.

@@ -155,6 +155,9 @@ func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, file
 	if err != nil {
 		return err
 	}
+	if t.rec.Within != 0 && (req.Op == opLimit || req.Op == opStats || req.Op == opExec) {
+		return structs.Errorf(structs.Invalid, "task "+req.Task, "it is a command, which has what its task has")
+	}
 	switch req.Op {
 	case opStatus:
 		s.mu.Lock()
@@ -186,6 +189,13 @@ func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, file
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	case opDetach:
+		err := s.detach(ctx, t, req.Detach)
+		var missing *drivers.NoProgram
+		if errors.As(err, &missing) {
+			resp.Exit = &drivers.Exit{Code: missing.Code}
+		}
+		return err
 	case opLimit:
 		return s.limit(t, req.Limits)
 	case opStats:

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,19 +132,26 @@ func open(dir string, with settings, log *slog.Logger, given *handover) (*server
 			return nil, err
 		}
 	}
+	all := slices.Collect(maps.Values(s.tasks))
+	for _, t := range all { // once all are known: some are within others
+		if t.running() {
+			s.hold(t)
+		} else {
+			s.work.Go(func() { s.clean(t) }) // the last one may have died before it did
+		}
+	}
 	s.host.sweep(s.table.live)
 	s.pin()
 	return s, nil
 }
 
-// adopt takes over a task of the table. After an error nobody knows whether it runs.
+// adopt finds the process of a task of the table, or how it ended. After an error nobody knows whether it runs.
 func (s *server) adopt(rec *record, given *handover) error {
 	t := newTask(rec)
 	close(t.started)
 	s.tasks[rec.Launch.ID] = t
 	if rec.Exit != nil {
 		close(t.ended)
-		s.work.Go(func() { s.clean(t) }) // the last one may have died before it did
 		return nil
 	}
 	proc, exit, err := s.host.adopt(rec, given)
@@ -155,11 +164,9 @@ func (s *server) adopt(rec *record, given *handover) error {
 			s.explain(t, outcome{}, &exit)
 		}
 		s.finish(t, exit)
-		s.work.Go(func() { s.clean(t) })
 		return nil
 	}
 	t.proc = proc
-	s.hold(t)
 	return nil
 }
 
@@ -168,6 +175,11 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	if l == nil || l.ID == "" || l.Program == "" || l.LogDir == "" || l.LogName == "" || (l.Container == "") != (l.PidFile == "") {
 		return nil, structs.Errorf(structs.Invalid, "task", "id, program, or log folder is missing")
 	}
+	return s.begin(ctx, func() (*task, error) { return s.reserve(l) }, func(t *task) (*process, error) { return s.host.start(ctx, t.rec) })
+}
+
+// begin gives a task its place in the table, then its process.
+func (s *server) begin(ctx context.Context, reserve func() (*task, error), start func(*task) (*process, error)) (*exec.Status, error) {
 	select {
 	case s.lanes <- struct{}{}:
 		defer func() { <-s.lanes }()
@@ -176,14 +188,15 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 	}
 	s.world.RLock()
 	defer s.world.RUnlock()
-	t, err := s.reserve(l)
+	t, err := reserve()
 	if err != nil {
 		return nil, err
 	}
+	l := t.rec.Launch
 	if len(l.Cores) > 0 {
 		s.pin()
 	}
-	proc, err := s.host.start(ctx, t.rec)
+	proc, err := start(t)
 	s.mu.Lock()
 	if err != nil {
 		s.drop(t)
@@ -213,6 +226,16 @@ func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error
 func (s *server) reserve(l *exec.Launch) (*task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	rec := &record{Launch: l, Cgroup: s.host.cgroupPath(s.seq + 1)}
+	if l.Container != "" {
+		rec.Cgroup = l.Container
+	}
+	return s.enlist(rec)
+}
+
+// enlist is for reserve: the number, the slot and the intent of a record. s.mu is held.
+func (s *server) enlist(rec *record) (*task, error) {
+	l := rec.Launch
 	if s.tasks[l.ID] != nil {
 		return nil, structs.Errorf(structs.Conflict, "task "+l.ID, "it was started already")
 	}
@@ -221,10 +244,7 @@ func (s *server) reserve(l *exec.Launch) (*task, error) {
 			Advise("it starts when the node reaches a server")
 	}
 	s.seq++
-	rec := &record{Launch: l, Seq: s.seq, Cgroup: s.host.cgroupPath(s.seq)}
-	if l.Container != "" {
-		rec.Cgroup = l.Container
-	}
+	rec.Seq = s.seq
 	if n := len(s.slots); n > 0 {
 		rec.Slot, s.slots = s.slots[n-1], s.slots[:n-1]
 	} else {
@@ -240,7 +260,7 @@ func (s *server) reserve(l *exec.Launch) (*task, error) {
 	return t, nil
 }
 
-// drop removes a task that has no process. s.mu is held.
+// drop removes a task that has no process, and no commands. s.mu is held.
 func (s *server) drop(t *task) {
 	delete(s.tasks, t.rec.Launch.ID)
 	s.slots = append(s.slots, t.rec.Slot)
@@ -285,6 +305,11 @@ func (s *server) hold(t *task) {
 	s.work.Go(func() {
 		o := t.proc.wait()
 		close(over)
+		if t.rec.Within != 0 { // what it left running goes with it, and does not hold its pipes: of a task, the stage has seen to that
+			s.world.RLock()
+			s.host.clean(t.rec) // clean below says what went wrong
+			s.world.RUnlock()
+		}
 		// What the task wrote is in the pipes, and nobody writes any more. A descriptor that it passed to somebody outside
 		// does not hold us: once a pipe is empty for a second, that is all.
 		s.mu.Lock()
@@ -297,12 +322,12 @@ func (s *server) hold(t *task) {
 		}
 		pumps.Wait()
 		s.world.RLock()
-		defer s.world.RUnlock()
 		exit := o.exit()
 		if exit.Code != 0 {
 			s.explain(t, o, &exit)
 		}
 		s.finish(t, exit)
+		s.world.RUnlock()
 		s.clean(t)
 	})
 }
@@ -354,8 +379,11 @@ func (s *server) pin() {
 	s.host.pin(all, others)
 }
 
-// clean removes what an ended task left on the host.
+// clean ends the commands that were detached in an ended task, and removes what it left on the host.
 func (s *server) clean(t *task) {
+	s.endDetached(t)
+	s.world.RLock()
+	defer s.world.RUnlock()
 	if err := s.host.clean(t.rec); err != nil {
 		s.log.Error("an ended task left something behind", "task", t.rec.Launch.ID, "err", err)
 	}
@@ -399,6 +427,9 @@ func (s *server) list() []*exec.Status {
 	defer s.mu.Unlock()
 	all := make([]*exec.Status, 0, len(s.tasks))
 	for _, t := range s.tasks {
+		if t.rec.Within != 0 {
+			continue
+		}
 		select {
 		case <-t.started:
 			all = append(all, t.rec.status())
@@ -460,6 +491,9 @@ func (s *server) forget(ctx context.Context, id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tasks[id] == t {
+		for _, c := range s.detached(t) {
+			s.drop(c)
+		}
 		s.drop(t)
 	}
 	return nil

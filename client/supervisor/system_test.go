@@ -765,3 +765,14 @@ func TestADyingSupervisorLeavesNoIsolatedStartHalfDone(t *testing.T) {
 		n.endAll(diesDuringStarts(t, n, isolation, "exit 3; "))
 	}
 }
+
+// TestDetachedCommandsOutliveWhatBeganThem: those in isolated tasks and in containers.
+func TestDetachedCommandsOutliveWhatBeganThem(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	detachedOutlives(t, n, n.spec(``), "/alloc", func() drivers.Driver { return n.driver })
+	p := newPier(t)
+	s := p.container(``, nil)
+	s.User = "root"
+	detachedOutlives(t, p.node, s, "/alloc", func() drivers.Driver { return p.driver() })
+}

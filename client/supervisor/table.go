@@ -28,6 +28,10 @@ type record struct {
 	Ended   structs.Time  `codec:",omitempty"`
 	Exit    *drivers.Exit `codec:",omitempty"`
 	Given   *given        `codec:",omitempty"` // nil: Ports of Launch
+	// Within is the Seq of the task that this is a detached command of; 0: it is a task. Of Launch it has what detachedLaunch says.
+	Within uint64 `codec:",omitempty"`
+	// Command is the control group of a detached command, below that of its task; empty: it has none.
+	Command string `codec:",omitempty"`
 	// Limits are those of its group now; nil: as Launch says. Guarded by server.mu.
 	Limits *drivers.Limits `codec:",omitempty"`
 }

@@ -114,7 +114,7 @@ func Run(t *testing.T, h *Harness) {
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
-		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
+		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Detach", detach}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
 		{"Propagation", propagation}, {"Block", block}, {"Seccomp", profiles},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {
@@ -213,8 +213,11 @@ func (s *suite) kind(what string, err error, want ...structs.Kind) {
 }
 
 // text is all that a stream has had.
-func (s *suite) text(spec *drivers.Spec, stream string) string {
-	files, _ := filepath.Glob(filepath.Join(spec.LogDir, "main."+stream+".*"))
+func (s *suite) text(spec *drivers.Spec, stream string) string { return s.said(spec, "main."+stream) }
+
+// said is what is in the files of a stream in the log folder.
+func (s *suite) said(spec *drivers.Spec, stream string) string {
+	files, _ := filepath.Glob(filepath.Join(spec.LogDir, stream+".*"))
 	slices.SortFunc(files, func(a, b string) int { return int(offsetOf(a) - offsetOf(b)) })
 	var b strings.Builder
 	for _, f := range files {

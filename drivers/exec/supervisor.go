@@ -30,6 +30,10 @@ type Supervisor interface {
 	// terminal they are one socket: the terminal's master comes over it, and one byte back lets the command begin. When ctx ends
 	// first, the command is killed, with what it began as far as Command says.
 	Exec(ctx context.Context, id string, c Command, stdio [3]*os.File) (drivers.Exit, error)
+	// Detach starts a command in the task that goes on whoever asked for it, and returns once it runs. From then on it is a task of the ID that
+	// DetachedID says, for all calls but Limit, Stats, Exec and Detach, and not listed. It ends with its task and is forgotten with it. Only with
+	// Features.Detached.
+	Detach(ctx context.Context, id string, d *Detach) error
 	// Terminal has the master of the terminal that a task was started on sent over a socket, with one byte; the caller keeps its own end.
 	// Conflict: the task has none, or has ended.
 	Terminal(ctx context.Context, id string, over *os.File) error
@@ -119,6 +123,21 @@ type Command struct {
 	PidFile string
 }
 
+// Detach is a command to run in a task on its own.
+type Detach struct {
+	Name     string
+	Command                // its Group ends with it, whatever is still in there
+	Terminal *drivers.Size `codec:",omitempty"` // as in Launch, and TTY says that there is one
+	Console  string        `codec:",omitempty"` // as in Launch
+
+	LogName     string // in the LogDir of the task
+	LogFiles    int
+	LogFileSize structs.Bytes
+}
+
+// DetachedID is that of a command that was detached, as a task.
+func DetachedID(task, name string) string { return task + "/" + name }
+
 // Rlimit is one resource limit of setrlimit(2); ^0 is unlimited.
 type Rlimit struct {
 	Resource   int
@@ -143,6 +162,7 @@ type Features struct {
 	Lacks   string // why not, or which controllers are missing
 
 	Commands bool // in tasks can have control groups of their own
+	Detached bool // commands can be detached
 
 	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
 	NoIO    string // why their use of disks cannot be bounded; empty: it can

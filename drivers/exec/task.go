@@ -80,4 +80,40 @@ func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	return s, nil
 }
 
+// Detach starts a command that is a task of the supervisor from then on.
+func (t *task) Detach(ctx context.Context, d *drivers.Detach) (drivers.Detached, error) {
+	group, err := CommandGroup(ctx, t.sup)
+	if err != nil {
+		return nil, err
+	}
+	return DetachIn(ctx, t.sup, t.id, Command{Args: d.Args, Group: group}, d, "")
+}
+
+// DetachIn detaches a command in a task of the supervisor. Of d it takes all but the arguments. With console, as Launch says, what c runs makes
+// the terminal.
+func DetachIn(ctx context.Context, sup Supervisor, id string, c Command, d *drivers.Detach, console string) (drivers.Detached, error) {
+	if !drivers.ValidDetached(d.Name) || d.LogName == "" || len(c.Args) == 0 || c.Args[0] == "" {
+		return nil, structs.Errorf(structs.Invalid, "exec", "no command, no name that can be one, or none for its output is given")
+	}
+	c.TTY = d.Terminal != nil
+	err := sup.Detach(ctx, id, &Detach{Name: d.Name, Command: c, Terminal: d.Terminal, Console: console, LogName: d.LogName, LogFiles: d.LogFiles,
+		LogFileSize: d.LogFileSize})
+	if err != nil {
+		return nil, err
+	}
+	return &task{sup: sup, id: DetachedID(id, d.Name)}, nil
+}
+
+// Detached finds one by its name.
+func (t *task) Detached(ctx context.Context, name string) (drivers.Detached, error) {
+	id := DetachedID(t.id, name)
+	if !drivers.ValidDetached(name) {
+		return nil, structs.Errorf(structs.NotFound, "task "+t.id, "no command has the name %q", name)
+	}
+	if _, err := t.sup.Status(ctx, id); err != nil {
+		return nil, err
+	}
+	return &task{sup: t.sup, id: id}, nil
+}
+
 func (t *task) Destroy(ctx context.Context) error { return t.sup.Forget(ctx, t.id) }

@@ -69,7 +69,7 @@ func (d *Driver) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, e
 	if c.Image != "" {
 		d.machine.Pull(c.Image, c.ImageSize)
 	}
-	p, err := d.machine.start(spec.ID, spec.Alloc, spec.Task.Name, c, startNumber(spec.ID), time.Now(), spec.Limits())
+	p, err := d.machine.start(spec, c, time.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -97,25 +97,34 @@ func startNumber(id string) uint64 {
 	return n
 }
 
-// output writes the scripted lines where package logs reads them: a file whose name has the offset of its first byte. Each
-// start appends.
+// output writes the scripted lines.
 func output(spec *drivers.Spec, c *Config) error {
+	all := map[string]string{}
 	for stream, lines := range map[string][]string{"stdout": c.Stdout, "stderr": c.Stderr} {
-		if len(lines) == 0 || spec.LogDir == "" {
-			continue
+		if len(lines) > 0 {
+			all[stream] = strings.Join(lines, "\n") + "\n"
 		}
-		name := filepath.Join(spec.LogDir, spec.Task.Name+"."+stream+".0")
-		err := os.MkdirAll(spec.LogDir, 0o755)
+	}
+	return write(spec.ID, spec.LogDir, spec.Task.Name, all)
+}
+
+// write writes output by streams where package logs reads it: a file whose name has the offset of its first byte. Each start appends.
+func write(id, dir, name string, all map[string]string) error {
+	if dir == "" {
+		return nil
+	}
+	for stream, text := range all {
+		err := os.MkdirAll(dir, 0o755)
 		if err != nil {
-			return structs.Errorf(structs.Unavailable, "task "+spec.ID, "its output cannot be written: %w", err)
+			return structs.Errorf(structs.Unavailable, "task "+id, "its output cannot be written: %w", err)
 		}
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		f, err := os.OpenFile(filepath.Join(dir, name+"."+stream+".0"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 		if err != nil {
-			return structs.Errorf(structs.Unavailable, "task "+spec.ID, "its output cannot be written: %w", err)
+			return structs.Errorf(structs.Unavailable, "task "+id, "its output cannot be written: %w", err)
 		}
-		_, err = io.WriteString(f, strings.Join(lines, "\n")+"\n")
+		_, err = io.WriteString(f, text)
 		if err := errors.Join(err, f.Close()); err != nil {
-			return structs.Errorf(structs.Unavailable, "task "+spec.ID, "its output cannot be written: %w", err)
+			return structs.Errorf(structs.Unavailable, "task "+id, "its output cannot be written: %w", err)
 		}
 	}
 	return nil
@@ -137,6 +146,7 @@ func (d *Driver) Recover(ctx context.Context, spec *drivers.Spec, handle []byte)
 		return nil, structs.Errorf(structs.NotFound, "task "+spec.ID, "the machine does not know it")
 	}
 	p := newProcess(m, spec.ID, c, startNumber(spec.ID), time.Unix(0, int64(binary.LittleEndian.Uint64(handle))), spec.Limits())
+	p.logs = spec.LogDir
 	m.tasks[spec.ID] = p
 	return &task{p}, nil
 }

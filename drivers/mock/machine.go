@@ -44,6 +44,9 @@ type process struct {
 
 	limits drivers.Limits
 	uses   structs.Bytes // of memory
+
+	logs     string              // folder of its output; empty: none
+	detached map[string]*process // commands in it, by name
 }
 
 // Starts returns the ids of all starts so far, in order.
@@ -162,7 +165,8 @@ func (m *Machine) Use(id string, memory structs.Bytes) {
 }
 
 // start adds a task.
-func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config, number uint64, at time.Time, limits drivers.Limits) (*process, error) {
+func (m *Machine) start(spec *drivers.Spec, c *Config, at time.Time) (*process, error) {
+	id := spec.ID
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.tasks[id] != nil {
@@ -173,7 +177,7 @@ func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config
 		if m.seen[id] {
 			m.violations = append(m.violations, id+" was started twice")
 		}
-		prefix := fmt.Sprintf("%s/%s/", alloc, task)
+		prefix := fmt.Sprintf("%s/%s/", spec.Alloc, spec.Task.Name)
 		for other, p := range m.tasks {
 			if len(other) > len(prefix) && other[:len(prefix)] == prefix && !p.ended(time.Now()) {
 				m.violations = append(m.violations, id+" was started while "+other+" ran")
@@ -183,7 +187,8 @@ func (m *Machine) start(id string, alloc structs.AllocID, task string, c *Config
 		m.starts = append(m.starts, id)
 	}
 	m.count++
-	p := newProcess(m, id, c, number, at, limits)
+	p := newProcess(m, id, c, startNumber(id), at, spec.Limits())
+	p.logs = spec.LogDir
 	m.tasks[id] = p
 	return p, nil
 }
@@ -207,6 +212,11 @@ func (p *process) ended(now time.Time) bool { return !p.ends.IsZero() && !now.Be
 
 // end changes when and how p ends. The caller holds machine.mu.
 func (p *process) end(at time.Time, exit drivers.Exit) {
+	for _, c := range p.detached {
+		if !c.ended(at) {
+			c.end(at, drivers.Exit{Code: 137, Signal: 9})
+		}
+	}
 	p.ends, p.exit = at, exit
 	close(p.moved)
 	p.moved = make(chan struct{})

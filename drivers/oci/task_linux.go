@@ -3,9 +3,10 @@ package oci
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,26 +49,9 @@ func (ct *container) written(ctx context.Context, project bool, sizes drivers.Si
 
 // Exec runs a command in the container: the runtime's exec is a command beside the container that enters it.
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
-	if len(cmd.Args) == 0 || cmd.Args[0] == "" {
-		return drivers.Exit{}, structs.Errorf(structs.Invalid, "exec", "no command is given")
-	}
-	ct := t.d.container(t.id)
-	status, err := t.d.sup.Status(ctx, t.id)
-	if err != nil {
-		return drivers.Exit{}, err
-	}
-	if status.Exit != nil {
-		return drivers.Exit{}, structs.Errorf(structs.Conflict, "task "+t.id, "it has ended")
-	}
-	code, err := ct.findInside(cmd.Args[0])
-	if err != nil {
-		return drivers.Exit{}, err
-	}
-	if code != 0 {
-		exit := drivers.Exit{Code: code, Why: fmt.Sprintf("%s: not found in the container", cmd.Args[0])}
-		if code == 126 {
-			exit.Why = fmt.Sprintf("%s: not executable", cmd.Args[0])
-		}
+	e, err := t.entry(ctx, cmd.Args)
+	if missing := (*drivers.NoProgram)(nil); errors.As(err, &missing) {
+		exit := drivers.Exit{Code: missing.Code, Why: missing.Err.Why}
 		to := cmd.Stderr
 		if cmd.TTY || to == nil {
 			to = cmd.Stdout
@@ -77,46 +61,132 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 		}
 		return exit, nil
 	}
-	f, err := t.d.sup.Features(ctx)
 	if err != nil {
 		return drivers.Exit{}, err
+	}
+	defer os.Remove(e.pidFile)
+	c := exec.Command{TTY: cmd.TTY, Group: e.group}
+	if cmd.TTY {
+		c.Args = e.command("--tty", "--env", "TERM=xterm-256color")
+	} else { // the command has the caller's own pipes, and no runtime between that ends it for want of a reader
+		c.Args, c.PidFile = e.command("--detach"), e.pidFile
+	}
+	exit, err := exec.Enter(ctx, t.d.sup, t.id, c, cmd)
+	if ctx.Err() != nil && c.Group == "" {
+		e.ct.killCommand(e.pidFile)
+	}
+	return exit, err
+}
+
+// Detach runs a command in the container that goes on by itself: the runtime leaves it to the stage that holds it.
+func (t *task) Detach(ctx context.Context, d *drivers.Detach) (drivers.Detached, error) {
+	e, err := t.entry(ctx, d.Args)
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(e.pidFile) // it is known by its process once it runs
+	c, console := exec.Command{Group: e.group, PidFile: e.pidFile}, ""
+	if d.Terminal == nil {
+		c.Args = e.command("--detach")
+	} else {
+		console = strings.TrimSuffix(e.pidFile, ".pid") // short: addresses of sockets are
+		file, err := e.process(d.Terminal)
+		if err != nil {
+			return nil, drivers.DiskError("task "+t.id, err)
+		}
+		defer os.Remove(file)
+		c.Args = append(append([]string(nil), e.runtime...), "--detach", "--console-socket", console, "--process", file, e.ct.name)
+	}
+	return exec.DetachIn(ctx, t.d.sup, t.id, c, d, console)
+}
+
+// Detached finds one by its name.
+func (t *task) Detached(ctx context.Context, name string) (drivers.Detached, error) {
+	return t.Task.(drivers.Detacher).Detached(ctx, name)
+}
+
+// entry is how a command gets into a container.
+type entry struct {
+	ct      *container
+	spec    *specs.Spec // of the container
+	args    []string    // of the command
+	runtime []string    // the runtime's own
+	pidFile string      // the caller removes it
+	group   string      // its control group; empty: it has none
+}
+
+// command is what runs it, with more of the runtime's options.
+func (e *entry) command(options ...string) []string {
+	return slices.Concat(e.runtime, options, []string{e.ct.name}, e.args)
+}
+
+// process writes the runtime's own description of the command on a terminal of a size, which no option says.
+func (e *entry) process(size *drivers.Size) (file string, err error) {
+	p := *e.spec.Process
+	p.Args, p.Terminal, p.Env = e.args, true, append(slices.Clone(p.Env), "TERM=xterm-256color")
+	if p.ConsoleSize = nil; size.Rows > 0 && size.Cols > 0 {
+		p.ConsoleSize = &specs.Box{Height: uint(size.Rows), Width: uint(size.Cols)}
+	}
+	raw, err := json.Marshal(&p)
+	if err != nil {
+		return "", err
+	}
+	file = e.pidFile + ".json"
+	return file, os.WriteFile(file, raw, 0o600)
+}
+
+// entry prepares a command.
+func (t *task) entry(ctx context.Context, args []string) (*entry, error) {
+	object := "task " + t.id
+	if len(args) == 0 || args[0] == "" {
+		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
+	}
+	e := &entry{ct: t.d.container(t.id), args: args}
+	status, err := t.d.sup.Status(ctx, t.id)
+	if err != nil {
+		return nil, err
+	}
+	if status.Exit != nil {
+		return nil, structs.Errorf(structs.Conflict, object, "it has ended")
+	}
+	if e.spec, err = e.ct.configured(); err != nil {
+		return nil, err
+	}
+	if code := e.ct.findInside(e.spec, args[0]); code != 0 {
+		why := "not found in the container"
+		if code == 126 {
+			why = "not executable"
+		}
+		return nil, &drivers.NoProgram{Code: code, Err: structs.Errorf(structs.Invalid, object, "%s: %s", args[0], why)}
+	}
+	f, err := t.d.sup.Features(ctx)
+	if err != nil {
+		return nil, err
 	}
 	runtime, version, err := t.d.runtime.find(ctx, f.Cgroups)
 	if err != nil {
-		return drivers.Exit{}, err
+		return nil, err
 	}
-	pid, err := os.CreateTemp(ct.dir, "exec-*.pid")
+	if e.group, err = exec.CommandGroup(ctx, t.d.sup); err != nil {
+		return nil, err
+	}
+	pid, err := os.CreateTemp(e.ct.dir, "exec-*.pid")
 	if err != nil {
-		return drivers.Exit{}, drivers.DiskError("task "+t.id, err)
+		return nil, drivers.DiskError(object, err)
 	}
 	pid.Close()
-	defer os.Remove(pid.Name())
-	c := exec.Command{TTY: cmd.TTY}
-	if c.Group, err = exec.CommandGroup(ctx, t.d.sup); err != nil {
-		return drivers.Exit{}, err
-	}
-	args := append(ct.command("exec"), "--pid-file", pid.Name())
+	e.pidFile = pid.Name()
+	e.runtime = append(append([]string{runtime}, e.ct.command("exec")...), "--pid-file", e.pidFile)
 	switch {
-	case c.Group == "":
+	case e.group == "":
 	case f.Cgroups == 2:
-		args = append(args, "--cgroup", c.Group)
+		e.runtime = append(e.runtime, "--cgroup", e.group)
 	case strings.HasPrefix(version, "runc"):
-		args = append(args, "--cgroup", "pids:"+c.Group)
+		e.runtime = append(e.runtime, "--cgroup", "pids:"+e.group)
 	default: // crun puts a command into the same group of all hierarchies, or none
-		c.Group = ""
+		e.group = ""
 	}
-	if cmd.TTY {
-		args = append(args, "--tty", "--env", "TERM=xterm-256color")
-	} else { // the command has the caller's own pipes, and no runtime between that ends it for want of a reader
-		args = append(args, "--detach")
-		c.PidFile = pid.Name()
-	}
-	c.Args = append(append(append([]string{runtime}, args...), ct.name), cmd.Args...)
-	exit, err := exec.Enter(ctx, t.d.sup, t.id, c, cmd)
-	if ctx.Err() != nil && c.Group == "" {
-		ct.killCommand(pid.Name())
-	}
-	return exit, err
+	return e, nil
 }
 
 // Terminal opens the terminal that the container runs on.
@@ -135,17 +205,22 @@ func (ct *container) killCommand(pidFile string) {
 	}
 }
 
-// findInside looks for a program in a container that runs, as it was configured.
-func (ct *container) findInside(program string) (code int, err error) {
+// configured is what the runtime was told of a container.
+func (ct *container) configured() (*specs.Spec, error) {
 	raw, err := os.ReadFile(ct.path("config.json"))
-	var s specs.Spec
+	s := &specs.Spec{}
 	if err == nil {
-		err = json.Unmarshal(raw, &s)
+		err = json.Unmarshal(raw, s)
 	}
 	if err != nil || s.Process == nil {
-		return 0, structs.Errorf(structs.Unavailable, "task "+ct.id, "its configuration cannot be read: %v", err)
+		return nil, structs.Errorf(structs.Unavailable, "task "+ct.id, "its configuration cannot be read: %v", err)
 	}
-	return look(ct.path("rootfs"), s.Mounts, program, s.Process.Env, s.Process.Cwd), nil
+	return s, nil
+}
+
+// findInside looks for a program in a container that runs, as it was configured.
+func (ct *container) findInside(s *specs.Spec, program string) (code int) {
+	return look(ct.path("rootfs"), s.Mounts, program, s.Process.Env, s.Process.Cwd)
 }
 
 // Destroy removes the container.

@@ -33,12 +33,18 @@ func (l *Layout) alone(controller string) bool {
 	return true
 }
 
-// Command makes the group of a command in the task of g. Only where Commands says so.
-func (g *Group) Command(name string) (*Group, error) {
+// OfCommand is the group of a command in the task of g, whether it is there or not.
+func (g *Group) OfCommand(name string) *Group {
 	c := &Group{l: g.l, Path: g.Path + "/" + name, names: g.l.names, task: g}
 	if g.l.Version == 1 {
 		c.names = []string{g.l.roots["pids"]}
 	}
+	return c
+}
+
+// Command makes the group of a command in the task of g. Only where Commands says so.
+func (g *Group) Command(name string) (*Group, error) {
+	c := g.OfCommand(name)
 	dir := c.names[0] + "/" + c.Path
 	if err := unix.Mkdir(dir, 0o755); err != nil {
 		return nil, &os.PathError{Op: "mkdir", Path: dir, Err: err}

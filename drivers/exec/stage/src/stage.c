@@ -378,8 +378,8 @@ static void set_caps(u64 effective, u64 inheritable) {
 static int master = -1, slave = -1; // of the terminal; the master is open in who keeps it, the slave in the program
 
 // open_terminal makes a terminal of the task's own /dev/pts, so that the program can name it. That of a task is kept by this process, as the
-// pipes of others are; of a command's the master is sent over the socket that came as stdin, and the byte that comes back says that it has
-// its size.
+// pipes of others are, and so is that of a command that nobody has to hold; of another command's the master is sent over the socket that came
+// as stdin, and the byte that comes back says that it has its size.
 static void open_terminal(void) {
 	int sock = fd_of(head->in), unlocked = 0;
 	master = (int)C3(SYS_openat, AT_FDCWD, "/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -388,7 +388,7 @@ static void open_terminal(void) {
 	slave = (int)C3(SYS_ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	must("open the terminal's other end", "", slave);
 	if (head->flags & SETIDS) must("give the terminal away", "", C3(SYS_fchown, slave, head->uid, -1));
-	if (head->op == OP_START) {
+	if (head->keep_out >= 0) {
 		struct { u16 rows, columns, x, y; } size = {(u16)head->rows, (u16)head->columns, 0, 0};
 		if (size.rows && size.columns) must("set the terminal's size", "", C3(SYS_ioctl, master, TIOCSWINSZ, &size));
 		return;
@@ -507,16 +507,29 @@ static i32 unread(int fd) {
 	return C3(SYS_ioctl, fd, FIONREAD, &n) < 0 ? 0 : n;
 }
 
+// written_on reports whether somebody still has the writing end of a pipe whose reading end is kept, or the terminal.
+static int written_on(void) {
+	struct { i32 fd; u16 events, revents; } kept[2] = {{KEPT_STDOUT, 0, 0}, {KEPT_STDERR, 0, 0}};
+	struct timespec now = {0, 0};
+	C5(SYS_ppoll, kept, 2, &now, NULL, 8);
+	return !(kept[0].revents & 0x10 /* POLLHUP */) || (!(head->flags & TTY) && !(kept[1].revents & 0x10));
+}
+
 // outlast keeps what the task wrote last until a supervisor has it: with the last reading end the pipe's content goes. The
-// supervisor, while there is one, takes it in a moment; otherwise the next one does, or says that nobody wants it.
+// supervisor, while there is one, takes it in a moment; otherwise the next one does, or says that nobody wants it. What a command in a full task
+// left running may write on without end, and only the supervisor can end that, once this process is gone: a second has to do.
 static void outlast(void) {
 	if (!unread(KEPT_STDOUT) && !unread(KEPT_STDERR)) return;
-	if (head->flags & FULL) { // the end of this process, which kills the others, may be far
+	int entered = head->op == OP_EXEC; // this process is no PID 1: for it, -1 are all processes of the host
+	if (head->flags & FULL && !entered) { // the end of this process, which kills the others, may be far
 		C2(SYS_kill, -1, SIGKILL);
 		while (C4(SYS_wait4, -1, NULL, 0, NULL) != -ECHILD) {}
 	}
 	struct timespec pause = {0, 50 * 1000};
+	i64 left = 1000 * 1000 * 1000;
 	while (unread(KEPT_STDOUT) || unread(KEPT_STDERR)) {
+		if (entered && head->flags & FULL && left < 0 && written_on()) return;
+		left -= pause.nsec;
 		u64 command = 1UL << (SIGCOMMAND - 1);
 		struct siginfo info;
 		i64 sig = C4(SYS_rt_sigtimedwait, &command, &info, &pause, 8);
