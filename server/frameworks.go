@@ -21,13 +21,9 @@ const reconnectGrace = time.Minute
 
 // Subscribe begins a subscription: of a new framework when f has no ID, of a known one, or of one that nobody knows, which is
 // made with the id that it claims. One that is connected is taken over. It fails with Unavailable when this server does not
-// lead, or not yet.
+// lead. Where it leads and its offer loop is still being made of the state, that is waited for.
 func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framework) (*Subscription, error) {
 	if err := allocator.CheckTerms(f); err != nil {
-		return nil, err
-	}
-	l, err := s.loop.get()
-	if err != nil {
 		return nil, err
 	}
 	wish := *f
@@ -37,7 +33,8 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	wish.Connection = structs.NewID()
 	sub := &Subscription{Framework: wish.ID, Connection: wish.Connection, server: s, active: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), due: map[subject]tellKind{}}
-	if err := l.await(sub); err != nil {
+	l, err := s.awaited(ctx, sub)
+	if err != nil {
 		return nil, err
 	}
 	answer, _, err := s.raft.Propose(ctx, "", actor, s.bounded(&state.ConnectFramework{Framework: &wish}))
@@ -61,6 +58,32 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	l.awaitNoMore(sub)
 	sub.Close()
 	return nil, err
+}
+
+// awaited makes a subscription known to the loop of this server, once that is there. A server begins to lead before it: what leads to it says so
+// already, and a framework that was turned away would not know where else to go.
+func (s *Server) awaited(ctx context.Context, sub *Subscription) (*loop, error) {
+	for {
+		leader, led := s.raft.LeaderChanged()
+		l, changed := s.loop.look()
+		err := noLoop()
+		if l != nil {
+			if err = l.await(sub); err == nil {
+				return l, nil
+			}
+		}
+		if !leader.Self {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-led:
+		case <-s.ctx.Done():
+			return nil, err
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // UpdateFramework changes what a framework says of itself, in its subscription: f has its ID. When it returns without an error offers

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -455,5 +456,29 @@ func TestSlowSchedulerIsCutOff(t *testing.T) {
 		if f := r.snapshot().Framework(sub.Framework); f.Connected || f.Until == 0 {
 			t.Errorf("it is %+v", f)
 		}
+	})
+}
+
+// A framework whose subscription ended because the loop begins anew subscribes with the same server at once: it is not turned away meanwhile.
+func TestSubscribingWhileTheLoopBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		s := r.subscribe(eng("f"))
+		var lost atomic.Bool
+		s.host.server.Between(func(commit func() (any, error)) (any, error) {
+			if !lost.Swap(true) {
+				return nil, structs.Errorf(structs.Unknown, "propose", "it may have happened")
+			}
+			return commit()
+		})
+		r.propose(&state.SubmitJob{Job: job("web", "service", 1)})
+		<-s.sub.Done()
+		f := eng("f")
+		f.ID = s.sub.Framework
+		sub, err := s.host.server.Subscribe(t.Context(), "test", f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub.Close()
 	})
 }

@@ -31,7 +31,8 @@ const (
 type offerLoop struct {
 	mu      sync.Mutex
 	current *loop
-	entries proposals // where its decisions are committed
+	changed chan struct{} // closed when current changes
+	entries proposals     // where its decisions are committed
 }
 
 // proposals commits commands, as consensus.Node does.
@@ -48,8 +49,22 @@ func (o *offerLoop) into() proposals {
 
 func (o *offerLoop) set(l *loop) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.current = l
-	o.mu.Unlock()
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
+
+// look returns the loop, or nil, and a channel that is closed when that is another one.
+func (o *offerLoop) look() (*loop, <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	return o.current, o.changed
 }
 
 // get returns the loop, or that there is none here.
@@ -57,9 +72,13 @@ func (o *offerLoop) get() (*loop, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.current == nil {
-		return nil, &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop does not run here"}
+		return nil, noLoop()
 	}
 	return o.current, nil
+}
+
+func noLoop() error {
+	return &structs.Error{Kind: structs.Unavailable, Op: opNotLeader, Why: "the offer loop does not run here"}
 }
 
 // loop hosts the allocator and the built-in frameworks for one term: what commits goes in, decisions come out and are
