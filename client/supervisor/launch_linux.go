@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -395,7 +396,8 @@ func (h *host) clear(object string, rec *record, err error) error {
 		kind, why = structs.Invalid, fmt.Sprintf("nothing can be mounted at %s: %v", f.What, f.Errno)
 		do = "mount at a folder that is there, or below none of the host's, such as /data"
 	case f.Step == "setrlimit" && f.Errno == unix.EPERM:
-		why, do = "a limit is above what the agent itself has", "lower it, or raise the agent's own hard limit"
+		kind, why = structs.Forbidden, "its rlimits are above those of the node"+above(rec.Launch.Rlimits)
+		do = "lower them, or raise the hard limits that the node's agent is started with (of its service, and fs.nr_open for nofile)"
 	case f.Step == "join a cgroup" && f.Errno == unix.EINVAL:
 		why = "its cpu cgroup takes no process with real-time scheduling, and the supervisor runs under one"
 		do = "start the agent with the normal scheduling policy"
@@ -412,6 +414,28 @@ func (h *host) clear(object string, rec *record, err error) error {
 		code = 127
 	}
 	return &drivers.NoProgram{Code: code, Err: e}
+}
+
+// above says which limits the supervisor could not give itself without more rights, with what it has.
+func above(limits []exec.Rlimit) string {
+	var found []string
+	for _, l := range limits {
+		var own unix.Rlimit
+		if err := unix.Getrlimit(l.Resource, &own); err == nil && l.Hard > own.Max {
+			found = append(found, fmt.Sprintf("%s %s, the node has %d", exec.RlimitName(l.Resource), limitText(l.Hard), own.Max))
+		}
+	}
+	if found == nil {
+		return ""
+	}
+	return ": " + strings.Join(found, "; ")
+}
+
+func limitText(n uint64) string {
+	if n == unix.RLIM_INFINITY {
+		return "unlimited"
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 // enter runs a command in a task.

@@ -28,6 +28,7 @@ import (
 	"github.com/proffer/proffer/drivers/conformance"
 	"github.com/proffer/proffer/drivers/oci"
 	"github.com/proffer/proffer/drivers/oci/images"
+	"github.com/proffer/proffer/structs"
 )
 
 // pier is a node with images of busybox and what counts what containers leave behind.
@@ -174,6 +175,27 @@ func TestOCIConformance(t *testing.T) {
 			{"image": p.image, "cap_add": []any{"sys_admin"}}},
 		Folder: p.folder, Limits: true, Mounts: true, Profiles: true, Slow: true, Commands: true,
 	})
+}
+
+// Limits that the kernel gives nobody here end the start for good, whichever runtime says so.
+func TestOCILimitsOfTheNode(t *testing.T) {
+	p := newPier(t)
+	raw, err := os.ReadFile("/proc/sys/fs/nr_open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, runtime := range []string{"runc", "crun"} {
+		p.opts.Runtime = runtime
+		d := p.driver()
+		if f := d.Fingerprint(t.Context()); !f.Healthy {
+			t.Logf("without %s: %s", runtime, f.Why)
+			continue
+		}
+		_, err = d.Start(t.Context(), p.container("true", map[string]any{"ulimit": map[string]any{"nofile": strings.TrimSpace(string(raw)) + "0"}}))
+		if structs.KindOf(err) != structs.Forbidden {
+			t.Errorf("%s: %v", runtime, err)
+		}
+	}
 }
 
 // TestOCICrun: crun leaves another process between than runc does. Where it can be used, containers of it are adopted too.

@@ -104,6 +104,31 @@ func TestCapabilitiesAndLimitsThatWereAskedFor(t *testing.T) {
 	}
 }
 
+// Limits of priorities are limits as others, and one that the kernel gives nobody here ends the start for good, with the reason.
+func TestLimitsOfTheNode(t *testing.T) {
+	needRoot(t)
+	n := newNode(t)
+	_, out := n.run(n.spec(`grep -cE 'Max (nice|realtime) priority +0 +0|Max realtime timeout +1000000 +1000000' /proc/self/limits`, nobody,
+		config("rlimits", map[string]any{"nice": 0, "rtprio": 0, "rttime": 1000000})))
+	if out != "3\n" {
+		t.Errorf("%q of 3 limits", out)
+	}
+	raw, err := os.ReadFile("/proc/sys/fs/nr_open")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, options := range [][]option{nil, {none}} {
+		_, err = n.driver.Start(n.ctx, n.spec("true", append(options, config("rlimits", map[string]any{"nofile": most + 1}))...))
+		if want := fmt.Sprintf("nofile %d, the node has ", most+1); structs.KindOf(err) != structs.Forbidden || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestANetworkOfItsOwn(t *testing.T) {
 	needRoot(t)
 	n := newNode(t)

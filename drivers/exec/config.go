@@ -35,10 +35,10 @@ type config struct {
 	seccomp string // the name of a profile; see package seccomp
 }
 
-// rlimits that a config may set, with their numbers for setrlimit on Linux. Those of priorities are not among them: with them a task could
-// take the cores of others.
+// rlimits that a config may set, with their numbers for setrlimit on Linux. With nice and rtprio a task can take the cores of others, as with the
+// capability sys_nice.
 var rlimits = map[string]int{"cpu": 0, "fsize": 1, "data": 2, "stack": 3, "core": 4, "rss": 5, "nproc": 6, "nofile": 7, "memlock": 8, "as": 9, "locks": 10,
-	"sigpending": 11, "msgqueue": 12}
+	"sigpending": 11, "msgqueue": 12, "nice": 13, "rtprio": 14, "rttime": 15}
 
 const maxPids = 1 << 22
 
@@ -81,6 +81,16 @@ func capAdd(b *schema.Block) (out []string) {
 		}
 	}
 	return out
+}
+
+// RlimitName is the name of a limit in a config.
+func RlimitName(resource int) string {
+	for name, n := range rlimits {
+		if n == resource {
+			return name
+		}
+	}
+	return strconv.Itoa(resource)
 }
 
 func rlimitsOf(b *schema.Block) (out []Rlimit) {

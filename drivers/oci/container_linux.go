@@ -420,6 +420,10 @@ func (ct *container) explain(object string, err error) error {
 			return structs.Errorf(structs.Exhausted, object, "the container cannot be made: %s", said)
 		}
 	}
+	if strings.Contains(said, "rlimit") && strings.HasSuffix(strings.ToLower(said), "operation not permitted") {
+		return structs.Errorf(structs.Forbidden, object, "its ulimits are above those of the node: %s", said).
+			Advise("lower them, or raise the hard limits that the node's agent is started with (of its service, and fs.nr_open for nofile)")
+	}
 	code := 0
 	switch {
 	case strings.Contains(said, "executable file"), strings.Contains(said, "exec:") && strings.Contains(said, "no such file"):
