@@ -156,25 +156,10 @@ func (c *unreserve) Apply(tx *Tx) (any, error) {
 	if err := c.want.Problems().Err(); err != nil {
 		return nil, structs.Errorf(structs.Invalid, object, "%w", err)
 	}
-	left := c.want.Resources
-	for _, r := range slices.Clone(tx.reservedOn(c.node)) {
-		if r.Owner != c.framework || r.Role != c.want.Role || !maps.Equal(r.Labels, c.want.Labels) {
-			continue
-		}
-		taken := r.Resources.Least(left)
-		if taken.IsZero() {
-			continue
-		}
-		left = left.Sub(taken)
-		rest := *r
-		rest.Resources, rest.ModifyIndex = positive(r.Resources.Sub(taken)), tx.Index
-		if rest.Resources.IsZero() {
-			tx.put(Reservations, r, nil)
-		} else {
-			tx.put(Reservations, r, &rest)
-		}
+	of := func(r *structs.Reservation) bool {
+		return r.Owner == c.framework && r.Role == c.want.Role && maps.Equal(r.Labels, c.want.Labels)
 	}
-	if left = positive(left); !left.IsZero() {
+	if left := tx.takeOut(c.node, of, c.want.Resources, nil); !left.IsZero() {
 		return nil, structs.Errorf(structs.Conflict, object, "%s more are to be released than the framework reserved for role %q with these labels",
 			left, c.want.Role)
 	}
@@ -185,6 +170,31 @@ func (c *unreserve) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, object, "volume %q is made of it", v.Persistence)
 	}
 	return nil, nil
+}
+
+// takeOut takes an amount out of the reservations on a node that are so, by their ids, and gives each of them what becomes of its part; nil: nothing.
+// One that has nothing left goes. It returns how much more was asked for than there is.
+func (tx *Tx) takeOut(node structs.NodeID, of func(*structs.Reservation) bool, amount structs.Resources,
+	becomes func(structs.Resources) structs.Resources) (left structs.Resources) {
+	left = amount
+	for _, r := range slices.Clone(tx.reservedOn(node)) {
+		taken := r.Resources.Least(left)
+		if taken.IsZero() || !of(r) {
+			continue
+		}
+		left = left.Sub(taken)
+		next := *r
+		next.Resources, next.ModifyIndex = r.Resources.Sub(taken), tx.Index
+		if becomes != nil {
+			next.Resources = next.Resources.Add(becomes(taken))
+		}
+		if next.Resources = positive(next.Resources); next.Resources.IsZero() {
+			tx.put(Reservations, r, nil)
+		} else {
+			tx.put(Reservations, r, &next)
+		}
+	}
+	return positive(left)
 }
 
 // positive leaves out custom scalars of which there is nothing.

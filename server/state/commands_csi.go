@@ -58,8 +58,8 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 	if old.CSI == nil {
 		return nil, structs.Errorf(structs.Invalid, volumeText(c.Name), "it is of no plugin")
 	}
-	v, csi := *old, *old.CSI
-	v.CSI = &csi
+	v := *pluggedCopy(old)
+	csi := v.CSI
 	at := csi.Attached[c.Node]
 	switch c.Did {
 	case VolumeAttached, VolumeDetaches, VolumeDetached:
@@ -101,7 +101,7 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 		if at.State != structs.Attaching {
 			return nil, structs.Errorf(structs.Conflict, volumeText(c.Name), "it is %s", at.State)
 		}
-		setAttachment(&csi, c.Node, structs.Attachment{NodeName: at.NodeName, PluginID: at.PluginID, State: structs.Attached, Called: c.Called,
+		setAttachment(csi, c.Node, structs.Attachment{NodeName: at.NodeName, PluginID: at.PluginID, State: structs.Attached, Called: c.Called,
 			Context: c.Context, Since: tx.Now, Index: tx.Index})
 	case VolumeDetaches:
 		if a := tx.claimantOn(old, c.Node); a != nil {
@@ -112,7 +112,7 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 		}
 		next := *at
 		next.State, next.Since, next.Index = structs.Detaching, tx.Now, tx.Index
-		setAttachment(&csi, c.Node, next)
+		setAttachment(csi, c.Node, next)
 	case VolumeDetached:
 		if at.State != structs.Detaching {
 			return nil, structs.Errorf(structs.Conflict, volumeText(c.Name), "it is %s", at.State)
@@ -124,7 +124,7 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 		if get(tx.nodes, c.Node) != nil && tx.claimantOn(old, c.Node) != nil {
 			next := *at
 			next.State, next.Context, next.Since, next.Index, next.Unfenced = structs.Attaching, nil, tx.Now, tx.Index, ""
-			setAttachment(&csi, c.Node, next)
+			setAttachment(csi, c.Node, next)
 		}
 	case VolumeGone:
 		if v.Status != structs.VolumePurging || len(csi.Attached) > 0 {
@@ -141,6 +141,16 @@ func (c *NoteVolume) Apply(tx *Tx) (any, error) {
 	}
 	tx.putVolume(old, v)
 	return tx.receipt(), nil
+}
+
+// pluggedCopy copies the record of a volume of a plugin, to be changed, but for its maps.
+func pluggedCopy(old *structs.Volume) *structs.Volume {
+	v, csi := *old, *old.CSI
+	if csi.Raw != nil {
+		csi.Raw = new(*csi.Raw)
+	}
+	v.CSI = &csi
+	return &v
 }
 
 // secondRecord says why there can be no record of what a storage has; empty: there can. Who may use it at the same time would be decided in
@@ -179,10 +189,9 @@ func (tx *Tx) attach(old *structs.Volume, n *structs.Node) {
 	if old.AttachedTo(n.ID) != nil {
 		return
 	}
-	v, csi := *old, *old.CSI
-	setAttachment(&csi, n.ID, attachment(tx, n, csi.Plugin))
-	v.CSI = &csi
-	tx.putVolume(old, v)
+	v := pluggedCopy(old)
+	setAttachment(v.CSI, n.ID, attachment(tx, n, v.CSI.Plugin))
+	tx.putVolume(old, *v)
 }
 
 // noteAttached keeps the records of nodes as those of volumes are; v may be nil.

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -60,30 +59,13 @@ func (c *makeDisk) Apply(tx *Tx) (any, error) {
 	case len(n.Volumes) >= structs.MaxVolumesOfNode:
 		return nil, structs.Errorf(structs.Exhausted, object, "the node has %d volumes, and no more fit", len(n.Volumes))
 	}
-	free := n.Available()
-	if u := get(tx.usage, n.ID); u != nil {
-		free = free.Sub(u.Resources)
-	}
-	if rooms := tx.roomsOn(n); rooms != nil && w.Role == "" {
-		free = free.Sub(structs.UnusedOf(rooms))
-	}
-	if short(free, structs.OnDisk(w.Pool, w.Size)) {
-		want, have := structs.Apart(w.Size, max(0, onDisk(free, w.Pool)))
+	if free := tx.rawFree(n, w); w.Size > free {
+		want, have := structs.Apart(w.Size, free)
 		return nil, structs.Errorf(structs.Exhausted, object, "%s are asked for and %s are free", want, have)
 	}
 	if w.Role != "" {
-		of := func(r *structs.Reservation) bool { return r.Role == w.Role && maps.Equal(r.Labels, w.Labels) }
-		if left := tx.convert(n.ID, of, w.Pool, w.Name, structs.DiskAmount(w.Size)); left > 0 {
-			return nil, structs.Errorf(structs.Conflict, object, "%s are asked for, and %s of them are not reserved for role %q with these labels", w.Size.Human(),
-				structs.DiskSize(left).Human(), w.Role)
-		}
-		for _, r := range tx.reservedOn(n.ID) {
-			for _, role := range []string{r.Role, r.Refines} {
-				if out := tx.brokenOut(n, role); of(r) && role != "" && out != nil {
-					return nil, structs.Errorf(structs.Conflict, object, "reservation %s for role %q is taken out of another one: of such storage no disk is made", out.ID, out.Role).
-						Advise("make the disk before its reservation is refined")
-				}
-			}
+		if err := tx.takeReserved(n, w, object); err != nil {
+			return nil, err
 		}
 	}
 	tx.makeRole(v.Role)
@@ -91,22 +73,45 @@ func (c *makeDisk) Apply(tx *Tx) (any, error) {
 	return nil, nil
 }
 
-// convert moves an amount that is reserved on a node, in the reservations that are so, from one disk to another, and returns how much more was
-// asked for than there is.
-func (tx *Tx) convert(node structs.NodeID, of func(*structs.Reservation) bool, from, to string, amount structs.Milli) (left structs.Milli) {
-	for _, r := range slices.Clone(tx.reservedOn(node)) {
-		part := min(r.Resources.Custom[structs.DiskResource(from)], amount)
-		if part <= 0 || !of(r) {
-			continue
-		}
-		next := *r
-		next.Resources = positive(r.Resources.Sub(structs.Resources{Custom: map[string]structs.Milli{structs.DiskResource(from): part}}).
-			Add(structs.Resources{Custom: map[string]structs.Milli{structs.DiskResource(to): part}}))
-		next.ModifyIndex = tx.Index
-		tx.put(Reservations, r, &next)
-		amount -= part
+// rawFree is what is free of a raw disk for one that is to be made: what nobody has, and, where it is to be reserved for nobody, what is not reserved
+// either.
+func (tx *Tx) rawFree(n *structs.Node, w *RawDisk) structs.Bytes {
+	free := n.Available()
+	if u := get(tx.usage, n.ID); u != nil {
+		free = free.Sub(u.Resources)
 	}
-	return amount
+	if rooms := tx.roomsOn(n); rooms != nil && w.Role == "" {
+		free = free.Sub(structs.UnusedOf(rooms))
+	}
+	return max(0, onDisk(free, w.Pool))
+}
+
+// takeReserved makes what is reserved of a raw disk the disk that is to be made. What others are taken out of stays raw: they would have a part of
+// something that is given whole.
+func (tx *Tx) takeReserved(n *structs.Node, w *RawDisk, object string) error {
+	of := func(r *structs.Reservation) bool { return r.Role == w.Role && maps.Equal(r.Labels, w.Labels) }
+	if left := tx.convert(n.ID, of, w.Pool, w.Name, w.Size); left > 0 {
+		return structs.Errorf(structs.Conflict, object, "%s are asked for, and %s of them are not reserved for role %q with these labels, beside what the configuration of the node reserves",
+			w.Size.Human(), left.Human(), w.Role).Advise("reserve that much of the raw disk first, or make a disk of what is not reserved")
+	}
+	for _, r := range tx.reservedOn(n.ID) {
+		for _, role := range []string{r.Role, r.Refines} {
+			if out := tx.brokenOut(n, role); of(r) && role != "" && out != nil {
+				return structs.Errorf(structs.Conflict, object, "reservation %s for role %q is taken out of another one: of such storage no disk is made", out.ID, out.Role).
+					Advise("make the disk before its reservation is refined")
+			}
+		}
+	}
+	return nil
+}
+
+// convert moves what is reserved on a node, in the reservations that are so, from one disk to another, and returns how much more was asked for than
+// there is.
+func (tx *Tx) convert(node structs.NodeID, of func(*structs.Reservation) bool, from, to string, size structs.Bytes) (left structs.Bytes) {
+	rest := tx.takeOut(node, of, structs.OnDisk(from, size), func(taken structs.Resources) structs.Resources {
+		return structs.Resources{Custom: map[string]structs.Milli{structs.DiskResource(to): taken.Custom[structs.DiskResource(from)]}}
+	})
+	return onDisk(rest, from)
 }
 
 // unmakeDisk is a part of an accept.
@@ -125,7 +130,8 @@ func (c *unmakeDisk) Apply(tx *Tx) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	next, raw := rawCopy(old)
+	next := pluggedCopy(old)
+	raw := next.CSI.Raw
 	raw.Unmade = true
 	if raw.Operation = c.operation; c.operation != "" {
 		raw.Framework = c.framework
@@ -146,13 +152,6 @@ func (tx *Tx) madeDisk(name string, node structs.NodeID) (*structs.Volume, error
 		return nil, structs.Errorf(structs.Conflict, fmt.Sprintf("disk %q", name), "it is %s", v.Status)
 	}
 	return v, nil
-}
-
-// rawCopy copies the record of a disk, to be changed.
-func rawCopy(old *structs.Volume) (*structs.Volume, *structs.RawVolume) {
-	v, csi, raw := *old, *old.CSI, *old.CSI.Raw
-	v.CSI, csi.Raw = &csi, &raw
-	return &v, &raw
 }
 
 // removeDisk begins to remove what the storage has of a disk.
@@ -222,27 +221,23 @@ func (c *freeDisk) Apply(tx *Tx) (any, error) {
 	if at := stuckAt(old); at != nil {
 		return nil, structs.Errorf(structs.Conflict, volumeText(old.Persistence), "%s", unfencedText(old.Name, at))
 	}
-	next, raw := rawCopy(old)
-	raw.Anew = true
+	next := pluggedCopy(old)
+	next.CSI.Raw.Anew = true
 	next.Persistence, next.Role, next.Labels, next.ContainerPath, next.Principal, next.Framework, next.Orphaned = "", structs.DefaultRole, nil, "", "", "", 0
 	tx.removeDisk(old, next)
 	return nil, nil
 }
 
-// spoiled notes that a disk cannot be made: what there may be of it is removed, and it is raw again.
+// spoiled notes that a disk cannot be made: what there may be of it is removed, and it is raw again. What v points to is a copy.
 func spoiled(v *structs.Volume, now structs.Time) {
-	raw := *v.CSI.Raw
-	raw.Fault = v.CSI.Error
-	v.CSI.Raw = &raw
+	v.CSI.Raw.Fault = v.CSI.Error
 	v.Status, v.Deleted, v.Purge = structs.VolumePurging, now, now
 }
 
 // diskMade tells whoever waits for a disk that it is there. What v points to is a copy.
 func (tx *Tx) diskMade(v *structs.Volume) {
-	raw := *v.CSI.Raw
 	tx.outcome(v, structs.OperationFinished, "")
-	raw.Framework, raw.Operation = "", ""
-	v.CSI.Raw = &raw
+	v.CSI.Raw.Framework, v.CSI.Raw.Operation = "", ""
 }
 
 // diskGone is after the storage has removed a disk: it is made anew, or is raw again.
