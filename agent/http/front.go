@@ -93,6 +93,11 @@ func (f *front) enter(w http.ResponseWriter, r *http.Request, identify func() (i
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
 	tracked := &tracker{ResponseWriter: w, rc: http.NewResponseController(w)}
+	if r.ContentLength != 0 {
+		// Before it answers what did not read the body, and after it answered what gave up reading, the HTTP server reads on by itself: whoever
+		// sends nothing more would keep the connection for ever. What reads the body to its end takes the deadline away.
+		tracked.rc.SetReadDeadline(time.Now().Add(slowRead))
+	}
 	defer func() {
 		fault := recover()
 		if fault == nil {

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -159,6 +161,10 @@ func wrongSlowOrLeft(t *testing.T, path string) {
 				}
 				if err == nil {
 					io.Copy(io.Discard, res.Body)
+				}
+				conn.SetReadDeadline(time.Now().Add(10 * time.Minute))
+				if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("the connection is kept for one who sends nothing more")
 				}
 				conn.Close()
 				<-written

@@ -222,7 +222,9 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	rc := http.NewResponseController(w)
 	rc.SetReadDeadline(time.Now().Add(slowRead))
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxCall))
-	rc.SetReadDeadline(time.Time{})
+	if err == nil { // else it holds for what the HTTP server reads of the rest
+		rc.SetReadDeadline(time.Time{})
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
