@@ -280,6 +280,20 @@ func (t *gatedTask) Limit(ctx context.Context, to drivers.Limits) error {
 	return t.Task.Limit(ctx, to)
 }
 
+func (t *gatedTask) Detach(ctx context.Context, d *drivers.Detach) (drivers.Detached, error) {
+	if err := t.closed(ctx); err != nil {
+		return nil, err
+	}
+	return t.Task.(drivers.Detacher).Detach(ctx, d)
+}
+
+func (t *gatedTask) Detached(ctx context.Context, name string) (drivers.Detached, error) {
+	if err := t.closed(ctx); err != nil {
+		return nil, err
+	}
+	return t.Task.(drivers.Detacher).Detached(ctx, name)
+}
+
 func (t *gatedTask) Destroy(ctx context.Context) error {
 	if err := t.closed(ctx); err != nil {
 		return err

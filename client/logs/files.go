@@ -52,3 +52,23 @@ func list(dir, prefix string) ([]file, error) {
 }
 
 func prefixOf(task string, stream Stream) string { return task + "." + string(stream) + "." }
+
+// inTask is between the names of a task and of a command in it: no name has it.
+const inTask = "~"
+
+// OfCommand is the name under which the streams of a command in a task are kept, beside those of the task itself.
+func OfCommand(task, command string) string { return task + inTask + command }
+
+// Remove removes both streams of a task, which nobody writes any more.
+func Remove(dir, task string) (err error) {
+	for _, stream := range []Stream{Stdout, Stderr} {
+		files, failed := list(dir, prefixOf(task, stream))
+		err = errors.Join(err, failed)
+		for _, f := range files {
+			if failed := os.Remove(f.path); !errors.Is(failed, fs.ErrNotExist) {
+				err = errors.Join(err, failed)
+			}
+		}
+	}
+	return err
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,13 +30,14 @@ func (g *Gone) Error() string {
 	return fmt.Sprintf("the output before offset %d was rotated away", g.First)
 }
 
-// Open returns a reader of a stream; the stream need not exist yet. The name of the task must be a single path element.
+// Open returns a reader of a stream; the stream need not exist yet. The name of the task must be a single path element, or what OfCommand says.
 func Open(dir, task string, stream Stream) (*Reader, error) {
 	if stream != Stdout && stream != Stderr {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("stream %q", stream), "there is no such stream").
 			Advise("use stdout or stderr")
 	}
-	if !structs.ValidName(task) {
+	of, command, within := strings.Cut(task, inTask)
+	if !structs.ValidName(of) || within && !structs.ValidName(command) {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("task %q", task), "this is not a name")
 	}
 	return &Reader{dir: dir, prefix: prefixOf(task, stream)}, nil

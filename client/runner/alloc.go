@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -86,6 +87,8 @@ type Alloc struct {
 	ending context.Context // ends when the allocation is to end
 	hurry  context.CancelFunc
 
+	detached map[string]*store.Detached // commands in its tasks, by name; a record is replaced and not changed
+
 	folders folders
 	pod     *pod      // nil: what it runs is given from the start
 	exec    *Executor // nil: the node runs all of its tasks itself
@@ -105,6 +108,7 @@ func New(n *Node, known *store.Alloc) (*Alloc, error) {
 		status: structs.AllocPending,
 		ready:  make(chan struct{}), done: make(chan struct{}),
 	}
+	a.detached = maps.Clone(known.Detached)
 	a.ending, a.hurry = context.WithCancel(context.Background())
 	if a.group == nil || len(a.group.Tasks) == 0 {
 		return nil, structs.Errorf(structs.Invalid, fmt.Sprintf("job %q", known.Alloc.Job), "version %d has no group %q with tasks",

@@ -316,6 +316,9 @@ func (t *task) apply(policy Policy, what string, status structs.TaskStatus) (aga
 // settle makes the end of a start durable and lets the driver forget it. When it is the last thing of the allocation, both
 // are left to the end of that. False: ctx ended.
 func (t *task) settle(ctx context.Context) bool {
+	if !t.collect(ctx) {
+		return false
+	}
 	a := t.alloc
 	a.mu.Lock()
 	last := t.rec.Done && a.pod == nil // more may come to a pod

@@ -17,6 +17,7 @@ import (
 //	alloc/ID               structs.Allocation, as the region sent it last
 //	state/ID               State
 //	task/ID/NAME           Task
+//	detached/ID/COMMAND    Detached: it stays when its allocation ends
 //	ended/ID               Ended: all that is left of an ended allocation
 const (
 	nodeKey     = "node"
@@ -25,6 +26,8 @@ const (
 	statePrefix = "state/"
 	taskPrefix  = "task/"
 	endedPrefix = "ended/"
+
+	detachedPrefix = "detached/"
 )
 
 // Node is what a node remembers of itself.
@@ -129,6 +132,19 @@ type Alloc struct {
 	Job   *structs.JobVersion
 	State *State
 	Tasks map[string]*Task
+
+	Detached map[string]*Detached // by the names of commands; nil: there are none
+}
+
+// Detached is a command that was detached in a task, until somebody forgets it.
+type Detached struct {
+	Task     string
+	Start    uint64 // number of the task's start that it is in
+	Label    string // what whoever began it calls it
+	Terminal bool   `codec:",omitempty"`
+	Begun    structs.Time
+	Killed   bool          `codec:",omitempty"` // somebody wanted its end
+	Exit     *drivers.Exit `codec:",omitempty"` // nil: it has not ended, as far as known
 }
 
 func encode(v any) []byte {
@@ -172,6 +188,39 @@ func PutTask(id structs.AllocID, name string, t *Task) Op {
 // DeleteTask removes one, which the region forgot.
 func DeleteTask(id structs.AllocID, name string) Op {
 	return Op{key: taskPrefix + string(id) + "/" + name, del: true}
+}
+
+// PutDetached writes a detached command.
+func PutDetached(id structs.AllocID, name string, d *Detached) Op {
+	return Op{key: detachedPrefix + string(id) + "/" + name, value: encode(d)}
+}
+
+// DeleteDetached forgets one.
+func DeleteDetached(id structs.AllocID, name string) Op {
+	return Op{key: detachedPrefix + string(id) + "/" + name, del: true}
+}
+
+// Detached returns the record of a detached command; NotFound when there is none.
+func (s *Store) Detached(id structs.AllocID, name string) (*Detached, error) {
+	d := &Detached{}
+	found, err := s.load(detachedPrefix+string(id)+"/"+name, d)
+	if err == nil && !found {
+		err = structs.Errorf(structs.NotFound, "allocation "+structs.Short(id), "it has no command %q", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// EachDetached calls f for each detached command that is kept. One that cannot be read is left out.
+func (s *Store) EachDetached(f func(id structs.AllocID, name string, d *Detached)) {
+	for key := range s.keys(detachedPrefix) {
+		id, name, _ := strings.Cut(key, "/")
+		if d, err := s.Detached(structs.AllocID(id), name); err == nil {
+			f(structs.AllocID(id), name, d)
+		}
+	}
 }
 
 // End replaces all records of an allocation with those of its end.
@@ -273,6 +322,14 @@ func (s *Store) Allocs() (allocs []*Alloc, problems []error) {
 		}
 		a.Tasks[name] = t
 	}
+	s.EachDetached(func(id structs.AllocID, name string, d *Detached) {
+		if a := byID[string(id)]; a != nil {
+			if a.Detached == nil {
+				a.Detached = make(map[string]*Detached)
+			}
+			a.Detached[name] = d
+		}
+	})
 	return allocs, problems
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -197,9 +198,46 @@ func interactive(t *testing.T, msh string, a *agent) {
 	}
 	demand(http.StatusOK, "launch_container", launch)
 
+	// Containers within the task that are no sessions go on, and how they ended is known, also of one that does so while no agent runs.
+	nested := func(name string) string { return fmt.Sprintf(`{"value":%q,"parent":%s}`, name, task) }
+	gates, err := filepath.Glob(filepath.Join(a.dir, "client", "alloc*", strings.Split(task, `"`)[3], "*", "local"))
+	if err != nil || len(gates) != 1 {
+		t.Fatalf("the folder of the task is one of %v, %v", gates, err)
+	}
+	gate := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(gates[0], name), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, code := range map[string]int{"later": 6, "meanwhile": 5} {
+		script := fmt.Sprintf("echo begins; until [ -e %[1]s ]; do sleep 0.1; done; echo ends; mv %[1]s of-%[1]s; exit %[2]d", name, code)
+		r := a.ask(about("launch_nested_container", nested(name), fmt.Sprintf(`,"command":{"value":%q}`, script)))
+		if text, _ := io.ReadAll(r.Body); r.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s %q", name, r.Status, text)
+		}
+	}
+
 	a.kill() // the client ends with its connection, and the task with its framework, in a minute
 	cmd.Wait()
+	gate("meanwhile")
+	await(t, "a container goes on without the agent", func() error {
+		_, err := os.Stat(filepath.Join(gates[0], "of-meanwhile"))
+		return err
+	})
 	a.start()
+	gate("later")
+	for name, status := range map[string]string{"later": `"exit_status":1536`, "meanwhile": `"exit_status":1280`} {
+		if end, _ := io.ReadAll(a.ask(about("wait_nested_container", nested(name), "")).Body); !strings.Contains(string(end), status) {
+			t.Errorf("container %s ended %s", name, end)
+		}
+		if said := hear(t, a.ask(about("attach_container_output", nested(name), "")), ""); said != "begins\nends\n" {
+			t.Errorf("container %s says %q", name, said)
+		}
+		if r := a.ask(about("remove_nested_container", nested(name), "")); r.StatusCode != http.StatusOK {
+			t.Errorf("container %s is not removed: %s", name, r.Status)
+		}
+	}
 	screen := a.ask(about("attach_container_output", task, ""))
 	hear(t, screen, "got one") // of before
 	demand(http.StatusAccepted, "launch_container", launch)

@@ -99,11 +99,26 @@ func (c *Containers) attachOutput(w http.ResponseWriter, r *http.Request, id *wi
 		if err != nil {
 			return err
 		}
-		from := x.out.read()
-		defer from.close()
-		c.send(w, r, as, from)
+		if x.own == nil {
+			from := x.out.read()
+			defer from.close()
+			c.send(w, r, as, from)
+			return nil
+		}
+		c.sendFiles(w, r, as, func(ctx context.Context, stream logs.Stream, to io.Writer) error {
+			return c.node.DetachedLogs(ctx, *x.own, stream, recent, x.done, to)
+		})
 		return nil
 	}
+	c.sendFiles(w, r, as, func(ctx context.Context, stream logs.Stream, to io.Writer) error {
+		_, err := c.node.Logs(ctx, client.LogRequest{Alloc: p.alloc, Task: p.task, Stream: string(stream), Tail: recent, Follow: true, Attach: true}, to)
+		return err
+	})
+	return nil
+}
+
+// sendFiles sends what is read from the files of both streams.
+func (c *Containers) sendFiles(w http.ResponseWriter, r *http.Request, as format, read func(context.Context, logs.Stream, io.Writer) error) {
 	out := newOutput()
 	from := out.read()
 	ctx, cancel := context.WithCancel(r.Context())
@@ -112,16 +127,13 @@ func (c *Containers) attachOutput(w http.ResponseWriter, r *http.Request, id *wi
 	defer cancel()
 	for name, stream := range map[logs.Stream]wire.ProcessDataType{logs.Stdout: wire.DataStdout, logs.Stderr: wire.DataStderr} {
 		streams.Go(func() {
-			_, err := c.node.Logs(ctx, client.LogRequest{Alloc: p.alloc, Task: p.task, Stream: string(name), Tail: recent, Follow: true, Attach: true},
-				out.writer(ctx, stream))
-			if err != nil && ctx.Err() == nil {
-				c.log.Warn("the output of a task is not sent any more", "alloc", p.alloc, "task", p.task, "err", err)
+			if err := read(ctx, name, out.writer(ctx, stream)); err != nil && ctx.Err() == nil {
+				c.log.Warn("an output is not sent any more", "stream", name, "err", err)
 			}
 		})
 	}
 	reading.Go(func() { streams.Wait(); out.end() })
 	c.send(w, r, as, from)
-	return nil
 }
 
 // Streamed reports whether a request is a stream of records, which Input serves.
@@ -208,6 +220,11 @@ func (c *Containers) typist(ctx context.Context, p place, id *wire.ContainerID) 
 		if err != nil {
 			return nil, err
 		}
+		if x.own != nil && x.tty {
+			return terminal(ctx, x.done, func(ctx context.Context) (drivers.Terminal, error) {
+				return c.node.DetachedTerminal(ctx, x.alloc, x.own.Name)
+			})
+		}
 		if x.stdin == nil {
 			return nil, mesos.Refuse(http.StatusBadRequest, "Container '%.300s' has no input: it was launched without a terminal, and is no session", p.key)
 		}
@@ -224,14 +241,19 @@ func (c *Containers) typist(ctx context.Context, p place, id *wire.ContainerID) 
 	if err != nil {
 		return nil, refused(err)
 	}
+	return terminal(ctx, gone, func(ctx context.Context) (drivers.Terminal, error) { return c.node.Terminal(ctx, p.alloc, p.task) })
+}
+
+// terminal is where input for a terminal goes that the node has, until what is on it is over.
+func terminal(ctx context.Context, over <-chan struct{}, open func(context.Context) (drivers.Terminal, error)) (*typist, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	terminal, err := c.node.Terminal(ctx, p.alloc, p.task)
+	t, err := open(ctx)
 	if err != nil {
 		return nil, refused(err)
 	}
-	return &typist{write: func(b []byte) error { _, err := terminal.Write(b); return err }, resize: func(s drivers.Size) { terminal.Resize(s) },
-		over: gone, close: func() { terminal.Close() }}, nil
+	return &typist{write: func(b []byte) error { _, err := t.Write(b); return err }, resize: func(s drivers.Size) { t.Resize(s) },
+		over: over, close: func() { t.Close() }}, nil
 }
 
 // input is a stream of records.

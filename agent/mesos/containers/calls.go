@@ -87,17 +87,26 @@ func (c *Containers) begin(w http.ResponseWriter, r *http.Request, l *wire.Launc
 	if err := c.node.Running(p.alloc, p.task); err != nil {
 		return refused(err)
 	}
-	x, first, err := c.launch(p, cmd, size, session)
+	var x *container
+	var first *reader
+	if !session {
+		x, err = c.launchOwn(r.Context(), p, cmd, size)
+	}
+	if session || held(err) {
+		x, first, err = c.launch(p, cmd, size, session)
+	}
 	if errors.Is(err, errKnown) {
 		w.WriteHeader(http.StatusAccepted)
 		return nil
 	}
 	if err != nil {
-		return err
+		return refused(err)
 	}
 	c.log.Info("a container begins within a task", "alloc", structs.Short(p.alloc), "task", p.task, "container", p.key, "session", session)
 	if !session {
-		first.close()
+		if first != nil {
+			first.close()
+		}
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
@@ -230,7 +239,9 @@ func (c *Containers) ending(x *container, end *wire.ContainerEnd) {
 	defer c.mu.Unlock()
 	switch {
 	case x.killed && x.err != nil:
-		end.ExitStatus, end.State = status(0, 9), new(wire.TaskKilled)
+		end.ExitStatus, end.State = status(0, sigkill), new(wire.TaskKilled)
+	case x.killed && x.exit.Signal != 0:
+		end.ExitStatus, end.State = status(0, x.exit.Signal), new(wire.TaskKilled)
 	case x.err != nil:
 		end.State, end.Message = new(wire.TaskFailed), wire.Optional(x.err.Error())
 	default:
@@ -252,9 +263,11 @@ func status(code, signal int) *int32 {
 	return new(int32(code) << 8)
 }
 
+// Signals that end what they are sent to.
+const sigkill, sigterm = 9, 15
+
 // end sends a signal to a task, or ends a container within one.
 func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillContainer, who mesos.Caller) error {
-	const sigkill, sigterm = 9, 15
 	signal := int32(sigkill)
 	if k.Signal != nil {
 		signal = *k.Signal
@@ -276,6 +289,13 @@ func (c *Containers) end(w http.ResponseWriter, r *http.Request, k *wire.KillCon
 		x, err := c.within(p, &k.ContainerID)
 		if err != nil {
 			return err
+		}
+		if x.own != nil {
+			if err := c.signal(ctx, x, signal); err != nil {
+				return err
+			}
+			w.WriteHeader(http.StatusOK)
+			return nil
 		}
 		if signal != sigkill && signal != sigterm {
 			return mesos.Refuse(http.StatusBadRequest, "A container within a task gets no signal but those that end it: 9 and 15, which both end it at once")
@@ -319,12 +339,21 @@ func (c *Containers) remove(w http.ResponseWriter, r *http.Request, id *wire.Con
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !x.over() {
 		return notEnded(id)
 	}
-	c.forget(p.key)
+	if x.own != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), patience)
+		defer cancel()
+		if err := c.forgetOwn(ctx, x); err != nil {
+			return err
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all[p.key] == x { // and not another one that was launched since somebody else removed it
+		c.forget(p.key)
+	}
 	w.WriteHeader(http.StatusOK)
 	return nil
 }

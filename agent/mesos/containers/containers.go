@@ -16,6 +16,7 @@ import (
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/client"
+	"github.com/proffer/proffer/client/logs"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -24,7 +25,10 @@ import (
 const (
 	maxRunning = 256  // containers that run within tasks
 	maxEnded   = 1024 // whose end is kept until somebody asks for its removal; of more, the oldest is forgotten
-	maxDepth   = 16   // of containers within each other
+	maxDepth   = 32   // of containers within each other, as Mesos has it
+
+	keptFiles = 2       // of each stream of what a container says that goes on by itself
+	keptSize  = 1 << 20 // of one such file, in bytes
 )
 
 // Node is what this needs of a node. Errors have kinds: NotFound for what it does not know, Conflict for what does not run or has no terminal.
@@ -41,6 +45,15 @@ type Node interface {
 	Gone(alloc structs.AllocID, task string) (<-chan struct{}, error)
 	Await(ctx context.Context, alloc structs.AllocID, task string) (structs.TaskState, error)
 	Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error)
+	// Detach begins a command that goes on by itself, and is known until it is forgotten, also after a restart of the agent. Its error wraps
+	// client.ErrHeld where there is no such thing: Exec is all there.
+	Detach(ctx context.Context, alloc structs.AllocID, task, label string, d *drivers.Detach) error
+	Detached() []client.Detached
+	AwaitDetached(ctx context.Context, alloc structs.AllocID, name string) (client.Detached, error)
+	SignalDetached(ctx context.Context, alloc structs.AllocID, name, signal string, kill bool) error
+	ForgetDetached(ctx context.Context, alloc structs.AllocID, name string) error
+	DetachedLogs(ctx context.Context, d client.Detached, stream logs.Stream, tail int64, ended <-chan struct{}, w io.Writer) error
+	DetachedTerminal(ctx context.Context, alloc structs.AllocID, name string) (drivers.Terminal, error)
 	Signal(ctx context.Context, alloc structs.AllocID, task, signal string) error
 	Terminal(ctx context.Context, alloc structs.AllocID, task string) (drivers.Terminal, error)
 	Logs(ctx context.Context, req client.LogRequest, w io.Writer) (int64, error)
@@ -52,7 +65,7 @@ type Containers struct {
 	jobs func(actor string) (Jobs, error)
 	log  *slog.Logger
 
-	ctx     context.Context // of those that run
+	ctx     context.Context // of the agent: what is held ends with it
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 	mu      sync.Mutex
@@ -63,15 +76,16 @@ type Containers struct {
 	typing  map[string]bool       // keys of those, and of tasks, for which somebody types
 }
 
-// New returns the containers of a node: none. jobs is asked for the jobs of the region in the name of somebody, for containers that are within
+// New returns the containers of a node: those that its last agent left running, and what became of others. jobs is asked for the jobs of the region in the name of somebody, for containers that are within
 // no task.
 func New(node Node, jobs func(actor string) (Jobs, error), log *slog.Logger) *Containers {
 	c := &Containers{node: node, jobs: jobs, log: log, all: map[string]*container{}, typing: map[string]bool{}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.remember()
 	return c
 }
 
-// Close ends all of them and returns when nothing of them is left.
+// Close ends those that somebody holds, and returns when nothing of them is left; others go on.
 func (c *Containers) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -94,7 +108,8 @@ type place struct {
 type container struct {
 	place
 	tty    bool
-	ctx    context.Context // of what runs
+	own    *client.Detached // what the node knows it by, when it goes on by itself; nil: it is held here. Of it the name, task and allocation matter
+	ctx    context.Context  // ends when it is to end, or did: so do those within it
 	cancel context.CancelFunc
 	stdin  *io.PipeWriter    // nil: it has no input
 	sizes  chan drivers.Size // holds the newest
@@ -199,21 +214,11 @@ var errKnown = errors.New("there is a container of that id")
 func (c *Containers) launch(p place, cmd drivers.Command, size *drivers.Size, typed bool) (*container, *reader, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	above := c.ctx
-	switch parent := c.all[p.above]; {
-	case c.closed:
-		return nil, nil, structs.Errorf(structs.Unavailable, "container", "the node is stopping")
-	case c.all[p.key] != nil:
-		return nil, nil, errKnown
-	case p.above != "" && (parent == nil || parent.over()):
-		return nil, nil, mesos.Refuse(http.StatusBadRequest, "The container that it is to be within does not run")
-	case c.running >= maxRunning:
-		return nil, nil, mesos.Refuse(http.StatusTooManyRequests, "%d containers run within the tasks of the node, and no more may", maxRunning)
-	case p.above != "":
-		above = parent.ctx
+	x, err := c.enter(p)
+	if err != nil {
+		return nil, nil, err
 	}
-	ctx, cancel := context.WithCancel(above)
-	x := &container{place: p, tty: cmd.TTY, ctx: ctx, cancel: cancel, sizes: make(chan drivers.Size, 1), out: newOutput(), done: make(chan struct{})}
+	x.tty, x.sizes, x.out = cmd.TTY, make(chan drivers.Size, 1), newOutput()
 	stdin := (*io.PipeReader)(nil)
 	if typed || cmd.TTY {
 		stdin, x.stdin = io.Pipe()
@@ -224,22 +229,43 @@ func (c *Containers) launch(p place, cmd drivers.Command, size *drivers.Size, ty
 			x.sizes <- *size
 		}
 	}
-	cmd.Stdout, cmd.Stderr = x.out.writer(ctx, wire.DataStdout), x.out.writer(ctx, wire.DataStderr)
-	c.all[p.key] = x
-	c.running++
+	cmd.Stdout, cmd.Stderr = x.out.writer(x.ctx, wire.DataStdout), x.out.writer(x.ctx, wire.DataStderr)
 	first := x.out.read()
 	c.work.Go(func() {
-		defer cancel()
-		exit, err := c.node.Exec(ctx, p.alloc, p.task, cmd)
+		defer x.cancel()
+		defer context.AfterFunc(c.ctx, x.cancel)()
+		exit, err := c.node.Exec(x.ctx, p.alloc, p.task, cmd)
 		if stdin != nil {
 			stdin.CloseWithError(io.ErrClosedPipe)
 		}
-		if err != nil && ctx.Err() == nil {
-			x.out.writer(ctx, wire.DataStderr).Write([]byte(err.Error() + "\n"))
+		if err != nil && x.ctx.Err() == nil {
+			x.out.writer(x.ctx, wire.DataStderr).Write([]byte(err.Error() + "\n"))
 		}
 		c.over(x, exit, err)
 	})
 	return x, first, nil
+}
+
+// enter gives a container its place in the table. The caller holds mu, and sees to it that it ends.
+func (c *Containers) enter(p place) (*container, error) {
+	above := context.Background()
+	switch parent := c.all[p.above]; {
+	case c.closed:
+		return nil, structs.Errorf(structs.Unavailable, "container", "the node is stopping")
+	case c.all[p.key] != nil:
+		return nil, errKnown
+	case p.above != "" && (parent == nil || parent.over()):
+		return nil, mesos.Refuse(http.StatusBadRequest, "The container that it is to be within does not run")
+	case c.running >= maxRunning:
+		return nil, mesos.Refuse(http.StatusTooManyRequests, "%d containers run within the tasks of the node, and no more may", maxRunning)
+	case p.above != "":
+		above = parent.ctx
+	}
+	x := &container{place: p, done: make(chan struct{})}
+	x.ctx, x.cancel = context.WithCancel(above)
+	c.all[p.key] = x
+	c.running++
+	return x, nil
 }
 
 // over notes the end of a container.
@@ -247,17 +273,29 @@ func (c *Containers) over(x *container, exit drivers.Exit, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	x.exit, x.err = exit, err
-	x.out.end()
+	if x.out != nil {
+		x.out.end()
+	}
 	close(x.done)
 	c.running--
-	if c.ended = append(c.ended, x.key); len(c.ended) > maxEnded {
-		c.forget(c.ended[0])
-	}
+	c.keep(x)
 	log := c.log.With("alloc", structs.Short(x.alloc), "task", x.task, "container", x.key)
 	if err != nil {
 		log.Info("a container within a task ended", "why", err)
 	} else {
 		log.Info("a container within a task ended", "code", exit.Code)
+	}
+}
+
+// keep keeps how one ended, in the place of the oldest when there are many. The caller holds mu.
+func (c *Containers) keep(x *container) {
+	if c.ended = append(c.ended, x.key); len(c.ended) <= maxEnded {
+		return
+	}
+	oldest := c.all[c.ended[0]]
+	c.forget(oldest.key)
+	if oldest.own != nil {
+		c.work.Go(func() { c.forgetOwn(c.ctx, oldest) }) // the caller is of work
 	}
 }
 

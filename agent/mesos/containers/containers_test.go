@@ -117,28 +117,144 @@ func TestASessionOnATerminal(t *testing.T) {
 	})
 }
 
-// A container that is no session goes on by itself, keeps the end of what it says, and ends what is within it.
-func TestAContainerWithinATask(t *testing.T) {
+// A container that is no session goes on without its agent: how it ended is known afterwards, also when that was meanwhile, and what it says is
+// there. What was within a session ends, as the session did.
+func TestContainersOutliveTheAgent(t *testing.T) {
 	serve(t, func(p *port) {
-		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("many"), "two", "two.a", "n")})
-		p.want(200, wire.AgentLaunchContainer, wire.AgentCall{LaunchContainer: &wire.LaunchAnyContainer{ContainerID: id("two", "two.a", "n", "inner"), Command: run("sleep")}})
+		nested := func(cmd *wire.CommandInfo, parts ...string) {
+			p.t.Helper()
+			p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(cmd, parts...)})
+		}
+		nested(run("many"), "two", "two.a", "n")
+		nested(run("sleep"), "two", "two.a", "n", "inner")
+		nested(run("sleep"), "two", "two.a", "gone")
+		nested(run("fail"), "one", "f")
+		p.end(id("one", "f"))
+		nested(run("sleep"), "one", "stays")
+		out := p.session(id("one", "s"), run("sleep"), nil)
+		nested(run("sleep"), "one", "s", "inner")
+		p.all.Close()
+		out.from.Body.Close()
+		if len(p.node.owns) != 6 {
+			t.Fatalf("%d commands are left", len(p.node.owns))
+		}
+		p.node.mu.Lock()
+		for _, o := range p.node.owns {
+			if o.Exit != nil && o.Label != "one/f" {
+				t.Errorf("%s ended with the agent", o.Label)
+			}
+			if o.Label == "two/two.a/gone" {
+				p.node.endOwn(o, drivers.Exit{Code: 7})
+			}
+		}
+		p.node.mu.Unlock()
+
+		p.begin()
 		synctest.Wait()
-		out := p.listen(p.send(wire.AgentAttachContainerOutput, wire.AgentCall{AttachOutput: named("two", "two.a", "n")}))
+		if end := p.end(id("two", "two.a", "gone")); *end.ExitStatus != 7<<8 || *end.State != wire.TaskFailed {
+			t.Errorf("one that ended meanwhile: %+v", end)
+		}
+		if end := p.end(id("one", "f")); *end.ExitStatus != 3<<8 {
+			t.Errorf("one that had ended before: %+v", end)
+		}
+		if end := p.end(id("one", "s", "inner")); *end.ExitStatus != 9 || *end.State != wire.TaskKilled {
+			t.Errorf("one within a session: %+v", end)
+		}
+		p.want(404, wire.AgentWaitNestedContainer, wire.AgentCall{WaitNested: named("one", "s")})
+		p.want(202, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("sleep"), "one", "stays")})
+		said := p.listen(p.send(wire.AgentAttachContainerOutput, wire.AgentCall{AttachOutput: named("two", "two.a", "n")}))
+		said.hears(wire.DataStdout, strings.Repeat("p", recent))
+		p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("two", "two.a", "n")}})
+		said.ends()
+		p.end(id("two", "two.a", "n"))
+		if end := p.end(id("two", "two.a", "n", "inner")); *end.State != wire.TaskKilled {
+			t.Errorf("one whose parent was killed: %+v", end)
+		}
+		p.want(409, wire.AgentRemoveNestedContainer, wire.AgentCall{RemoveNested: named("one", "stays")})
+		p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("one", "stays"), Signal: new(int32(15))}})
+		if end := p.end(id("one", "stays")); *end.ExitStatus != 15 || *end.State != wire.TaskKilled {
+			t.Errorf("one that was signalled: %+v", end)
+		}
+		for _, c := range [][]string{{"one", "stays"}, {"one", "f"}, {"one", "s", "inner"}, {"two", "two.a", "n", "inner"}, {"two", "two.a", "n"}, {"two", "two.a", "gone"}} {
+			p.want(200, wire.AgentRemoveNestedContainer, wire.AgentCall{RemoveNested: named(c...)})
+		}
+		if len(p.node.owns) != 0 || len(p.all.all) != 0 || len(p.all.ended) != 0 {
+			t.Errorf("there are left %v, %v, %v", p.node.owns, p.all.all, p.all.ended)
+		}
+	})
+}
+
+// Containers lie as deep as in Mesos, and all within one end with it.
+func TestContainersWithinEachOther(t *testing.T) {
+	serve(t, func(p *port) {
+		chain := []string{"one"}
+		for i := range maxDepth - 1 {
+			chain = append(chain, fmt.Sprint("c", i))
+			p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("sleep"), chain...)})
+		}
+		p.want(400, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("sleep"), append(chain, "more")...)})
+		p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id(chain[:2]...)}})
+		if end := p.end(id(chain...)); *end.State != wire.TaskKilled {
+			t.Errorf("the innermost: %+v", end)
+		}
+		synctest.Wait()
+		if p.all.running != 0 {
+			t.Errorf("%d run", p.all.running)
+		}
+	})
+}
+
+// What cannot begin as such: a program that is not there is how it ended, and others are refused.
+func TestContainersThatDoNotBegin(t *testing.T) {
+	serve(t, func(p *port) {
+		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("missing"), "one", "m")})
+		if end := p.end(id("one", "m")); *end.ExitStatus != 127<<8 || end.Message == nil {
+			t.Errorf("it ended %+v", end)
+		}
+		p.want(200, wire.AgentRemoveNestedContainer, wire.AgentCall{RemoveNested: named("one", "m")})
+		p.want(503, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("broken"), "one", "b")})
+		p.want(404, wire.AgentWaitNestedContainer, wire.AgentCall{WaitNested: named("one", "b")})
+		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("sleep"), "one", "k")})
+		p.want(400, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("one", "k"), Signal: new(int32(99))}})
+		tty := launch(run("sleep"), "one", "tty")
+		tty.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, TTY: &wire.TTYInfo{}}
+		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: tty})
+		in := p.attach(id("one", "tty"))
+		in.types("hello")
+		synctest.Wait()
+		if got := p.node.typed.String(); got != "hello" {
+			t.Errorf("typed is %q", got)
+		}
+		for _, c := range []string{"k", "tty"} {
+			p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("one", c)}})
+			p.end(id("one", c))
+		}
+		in.answered(200)
+	})
+}
+
+// Where commands end with whoever began them, a container that is no session keeps the end of what it says, and ends what is within it.
+func TestAContainerThatIsHeld(t *testing.T) {
+	serve(t, func(p *port) {
+		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("many"), "held", "held.h", "n")})
+		p.want(200, wire.AgentLaunchContainer, wire.AgentCall{LaunchContainer: &wire.LaunchAnyContainer{ContainerID: id("held", "held.h", "n", "inner"), Command: run("sleep")}})
+		synctest.Wait()
+		out := p.listen(p.send(wire.AgentAttachContainerOutput, wire.AgentCall{AttachOutput: named("held", "held.h", "n")}))
 		for c := 'm'; c <= 'p'; c++ { // the last of what it said
 			out.hears(wire.DataStdout, strings.Repeat(string(c), maxPiece))
 		}
 		out.from.Body.Close()
-		in := p.attach(id("two", "two.a", "n"))
+		in := p.attach(id("held", "held.h", "n"))
 		in.answered(400) // it has no input
-		p.want(409, wire.AgentRemoveNestedContainer, wire.AgentCall{RemoveNested: named("two", "two.a", "n")})
-		p.want(400, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("two", "two.a", "n"), Signal: new(int32(1))}})
-		p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("two", "two.a", "n"), Signal: new(int32(15))}})
-		if end := p.end(id("two", "two.a", "n")); *end.State != wire.TaskKilled {
+		p.want(409, wire.AgentRemoveNestedContainer, wire.AgentCall{RemoveNested: named("held", "held.h", "n")})
+		p.want(400, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("held", "held.h", "n"), Signal: new(int32(1))}})
+		p.want(200, wire.AgentKillNestedContainer, wire.AgentCall{KillNested: &wire.KillContainer{ContainerID: id("held", "held.h", "n"), Signal: new(int32(15))}})
+		if end := p.end(id("held", "held.h", "n")); *end.State != wire.TaskKilled {
 			t.Errorf("it ended %+v", end)
 		}
-		p.end(id("two", "two.a", "n", "inner"))
-		p.want(400, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("cat"), "two", "two.a", "n", "late")})
-		p.want(200, wire.AgentRemoveContainer, wire.AgentCall{RemoveContainer: named("two", "two.a", "n")})
+		p.end(id("held", "held.h", "n", "inner"))
+		p.want(400, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(run("cat"), "held", "held.h", "n", "late")})
+		p.want(200, wire.AgentRemoveContainer, wire.AgentCall{RemoveContainer: named("held", "held.h", "n")})
 	})
 }
 
@@ -211,7 +327,7 @@ func TestCallsAboutContainersThatAreRefused(t *testing.T) {
 			{"a parent that is not there", 400, wire.AgentLaunchNestedContainer, nested(launch(run("cat"), "one", "x", "n"))},
 			{"an id with a dot", 400, wire.AgentLaunchNestedContainer, nested(launch(run("cat"), "one", "a.b"))},
 			{"an id with a slash", 400, wire.AgentLaunchNestedContainer, nested(launch(run("cat"), "one", "a/b"))},
-			{"too deep", 400, wire.AgentLaunchNestedContainer, nested(launch(run("cat"), append([]string{"one"}, strings.Split(strings.Repeat("x ", 16), " ")...)...))},
+			{"too deep", 400, wire.AgentLaunchNestedContainer, nested(launch(run("cat"), append([]string{"one"}, strings.Split(strings.Repeat("x ", 32), " ")...)...))},
 			{"no command", 400, wire.AgentLaunchNestedContainer, nested(launch(nil, "one", "n"))},
 			{"a user", 400, wire.AgentLaunchNestedContainer, nested(launch(&wire.CommandInfo{Value: new("x"), User: new("root")}, "one", "n"))},
 			{"files", 400, wire.AgentLaunchNestedContainer, nested(launch(&wire.CommandInfo{Value: new("x"), URIs: []wire.URI{{Value: "http://x"}}}, "one", "n"))},

@@ -11,19 +11,23 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/client"
+	"github.com/proffer/proffer/client/logs"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
-// node has an allocation "one" with a task "t", on a terminal, and an allocation "two" with the tasks "a" and "b", of which "b" has ended.
+// node has an allocation "one" with a task "t", on a terminal, an allocation "two" with the tasks "a" and "b", of which "b" has ended,
+// and an allocation "held" with a task "h", whose commands end with whoever began them.
 type node struct {
 	mu    sync.Mutex
 	typed bytes.Buffer // on the terminal of t
@@ -31,6 +35,7 @@ type node struct {
 	gone  chan struct{} // of t
 	ran   [][]string
 	ended []string // commands whose context ended
+	owns  map[string]*own
 
 	region  *jobs
 	signals []string // "ALLOC SIGNAL"
@@ -42,6 +47,8 @@ func (n *node) Tasks(alloc structs.AllocID) ([]string, error) {
 		return []string{"t"}, nil
 	case "two":
 		return []string{"a", "b"}, nil
+	case "held":
+		return []string{"h"}, nil
 	}
 	for _, k := range n.Known(0) {
 		if k.Alloc.ID == alloc {
@@ -128,7 +135,7 @@ func (n *node) Logs(ctx context.Context, req client.LogRequest, w io.Writer) (in
 	}
 }
 
-// Exec runs programs of its own: cat, yes, many, sleep, size, fail and broken.
+// Exec runs programs of its own: cat, yes, many, sleep, size, fail, stubborn and broken.
 func (n *node) Exec(ctx context.Context, _ structs.AllocID, _ string, cmd drivers.Command) (drivers.Exit, error) {
 	n.mu.Lock()
 	n.ran = append(n.ran, cmd.Args)
@@ -181,6 +188,128 @@ func (n *node) Exec(ctx context.Context, _ structs.AllocID, _ string, cmd driver
 	}
 }
 
+// own is a command that the node keeps by itself: what the machine of this test knows of it, whatever becomes of agents.
+type own struct {
+	client.Detached
+	out    bytes.Buffer
+	signal chan int // ends it
+	done   chan struct{}
+}
+
+// Detach runs programs as Exec does, of those that end by themselves or by a signal. A task "h" holds all its commands.
+func (n *node) Detach(_ context.Context, alloc structs.AllocID, task, label string, d *drivers.Detach) error {
+	switch {
+	case task == "h":
+		return structs.Errorf(structs.Invalid, "task", "%w", client.ErrHeld)
+	case d.Args[0] == "broken":
+		return structs.Errorf(structs.Unavailable, "exec", "the engine does not answer")
+	case d.Args[0] == "missing":
+		return &drivers.NoProgram{Code: 127, Err: structs.Errorf(structs.Invalid, "exec", "there is no such program")}
+	}
+	o := &own{signal: make(chan int, 1), done: make(chan struct{})}
+	o.Alloc, o.Name, o.Task, o.Label, o.Terminal, o.Begun = alloc, d.Name, task, label, d.Terminal != nil, structs.At(time.Now())
+	n.mu.Lock()
+	n.ran = append(n.ran, d.Args)
+	n.owns[d.Name] = o
+	switch d.Args[0] {
+	case "many":
+		for i := range 4 * maxWaiting / maxPiece {
+			o.out.Write(bytes.Repeat([]byte{byte('a' + i)}, maxPiece))
+		}
+	case "fail":
+		o.out.WriteString("no\n")
+		n.endOwn(o, drivers.Exit{Code: 3})
+	case "true":
+		n.endOwn(o, drivers.Exit{})
+	}
+	n.mu.Unlock()
+	return nil
+}
+
+// endOwn ends one. The caller holds mu.
+func (n *node) endOwn(o *own, exit drivers.Exit) {
+	if o.Exit == nil {
+		o.Exit = &exit
+		close(o.done)
+	}
+}
+
+func (n *node) Detached() (all []client.Detached) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, o := range n.owns {
+		all = append(all, o.Detached)
+	}
+	return all
+}
+
+func (n *node) AwaitDetached(ctx context.Context, _ structs.AllocID, name string) (client.Detached, error) {
+	n.mu.Lock()
+	o := n.owns[name]
+	n.mu.Unlock()
+	if o == nil {
+		return client.Detached{}, structs.Errorf(structs.NotFound, "command", "there is none")
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		return client.Detached{}, ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return o.Detached, nil
+}
+
+func (n *node) SignalDetached(_ context.Context, _ structs.AllocID, name, signal string, kill bool) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.owns[name]
+	if o == nil || o.Exit != nil {
+		return structs.Errorf(structs.Conflict, "command", "it has ended")
+	}
+	o.Killed = o.Killed || kill
+	switch signal {
+	case "99":
+		return structs.Errorf(structs.Invalid, "signal", "there is no such signal")
+	case "SIGKILL":
+		n.endOwn(o, drivers.Exit{Code: 137, Signal: 9})
+	default:
+		number, _ := strconv.Atoi(signal)
+		n.endOwn(o, drivers.Exit{Code: 128 + number, Signal: number})
+	}
+	return nil
+}
+
+func (n *node) ForgetDetached(_ context.Context, _ structs.AllocID, name string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.owns, name)
+	return nil
+}
+
+func (n *node) DetachedLogs(ctx context.Context, d client.Detached, stream logs.Stream, tail int64, ended <-chan struct{}, w io.Writer) error {
+	if stream == logs.Stderr {
+		return nil
+	}
+	n.mu.Lock()
+	o := n.owns[d.Name]
+	all := o.out.Bytes()
+	n.mu.Unlock()
+	if _, err := w.Write(all[max(0, len(all)-int(tail)):]); err != nil {
+		return err
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (n *node) DetachedTerminal(context.Context, structs.AllocID, string) (drivers.Terminal, error) {
+	return screen{n}, nil
+}
+
 // port serves the calls of a node in memory.
 type port struct {
 	t    *testing.T
@@ -194,8 +323,9 @@ type port struct {
 func serve(t *testing.T, test func(*port)) {
 	for _, as := range []wire.Encoding{wire.JSON, wire.Protobuf} {
 		synctest.Test(t, func(t *testing.T) {
-			n := &node{gone: make(chan struct{}), region: newJobs()}
-			p := &port{t: t, node: n, all: New(n, n.ask, slog.New(slog.DiscardHandler)), as: as}
+			n := &node{gone: make(chan struct{}), region: newJobs(), owns: map[string]*own{}}
+			p := &port{t: t, node: n, as: as}
+			p.begin()
 			l := &pipes{take: make(chan net.Conn), closed: make(chan struct{})}
 			server := &http.Server{Handler: p}
 			served := make(chan struct{})
@@ -208,12 +338,20 @@ func serve(t *testing.T, test func(*port)) {
 			server.Close()
 			<-served
 			synctest.Wait()
-			if len(p.all.typing) > 0 || p.all.running > 0 {
-				t.Errorf("%d containers run, and somebody types for %v", p.all.running, p.all.typing)
+			for key, x := range p.all.all {
+				if x.own == nil && !x.over() {
+					t.Errorf("%s runs", key)
+				}
+			}
+			if len(p.all.typing) > 0 {
+				t.Errorf("somebody types for %v", p.all.typing)
 			}
 		})
 	}
 }
+
+// begin makes the containers anew, as an agent does that begins.
+func (p *port) begin() { p.all = New(p.node, p.node.ask, slog.New(slog.DiscardHandler)) }
 
 func (p *port) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if Streamed(r) {
