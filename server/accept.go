@@ -21,7 +21,7 @@ type FrameworkOperation struct {
 	Destroy   *VolumeName
 	Resize    *VolumeResize
 	Make      *state.RawDisk // has a disk made of a raw one of the node; its name is ignored
-	Unmake    string         // makes such a disk raw again, by its name
+	Unmake    *MadeDisk      // makes such a disk raw again
 
 	// ID is the framework's own name of an operation of whose outcome it wants to be told; not of a launch. Operations with the same one
 	// that follow each other are parts of one: they are done together or not at all. Info is that one as structs.Operation has it.
@@ -258,7 +258,7 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 		}
 		x.ID = structs.ReservationID(structs.NewID())
 		return asked, &state.Operation{Reserve: &x}, nil
-	case op.Create != nil || op.Destroy != nil || op.Resize != nil || op.Make != nil || op.Unmake != "":
+	case op.Create != nil || op.Destroy != nil || op.Resize != nil || op.Make != nil || op.Unmake != nil:
 		return allocator.Operation{Priority: priority, Reserves: true}, &state.Operation{}, nil
 	}
 	return allocator.Operation{}, nil, structs.Errorf(structs.Invalid, "operation", "it says nothing")

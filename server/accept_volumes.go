@@ -27,6 +27,12 @@ type VolumeResize struct {
 	By structs.Bytes // negative: smaller
 }
 
+// MadeDisk is a disk that was made of a raw one, as a framework names it.
+type MadeDisk struct {
+	Name string
+	Size structs.Bytes
+}
+
 // LaunchVolume is a volume that a launch uses, in a volume block of its group, which names it.
 type LaunchVolume struct {
 	VolumeName
@@ -131,12 +137,15 @@ func (s *stored) use(op *FrameworkOperation, asked *allocator.Operation, wish *s
 		return s.create(op.Create, asked, wish)
 	case op.Make != nil:
 		return s.make(op.Make, asked, wish)
-	case op.Unmake != "":
-		d := s.node.MadeDisk(op.Unmake)
-		if d == nil {
-			return structs.Errorf(structs.NotFound, "operation", "no disk %q was made of raw storage of the node", op.Unmake)
+	case op.Unmake != nil:
+		d := s.node.MadeDisk(op.Unmake.Name)
+		switch {
+		case d == nil:
+			return structs.Errorf(structs.NotFound, "operation", "no disk %q was made of raw storage of the node", op.Unmake.Name)
+		case structs.DiskAmount(d.Size) != structs.DiskAmount(op.Unmake.Size):
+			return structs.Errorf(structs.Invalid, "operation", "disk %q becomes raw whole, and it has %s", op.Unmake.Name, d.Size.Human())
 		}
-		asked.Resources, wish.Unmake = structs.OnDisk(d.Disk, d.Size), op.Unmake
+		asked.Resources, wish.Unmake = structs.OnDisk(d.Disk, d.Size), op.Unmake.Name
 	case op.Destroy != nil:
 		v, err := s.find(*op.Destroy)
 		if err != nil {

@@ -75,7 +75,7 @@ func makeDisk(f *structs.Framework, op *wire.Operation) wish {
 
 // unmakeDisk turns DESTROY_DISK into ours.
 func unmakeDisk(op *wire.Operation) wish {
-	disk, _, err := ofRaw(&op.DestroyDisk.Source, wire.DiskMount)
+	disk, size, err := ofRaw(&op.DestroyDisk.Source, wire.DiskMount)
 	switch {
 	case err == nil && op.DestroyDisk.Source.Disk.Source.ID == nil:
 		err = errors.New("'source' has no 'id': it was not made by CREATE_DISK")
@@ -85,7 +85,7 @@ func unmakeDisk(op *wire.Operation) wish {
 	if err != nil {
 		return wish{fault: fmt.Errorf("Invalid DESTROY_DISK operation: %w", err)}
 	}
-	return wish{op: &server.FrameworkOperation{Unmake: disk}}
+	return wish{op: &server.FrameworkOperation{Unmake: &server.MadeDisk{Name: disk, Size: size}}}
 }
 
 // converted is what the source of an operation has become: the same amount, reserved as it was.

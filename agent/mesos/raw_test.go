@@ -252,7 +252,13 @@ func rawDisks(r *region, e wire.Encoding) {
 	old.call(&wire.Call{Type: new(wire.CallTeardown)})
 	f.call(&wire.Call{Type: new(wire.CallRevive)})
 
-	o, shown = f.offersDisk("the disk", func(r *wire.Resource) bool { return r.Disk.Source.Type == wire.DiskMount })
+	isMade := func(r *wire.Resource) bool { return r.Disk.Source.Type == wire.DiskMount }
+	o, shown = f.offersDisk("the disk", isMade)
+	part := shown
+	part.Scalar = &wire.Scalar{Value: 10}
+	f.accept(o, 0, destroyDisk("a part", part))
+	f.outcome("a part", wire.OperationError, false)
+	o, shown = f.offersDisk("the disk", isMade)
 	f.accept(o, 0, destroyDisk("unmake", shown))
 	gone := f.outcome("unmake", wire.OperationFinished, true)
 	o, shown = f.offersDisk("the reserved part", rawDisk(60, true))
