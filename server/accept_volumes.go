@@ -38,13 +38,24 @@ type LaunchVolume struct {
 	VolumeName
 	Block string
 	Own   bool // it is one of the executor itself, whichever launch says so
+	// Outside is, in place of a name, what the storage of a plugin has: with its CSI, and the Access that it is recorded with when it is borrowed. The
+	// volume of the region that is this one is used instead, if there is one, as that may be used.
+	Outside *structs.Volume
+}
+
+// String names it as frameworks do.
+func (v *LaunchVolume) String() string {
+	if v.Outside != nil {
+		return fmt.Sprintf("%.200s of plugin %s", v.Outside.CSI.External, v.Outside.CSI.Plugin)
+	}
+	return v.VolumeName.String()
 }
 
 // join leaves out what an executor has that lives. Only the launch that begins one brings volumes.
 func (x *Launch) join() error {
 	for _, v := range x.Volumes {
 		if !v.Own {
-			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has the volumes that it began with", v.VolumeName).
+			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has the volumes that it began with", v).
 				Advise("launch the task with an executor of its own, or with the launch that begins this one")
 		}
 	}
@@ -54,6 +65,7 @@ func (x *Launch) join() error {
 
 // stored is what an accept knows of volumes on its node, as its operations change it.
 type stored struct {
+	snap  *state.Snapshot
 	node  *structs.Node
 	role  string // of the offers
 	known map[VolumeName]*storedVolume
@@ -68,11 +80,11 @@ type storedVolume struct {
 
 // storedOn returns the volumes on a node that work of a role may use. The caller holds mu.
 func (l *loop) storedOn(node *structs.Node, role string) *stored {
-	s := &stored{node: node, role: role, known: map[VolumeName]*storedVolume{}}
+	s := &stored{snap: l.server.store.Snapshot(), node: node, role: role, known: map[VolumeName]*storedVolume{}}
 	if len(node.Volumes) == 0 {
 		return s
 	}
-	for _, v := range l.server.store.Snapshot().Persistent(node, role) {
+	for _, v := range s.snap.Persistent(node, role) {
 		x := &storedVolume{Volume: v}
 		if v.Access == structs.AccessExclusive {
 			x.takes.Sets = map[string][]string{structs.VolumeSet: {v.Name}}
@@ -237,7 +249,15 @@ func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Opera
 	}
 	alloc, group := wish.Launch.Alloc, wish.Launch.Job.Groups[0]
 	var used []*storedVolume
+	outside := 0
 	for _, want := range x.Volumes {
+		if want.Outside != nil {
+			if err := s.outside(want, alloc, wish.Launch); err != nil {
+				return err
+			}
+			outside++
+			continue
+		}
 		v, err := s.find(want.VolumeName)
 		if err != nil {
 			return err
@@ -255,9 +275,38 @@ func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Opera
 		group.Volumes[i] = &block
 		alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: v.Name, Access: v.Access, ReadOnly: block.ReadOnly})
 	}
-	if len(used) < len(x.Volumes) {
+	if named := len(used); named < len(x.Volumes)-outside {
 		return structs.Errorf(structs.Invalid, "operation", "it names a volume twice")
 	}
+	return nil
+}
+
+// outside gives a volume block of a launch what the storage of a plugin has. Apply checks the same again, and what else may forbid it.
+func (s *stored) outside(want *LaunchVolume, alloc *structs.Allocation, placement *state.Placement) error {
+	wish := *want.Outside
+	object := fmt.Sprintf("volume %.200q of plugin %q", wish.CSI.External, wish.CSI.Plugin)
+	is := s.snap.Outside(wish.CSI.Plugin, wish.CSI.External)
+	switch {
+	case is == nil:
+		wish.Name, is = NewVolumeName("outside"), &wish
+		placement.Borrow = append(placement.Borrow, &wish)
+	case is.CSI.Block != wish.CSI.Block:
+		return structs.Errorf(structs.Conflict, object, "it is volume %q of the region, with access_type %s", is.Name, is.CSI.AccessType())
+	case is.CSI.Borrowed && (is.Access != wish.Access || is.CSI.Mode != wish.CSI.Mode):
+		return structs.Errorf(structs.Conflict, object, "other work has it with another access mode, as long as it lasts").
+			Advise("ask for the same, or register the volume with the access that all of it needs")
+	}
+	group := placement.Job.Groups[0]
+	i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block })
+	if i < 0 {
+		return structs.Errorf(structs.Internal, "operation", "its group has no volume block %q", want.Block)
+	}
+	block := *group.Volumes[i]
+	block.Source, block.Access = is.Name, is.Access
+	if group.Volumes[i] = &block; is.CSI.Block {
+		block.AccessType = structs.AccessBlock
+	}
+	alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: is.Name, Access: is.Access, ReadOnly: block.ReadOnly})
 	return nil
 }
 

@@ -42,6 +42,9 @@ func (m *VolumeMount) blockProblems(p *Problems, at string, t *Task, g *Group) {
 var ownDevices = []string{"null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "pts", "shm", "mqueue", "fd", "stdin", "stdout", "stderr", "core",
 	"dri", "kfd"}
 
+// BadDevicePath says why a block device cannot be at a path in a task; empty: it can.
+func BadDevicePath(p string) string { return badDevice(p) }
+
 // badDevice says why a block device cannot be at a path in a task; empty: it can.
 func badDevice(p string) string {
 	name, below := strings.CutPrefix(p, "/dev/")

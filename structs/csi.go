@@ -108,10 +108,14 @@ func equalNodePart(a, b *PluginNodePart) bool {
 
 // CSIVolume is what a volume is in the storage that a plugin reaches.
 type CSIVolume struct {
-	Plugin     string            `json:"plugin"`
-	External   string            `json:"external,omitempty"`    // what the storage calls it; empty: it is not made yet
-	Made       bool              `json:"made,omitempty"`        // it was made for the region, and goes with its record
-	Unchecked  bool              `json:"unchecked,omitempty"`   // its storage was not asked yet whether it has it, and may be used so
+	Plugin    string `json:"plugin"`
+	External  string `json:"external,omitempty"`  // what the storage calls it; empty: it is not made yet
+	Made      bool   `json:"made,omitempty"`      // it was made for the region, and goes with its record
+	Unchecked bool   `json:"unchecked,omitempty"` // its storage was not asked yet whether it has it, and may be used so
+	// Borrowed says that work of an external framework named it, which nobody registered: its record goes when no node has it attached any more.
+	Borrowed bool `json:"borrowed,omitempty"`
+	// Mode is how a borrowed one is to be used, as CSI numbers its access modes; 0: as the access of the volume says.
+	Mode       int64             `json:"mode,omitempty"`
 	Block      bool              `json:"block,omitempty"`       // it is used as a block device, and not by its files
 	FSType     string            `json:"fs_type,omitempty"`     // empty: as the plugin likes
 	MountFlags []string          `json:"mount_flags,omitempty"` //

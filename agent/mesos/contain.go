@@ -19,6 +19,8 @@ type building struct {
 	group *structs.Group         // that it is the task of; nil: it is one of several, or an executor
 	ports []structs.AssignedPort // that it was given; they are told where they lead
 
+	outsides []outsideVolume // of storage plugins, that it sees
+
 	secrets []*structs.SentSecret // values that came with it, in clear
 	made    int                   // secrets so far
 	folders map[string]int        // numbers of the folders with their files, by where they are seen

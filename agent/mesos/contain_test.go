@@ -39,6 +39,15 @@ func drawn(l *server.Launch, err error) string {
 	if len(l.Ports) > 0 {
 		fmt.Fprintf(&b, "%d ports %v; ", l.Resources.Ports, ports(l.Ports))
 	}
+	for i, v := range l.Volumes {
+		if o := v.Outside; o != nil {
+			fmt.Fprintf(&b, "borrows %s of %s, %s %d %s%v %v", o.CSI.External, o.CSI.Plugin, o.Access, o.CSI.Mode, o.CSI.FSType, o.CSI.MountFlags, o.CSI.Context)
+			if l.Group.Volumes[i].ReadOnly {
+				b.WriteString(" ro")
+			}
+			b.WriteString("; ")
+		}
+	}
 	for _, t := range l.Group.Tasks {
 		config := maps.Clone(t.Config)
 		for _, usual := range []string{"command", "args", "entrypoint", "image", "work_dir"} {
@@ -51,6 +60,12 @@ func drawn(l *server.Launch, err error) string {
 				b.WriteString(" ro")
 			}
 			b.WriteString(string(x.Propagation))
+		}
+		for _, m := range t.VolumeMounts {
+			fmt.Fprintf(&b, " %s>%s", m.Volume, m.Destination)
+			if m.ReadOnly {
+				b.WriteString(" ro")
+			}
 		}
 		for _, m := range t.ImageMounts {
 			fmt.Fprintf(&b, " image:%s>%s", m.Image, m.Destination)
@@ -86,6 +101,16 @@ func ports(list []structs.AssignedPort) (out []string) {
 		out = append(out, fmt.Sprintf("%s=%d->%d", p.Label, p.Port, p.To))
 	}
 	return out
+}
+
+// stored is a volume that a storage has.
+func stored(at string, mode wire.VolumeMode, change func(*wire.CSIStaticProvisioning)) wire.Volume {
+	x := &wire.CSIStaticProvisioning{VolumeID: "vol-1", Context: map[string]*string{"folder": new("vol-1")}, Capability: wire.CSICapability{
+		Mount: &wire.CSIMount{FSType: new("ext4"), Flags: []string{"noatime"}}, Access: wire.CSIAccessMode{Mode: wire.CSISingleNodeWriter}}}
+	if change != nil {
+		change(x)
+	}
+	return wire.Volume{ContainerPath: at, Mode: mode, Source: &wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "folders", Static: x}}}
 }
 
 const secret = "hunter2"
@@ -171,6 +196,14 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"images", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image}, wire.Volume{ContainerPath: "y", Mode: wire.VolumeRW,
 			Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "models:7"}, Cached: new(false)}}), held + "exec map[] image:cafe>/x image:models:7>/local/y rw pulled"},
 		{"an image beside an image", imaged(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), held + "oci map[] image:cafe>/x"},
+		{"what a storage has", seen(stored("/data", wire.VolumeRW, nil)), held + "borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; exec map[] volume-0>/data"},
+		{"what a storage has, in two places", imaged(seen(stored("/data", wire.VolumeRO, nil), stored("more", wire.VolumeRW, nil))),
+			held + "borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; oci map[] volume-0>/data ro volume-0>/local/more"},
+		{"what a storage has, for readers", engine(seen(stored("/data", wire.VolumeRO, func(x *wire.CSIStaticProvisioning) { x.Capability.Access.Mode = wire.CSIMultiNodeReaderOnly }))),
+			held + "borrows vol-1 of folders, shared 3 ext4[noatime] map[folder:vol-1] ro; docker map[network_mode:host] volume-0>/data ro"},
+		{"a device of a storage", seen(stored("/dev/data", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
+			x.Capability.Mount, x.Capability.Block, x.Capability.Access.Mode = nil, &wire.CSIBlock{}, wire.CSIMultiNodeSingleWriter
+		})), held + "borrows vol-1 of folders, single_writer 4 [] map[folder:vol-1]; exec map[] volume-0>/dev/data"},
 		{"a path that spreads", seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceHostPath), HostPath: &wire.HostPath{Path: "/srv", Propagation: &wire.MountPropagation{Mode: new(wire.PropagationBidirectional)}}})),
 			held + "exec map[] host:/srv>/databidirectional"},
 		{"a path of the sandbox", imaged(seen(sandbox("/data", wire.SandboxSelf, "a/b"))), held + "oci map[] own:a/b>/data"},
@@ -228,7 +261,20 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a way out of the sandbox", seen(sandbox("/x", wire.SandboxSelf, "a/../../b")), "refused: the volume at '/x': 'a/../../b' is no path below the sandbox"},
 		{"a relative way out", seen(onHost("/x", "../b", wire.VolumeRW)), "refused: the volume at '/x': '../b' is no path"},
 		{"a parent of none", seen(sandbox("/x", wire.SandboxParent, "a")), "refused: the volume at '/x': a sandbox_path of the type PARENT"},
-		{"a plugin", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{}})), "refused: the volume at '/x': volumes of CSI plugins"},
+		{"nothing of a storage", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "p"}})), "refused: the volume at '/x': 'CSIVolume.static_provisioning' is missing"},
+		{"a storage without a plugin", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume)})), "refused: the volume at '/x': its source has no 'csi_volume'"},
+		{"secrets of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.StageSecrets = map[string]*wire.Secret{"key": value} })),
+			"refused: the volume at '/x': secrets of a volume are not taken with a task"},
+		{"a writer among readers", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Capability.Access.Mode = wire.CSISingleNodeReaderOnly })),
+			"refused: the volume at '/x': its 'access_mode' is SINGLE_NODE_READER_ONLY"},
+		{"files and a device of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Capability.Block = &wire.CSIBlock{} })),
+			"refused: the volume at '/x': its 'volume_capability' has neither 'block' nor 'mount', or both"},
+		{"a device that is no device", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Capability.Mount, x.Capability.Block = nil, &wire.CSIBlock{} })),
+			"refused: the volume at '/x': a block device cannot be there"},
+		{"a long name of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.VolumeID = strings.Repeat("x", 2000) })), "refused: the volume at '/x': csi.external: 2000 bytes are more than 1024"},
+		{"a volume of a storage in two ways", seen(stored("/x", wire.VolumeRW, nil), stored("/y", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Context = nil })),
+			"refused: volume 'vol-1' of plugin 'folders' is named twice, and to be used in two ways"},
+		{"a volume of a storage over a path", seen(onHost("/x", "/y", wire.VolumeRO), stored("/x", wire.VolumeRW, nil)), "refused: Container path '/x' is used twice"},
 		{"a volume of no engine", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop"}})), "refused: the volume at '/x': a DOCKER_VOLUME is"},
 		{"a volume of a plugin of no engine", imaged(seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceDockerVolume), Docker: &wire.DockerVolume{Name: "shop", Driver: new("rexray")}}))),
 			"refused: the volume at '/x': a DOCKER_VOLUME is one of the Docker engine, whose plugins serve its containers alone: run the task in a container of the type DOCKER"},
@@ -339,6 +385,11 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 			"holds 0 of [], lacks []; exec map[] host:/srv/store/a>/data ro secret:volume-0/key>/key ro secrets/volume-0/key 0400 =value"},
 		{"what the executor mounts in its root", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("/data", "/srv", wire.VolumeRW)}}, one(), image(one())),
 			"holds 0 of [], lacks []; exec map[] host:/srv>/data; oci map[]"},
+		{"what a storage has for two tasks of a pod", pod(&wire.ContainerInfo{}, one(stored("/data", wire.VolumeRO, nil)), image(one(stored("/store", wire.VolumeRO, nil)))),
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] ro; exec map[] volume-0>/data ro; oci map[] volume-0>/store ro"},
+		{"what a storage has for an executor", custom(&wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, &wire.CommandInfo{Value: new("run")}, taskInfo("a", nil)),
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; exec map[] volume-0>/data"},
+		{"what a storage has for all of a pod", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, one()), "refused: of the executor: the volume at '/data': a volume of a storage plugin that an executor mounts"},
 		{"an image that the executor mounts", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(), image(one())),
 			"holds 0 of [], lacks []; exec map[] image:cafe>/data; oci map[]"},
 		{"an image that the tasks of an executor write to", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRW, Image: cafe().Image}}}, one()),

@@ -50,7 +50,10 @@ func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
 	l := &server.Launch{Group: group, Node: structs.NodeID(t.AgentID.Value), Resources: used.amount, Slack: used.slack, Ports: b.ports,
 		External: &structs.External{Tasks: []*structs.ExternalTask{{ID: t.TaskID.Value, Name: task.Name, About: about(f, t), Terminal: terminalOf(t.Container), Check: check,
 			Secrets: b.secrets}}}}
-	return l, holdAll(l, task, used.volumes, false)
+	if err := holdAll(l, task, used.volumes, false); err != nil {
+		return nil, err
+	}
+	return l, holdOutside(l, task, b.outsides)
 }
 
 // groupOf returns what a LAUNCH_GROUP is.
@@ -118,6 +121,9 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 		task, err := b.taskOf(f, t, used)
 		if err == nil {
 			err = holdAll(l.Launch, task, used.volumes, false)
+		}
+		if err == nil {
+			err = holdOutside(l.Launch, task, b.outsides)
 		}
 		if err != nil {
 			return nil, err
@@ -359,6 +365,9 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 	err = holdAll(l.Launch, process, l.volumes, true)
 	if err == nil {
 		err = holdAll(l.Launch, process, brought, false)
+	}
+	if err == nil {
+		err = holdOutside(l.Launch, process, b.outsides)
 	}
 	if err != nil {
 		return nil, err

@@ -49,12 +49,18 @@ func (b *building) volumes(c *wire.ContainerInfo) error {
 
 // volume is volumes for one; ofPod: it is one of the executor, whose sandbox is what the tasks of the pod share.
 func (b *building) volume(v *wire.Volume, ofPod bool) error {
+	if v.Mode != wire.VolumeRW && v.Mode != wire.VolumeRO {
+		return fmt.Errorf("the volume at '%.200s' has no mode: RW or RO", v.ContainerPath)
+	}
+	if v.Source != nil && v.Source.Type != nil && *v.Source.Type == wire.SourceCSIVolume {
+		if err := b.outside(v, ofPod); err != nil {
+			return fmt.Errorf("the volume at '%.200s': %w", v.ContainerPath, err)
+		}
+		return nil
+	}
 	at, err := containerPath(v.ContainerPath)
 	if err != nil {
 		return err
-	}
-	if v.Mode != wire.VolumeRW && v.Mode != wire.VolumeRO {
-		return fmt.Errorf("the volume at '%.200s' has no mode: RW or RO", v.ContainerPath)
 	}
 	if v.Source != nil && v.Source.Type != nil && *v.Source.Type == wire.SourceDockerVolume {
 		return b.dockerVolume(v, at)
@@ -196,7 +202,7 @@ func (b *building) source(x *structs.Bind, v *wire.Volume, ofPod bool) error {
 		}
 		return b.secretFile(x, s.Secret)
 	case wire.SourceCSIVolume:
-		return errors.New("volumes of CSI plugins are volumes of the region here, which jobs use: 'volume create' makes one")
+		return errors.New("a volume of a storage plugin that an executor mounts for its tasks is not served: name it in the volumes of each task")
 	default:
 		return fmt.Errorf("a source of the type %s is not known", s.Type)
 	}

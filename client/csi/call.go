@@ -1,6 +1,7 @@
 package csi
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
@@ -197,7 +198,7 @@ func use(access structs.VolumeAccess, c *structs.CSIVolume) (m message) {
 	for _, flag := range c.MountFlags {
 		mount.bytes(2, []byte(flag))
 	}
-	mode.number(1, modes[access])
+	mode.number(1, cmp.Or(c.Mode, modes[access]))
 	if c.Block {
 		m.bytes(1, nil)
 	} else {

@@ -105,6 +105,29 @@ func TestMesosRawDisk(t *testing.T) {
 		return []wire.Operation{{Type: new(wire.OperationDestroyDisk), DestroyDisk: &wire.DestroyDisk{Source: x}}}
 	})
 	finished("unmake")
+
+	// What the storage has and nobody registered is mounted for a task, and recorded as long as that has it.
+	shelf := p.there("shelf-1")
+	s.launch("two", wire.TaskFinished, func(o *wire.Offer) bool { return true }, func(o *wire.Offer) []wire.Operation {
+		op := launch(o.AgentID, "two", "echo of two >data/log", scalar("cpus", 0.1, ""), scalar("mem", 32, ""))
+		folder := "shelf-1"
+		op.Launch.Tasks[0].Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{{ContainerPath: "data", Mode: wire.VolumeRW,
+			Source: &wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "folders", Static: &wire.CSIStaticProvisioning{VolumeID: "shelf-1",
+				Context: map[string]*string{"folder": &folder}, Capability: wire.CSICapability{Mount: &wire.CSIMount{}, Access: wire.CSIAccessMode{Mode: wire.CSISingleNodeWriter}}}}}}}}
+		return []wire.Operation{op}
+	})
+	if text, err := os.ReadFile(filepath.Join(shelf, "log")); err != nil || string(text) != "of two\n" {
+		t.Errorf("the storage has %q, %v", text, err)
+	}
+	await(t, "it is recorded no more", func() error {
+		if out := a.must("volume", "list"); !strings.Contains(out, "no volumes") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	if err := os.RemoveAll(filepath.Dir(shelf)); err != nil {
+		t.Error(err)
+	}
 	if out := a.must("volume", "list"); len(onShelf()) > 0 || !strings.Contains(out, "no volumes") || len(p.mounts("/mounts/folders/")) > 0 {
 		t.Errorf("left are %v, %v: %s", onShelf(), p.mounts("/mounts/folders/"), out)
 	}

@@ -236,6 +236,8 @@ type Placement struct {
 	Gang uint64 `codec:",omitempty"`
 	// Job is what an allocation of an external framework runs, in the group that the allocation names; nil: it has a job.
 	Job *structs.Job `codec:",omitempty"`
+	// Borrow has volumes of its Alloc that are not there yet, and that no record of another name may have: they are recorded as Borrowed.
+	Borrow []*structs.Volume `codec:",omitempty"`
 }
 
 // Placed answers Place.

@@ -156,15 +156,47 @@ func pluggedCopy(old *structs.Volume) *structs.Volume {
 // secondRecord says why there can be no record of what a storage has; empty: there can. Who may use it at the same time would be decided in
 // each of two.
 func (tx *Tx) secondRecord(name, plugin, external string) (why string) {
-	if external == "" {
-		return ""
-	}
-	for v := range from(tx.volumes, "") {
-		if v.CSI != nil && v.Name != name && v.CSI.Plugin == plugin && v.CSI.External == external {
-			return fmt.Sprintf("%.200q of plugin %q is volume %q, which is %s", external, plugin, v.Name, v.Status)
-		}
+	if v := tx.outside(plugin, external); v != nil && v.Name != name {
+		return fmt.Sprintf("%.200q of plugin %q is volume %q, which is %s", external, plugin, v.Name, v.Status)
 	}
 	return ""
+}
+
+// outside returns the volume that is what a storage calls by that name; nil: there is none.
+func (t *trees) outside(plugin, external string) *structs.Volume {
+	if external == "" {
+		return nil
+	}
+	for v := range from(t.volumes, "") {
+		if v.CSI != nil && v.CSI.Plugin == plugin && v.CSI.External == external {
+			return v
+		}
+	}
+	return nil
+}
+
+// Outside returns the volume that is what a storage calls by that name, or nil.
+func (s *Snapshot) Outside(plugin, external string) *structs.Volume {
+	return s.outside(plugin, external)
+}
+
+// borrowed returns the record of a volume that a framework's allocation names and nobody registered; nil: it is none of those. why: there cannot be
+// one.
+func (tx *Tx) borrowed(a *structs.Allocation, name string, borrow []*structs.Volume) (v *structs.Volume, why string) {
+	i := slices.IndexFunc(borrow, func(v *structs.Volume) bool {
+		return v != nil && v.Name == name && v.CSI != nil && v.CSI.External != ""
+	})
+	if i < 0 {
+		return nil, ""
+	}
+	wish := borrow[i]
+	c := wish.CSI
+	v = &structs.Volume{Name: name, Access: wish.Access, Role: a.Role, Principal: a.Owner, CSI: &structs.CSIVolume{Plugin: c.Plugin, External: c.External,
+		Block: c.Block, FSType: c.FSType, MountFlags: c.MountFlags, Context: c.Context, Mode: c.Mode, Borrowed: true, Unchecked: true}}
+	if err := v.Problems().Err(); err != nil {
+		return nil, err.Error()
+	}
+	return v, tx.secondRecord(name, c.Plugin, c.External)
 }
 
 // setAttachment replaces the attachment of a node in what is a copy already, except for its map.

@@ -113,7 +113,7 @@ func (tx *Tx) place(p *Placement, stopped map[structs.AllocID]uint64) (Refusal, 
 	if refused, why := tx.follows(p, &a, stopped); refused != "" {
 		return refused, why
 	}
-	claims, refused, why := tx.claim(n, &a)
+	claims, refused, why := tx.claim(n, &a, p.Borrow)
 	if refused != "" {
 		return refused, why
 	}

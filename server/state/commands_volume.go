@@ -160,8 +160,12 @@ func (tx *Tx) bindVolume(old *structs.Volume, n *structs.Node) {
 	tx.putVolume(old, v)
 }
 
-// putVolume stores a changed volume, and what it takes of its node.
+// putVolume stores a changed volume, and what it takes of its node. A borrowed one goes when no node has it any more.
 func (tx *Tx) putVolume(old *structs.Volume, v structs.Volume) {
+	if v.CSI != nil && v.CSI.Borrowed && len(v.CSI.Attached) == 0 {
+		tx.dropVolume(old)
+		return
+	}
 	v.ModifyIndex = tx.Index
 	tx.put(Volumes, old, &v)
 	if v.Node != "" && (old.Node != v.Node || old.Size != v.Size || old.Status != v.Status || old.Persistence != v.Persistence) {
@@ -432,8 +436,8 @@ type claims struct {
 }
 
 // claim looks whether an allocation may have the volumes that it asks for, and writes them into it. Until settle, its resources have
-// what those take that are not bound to a node yet, so that fits counts it.
-func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused Refusal, why string) {
+// what those take that are not bound to a node yet, so that fits counts it. Of a framework, it may have volumes that are recorded for it.
+func (tx *Tx) claim(n *structs.Node, a *structs.Allocation, borrow []*structs.Volume) (c claims, refused Refusal, why string) {
 	asked := a.Volumes // of a framework
 	var made map[string]*structs.GroupVolume
 	if a.Job != "" {
@@ -461,14 +465,28 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation) (c claims, refused R
 	beside := map[string][]string{} // volumes of a, by plugin
 	for _, x := range asked {
 		v := get(tx.volumes, x.Name)
+		var borrowed *structs.Volume
+		if v == nil && a.Job == "" {
+			if borrowed, why = tx.borrowed(a, x.Name, borrow); why != "" {
+				return c, RefusedVolume, why
+			}
+		}
 		far := ""
 		switch {
+		case borrowed != nil:
+			far = structs.Unreachable(n, x.Name, borrowed.CSI.Plugin, nil, beside[borrowed.CSI.Plugin])
 		case v != nil && v.CSI != nil:
 			far = structs.Unreachable(n, v.Name, v.CSI.Plugin, v.CSI.Topology, beside[v.CSI.Plugin])
 		case v == nil && made[x.Name] != nil && made[x.Name].Plugin != "": // its plugin is told to make it where the node is
 			far = structs.Unreachable(n, x.Name, made[x.Name].Plugin, nil, beside[made[x.Name].Plugin])
 		}
 		switch {
+		case borrowed != nil && far != "":
+			return c, RefusedVolume, fmt.Sprintf("%.200q: %s", borrowed.CSI.External, far)
+		case borrowed != nil && tx.volumes.Len()+len(c.bound)+len(c.attach) >= structs.MaxVolumes:
+			return c, RefusedVolume, fmt.Sprintf("there are %d volumes, and no more fit", tx.volumes.Len())
+		case borrowed != nil:
+			v = borrowed
 		case v == nil && (made[x.Name] == nil || made[x.Name].Size == 0):
 			return c, RefusedVolume, fmt.Sprintf("there is no volume %q", x.Name)
 		case v == nil && far != "":

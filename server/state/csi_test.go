@@ -393,3 +393,76 @@ func TestNextErrand(t *testing.T) {
 		}
 	}
 }
+
+// What a framework's work has of a storage and nobody registered is recorded as long as a node has it, and kept from others as any volume is.
+func TestBorrowedVolumes(t *testing.T) {
+	r := newRegion(t)
+	one := r.plugged("1", 0, nil)
+	bare := structs.NodeID("node-bare")
+	r.must(&RegisterNode{Node: &structs.Node{ID: bare, Name: "bare", Resources: structs.Resources{CPU: 8000}}})
+	r.nodes = append(r.nodes, bare)
+	r.must(&ConnectFramework{Framework: &structs.Framework{ID: "f", Name: "f", User: "root", Roles: []string{"eng"}, Connection: "c1"}})
+	launch := func(id string, node structs.NodeID, name string, wish *structs.Volume) PlaceResult {
+		t.Helper()
+		n := r.store.Snapshot().Node(node)
+		block := &structs.GroupVolume{Name: "volume-0", Type: structs.PersistentVolume, Source: name}
+		p := &Placement{Job: &structs.Job{Groups: []*structs.Group{{Name: "g", Tasks: []*structs.Task{{Name: "t"}}, Volumes: []*structs.GroupVolume{block}}}},
+			Alloc: &structs.Allocation{ID: structs.AllocID(id), Framework: "f", Role: "eng", Node: node, Group: "g", OnLost: "replace", Resources: structs.Resources{CPU: 100},
+				External: &structs.External{Tasks: []*structs.ExternalTask{{ID: id, Name: "t"}}},
+				Volumes:  []structs.AllocVolume{{Group: "volume-0", Name: name, Access: structs.AccessExclusive}}}}
+		if wish != nil {
+			named := *wish
+			named.Name = name
+			p.Borrow = []*structs.Volume{&named}
+		}
+		answer := r.must(&Place{Accepts: []*Accept{{Framework: "f", Node: node, NodeIncarnation: n.Incarnation, Operations: []*Operation{{Launch: p}}}}})
+		r.check()
+		return answer.(*Placed).Accepts[0][0]
+	}
+	refused := func(got PlaceResult, why string) {
+		t.Helper()
+		if got.Refused != RefusedVolume || !strings.Contains(got.Why, why) {
+			t.Errorf("%s: %s, want %q", got.Refused, got.Why, why)
+		}
+	}
+	wish := &structs.Volume{Access: structs.AccessExclusive, CSI: &structs.CSIVolume{Plugin: "p", External: "x-1", Mode: 1, Context: map[string]string{"a": "b"},
+		Secrets: structs.Secrets{"k": "v"}, Made: true}}
+	refused(launch("a", one, "outside-1", nil), `there is no volume "outside-1"`)
+	refused(launch("a", bare, "outside-1", wish), `plugin "p" does not run there`)
+	long := *wish
+	long.CSI = &structs.CSIVolume{Plugin: "p", External: strings.Repeat("x", 2000)}
+	refused(launch("a", one, "outside-1", &long), "more than 1024")
+	if got := launch("a", one, "outside-1", wish); got.Refused != "" {
+		t.Fatal(got.Why)
+	}
+	snap := r.store.Snapshot()
+	v, a := snap.Outside("p", "x-1"), snap.Alloc("a")
+	if v == nil || v.Name != "outside-1" || v.Role != "eng" || !v.CSI.Borrowed || v.CSI.Made || !v.CSI.Unchecked || v.CSI.Secrets != nil || v.Status != structs.VolumeReady ||
+		v.AttachedTo(one) == nil || a.Claim(v.ID) == nil || a.Volumes[0].Plugin != "p" {
+		t.Fatalf("%+v, claimed by %+v", v, a)
+	}
+	refused(launch("b", one, "outside-2", wish), `is volume "outside-1"`)
+	refused(launch("b", one, "outside-1", wish), "held by allocation a")
+	r.fails(structs.Conflict, plugVolume("mine", structs.AccessExclusive, "x-1"))
+
+	r.observe(a, structs.AllocComplete, structs.TaskFinished)
+	if e := r.store.Snapshot().NextErrand(r.store.Snapshot().Volume("outside-1")); e == nil || e.Did != VolumeDetaches {
+		t.Fatalf("after its end: %+v", e)
+	}
+	r.must(r.deed("outside-1", VolumeDetaches, one))
+	if got := launch("c", one, "outside-1", wish); got.Refused != "" { // it is attached anew once that is done
+		t.Fatal(got.Why)
+	}
+	r.must(r.deed("outside-1", VolumeDetached, one))
+	if at := r.store.Snapshot().Volume("outside-1").AttachedTo(one); at == nil || at.State != structs.Attaching {
+		t.Fatalf("with another claim: %+v", at)
+	}
+	r.observe(r.store.Snapshot().Alloc("c"), structs.AllocComplete, structs.TaskFinished)
+	r.must(r.deed("outside-1", VolumeDetaches, one))
+	r.must(r.deed("outside-1", VolumeDetached, one))
+	if snap := r.store.Snapshot(); snap.Volume("outside-1") != nil || snap.Node(one).Attached != nil {
+		t.Errorf("left are %+v, %v", snap.Volume("outside-1"), snap.Node(one).Attached)
+	}
+	r.check()
+	r.must(plugVolume("mine", structs.AccessExclusive, "x-1"))
+}

@@ -79,7 +79,7 @@ const (
 	unsigned // uint32 and uint64
 	enum
 	message
-	dictionary // of messages by text
+	dictionary // of messages, or of texts, by text
 )
 
 // layout is the fields of a message in the order of the type.
@@ -133,7 +133,7 @@ func fieldOf(t reflect.Type, i int) *field {
 	switch {
 	case typ.Kind() == reflect.Map:
 		if typ.Key().Kind() != reflect.String || typ.Elem().Kind() != reflect.Pointer {
-			fault("a map is of text to messages")
+			fault("a map is of text to messages or to texts, by pointers")
 		}
 		out.kind, out.elem = dictionary, typ.Elem().Elem()
 		return out

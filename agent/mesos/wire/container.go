@@ -119,9 +119,34 @@ type MountPropagation struct {
 	Mode *PropagationMode `w:"mode,1"`
 }
 
-// CSIVolume is named and not more: what it is made of comes with the volumes of frameworks.
 type CSIVolume struct {
-	Plugin *string `w:"plugin_name,1"`
+	Plugin string                 `w:"plugin_name,1,required"`
+	Static *CSIStaticProvisioning `w:"static_provisioning,2"`
+}
+
+type CSIStaticProvisioning struct {
+	VolumeID       string             `w:"volume_id,1,required"`
+	Capability     CSICapability      `w:"volume_capability,2,required"`
+	StageSecrets   map[string]*Secret `w:"node_stage_secrets,3"`
+	PublishSecrets map[string]*Secret `w:"node_publish_secrets,4"`
+	Context        map[string]*string `w:"volume_context,5"`
+}
+
+type CSICapability struct {
+	Block  *CSIBlock     `w:"block,1"`
+	Mount  *CSIMount     `w:"mount,2"`
+	Access CSIAccessMode `w:"access_mode,3,required"`
+}
+
+type CSIBlock struct{}
+
+type CSIMount struct {
+	FSType *string  `w:"fs_type,1"`
+	Flags  []string `w:"mount_flags,2"`
+}
+
+type CSIAccessMode struct {
+	Mode CSIMode `w:"mode,1,required"`
 }
 
 type NetworkInfo struct {

@@ -164,6 +164,31 @@ func (VolumeSourceType) Names() map[int32]string { return namesVolumeSourceType 
 
 func (x VolumeSourceType) String() string { return namesVolumeSourceType[int32(x)] }
 
+// CSIMode is who may use a volume of a storage plugin at the same time.
+type CSIMode int32
+
+const (
+	CSISingleNodeWriter      CSIMode = 1
+	CSISingleNodeReaderOnly  CSIMode = 2
+	CSIMultiNodeReaderOnly   CSIMode = 3
+	CSIMultiNodeSingleWriter CSIMode = 4
+	CSIMultiNodeMultiWriter  CSIMode = 5
+)
+
+var namesCSIMode = map[int32]string{
+	0: "UNKNOWN",
+	1: "SINGLE_NODE_WRITER",
+	2: "SINGLE_NODE_READER_ONLY",
+	3: "MULTI_NODE_READER_ONLY",
+	4: "MULTI_NODE_SINGLE_WRITER",
+	5: "MULTI_NODE_MULTI_WRITER",
+}
+
+// Names returns the names of all values.
+func (CSIMode) Names() map[int32]string { return namesCSIMode }
+
+func (x CSIMode) String() string { return namesCSIMode[int32(x)] }
+
 // SandboxPathType is whose sandbox a path is in.
 type SandboxPathType int32
 

@@ -61,7 +61,11 @@ func appendDictionary(to []byte, v reflect.Value) []byte {
 			to = append(to, ',')
 		}
 		to = append(appendText(to, key.String()), ':')
-		to = appendObject(to, v.MapIndex(key).Elem())
+		if value := v.MapIndex(key).Elem(); value.Kind() == reflect.String {
+			to = appendText(to, value.String())
+		} else {
+			to = appendObject(to, value)
+		}
 	}
 	return append(to, '}')
 }
@@ -166,8 +170,14 @@ func (f *field) readField(value any, v reflect.Value, at string, depth int) (set
 		v.Set(reflect.MakeMapWithSize(v.Type(), len(object)))
 		for key, value := range object {
 			x := reflect.New(f.elem)
-			if err := readObject(value, x.Elem(), at+"."+key, depth); err != nil {
-				return false, err
+			if text, is := value.(string); f.elem.Kind() != reflect.String {
+				if err := readObject(value, x.Elem(), at+"."+key, depth); err != nil {
+					return false, err
+				}
+			} else if !is {
+				return false, fmt.Errorf("%s.%s is no string", at, key)
+			} else {
+				x.Elem().SetString(text)
 			}
 			v.SetMapIndex(reflect.ValueOf(key), x)
 		}

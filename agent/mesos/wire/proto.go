@@ -31,7 +31,11 @@ func appendMessage(to []byte, v reflect.Value) []byte {
 			slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 			for _, key := range keys {
 				entry := appendSized(nil, mapKey, []byte(key.String()))
-				entry = appendSized(entry, mapValue, appendMessage(nil, x.MapIndex(key).Elem()))
+				if value := x.MapIndex(key).Elem(); value.Kind() == reflect.String {
+					entry = appendSized(entry, mapValue, []byte(value.String()))
+				} else {
+					entry = appendSized(entry, mapValue, appendMessage(nil, value))
+				}
 				to = appendSized(to, f.number, entry)
 			}
 		case f.many:
@@ -240,8 +244,15 @@ func (f *field) readEntry(raw []byte, v reflect.Value, at string, depth int) (bo
 	if !utf8.ValidString(key) {
 		return false, fmt.Errorf("%s has a key that is no UTF-8", at)
 	}
-	if err := readMessage(content, x.Elem(), at+"."+key, depth); err != nil {
-		return false, err
+	switch {
+	case f.elem.Kind() != reflect.String:
+		if err := readMessage(content, x.Elem(), at+"."+key, depth); err != nil {
+			return false, err
+		}
+	case !utf8.Valid(content):
+		return false, fmt.Errorf("%s.%s is no UTF-8", at, key)
+	default:
+		x.Elem().SetString(string(content))
 	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMap(v.Type()))
