@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/taskdir"
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -278,6 +281,42 @@ func TestVariablesThatCannotBeOpened(t *testing.T) {
 			if got := w.task(id, "main"); got.Restarts != 0 || w.file(id, "secrets/db") != text {
 				t.Errorf("%s: %+v, %q", id, got, w.file(id, "secrets/db"))
 			}
+		}
+	})
+}
+
+// What came with a task to ask for its image is there before the image is asked for, for the driver alone: no file has it.
+func TestImagesAreAskedForWithWhatCameWithTheTask(t *testing.T) {
+	bubble(t, func(w *world) {
+		var asked []any
+		w.prepare = func(_ context.Context, spec *drivers.Spec) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			asked = append(asked, spec.Task.Config["auth"])
+			return structs.Errorf(structs.Invalid, "image", "that is all of it")
+		}
+		job := w.templated("job", &structs.Template{Destination: "secrets/image-1", Perms: "0444", ChangeMode: structs.ChangeNone, OnMissing: structs.MissingFail,
+			Secret: &structs.Secret{Sealed: "s1", Image: true}})
+		job.Job.Groups[0].Tasks[0].Config["image"] = "registry.example.com/shop/web:1"
+		w.run("a1", job)
+		after(10 * time.Millisecond)
+		ref := session.SecretRef("a1", "s1")
+		if got := w.wanted(); len(got) != 1 || len(asked) != 0 {
+			t.Errorf("the node wants %v; images were asked for with %v", got, asked)
+		}
+		w.offer(&session.Item{Ref: ref, Secret: true, Values: map[string]string{"": `{"auths": {"registry.example.com": {"auth": "bWU6aHVudGVy"}}}`}})
+		after(2 * time.Second)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		want := []any{map[string]any{"username": "me", "password": "hunter"}}
+		if !reflect.DeepEqual(asked, want) {
+			t.Errorf("images were asked for with %v, want %v", asked, want)
+		}
+		if text := w.file("a1", "secrets/image-1"); !strings.Contains(text, "no such file") {
+			t.Errorf("the task sees %q", text)
+		}
+		if config := job.Job.Groups[0].Tasks[0].Config; config["auth"] != nil {
+			t.Errorf("the job has it: %v", config)
 		}
 	})
 }

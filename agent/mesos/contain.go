@@ -60,10 +60,10 @@ func (b *building) image(c *wire.ContainerInfo) error {
 		if i.Type != wire.ImageDocker || i.Docker == nil {
 			return errors.New("Only images of the type DOCKER are served")
 		}
-		if i.Docker.Credential != nil || i.Docker.Config != nil {
-			return errors.New("Credentials of an image are not taken: the node has those of its registries")
-		}
 		task.Driver, image = "oci", i.Docker.Name
+		if err := b.imageSecret(i.Docker); err != nil {
+			return err
+		}
 		if i.Cached != nil && !*i.Cached {
 			config["force_pull"] = true
 		}

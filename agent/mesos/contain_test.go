@@ -167,6 +167,12 @@ func TestWhatContainersAskFor(t *testing.T) {
 	}
 	linux := func(l *wire.LinuxInfo) *wire.TaskInfo { return in(func(c *wire.ContainerInfo) { c.Linux = l }) }
 	imaged := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
+	asking := func(with *wire.DockerImage) *wire.TaskInfo {
+		return in(func(c *wire.ContainerInfo) {
+			c.Mesos = cafe()
+			with.Name, c.Mesos.Image.Docker = "cafe", with
+		})
+	}
 	engine := func(x *wire.TaskInfo) *wire.TaskInfo {
 		x.Container.Type, x.Container.Docker = wire.ContainerDocker, &wire.DockerInfo{Image: "cafe"}
 		return x
@@ -248,6 +254,10 @@ func TestWhatContainersAskFor(t *testing.T) {
 				{Key: "tmpfs", Value: "/x:size=1m"}, {Key: "shm-size", Value: "64mb"}, {Key: "env", Value: "A=${B}"}, {Key: "volume", Value: "/srv:/x:ro"}}
 		}), held + "docker map[extra_hosts:[a:1.2.3.4] init:true labels:map[a:b=c] mount:[map[size:1048576 target:/x type:tmpfs]] network_mode:host shm_size:67108864 ulimit:map[nofile:1:2] volumes:[/srv:/x:ro]]"},
 
+		{"an image with credentials", asking(&wire.DockerImage{Config: value}), held + "oci map[] secrets/image-1 0444 =value"},
+		{"an image with credentials of a variable", asking(&wire.DockerImage{Config: reference("eng/pull", nil)}), held + "oci map[] secrets/image-1 0444 =eng/pull#"},
+		{"an image with a credential", asking(&wire.DockerImage{Credential: &wire.Credential{Principal: "me", Secret: new("x")}}), held + "oci map[] secrets/image-1 0444 =another value"},
+		{"an image with both", asking(&wire.DockerImage{Config: value, Credential: &wire.Credential{Principal: "me"}}), "refused: 'Image.Docker' has a 'config' and a 'credential'"},
 		{"two at one path", seen(onHost("/data", "/a", wire.VolumeRW), onHost("/data/", "/b", wire.VolumeRW)), "refused: Container path '/data' is used twice"},
 		{"a path of every task", seen(onHost("/proc/x", "/y", wire.VolumeRW)), "refused: Container path '/proc/x' is not supported"},
 		{"two sources", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, HostPath: new("/y"), Source: &wire.VolumeSource{}}), "refused: the volume at '/x': it has a 'host_path' and a 'source'"},
@@ -440,6 +450,26 @@ func TestValuesAreShownToNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := fmt.Sprintf("%s %s", jsonOf(t, l.Group), jsonOf(t, l.External))
+	for _, i := range []wire.DockerImage{{Name: "cafe", Config: value}, {Name: "cafe", Credential: &wire.Credential{Principal: "me", Secret: new(secret)}}} {
+		custom := func() *wire.TaskInfo {
+			i := i
+			return taskInfo("one", func(x *wire.TaskInfo) {
+				c := &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: &i}}}
+				x.Container = c
+				x.Executor = &wire.ExecutorInfo{ExecutorID: wire.ID{Value: "e"}, Command: x.Command, Container: &wire.ContainerInfo{Type: wire.ContainerMesos,
+					Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: new(i)}}}}
+				x.Command = nil
+			})
+		}
+		l, err := launchOf(spark, custom())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(l.External.Secrets) != 1 || len(l.External.Tasks[0].Secrets) != 1 {
+			t.Errorf("%d and %d secrets", len(l.External.Secrets), len(l.External.Tasks[0].Secrets))
+		}
+		shown += fmt.Sprintf("%s %s %s %s %s", jsonOf(t, l.Group), l.External.Info, l.External.Tasks[0].Info, l.External.Framework, l.External.Tasks[0].About)
+	}
 	if strings.Contains(shown, secret) || strings.Contains(shown, "aHVudGVyMg") {
 		t.Errorf("it is in %s", shown)
 	}

@@ -23,7 +23,13 @@ func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
 	if (t.Command == nil) == (t.Executor == nil) {
 		return nil, errors.New("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present")
 	}
+	if err := credentials(t.Container); err != nil {
+		return nil, err
+	}
 	if t.Executor != nil {
+		if err := credentials(t.Executor.Container); err != nil {
+			return nil, err
+		}
 		if t.Executor.Type != nil && *t.Executor.Type == wire.ExecutorDefault {
 			return nil, errors.New("'ExecutorInfo.type' must be CUSTOM: tasks of the default executor are launched with LAUNCH_GROUP")
 		}
@@ -59,7 +65,13 @@ func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
 // groupOf returns what a LAUNCH_GROUP is.
 func groupOf(f *structs.Framework, g *wire.LaunchGroup) (*server.Launch, error) {
 	tasks := make([]*wire.TaskInfo, len(g.Tasks.Tasks))
+	if err := credentials(g.Executor.Container); err != nil {
+		return nil, err
+	}
 	for i := range g.Tasks.Tasks {
+		if err := credentials(g.Tasks.Tasks[i].Container); err != nil {
+			return nil, err
+		}
 		tasks[i] = &g.Tasks.Tasks[i]
 		if tasks[i].Executor != nil {
 			return nil, errors.New("'TaskInfo.executor' must not be set")

@@ -3,12 +3,15 @@ package mesos
 //lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
 	"reflect"
 	"slices"
 	"strings"
+
+	images "github.com/distribution/reference"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/structs"
@@ -54,6 +57,47 @@ func (b *building) secretFile(x *structs.Bind, s *wire.Secret) error {
 	x.From, x.Source, x.ReadOnly = structs.BindSecret, fmt.Sprintf("volume-%d/%s", n, name), true
 	b.texts("secrets/"+x.Source, secret)
 	return nil
+}
+
+// imageSecret has the image of the task asked for with what the framework sends for that.
+func (b *building) imageSecret(i *wire.DockerImage) error {
+	if i.Config == nil {
+		return nil
+	}
+	x, err := b.secret(i.Config)
+	if err != nil {
+		return fmt.Errorf("'Image.Docker.config': %w", err)
+	}
+	x.Image = true
+	b.texts(fmt.Sprintf("secrets/image-%d", b.made), x)
+	return nil
+}
+
+// credentials puts what the images of a container are asked for with where it is kept from everybody: the older 'credential' of an image becomes
+// the 'config' that took its place.
+func credentials(c *wire.ContainerInfo) (err error) {
+	each(reflect.ValueOf(c), func(i *wire.DockerImage) {
+		c := i.Credential
+		switch {
+		case c == nil || err != nil:
+			return
+		case i.Config != nil:
+			err = errors.New("'Image.Docker' has a 'config' and a 'credential': leave the 'credential' out")
+			return
+		}
+		name, bad := images.ParseNormalizedNamed(i.Name)
+		if bad != nil {
+			err = fmt.Errorf("'%.300s' is not the name of an image", i.Name)
+			return
+		}
+		type login struct {
+			Username string `json:"username"`
+			Password string `json:"password"`
+		}
+		raw, _ := json.Marshal(map[string]any{"auths": map[string]login{images.Domain(name): {c.Principal, wire.TextOf(c.Secret)}}}) // of strings alone
+		i.Credential, i.Config = nil, &wire.Secret{Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: raw}}
+	})
+	return err
 }
 
 // texts has the node write a secret before the task starts. Who runs it in an image is not known here, and nobody else sees that file.
@@ -168,35 +212,36 @@ func disclose(t *wire.TaskInfo, sent []string) error {
 }
 
 // values calls f for each value of a secret in a message, wherever it is, always in the same order.
-func values(message any, f func(*wire.SecretValue)) { eachValue(reflect.ValueOf(message), f) }
+func values(message any, f func(*wire.SecretValue)) { each(reflect.ValueOf(message), f) }
 
-func eachValue(v reflect.Value, f func(*wire.SecretValue)) {
+// each calls f for each part of a message that is a pointer to a T, and not for what is in one.
+func each[T any](v reflect.Value, f func(*T)) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if v.IsNil() {
 			return
 		}
-		if value, is := v.Interface().(*wire.SecretValue); is {
+		if value, is := v.Interface().(*T); is {
 			f(value)
 			return
 		}
-		eachValue(v.Elem(), f)
+		each(v.Elem(), f)
 	case reflect.Struct:
 		for i := range v.NumField() {
-			eachValue(v.Field(i), f)
+			each(v.Field(i), f)
 		}
 	case reflect.Slice:
 		if kind := v.Type().Elem().Kind(); kind != reflect.Struct && kind != reflect.Pointer {
 			return
 		}
 		for i := range v.Len() {
-			eachValue(v.Index(i), f)
+			each(v.Index(i), f)
 		}
 	case reflect.Map: // by texts
 		keys := v.MapKeys()
 		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 		for _, key := range keys {
-			eachValue(v.MapIndex(key), f)
+			each(v.MapIndex(key), f)
 		}
 	}
 }

@@ -165,6 +165,16 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	var texts []*taskdir.Text
+	asks := asksForImage(spec.Task)
+	if asks {
+		if texts, err = t.texted(ctx, scope, spec); err == nil {
+			err = login(spec, taskdir.ImageConfig(texts))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	if d, ok := driver.(drivers.Preparer); ok {
 		err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return d.Prepare(ctx, spec) })
 		if err != nil {
@@ -177,9 +187,10 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) }); err != nil {
 		return nil, err
 	}
-	texts, err := t.texted(ctx, scope, spec)
-	if err != nil {
-		return nil, err
+	if !asks {
+		if texts, err = t.texted(ctx, scope, spec); err != nil {
+			return nil, err
+		}
 	}
 	select {
 	case a.node.Starts[driver.Name()] <- struct{}{}:

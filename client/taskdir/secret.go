@@ -78,8 +78,21 @@ func (sc *Scope) referred(s *structs.Secret) (string, error) {
 	return "", nil
 }
 
-// noFile reports whether a text is the value of an environment variable alone.
-func (t *Text) noFile() bool { return t.Template.Secret != nil && t.Template.Secret.Env != "" }
+// noFile reports whether a text is the value of an environment variable, or what an image is asked for with, alone.
+func (t *Text) noFile() bool {
+	s := t.Template.Secret
+	return s != nil && (s.Env != "" || s.Image)
+}
+
+// ImageConfig is what the image of the task is asked for with, as docker login writes it; nil: nothing of its own.
+func ImageConfig(texts []*Text) []byte {
+	for _, t := range texts {
+		if s := t.Template.Secret; s != nil && s.Image {
+			return t.data
+		}
+	}
+	return nil
+}
 
 // secretsOf returns the environment variables among texts that are secrets.
 func secretsOf(texts []*Text) (env map[string]string) {
