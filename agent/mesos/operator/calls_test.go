@@ -2,6 +2,7 @@ package operator
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -340,5 +341,29 @@ func TestTeardown(t *testing.T) {
 	r.answers(s, call("f1"), 400, "No framework")
 	if f := r.store.Snapshot().Framework("f1"); f.Ended == 0 || r.actors[len(r.actors)-1] != "op" {
 		t.Errorf("it is %+v, by %s", f, r.actors[len(r.actors)-1])
+	}
+}
+
+// drainEnds is a region in which the drain of a node ends just before what is proposed next.
+type drainEnds struct {
+	*region
+	node structs.NodeID
+}
+
+func (d *drainEnds) Propose(ctx context.Context, key, actor string, cmd state.Command) (any, uint64, error) {
+	if d.node != "" {
+		d.must(&state.SetDrain{Node: d.node})
+		d.node = ""
+	}
+	return d.region.Propose(ctx, key, actor, cmd)
+}
+
+func TestReactivateWhileADrainEnds(t *testing.T) {
+	r := peopled(t)
+	s := r.servers()
+	s.region = &drainEnds{r, "n2"}
+	r.answers(s, &wire.OperatorCall{Type: new(wire.OperatorReactivateAgent), Reactivate: &wire.NamedAgent{AgentID: wire.ID{Value: "n2"}}}, 200, "")
+	if n := r.store.Snapshot().Node("n2"); deactivated(n) {
+		t.Errorf("the node is %+v", n)
 	}
 }

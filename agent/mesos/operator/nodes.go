@@ -59,7 +59,16 @@ func (s *Servers) deactivate(ctx context.Context, who mesos.Caller, c *wire.Oper
 	return s.propose(ctx, who, &state.SetEligibility{Node: n.ID, Eligible: false})
 }
 
-func (s *Servers) reactivate(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
+func (s *Servers) reactivate(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) (err error) {
+	for range 3 { // a drain that ends meanwhile is in the way
+		if err = s.reactivateAsSeen(ctx, who, c); structs.KindOf(err) != structs.Conflict {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Servers) reactivateAsSeen(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
 	snap, n, err := s.agent(ctx, c.Reactivate.AgentID)
 	switch {
 	case err != nil:
