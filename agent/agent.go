@@ -524,7 +524,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 		o.Leader = a.toLeader()
 		o.Mesos = &mesos.Scheduler{Region: a.server, Log: a.log.With("part", "mesos")}
 		o.Tools = operator.NewServers(a.server, a.about, o.Mesos.Log)
-		o.Tools.Verbose = a.logs.verbose
+		o.Tools.Verbose, o.Tools.Calls = a.logs.verbose, o.Mesos.Calls
 	} else {
 		o.Forward = a.forward()
 	}

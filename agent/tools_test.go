@@ -37,7 +37,7 @@ func TestToolsForMesos(t *testing.T) {
 	if flags := get("/flags")["flags"].(map[string]any); flags["region"] != a.config.Region || flags["name"] == "" {
 		t.Errorf("the flags are %v", flags)
 	}
-	if m := get("/metrics/snapshot"); m["master/elected"] != 1.0 || m["master/uptime_secs"].(float64) <= 0 {
+	if m := get("/metrics/snapshot"); m["master/elected"] != 1.0 || m["master/uptime_secs"].(float64) <= 0 || m["master/messages_register_framework"] != 0.0 {
 		t.Errorf("the metrics are %v", m)
 	}
 	res, err := http.Get("http://" + a.listener.Addr().String() + "/health")

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -30,6 +31,27 @@ const (
 type Scheduler struct {
 	Region Region
 	Log    *slog.Logger
+
+	calls [wire.CallUpdateFramework + 1]atomic.Uint64 // by type; see Calls
+	again atomic.Uint64                               // those SUBSCRIBEs that had an id
+}
+
+// Calls says how many well-formed calls of a type came to this server since it began, also such as were refused then. Of SUBSCRIBE it says
+// how many of them were of frameworks that had an id.
+func (s *Scheduler) Calls(kind wire.CallType) (all, again uint64) {
+	if kind == wire.CallSubscribe {
+		again = s.again.Load()
+	}
+	return s.calls[kind].Load(), again
+}
+
+func (s *Scheduler) count(c *wire.Call) {
+	if kind := int(*c.Type); kind >= 0 && kind < len(s.calls) {
+		s.calls[kind].Add(1)
+	}
+	if *c.Type == wire.CallSubscribe && idOf(c.FrameworkID) != "" {
+		s.again.Add(1)
+	}
 }
 
 // refusal is an answer that says why not.
@@ -123,6 +145,7 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 	if err := check(call); err != nil {
 		return err
 	}
+	s.count(call)
 	if *call.Type == wire.CallSubscribe {
 		return s.subscribe(w, r, who, call)
 	}

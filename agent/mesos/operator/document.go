@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -30,6 +31,7 @@ type document struct {
 	leader  string // host:port of the HTTP API of the leader
 	elected structs.Time
 	offered *offered
+	calls   func(wire.CallType) (all, again uint64) // see Servers.Calls
 
 	maintenance []*structs.NodeMaintenance // for GET_MAINTENANCE_STATUS
 }

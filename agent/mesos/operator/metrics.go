@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -20,6 +22,8 @@ func (d *document) metrics(leads bool, asked structs.Time) figures {
 	f.nodes(d)
 	f.frameworks(d)
 	f.tasks(d)
+	f.messages(d.calls)
+	f.allocator(d)
 	f["master/outstanding_offers"] = float64(len(d.offered.all))
 	for _, queue := range []string{"messages", "dispatches", "http_requests"} {
 		f["master/event_queue_"+queue] = 0 // there are none that grow: what cannot be taken is refused
@@ -50,10 +54,71 @@ func (f figures) nodes(d *document) {
 		}
 		total, used = total.Add(n.Available()), used.Add(d.Usage(n.ID).Resources)
 	}
+	offered := used
+	for _, o := range d.offered.onNode {
+		offered = offered.Add(o)
+	}
+	for name, x := range usual(total) {
+		f["allocator/mesos/resources/"+name+"/total"] = x
+	}
+	for name, x := range usual(offered) {
+		f["allocator/mesos/resources/"+name+"/offered_or_allocated"] = x
+	}
 	f["master/slaves_active"], f["master/slaves_inactive"] = float64(up), float64(down)
 	f["master/slaves_connected"], f["master/slaves_disconnected"] = float64(up+down), 0
 	f["master/slaves_unreachable"] = float64(away)
 	f.share("master/", total, used)
+}
+
+// usual returns amounts of what all nodes have, as Mesos counts them.
+func usual(r structs.Resources) map[string]float64 {
+	return map[string]float64{"cpus": float64(r.CPU) / 1000, "mem": float64(mebibytes(r.Memory)) / 1000, "disk": float64(mebibytes(r.Disk)) / 1000}
+}
+
+// messages has the calls of schedulers, by what Mesos called them when they were messages.
+func (f figures) messages(calls func(wire.CallType) (all, again uint64)) {
+	if calls == nil {
+		return
+	}
+	for kind, name := range map[wire.CallType]string{wire.CallTeardown: "unregister_framework", wire.CallAccept: "launch_tasks",
+		wire.CallDecline: "decline_offers", wire.CallRevive: "revive_offers", wire.CallSuppress: "suppress_offers", wire.CallKill: "kill_task",
+		wire.CallAcknowledge: "status_update_acknowledgement", wire.CallReconcile: "reconcile_tasks", wire.CallMessage: "framework_to_executor",
+		wire.CallRequest: "resource_request", wire.CallReconcileOperations: "reconcile_operations",
+		wire.CallAcknowledgeOperationStatus: "operation_status_update_acknowledgement"} {
+		n, _ := calls(kind)
+		f["master/messages_"+name] = float64(n)
+	}
+	all, again := calls(wire.CallSubscribe)
+	f["master/messages_register_framework"], f["master/messages_reregister_framework"] = float64(all-min(all, again)), float64(again)
+}
+
+// allocator has the shares of roles, and their quotas, by their names in Mesos.
+func (f figures) allocator(d *document) {
+	f["allocator/event_queue_dispatches"], f["allocator/mesos/event_queue_dispatches"] = 0, 0
+	for r := range d.Roles() {
+		name := mesos.RoleOut(r.Name)
+		has := usual(d.RoleUse(r.Name).Resources.Add(d.offered.toRole[r.Name]))
+		share := 0.0
+		for kind, x := range has {
+			if total := f["allocator/mesos/resources/"+kind+"/total"]; total > 0 {
+				share = max(share, x/total)
+			}
+		}
+		f["allocator/mesos/roles/"+name+"/shares/dominant"] = share
+		guaranteed, limited := scalarsOf(r.Guaranteed()), scalarsOf(r.Limited())
+		for _, kind := range [...]string{"cpus", "mem", "disk"} {
+			at := "allocator/mesos/quota/roles/" + name + "/resources/" + kind + "/"
+			if x := guaranteed[kind]; x != nil {
+				f[at+"guarantee"] = x.Value
+			}
+			if x := limited[kind]; x != nil {
+				f[at+"limit"] = x.Value
+			}
+			if guaranteed[kind] != nil || limited[kind] != nil {
+				f[at+"offered_or_allocated"] = has[kind]
+			}
+		}
+	}
 }
 
 // share has of each usual resource how much there is, how much is used, and the part of it.

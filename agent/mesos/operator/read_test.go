@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -158,6 +159,7 @@ func TestSummaryFrameworksAndRoles(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	r := peopled(t)
+	r.must(&state.PutRole{Role: &structs.Role{Name: "eng", Quota: &structs.Quota{Limit: &structs.QuotaAmount{CPU: new(structs.Milli(4000))}}}, Force: true})
 	doc := r.tree(r.servers(), "/metrics/snapshot?timeout=10secs")
 	doc.is("master/elected", "1")
 	doc.is("master/cpus_total", "16")
@@ -170,6 +172,21 @@ func TestMetrics(t *testing.T) {
 	doc.is("master/tasks_running", "2")
 	doc.is("master/tasks_failed", "1")
 	doc.is("master/outstanding_offers", "1")
+	doc.is("allocator/mesos/resources/cpus/total", "16")
+	doc.is("allocator/mesos/resources/cpus/offered_or_allocated", "5.8")
+	doc.is("allocator/mesos/resources/mem/offered_or_allocated", "1344")
+	doc.is("allocator/mesos/roles/eng/shares/dominant", "0.3625")
+	doc.is("allocator/mesos/quota/roles/eng/resources/cpus/limit", "4")
+	doc.is("allocator/mesos/quota/roles/eng/resources/cpus/offered_or_allocated", "5.8")
+	s := r.servers()
+	s.Calls = func(kind wire.CallType) (uint64, uint64) {
+		return 10 * uint64(kind), map[wire.CallType]uint64{wire.CallSubscribe: 4}[kind]
+	}
+	doc = r.tree(s, "/metrics/snapshot")
+	doc.is("master/messages_register_framework", "6")
+	doc.is("master/messages_reregister_framework", "4")
+	doc.is("master/messages_launch_tasks", "30")
+	doc.is("master/messages_status_update_acknowledgement", "80")
 	r.follows.Store(true)
 	r.tree(r.servers(), "/metrics/snapshot").is("master/elected", "0")
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -30,7 +31,11 @@ type Region interface {
 
 // Servers serves this API on a server.
 type Servers struct {
-	Verbose func(time.Duration) // has the log say more for so long; 0: no longer. Nil: it cannot. It is not changed once this serves
+	// Verbose has the log say more for so long; 0: no longer. Nil: it cannot.
+	Verbose func(time.Duration)
+	// Calls says how many calls of schedulers of a type came to this server, and how many of them were of frameworks that had an id. Nil: they
+	// are not counted. None of the two is changed once this serves.
+	Calls func(wire.CallType) (all, again uint64)
 
 	region Region
 	about  func() About
@@ -94,7 +99,7 @@ func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
 		return padding.send(w, ofSelf(name, self))
 	case "metrics/snapshot":
 		leads := s.region.Elected() != 0
-		d := &document{picture: newPicture(s.region.Store().Snapshot()), encoder: newEncoder(), self: self, offered: offeredBy(nil)}
+		d := &document{picture: newPicture(s.region.Store().Snapshot()), encoder: newEncoder(), self: self, offered: offeredBy(nil), calls: s.Calls}
 		if leads {
 			if offers, err := s.region.Offers(ctx); err == nil {
 				d.offered = offeredBy(offers)
@@ -181,7 +186,7 @@ func (s *Servers) document(ctx context.Context, leader string) (*document, versi
 		of.offers += maphash.String(s.seed, string(o.ID)) // in any order
 	}
 	return &document{picture: newPicture(snap), encoder: newEncoder(), self: s.about(), leader: leader, elected: s.region.Elected(),
-		offered: offeredBy(offers)}, of, nil
+		offered: offeredBy(offers), calls: s.Calls}, of, nil
 }
 
 // Bounds of what /tasks answers.
