@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/proffer/proffer/client/msgpack"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/exec"
 	"github.com/proffer/proffer/structs"
@@ -69,6 +70,7 @@ type table struct {
 	f    *os.File
 	size int64 // of the file
 	live map[uint64]*record
+	envs map[uint64]int64 // where in the file the environments of those that have not ended are: they may be secret, and nobody needs them then
 }
 
 type entry struct {
@@ -108,7 +110,7 @@ func (c *change) apply(r *record) {
 
 // openTable reads the file. fresh: it is of another boot, or there was none.
 func openTable(path, boot string) (t *table, fresh bool, err error) {
-	t = &table{path: path, boot: boot, live: map[uint64]*record{}}
+	t = &table{path: path, boot: boot, live: map[uint64]*record{}, envs: map[uint64]int64{}}
 	raw, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, false, err
@@ -138,14 +140,21 @@ func openTable(path, boot string) (t *table, fresh bool, err error) {
 			delete(t.live, e.Delete)
 		}
 	}
+	for seq, rec := range t.live {
+		t.live[seq] = rec.kept()
+	}
 	return t, false, t.rewrite()
 }
 
 // rewrite writes what is live to a new file that takes the old one's place.
 func (t *table) rewrite() error {
 	var b bytes.Buffer
+	envs := map[uint64]int64{}
 	add := func(e entry) error {
 		frame, err := encode(e)
+		if e.Put != nil {
+			noteEnv(envs, e.Put, frame, int64(b.Len()))
+		}
 		b.Write(frame)
 		return err
 	}
@@ -153,7 +162,7 @@ func (t *table) rewrite() error {
 		return err
 	}
 	for _, seq := range slices.Sorted(maps.Keys(t.live)) {
-		if err := add(entry{Put: t.live[seq]}); err != nil {
+		if err := add(entry{Put: t.live[seq].kept()}); err != nil {
 			return err
 		}
 	}
@@ -171,14 +180,64 @@ func (t *table) rewrite() error {
 	if t.f != nil {
 		t.f.Close()
 	}
-	t.f, t.size = f, int64(b.Len())
+	t.f, t.size, t.envs = f, int64(b.Len()), envs
 	return nil
 }
 
-func (t *table) append(e entry) error {
-	frame, err := encode(e)
+// kept is what the file has of a record: of one that has ended, no environment.
+func (r *record) kept() *record {
+	if r.Exit == nil {
+		return r
+	}
+	out, l := *r, *r.Launch
+	l.Env = nil
+	out.Launch = &l
+	return &out
+}
+
+// envField is the environment of a launch as an entry has it: the field and its value. Nil: it cannot be told.
+func envField(env []string) []byte {
+	raw, err := msgpack.Append(nil, &struct{ Env []string }{env})
+	if err != nil {
+		return nil
+	}
+	return raw[1:] // without the head of a map of one
+}
+
+// noteEnv notes where the environment of a record is whose entry is at an offset.
+func noteEnv(envs map[uint64]int64, r *record, frame []byte, at int64) {
+	if len(r.Launch.Env) == 0 || r.Exit != nil {
+		return
+	}
+	if i := bytes.Index(frame, envField(r.Launch.Env)); i > 0 {
+		envs[r.Seq] = at + int64(i)
+	}
+}
+
+// blank overwrites the environment of a record that has ended with as many zeros.
+func (t *table) blank(r *record) error {
+	at, ok := t.envs[r.Seq]
+	if !ok {
+		return nil
+	}
+	delete(t.envs, r.Seq)
+	zeros := make([]string, len(r.Launch.Env))
+	for i, e := range r.Launch.Env {
+		zeros[i] = strings.Repeat("\x00", len(e))
+	}
+	f, err := os.OpenFile(t.path, os.O_WRONLY, 0) // what is open appends
 	if err != nil {
 		return err
+	}
+	defer f.Close()
+	_, err = f.WriteAt(envField(zeros), at)
+	return err
+}
+
+func (t *table) append(e entry) (frame []byte, err error) {
+	frame, err = encode(e)
+	if err != nil {
+		return nil, err
 	}
 	n, err := t.f.Write(frame)
 	t.size += int64(n)
@@ -187,34 +246,47 @@ func (t *table) append(e entry) error {
 			t.f.Truncate(t.size - int64(n)) // no half entry before the next one
 			t.size -= int64(n)
 		}
-		return structs.Errorf(structs.Exhausted, filepath.Dir(t.path), "write the table of tasks: %w", err)
+		return nil, structs.Errorf(structs.Exhausted, filepath.Dir(t.path), "write the table of tasks: %w", err)
 	}
-	return nil
+	return frame, nil
 }
 
 // put adds a record. The table keeps it; later changes go through change.
 func (t *table) put(r *record) error {
-	if err := t.append(entry{Put: r}); err != nil {
+	at := t.size
+	frame, err := t.append(entry{Put: r})
+	if err != nil {
 		return err
 	}
 	t.live[r.Seq] = r
+	noteEnv(t.envs, r, frame, at)
 	return nil
 }
 
 func (t *table) change(c *change) error {
-	if r := t.live[c.Seq]; r != nil {
+	r := t.live[c.Seq]
+	if r != nil {
 		c.apply(r)
 	}
-	return t.append(entry{Change: c})
+	_, err := t.append(entry{Change: c})
+	if r != nil && r.Exit != nil {
+		err = errors.Join(err, t.blank(r))
+	}
+	return err
 }
 
 // delete forgets a record, and shrinks the file when it is large for what it holds.
 func (t *table) delete(seq uint64) error {
+	r := t.live[seq]
 	delete(t.live, seq)
 	if t.size > 1<<20+int64(len(t.live))*16<<10 {
 		return t.rewrite()
 	}
-	return t.append(entry{Delete: seq})
+	_, err := t.append(entry{Delete: seq})
+	if r != nil { // of a start that failed
+		err = errors.Join(err, t.blank(r))
+	}
+	return err
 }
 
 func (t *table) close() { t.f.Close() }

@@ -179,3 +179,69 @@ func TestLimitsAreKept(t *testing.T) {
 func TestFramesAreAsTheyWere(t *testing.T) {
 	twin.Check(t, 1, 60, hello{}, request{}, response{}, entry{}, handover{})
 }
+
+// The environment of a task, which may be secret, is in the file as long as the task runs, and then overwritten in its place.
+func TestTheTableForgetsEnvironmentsOfWhatEnded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "table")
+	tab, _, err := openTable(path, "boot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := func(seq uint64) *record {
+		r := testRecord(seq)
+		r.Launch.Args = []string{fmt.Sprint("secret=of-", seq), "A=1"}
+		r.Launch.Env = []string{fmt.Sprint("secret=of-", seq), "A=1", strings.Repeat("long", 100), ""}
+		r.Launch.Args[0] = fmt.Sprint("argument-", seq)
+		return r
+	}
+	holds := func(when string, want ...uint64) {
+		t.Helper()
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []uint64
+		for seq := range uint64(6) {
+			if bytes.Contains(raw, fmt.Appendf(nil, "secret=of-%d", seq)) {
+				got = append(got, seq)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s the file has the environments of %v, and not of %v", when, got, want)
+		}
+	}
+	end := &drivers.Exit{Code: 3}
+	for seq := uint64(1); seq <= 4; seq++ {
+		if err := tab.put(rec(seq)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds("while they run", 1, 2, 3, 4)
+	for _, err := range []error{tab.change(&change{Seq: 2, PID: 7, Birth: 1, Started: 2}), tab.change(&change{Seq: 2, Ended: 9, Exit: end}), tab.delete(4)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	holds("after an end and a start that failed", 1, 3)
+	tab.close()
+	for range 2 { // what is written anew is overwritten as well
+		if tab, _, err = openTable(path, "boot"); err != nil {
+			t.Fatal(err)
+		}
+		if r := tab.live[2]; r.Exit == nil || r.Exit.Code != 3 || r.Launch.Env != nil || r.Launch.Args[0] != "argument-2" {
+			t.Errorf("of the one that ended there is %+v", r)
+		}
+		if r := tab.live[1]; len(r.Launch.Env) != 4 || r.Launch.Env[0] != "secret=of-1" {
+			t.Errorf("of one that runs there is %+v", r.Launch)
+		}
+		tab.close()
+	}
+	if tab, _, err = openTable(path, "boot"); err != nil {
+		t.Fatal(err)
+	}
+	defer tab.close()
+	if err := tab.change(&change{Seq: 3, Ended: 9, Exit: end}); err != nil {
+		t.Fatal(err)
+	}
+	holds("after another end", 1)
+}
