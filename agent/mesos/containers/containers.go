@@ -294,8 +294,8 @@ func (c *Containers) keep(x *container) {
 	}
 	oldest := c.all[c.ended[0]]
 	c.forget(oldest.key)
-	if oldest.own != nil {
-		c.work.Go(func() { c.forgetOwn(c.ctx, oldest) }) // the caller is of work
+	if oldest.own != nil && !c.closed { // otherwise the next agent sees to it
+		c.work.Go(func() { c.forgetOwn(c.ctx, oldest) })
 	}
 }
 

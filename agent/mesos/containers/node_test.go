@@ -337,6 +337,7 @@ func serve(t *testing.T, test func(*port)) {
 			transport.CloseIdleConnections()
 			server.Close()
 			<-served
+			time.Sleep(time.Second) // a connection that was refused in the middle of its body closes half a second later
 			synctest.Wait()
 			for key, x := range p.all.all {
 				if x.own == nil && !x.over() {
