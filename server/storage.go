@@ -15,7 +15,7 @@ import (
 
 const (
 	errandTime      = 90 * time.Second // for one call to a controller
-	errandsOfPlugin = 16               // at once
+	errandsOfPlugin = 16               // at once, see lane
 	firstRetry      = 500 * time.Millisecond
 	lastRetry       = 30 * time.Second
 )
@@ -31,7 +31,7 @@ type storage struct {
 	dirty   map[string]bool // volumes to be looked at
 	running map[string]bool
 	failed  map[string]*failure
-	busy    map[string]int // by plugin
+	busy    map[string]int // by lane
 	at      map[string]map[structs.NodeID]bool
 	calls   sync.WaitGroup
 }
@@ -177,6 +177,15 @@ func (k *storage) takeNode(was, is *structs.Node) {
 	}
 }
 
+// lane is what waits for each other: the volumes of a plugin, but for those that are made of the raw storage of a node. They can be asked for there
+// alone, so that a node that does not answer would hold up all others.
+func lane(v *structs.Volume) string {
+	if v.MadeDisk() {
+		return v.CSI.Plugin + "/" + string(v.Node)
+	}
+	return v.CSI.Plugin
+}
+
 // begin starts what is due and returns how long until more is.
 func (k *storage) begin(ctx context.Context) (next time.Duration) {
 	k.mu.Lock()
@@ -190,7 +199,7 @@ func (k *storage) begin(ctx context.Context) (next time.Duration) {
 			delete(k.failed, name)
 			continue
 		}
-		if k.running[name] || k.busy[v.CSI.Plugin] >= errandsOfPlugin {
+		if k.running[name] || k.busy[lane(v)] >= errandsOfPlugin {
 			continue
 		}
 		if f := k.failed[name]; f != nil && f.again.After(now) {
@@ -204,7 +213,7 @@ func (k *storage) begin(ctx context.Context) (next time.Duration) {
 			continue
 		}
 		k.running[name] = true
-		k.busy[v.CSI.Plugin]++
+		k.busy[lane(v)]++
 		tried := 0
 		if f := k.failed[name]; f != nil {
 			tried = f.times
@@ -221,7 +230,9 @@ func (k *storage) done(v *structs.Volume, err error, over bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.running, v.Name)
-	k.busy[v.CSI.Plugin]--
+	if k.busy[lane(v)]--; k.busy[lane(v)] == 0 {
+		delete(k.busy, lane(v))
+	}
 	k.dirty[v.Name] = true
 	f := k.failed[v.Name]
 	switch {

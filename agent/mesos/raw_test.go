@@ -274,6 +274,42 @@ func rawDisks(r *region, e wire.Encoding) {
 	}
 }
 
+// A node whose storage does not answer holds up no other one, however many disks are asked for there.
+func TestARawDiskThatHangsHoldsUpNoOther(t *testing.T) {
+	bubble(t, 1, 0, func(r *region) {
+		shelves := map[string]*shelf{}
+		for i := range 2 {
+			s := &shelf{room: 100 << 20, has: map[string]structs.Bytes{}}
+			n := &node{region: r, ip: fmt.Sprintf("10.0.1.%d", i+1), name: fmt.Sprint("node", i+1), id: structs.NodeID(fmt.Sprintf("%032x", 0xa0+i)), allocs: map[structs.AllocID]*work{}, shelf: s}
+			r.nodes, shelves[string(n.id)] = append(r.nodes, n), s
+			n.start()
+		}
+		f := r.framework(home, wire.JSON, inEng, can(wire.CapabilityReservationRefinement)).begin()
+		o, raw := f.offersDisk("a raw disk", rawDisk(100, false))
+		silent := o.AgentID.Value
+		shelves[silent].set("hang")
+		var many []wire.Operation
+		for i := range 20 {
+			many = append(many, createDisk(fmt.Sprint("silent-", i), raw, 1))
+		}
+		f.accept(o, 0, many...)
+		r.eventually("the storage is asked", func() bool { return r.snapshot().Operation(structs.FrameworkID(f.info.ID.Value), "silent-19") != nil })
+		for range 100 {
+			if o, raw = f.offersDisk("the other raw disk", rawDisk(100, false)); o.AgentID.Value != silent {
+				break
+			}
+			f.accept(o, 0)
+		}
+		began := time.Now()
+		f.accept(o, 0, createDisk("make", raw, 40))
+		f.outcome("make", wire.OperationFinished, true)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		shelves[silent].set("")
+	})
+}
+
 // work waits for an allocation on the node that is so.
 func (n *node) work(is func(w *work) bool) (found *work) {
 	n.region.eventually("work on "+n.name, func() bool {
