@@ -1,6 +1,8 @@
 package server
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -281,6 +283,12 @@ func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Opera
 	return nil
 }
 
+// outsideName is what a borrowed volume is called: the same for all launches that name it, which may be in one entry.
+func outsideName(c *structs.CSIVolume) string {
+	sum := sha256.Sum256([]byte(c.Plugin + "/" + c.External))
+	return "outside-" + hex.EncodeToString(sum[:8])
+}
+
 // outside gives a volume block of a launch what the storage of a plugin has. Apply checks the same again, and what else may forbid it.
 func (s *stored) outside(want *LaunchVolume, alloc *structs.Allocation, placement *state.Placement) error {
 	wish := *want.Outside
@@ -288,7 +296,7 @@ func (s *stored) outside(want *LaunchVolume, alloc *structs.Allocation, placemen
 	is := s.snap.Outside(wish.CSI.Plugin, wish.CSI.External)
 	switch {
 	case is == nil:
-		wish.Name, is = NewVolumeName("outside"), &wish
+		wish.Name, is = outsideName(wish.CSI), &wish
 		placement.Borrow = append(placement.Borrow, &wish)
 	case is.CSI.Block != wish.CSI.Block:
 		return structs.Errorf(structs.Conflict, object, "it is volume %q of the region, with access_type %s", is.Name, is.CSI.AccessType())

@@ -191,6 +191,12 @@ func (tx *Tx) borrowed(a *structs.Allocation, name string, borrow []*structs.Vol
 	}
 	wish := borrow[i]
 	c := wish.CSI
+	if is := get(tx.volumes, name); is != nil { // recorded by a launch that was decided at the same time
+		if is.CSI == nil || is.CSI.Plugin != c.Plugin || is.CSI.External != c.External || is.CSI.Mode != c.Mode || is.CSI.Block != c.Block {
+			return nil, fmt.Sprintf("volume %q is another one, or other work has it with another access mode", name)
+		}
+		return nil, ""
+	}
 	v = &structs.Volume{Name: name, Access: wish.Access, Role: a.Role, Principal: a.Owner, CSI: &structs.CSIVolume{Plugin: c.Plugin, External: c.External,
 		Block: c.Block, FSType: c.FSType, MountFlags: c.MountFlags, Context: c.Context, Mode: c.Mode, Borrowed: true, Unchecked: true}}
 	if err := v.Problems().Err(); err != nil {

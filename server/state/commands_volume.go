@@ -466,7 +466,7 @@ func (tx *Tx) claim(n *structs.Node, a *structs.Allocation, borrow []*structs.Vo
 	for _, x := range asked {
 		v := get(tx.volumes, x.Name)
 		var borrowed *structs.Volume
-		if v == nil && a.Job == "" {
+		if a.Job == "" {
 			if borrowed, why = tx.borrowed(a, x.Name, borrow); why != "" {
 				return c, RefusedVolume, why
 			}

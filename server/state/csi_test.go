@@ -443,6 +443,11 @@ func TestBorrowedVolumes(t *testing.T) {
 	}
 	refused(launch("b", one, "outside-2", wish), `is volume "outside-1"`)
 	refused(launch("b", one, "outside-1", wish), "held by allocation a")
+	other := *wish
+	other.CSI = &structs.CSIVolume{Plugin: "p", External: "x-1", Mode: 5}
+	refused(launch("b", one, "outside-1", &other), "another access mode")
+	other.CSI = &structs.CSIVolume{Plugin: "p", External: "x-2", Mode: 1}
+	refused(launch("b", one, "outside-1", &other), "is another one")
 	r.fails(structs.Conflict, plugVolume("mine", structs.AccessExclusive, "x-1"))
 
 	r.observe(a, structs.AllocComplete, structs.TaskFinished)
