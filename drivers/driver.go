@@ -260,6 +260,18 @@ func ValidDetached(name string) bool {
 	return name != "" && len(name) <= 63
 }
 
+// Mountable is a Task in which a folder of the host can be mounted while it runs.
+type Mountable interface {
+	// Mount does it, below a folder of its own that it may write to, such as /local: what is missing on the way there is made and belongs to whoever
+	// has what is above. No link on the way is followed, whatever the task puts there. It may be repeated. Invalid: something else is there.
+	// Conflict: the task has ended.
+	Mount(ctx context.Context, m Mount) error
+	// Unmount takes it away again, wherever in that folder the task has moved it to, and the folder that it was mounted on, if that is empty.
+	// Unavailable: the task uses it, or it could not be looked for; nothing of it is left when there is no error. It may be repeated. Conflict
+	// or NotFound: the task has ended, and has it no more.
+	Unmount(ctx context.Context, m Mount) error
+}
+
 // Typist is a Task, or a Detached, that may have a terminal.
 type Typist interface {
 	// Terminal opens that of a task which was started with Spec.Terminal. Conflict: it has none, or has ended.

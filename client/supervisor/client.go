@@ -392,6 +392,18 @@ func (c *Client) Terminal(ctx context.Context, id string, over *os.File) error {
 	return failure(resp, err)
 }
 
+// Mount mounts a folder of the host in a task.
+func (c *Client) Mount(ctx context.Context, id string, m drivers.Mount) error {
+	_, err := c.do(ctx, &request{Op: opMount, Task: id, Mount: &m})
+	return err
+}
+
+// Unmount takes one away.
+func (c *Client) Unmount(ctx context.Context, id string, m drivers.Mount) error {
+	_, err := c.do(ctx, &request{Op: opUnmount, Task: id, Mount: &m})
+	return err
+}
+
 // Limit gives a task other limits.
 func (c *Client) Limit(ctx context.Context, id string, to drivers.Limits) error {
 	_, err := c.do(ctx, &request{Op: opLimit, Task: id, Limits: &to})

@@ -50,6 +50,8 @@ func (h *host) oomKills(*record) int                      { return 0 }
 func (h *host) clean(*record) error                       { return nil }
 func (h *host) sweep(map[uint64]*record)                  {}
 func (h *host) pin([]*record, []int)                      {}
+func (h *host) mount(t *task, _ *drivers.Mount) error     { return noMounts(t) }
+func (h *host) unmount(t *task, _ *drivers.Mount) error   { return noMounts(t) }
 func (h *host) limit(*record, drivers.Limits) error       { return nil }
 func (h *host) give(string, []structs.AssignedPort) error { return nil }
 func (h *host) close()                                    {}

@@ -48,6 +48,8 @@ func (*Client) Exec(context.Context, string, exec.Command, [3]*os.File) (drivers
 func (*Client) Detach(context.Context, string, *exec.Detach) error    { return errSystem }
 func (*Client) Terminal(context.Context, string, *os.File) error      { return errSystem }
 func (*Client) Stats(context.Context, string) (*drivers.Stats, error) { return nil, errSystem }
+func (*Client) Mount(context.Context, string, drivers.Mount) error    { return errSystem }
+func (*Client) Unmount(context.Context, string, drivers.Mount) error  { return errSystem }
 func (*Client) Limit(context.Context, string, drivers.Limits) error   { return errSystem }
 func (*Client) KeepOff(context.Context, []int) error                  { return errSystem }
 func (*Client) GivePorts(context.Context, structs.AllocID, []structs.AssignedPort) error {

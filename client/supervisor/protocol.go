@@ -50,6 +50,8 @@ const (
 	opKeepOff  = "keep off"
 	opLimit    = "limit"
 	opPorts    = "ports"
+	opMount    = "mount"
+	opUnmount  = "unmount"
 	opUpgrade  = "upgrade"
 )
 
@@ -73,6 +75,8 @@ type request struct {
 	// Alloc and Ports of ports.
 	Alloc string                 `codec:",omitempty"`
 	Ports []structs.AssignedPort `codec:",omitempty"`
+	// Mount of mount and unmount.
+	Mount *drivers.Mount `codec:",omitempty"`
 	// Settings of upgrade: flags for the binary; nil: as they are.
 	Settings []string `codec:",omitempty"`
 }

@@ -196,6 +196,10 @@ func (s *server) answer(ctx context.Context, c *net.UnixConn, req *request, file
 			resp.Exit = &drivers.Exit{Code: missing.Code}
 		}
 		return err
+	case opMount:
+		return s.mount(t, req.Mount, s.host.mount)
+	case opUnmount:
+		return s.mount(t, req.Mount, s.host.unmount)
 	case opLimit:
 		return s.limit(t, req.Limits)
 	case opStats:

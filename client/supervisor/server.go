@@ -65,6 +65,7 @@ type task struct {
 	killed  bool          // by us, after its grace; guarded by server.mu
 
 	limiting sync.Mutex // held while its limits change
+	mounting sync.Mutex // held while something is mounted in it, or taken away
 }
 
 func newTask(rec *record) *task {

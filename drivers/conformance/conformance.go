@@ -108,14 +108,14 @@ var started = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // Run runs the suite.
 func Run(t *testing.T, h *Harness) {
-	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Seccomp": !h.Profiles, "Hang": h.Hang == nil}
+	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Mountable": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Seccomp": !h.Profiles, "Hang": h.Hang == nil}
 	for _, test := range []struct {
 		name string
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
 		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Detach", detach}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
-		{"Propagation", propagation}, {"Block", block}, {"Seccomp", profiles},
+		{"Mountable", mountable}, {"Propagation", propagation}, {"Block", block}, {"Seccomp", profiles},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {
 		if without[test.name] {

@@ -39,6 +39,9 @@ type Supervisor interface {
 	Terminal(ctx context.Context, id string, over *os.File) error
 	// Limit gives a task other limits, as drivers.Task says; in a container, too.
 	Limit(ctx context.Context, id string, to drivers.Limits) error
+	// Mount and Unmount are those of drivers.Mountable; in a container, too. Forbidden: the task sees the files of the host as the host does.
+	Mount(ctx context.Context, id string, m drivers.Mount) error
+	Unmount(ctx context.Context, id string, m drivers.Mount) error
 	// Stats says what the task uses; CPU is left for the caller to derive from CPUTime.
 	Stats(ctx context.Context, id string) (*drivers.Stats, error)
 	// KeepOff says which cores tasks of all kinds have for themselves, beside those that it gave itself: its other tasks keep off them.

@@ -64,6 +64,12 @@ func (t *task) Signal(ctx context.Context, name string) error {
 
 func (t *task) Limit(ctx context.Context, to drivers.Limits) error { return t.sup.Limit(ctx, t.id, to) }
 
+func (t *task) Mount(ctx context.Context, m drivers.Mount) error { return t.sup.Mount(ctx, t.id, m) }
+
+func (t *task) Unmount(ctx context.Context, m drivers.Mount) error {
+	return t.sup.Unmount(ctx, t.id, m)
+}
+
 // Stats fills in CPU from what the task used since the last call; the first one says 0.
 func (t *task) Stats(ctx context.Context) (*drivers.Stats, error) {
 	s, err := t.sup.Stats(ctx, t.id)

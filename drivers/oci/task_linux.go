@@ -194,6 +194,16 @@ func (t *task) Terminal(ctx context.Context) (drivers.Terminal, error) {
 	return t.Task.(drivers.Typist).Terminal(ctx)
 }
 
+// Mount mounts a folder of the host in the container.
+func (t *task) Mount(ctx context.Context, m drivers.Mount) error {
+	return t.Task.(drivers.Mountable).Mount(ctx, m)
+}
+
+// Unmount takes it away.
+func (t *task) Unmount(ctx context.Context, m drivers.Mount) error {
+	return t.Task.(drivers.Mountable).Unmount(ctx, m)
+}
+
 // killCommand kills what a command without a control group of its own began whose caller gave it up, as far as that did not leave its session.
 func (ct *container) killCommand(pidFile string) {
 	raw, err := os.ReadFile(pidFile)
