@@ -58,13 +58,14 @@ type world struct {
 	prepare func(context.Context, *drivers.Spec) error // what comes before a start
 	keepers atomic.Int64                               // drivers that keep their things now
 	rooms   *rooms
+	shelf   *shelf
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, machine: mock.NewMachine(true), disk: faultdisk.New(), dir: t.TempDir(), booted: time.Now().Add(-time.Hour),
 		boot: "boot-1", index: 100, jobs: make(map[string]*structs.JobVersion), allocs: make(map[structs.AllocID]*structs.Allocation),
 		seen: make(map[structs.AllocID]*structs.AllocUpdate)}
-	w.rooms = newRooms(w)
+	w.rooms, w.shelf = newRooms(w), &shelf{w: w, lent: map[string]string{}, mounts: map[string]string{}}
 	t.Cleanup(func() {
 		if v := w.machine.Violations(); len(v) > 0 {
 			t.Errorf("the machine saw: %s", strings.Join(v, "; "))
@@ -294,6 +295,20 @@ func (t *gatedTask) Detached(ctx context.Context, name string) (drivers.Detached
 	return t.Task.(drivers.Detacher).Detached(ctx, name)
 }
 
+func (t *gatedTask) Mount(ctx context.Context, m drivers.Mount) error {
+	if err := t.closed(ctx); err != nil {
+		return err
+	}
+	return t.gate.w.shelf.mount(m)
+}
+
+func (t *gatedTask) Unmount(ctx context.Context, m drivers.Mount) error {
+	if err := t.closed(ctx); err != nil {
+		return err
+	}
+	return t.gate.w.shelf.unmount(m)
+}
+
 func (t *gatedTask) Destroy(ctx context.Context) error {
 	if err := t.closed(ctx); err != nil {
 		return err
@@ -314,7 +329,7 @@ func (w *world) start() *Client {
 func (w *world) tryStart() (*Client, error) {
 	g := &gate{Driver: mock.New(w.machine), w: w}
 	up := &uplink{w: w, news: make(chan struct{}, 1)}
-	config := Config{DataDir: w.dir, Region: "eu", Name: "n1", Drivers: []drivers.Driver{g}, Providers: []runner.Provider{agentRooms{w.rooms, g}}, Clock: w, BootID: w.boot, Disk: w.disk,
+	config := Config{DataDir: w.dir, Region: "eu", Name: "n1", Drivers: []drivers.Driver{g}, Providers: []runner.Provider{agentRooms{w.rooms, g}, agentShelf{w.shelf, g}}, Clock: w, BootID: w.boot, Disk: w.disk,
 		Log: slog.New(slog.NewTextHandler(testWriter{w.t}, nil)), GPUs: noGPUs{}, Hosts: []string{"127.0.0.1"},
 		Connect: func(n session.Node) Uplink { up.node = n; return up }}
 	if w.tune != nil {

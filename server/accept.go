@@ -38,7 +38,7 @@ type Launch struct {
 	Slack     structs.Slack          // what of Resources is of offers that are revocable; such an allocation is best-effort
 	Ports     []structs.AssignedPort // of the node, at most Resources.Ports; where they lead is said, and not on which address they are
 	Missing   []int                  // with an executor: ports that lead into its network and that nothing of the launch has; good if it lives
-	Volumes   []*LaunchVolume        // with an executor: that it has from the launch that begins it until it ends
+	Volumes   []*LaunchVolume
 }
 
 // Accepted is what became of an accept.

@@ -38,8 +38,11 @@ type MadeDisk struct {
 // LaunchVolume is a volume that a launch uses, in a volume block of its group, which names it.
 type LaunchVolume struct {
 	VolumeName
-	Block string
-	Own   bool // it is one of the executor itself, whichever launch says so
+	Block string // a volume block of the group, or a name that the Mounts of an ExternalTask have
+	// Task of an executor, by its name, has it from its launch until its end. Without one the allocation has it until it ends.
+	Task     string
+	Own      bool // it is one of the executor itself, whichever launch says so
+	ReadOnly bool
 	// Outside is, in place of a name, what the storage of a plugin has: with its CSI, and the Access that it is recorded with when it is borrowed. The
 	// volume of the region that is this one is used instead, if there is one, as that may be used.
 	Outside *structs.Volume
@@ -53,15 +56,20 @@ func (v *LaunchVolume) String() string {
 	return v.VolumeName.String()
 }
 
-// join leaves out what an executor has that lives. Only the launch that begins one brings volumes.
+// join leaves out what an executor has that lives.
 func (x *Launch) join() error {
 	for _, v := range x.Volumes {
-		if !v.Own {
-			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has the volumes that it began with", v).
+		if v.Outside != nil && !v.Own {
+			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has those of storage plugins that it began with", v).
+				Advise("launch the task with an executor of its own, or with the launch that begins this one")
+		}
+		if !v.Own && v.Task == "" {
+			return structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "volume %s comes with one of its tasks, and it lives: it has those alone that it began with, "+
+				"since its container is of the type DOCKER, or its seccomp profile is not that of the node", v).
 				Advise("launch the task with an executor of its own, or with the launch that begins this one")
 		}
 	}
-	x.Volumes = nil
+	x.Volumes = slices.DeleteFunc(x.Volumes, func(v *LaunchVolume) bool { return v.Own })
 	return nil
 }
 
@@ -251,34 +259,30 @@ func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Opera
 	}
 	alloc, group := wish.Launch.Alloc, wish.Launch.Job.Groups[0]
 	var used []*storedVolume
-	outside := 0
 	for _, want := range x.Volumes {
 		if want.Outside != nil {
 			if err := s.outside(want, alloc, wish.Launch); err != nil {
 				return err
 			}
-			outside++
 			continue
 		}
 		v, err := s.find(want.VolumeName)
 		if err != nil {
 			return err
 		}
-		i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block })
-		if i < 0 {
-			return structs.Errorf(structs.Internal, "operation", "its group has no volume block %q", want.Block)
+		if slices.Contains(used, v) && v.Access != structs.AccessShared {
+			return structs.Errorf(structs.Invalid, "operation", "it names volume %s twice, which is not shared", want.VolumeName)
 		}
 		if !slices.Contains(used, v) {
 			used = append(used, v)
 			asked.Resources = asked.Resources.Add(v.takes)
 		}
-		block := *group.Volumes[i]
-		block.Source, block.Access = v.Name, v.Access
-		group.Volumes[i] = &block
-		alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: v.Name, Access: v.Access, ReadOnly: block.ReadOnly})
-	}
-	if named := len(used); named < len(x.Volumes)-outside {
-		return structs.Errorf(structs.Invalid, "operation", "it names a volume twice")
+		if i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block }); i >= 0 {
+			block := *group.Volumes[i]
+			block.Source, block.Access = v.Name, v.Access
+			group.Volumes[i] = &block
+		}
+		alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: v.Name, Access: v.Access, ReadOnly: want.ReadOnly, Task: want.Task})
 	}
 	return nil
 }

@@ -121,11 +121,11 @@ func (k *storage) follow(ctx context.Context, feed *state.Feed) {
 			case state.Allocs:
 				was, _ := c.Old.(*structs.Allocation)
 				is, _ := c.New.(*structs.Allocation)
-				if was == nil || was.Ended() || is != nil && !is.Ended() {
+				if was == nil || was.Ended() {
 					continue
 				}
 				for _, x := range was.Volumes {
-					if x.Plugin != "" {
+					if x.Plugin != "" && (is == nil || is.Ended() || is.Claim(x.ID) == nil) {
 						k.dirty[x.Name] = true
 					}
 				}

@@ -39,6 +39,8 @@ type ExternalTask struct {
 	About     []byte         `json:"about,omitempty"`
 	Resources Resources      `json:"resources,omitzero"` // with an executor: that it holds until its end
 	Ports     []AssignedPort `json:"ports,omitempty"`    // likewise
+	// Mounts say where the process of a custom executor sees the volumes that a task of it brings, as long as it runs: below the sandbox.
+	Mounts []*VolumeMount `json:"mounts,omitempty"`
 	// CPULimit and MemoryMax are how much more a task of a custom executor may use than it holds: its executor may, with what it says of
 	// its other tasks. 0: it does not say; Boundless or more: all there is.
 	CPULimit  Milli `json:"cpu_limit,omitempty"`
@@ -156,14 +158,26 @@ func (x *External) Holds(tasks map[string]*TaskState) (r Resources, ports []Assi
 	return r, ports
 }
 
-// HoldsWith returns what an allocation with an executor holds once it is x and its tasks are in these states: what these hold, and its volumes,
-// which it has until it ends, whichever task brought them.
-func (a *Allocation) HoldsWith(x *External, tasks map[string]*TaskState) (Resources, []AssignedPort) {
-	r, ports := x.Holds(tasks)
-	if items := a.Resources.Sets[VolumeSet]; len(items) > 0 {
-		r = r.Add(Resources{Sets: map[string][]string{VolumeSet: items}})
+// Recount has an allocation with an executor hold what that and those of its tasks hold that did not end. Its own volumes it has until it
+// ends itself.
+func (a *Allocation) Recount() {
+	ended := func(v AllocVolume) bool {
+		s := a.Tasks[v.Task]
+		return v.Task != "" && s != nil && s.Status.Ended()
 	}
-	return r, ports
+	if slices.ContainsFunc(a.Volumes, ended) {
+		a.Volumes = slices.DeleteFunc(slices.Clone(a.Volumes), ended)
+	}
+	var alone []string
+	for _, name := range a.Resources.Sets[VolumeSet] {
+		if slices.ContainsFunc(a.Volumes, func(v AllocVolume) bool { return v.Name == name }) {
+			alone = append(alone, name)
+		}
+	}
+	a.Resources, a.Ports = a.External.Holds(a.Tasks)
+	if len(alone) > 0 {
+		a.Resources = a.Resources.Add(Resources{Sets: map[string][]string{VolumeSet: alone}})
+	}
 }
 
 // SentSecret is a value that a framework sent with work. Nobody sees it but that work. It is immutable.

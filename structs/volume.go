@@ -115,7 +115,7 @@ type Tmpfs struct {
 	Size        Bytes  `json:"size,omitempty" doc:"How much fits; it counts as memory of the task. Default 64MiB."`
 }
 
-// AllocVolume is a volume that an allocation has claimed: it holds it until it has ended.
+// AllocVolume is a volume that an allocation has claimed: it holds it until it has ended, or until the task of an executor has that brought it.
 type AllocVolume struct {
 	Group    string       `json:"group"` // the name of the volume block
 	Name     string       `json:"name"`
@@ -125,6 +125,13 @@ type AllocVolume struct {
 	Access   VolumeAccess `json:"access"`
 	ReadOnly bool         `json:"read_only,omitempty"`
 	Plugin   string       `json:"plugin,omitempty"` // that mounts it; empty: it is a folder on the disk of the node
+	Task     string       `json:"task,omitempty"`   // of an executor, that brought it and has it alone; empty: the allocation has it
+}
+
+// PathsMeet reports whether two absolute, clean paths are the same, or one is below the other.
+func PathsMeet(a, b string) bool {
+	below := func(x, y string) bool { return strings.HasPrefix(x, strings.TrimSuffix(y, "/")+"/") }
+	return a == b || below(a, b) || below(b, a)
 }
 
 // Claim returns what an allocation claimed of a volume, or nil.

@@ -56,7 +56,7 @@ func launchOf(f *structs.Framework, t *wire.TaskInfo) (*server.Launch, error) {
 	l := &server.Launch{Group: group, Node: structs.NodeID(t.AgentID.Value), Resources: used.amount, Slack: used.slack, Ports: b.ports,
 		External: &structs.External{Tasks: []*structs.ExternalTask{{ID: t.TaskID.Value, Name: task.Name, About: about(f, t), Terminal: terminalOf(t.Container), Check: check,
 			Secrets: b.secrets}}}}
-	if err := holdAll(l, task, used.volumes, false); err != nil {
+	if err := holdAll(l, task, used.volumes, server.LaunchVolume{}); err != nil {
 		return nil, err
 	}
 	return l, holdOutside(l, task, b.outsides)
@@ -103,7 +103,7 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 	l.Group = &structs.Group{Name: "pod", Restart: &structs.Restart{Attempts: new(0)}}
 	own := make([]ownVolume, len(l.volumes))
 	for i, v := range l.volumes {
-		block, err := hold(l.Launch, v, true)
+		block, err := inGroup(l.Launch, v, server.LaunchVolume{Own: true})
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +132,7 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 		b := &building{role: roleOf(f, t.Resources), pod: pod, own: own}
 		task, err := b.taskOf(f, t, used)
 		if err == nil {
-			err = holdAll(l.Launch, task, used.volumes, false)
+			err = holdAll(l.Launch, task, used.volumes, server.LaunchVolume{Task: x.Name})
 		}
 		if err == nil {
 			err = holdOutside(l.Launch, task, b.outsides)
@@ -339,13 +339,13 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 	}
 	l.External.Custom = true
 	names := map[string]bool{server.ExecutorTask: true}
-	var brought []taskVolume
-	for _, t := range tasks {
+	brought := make([][]taskVolume, len(tasks))
+	for i, t := range tasks {
 		x, used, err := member(l, t, names, together)
 		if err != nil {
 			return nil, err
 		}
-		brought = append(brought, used.volumes...)
+		brought[i] = used.volumes
 		if x.CPULimit, x.MemoryMax, err = limits(used.amount, t.Limits); err != nil {
 			return nil, err
 		}
@@ -374,15 +374,24 @@ func customOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo
 		return nil, err
 	}
 	// Its sandbox is that of its tasks.
-	err = holdAll(l.Launch, process, l.volumes, true)
-	if err == nil {
-		err = holdAll(l.Launch, process, brought, false)
+	err = holdAll(l.Launch, process, l.volumes, server.LaunchVolume{Own: true})
+	for i, x := range l.External.Tasks {
+		switch {
+		case err != nil:
+		case staying(process):
+			err = holdAll(l.Launch, process, brought[i], server.LaunchVolume{})
+		default:
+			err = lend(l.Launch, process, x, brought[i])
+		}
 	}
 	if err == nil {
 		err = holdOutside(l.Launch, process, b.outsides)
 	}
 	if err != nil {
 		return nil, err
+	}
+	for _, v := range l.Launch.Volumes {
+		v.Own = v.Own || v.Outside != nil // its container says so, whichever task it is launched for
 	}
 	l.External.Secrets = b.secrets
 	l.keepPorts(mappings)

@@ -75,6 +75,7 @@ type taskVolume struct {
 	server.VolumeName
 	at       string // where the task sees it
 	readOnly bool
+	shared   bool
 }
 
 func taskVolumeOf(r *wire.Resource) (v taskVolume, err error) {
@@ -82,7 +83,7 @@ func taskVolumeOf(r *wire.Resource) (v taskVolume, err error) {
 	if r.Disk.Volume == nil {
 		return v, errors.New("Persistent volume has no 'volume'")
 	}
-	v.readOnly = r.Disk.Volume.Mode == wire.VolumeRO
+	v.readOnly, v.shared = r.Disk.Volume.Mode == wire.VolumeRO, r.Shared != nil
 	v.at, err = containerPath(r.Disk.Volume.ContainerPath)
 	return v, err
 }
@@ -105,18 +106,29 @@ func containerPath(p string) (string, error) {
 	return clean, nil
 }
 
-// hold adds a volume to what a launch uses.
-func hold(l *server.Launch, v taskVolume, own bool) (block string, err error) {
-	if slices.ContainsFunc(l.Volumes, func(o *server.LaunchVolume) bool { return o.VolumeName == v.VolumeName }) {
-		return "", fmt.Errorf("Persistence ID '%.200s' is used twice", v.Persistence)
+// hold adds a volume to what a launch uses. of says whose it is. One that is shared may be several tasks'.
+func hold(l *server.Launch, v taskVolume, of server.LaunchVolume) (*server.LaunchVolume, error) {
+	if slices.ContainsFunc(l.Volumes, func(o *server.LaunchVolume) bool {
+		return o.VolumeName == v.VolumeName && (!v.shared || of.Task == "" || o.Task == of.Task || o.Task == "")
+	}) {
+		return nil, fmt.Errorf("Persistence ID '%.200s' is used twice", v.Persistence)
 	}
 	if len(l.Volumes) >= structs.MaxGroupVolumes {
-		return "", fmt.Errorf("more than %d persistent volumes", structs.MaxGroupVolumes)
+		return nil, fmt.Errorf("more than %d persistent volumes", structs.MaxGroupVolumes)
 	}
-	block = fmt.Sprintf("volume-%d", len(l.Volumes))
-	l.Group.Volumes = append(l.Group.Volumes, &structs.GroupVolume{Name: block, Type: structs.PersistentVolume, ReadOnly: v.readOnly})
-	l.Volumes = append(l.Volumes, &server.LaunchVolume{VolumeName: v.VolumeName, Block: block, Own: own})
-	return block, nil
+	of.VolumeName, of.Block, of.ReadOnly = v.VolumeName, fmt.Sprintf("volume-%d", len(l.Volumes)), v.readOnly
+	l.Volumes = append(l.Volumes, &of)
+	return &of, nil
+}
+
+// inGroup is hold for a volume that the group of the launch has.
+func inGroup(l *server.Launch, v taskVolume, of server.LaunchVolume) (block string, err error) {
+	held, err := hold(l, v, of)
+	if err != nil {
+		return "", err
+	}
+	l.Group.Volumes = append(l.Group.Volumes, &structs.GroupVolume{Name: held.Block, Type: structs.PersistentVolume, ReadOnly: v.readOnly})
+	return held.Block, nil
 }
 
 // mount has a task see a volume of its group.
@@ -129,15 +141,42 @@ func mount(task *structs.Task, block, at string, readOnly bool) error {
 }
 
 // holdAll has a task see volumes of its launch.
-func holdAll(l *server.Launch, task *structs.Task, used []taskVolume, own bool) error {
+func holdAll(l *server.Launch, task *structs.Task, used []taskVolume, of server.LaunchVolume) error {
 	for _, v := range used {
-		block, err := hold(l, v, own)
+		block, err := inGroup(l, v, of)
 		if err == nil {
 			err = mount(task, block, v.at, v.readOnly)
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// staying reports whether what the process of a custom executor has mounted stays with it until it ends: nothing can be mounted in a container
+// of the engine that runs, and one who may make mounts himself could keep them.
+func staying(process *structs.Task) bool {
+	return process.Driver == "docker" || process.Config["seccomp"] != nil
+}
+
+// lend has the process of a custom executor see the volumes of a task, as long as that runs.
+func lend(l *server.Launch, process *structs.Task, x *structs.ExternalTask, used []taskVolume) error {
+	for _, v := range used {
+		if !strings.HasPrefix(v.at, "/local/") {
+			return fmt.Errorf("Container path '%.200s' is not supported: a task of a custom executor has its volumes below the sandbox of that, by a path that is not absolute", v.at)
+		}
+		taken := func(at string) bool { return structs.PathsMeet(v.at, at) }
+		lent := func(m *structs.VolumeMount) bool { return taken(m.Destination) }
+		if slices.ContainsFunc(process.VolumeMounts, lent) || slices.ContainsFunc(process.Binds, func(b *structs.Bind) bool { return taken(b.Destination) }) ||
+			slices.ContainsFunc(l.External.Tasks, func(o *structs.ExternalTask) bool { return slices.ContainsFunc(o.Mounts, lent) }) {
+			return fmt.Errorf("Container path '%.200s' is used twice, or one is below the other", v.at)
+		}
+		held, err := hold(l, v, server.LaunchVolume{Task: x.Name})
+		if err != nil {
+			return err
+		}
+		x.Mounts = append(x.Mounts, &structs.VolumeMount{Volume: held.Block, Destination: v.at, ReadOnly: v.readOnly})
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package mesos
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,10 +133,10 @@ func TestOfferedVolumes(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	used, err := take(all[2:])
-	if err != nil || len(used.volumes) != 2 || !used.amount.IsZero() || used.volumes[0] != (taskVolume{server.VolumeName{Role: "eng", Persistence: "v"}, "/local/data", false}) {
+	if err != nil || len(used.volumes) != 2 || !used.amount.IsZero() || used.volumes[0] != (taskVolume{server.VolumeName{Role: "eng", Persistence: "v"}, "/local/data", false, false}) {
 		t.Errorf("%+v, %v", used, err)
 	}
-	if err := holdAll(&server.Launch{Group: &structs.Group{}}, &structs.Task{}, used.volumes, false); err == nil {
+	if err := holdAll(&server.Launch{Group: &structs.Group{}}, &structs.Task{}, used.volumes, server.LaunchVolume{}); err == nil {
 		t.Error("two volumes at one path are taken")
 	}
 	if _, err := take(all[1:2]); err == nil {
@@ -149,13 +150,17 @@ func mounts(l *server.Launch, err error) string {
 		return "refused: " + err.Error()
 	}
 	var b strings.Builder
-	for i, v := range l.Volumes {
+	for _, v := range l.Volumes {
 		fmt.Fprintf(&b, "%s=%s", v.Block, v.Persistence)
 		if v.Own {
 			b.WriteString(" own")
 		}
-		if g := l.Group.Volumes[i]; g.Name != v.Block || g.Type != structs.PersistentVolume {
-			fmt.Fprintf(&b, " in %+v", g)
+		if v.Task != "" {
+			b.WriteString(" of " + v.Task)
+		}
+		lent := l.External.Custom && v.Task != ""
+		if at := slices.IndexFunc(l.Group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == v.Block && g.Type == structs.PersistentVolume }); at < 0 != lent {
+			fmt.Fprintf(&b, " is %d of the group", at)
 		}
 		b.WriteString("; ")
 	}
@@ -169,17 +174,33 @@ func mounts(l *server.Launch, err error) string {
 		}
 		b.WriteString("; ")
 	}
+	for _, t := range l.External.Tasks {
+		for _, m := range t.Mounts {
+			fmt.Fprintf(&b, "%s %s:%s; ", t.Name, m.Volume, m.Destination)
+		}
+	}
 	return b.String()
 }
 
-// Volumes of executors and of their tasks are the allocation's: the process of a custom one sees all of them in its sandbox; a task of a pod
-// sees its own, those of the executor at absolute paths, and others by a path of the executor's sandbox.
+// Volumes of executors are the allocation's, and those of tasks are theirs: they are mounted in the process of a custom one while they run, where
+// that can be. A task of a pod sees its own, those of the executor at absolute paths, and others by a path of the executor's sandbox.
 func TestVolumesOfExecutors(t *testing.T) {
 	at := func(id, path string) wire.Resource {
 		r := wire.Resource{Name: "disk", Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: 32}, Role: new("eng")}
 		r.Disk = &wire.DiskInfo{Persistence: &wire.Persistence{ID: id}, Volume: &wire.Volume{ContainerPath: path, Mode: wire.VolumeRW}}
 		return r
 	}
+	shared := func(id, path string) wire.Resource {
+		r := at(id, path)
+		r.Shared = &wire.Shared{}
+		return r
+	}
+	in := func(c *wire.ContainerInfo, e wire.ExecutorInfo) wire.ExecutorInfo {
+		e.Container = c
+		return e
+	}
+	docker := &wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "debian"}}
+	unconfined := &wire.ContainerInfo{Type: wire.ContainerMesos, Linux: &wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Unconfined: new(true)}}}
 	of := func(kind wire.ExecutorType, volumes ...wire.Resource) wire.ExecutorInfo {
 		e := wire.ExecutorInfo{ExecutorID: wire.ID{Value: "x"}, Type: &kind, Resources: append(scalars(0.1, 32), volumes...)}
 		if kind == wire.ExecutorCustom {
@@ -202,15 +223,27 @@ func TestVolumesOfExecutors(t *testing.T) {
 		want     string
 	}{
 		{"a custom executor", of(wire.ExecutorCustom, at("a", "data")), []wire.TaskInfo{task("one", nil, at("b", "log"))},
+			"volume-0=a own; volume-1=b of one; executor volume-0:/local/data; one volume-1:/local/log; "},
+		{"a custom executor of the engine", in(docker, of(wire.ExecutorCustom, at("a", "data"))), []wire.TaskInfo{task("one", nil, at("b", "log"))},
 			"volume-0=a own; volume-1=b; executor volume-0:/local/data volume-1:/local/log; "},
+		{"one that could mount", in(unconfined, of(wire.ExecutorCustom)), []wire.TaskInfo{task("one", nil, at("b", "log"))},
+			"volume-0=b; executor volume-0:/local/log; "},
+		{"an absolute path", of(wire.ExecutorCustom), []wire.TaskInfo{task("one", nil, at("b", "/srv/b"))},
+			"refused: Container path '/srv/b' is not supported: a task of a custom executor has its volumes below the sandbox of that, by a path that is not absolute"},
+		{"one below another", of(wire.ExecutorCustom, at("a", "data")), []wire.TaskInfo{task("one", nil, at("b", "data/deeper"))},
+			"refused: Container path '/local/data/deeper' is used twice, or one is below the other"},
+		{"shared by two", of(wire.ExecutorDefault), []wire.TaskInfo{task("one", nil, shared("b", "log")), task("two", nil, shared("b", "/srv/log"))},
+			"volume-0=b of one; volume-1=b of two; one volume-0:/local/log; two volume-1:/srv/log; "},
+		{"of two that is not shared", of(wire.ExecutorDefault), []wire.TaskInfo{task("one", nil, at("b", "log")), task("two", nil, at("b", "log"))},
+			"refused: Persistence ID 'b' is used twice"},
 		{"a pod", of(wire.ExecutorDefault, at("a", "data"), at("c", "/srv/c")), []wire.TaskInfo{task("one", parent("data", "mine", wire.VolumeRO), at("b", "log")), task("two", image)},
-			"volume-0=a own; volume-1=c own; volume-2=b; one volume-1:/srv/c volume-0:/local/mine:ro volume-2:/local/log; two; "},
+			"volume-0=a own; volume-1=c own; volume-2=b of one; one volume-1:/srv/c volume-0:/local/mine:ro volume-2:/local/log; two; "},
 		{"a volume twice", of(wire.ExecutorDefault, at("a", "data")), []wire.TaskInfo{task("one", nil, at("a", "log"))},
 			"refused: Persistence ID 'a' is used twice"},
 		{"a place twice", of(wire.ExecutorDefault, at("a", "/srv/c")), []wire.TaskInfo{task("one", nil, at("b", "/srv/c"))},
 			"refused: Container path '/srv/c' is used twice"},
 		{"a place twice in a custom one", of(wire.ExecutorCustom), []wire.TaskInfo{task("one", nil, at("b", "log")), task("two", nil, at("c", "log"))},
-			"refused: Container path '/local/log' is used twice"},
+			"refused: Container path '/local/log' is used twice, or one is below the other"},
 		{"below a volume", of(wire.ExecutorDefault, at("a", "data")), []wire.TaskInfo{task("one", parent("data/deeper", "mine", wire.VolumeRW))},
 			"refused: the volume at 'mine': 'data/deeper' is below the persistent volume 'data' of the executor: name that"},
 	} {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/proffer/proffer/drivers"
@@ -30,8 +32,10 @@ func (p *Plugins) place(m *Mounted, last string) string {
 	return filepath.Join(p.dir, mountsFolder, m.Plugin, string(m.ID), last)
 }
 
-func (m *Mounted) valid(alloc structs.AllocID) error {
-	if !structs.ValidName(m.Plugin) || !structs.ValidName(string(m.ID)) || !structs.ValidName(string(alloc)) {
+// valid looks at the names that make a path: those of the volume, and who has it, which may be a task: ALLOC@TASK.
+func (m *Mounted) valid(holder structs.AllocID) error {
+	names := append(strings.Split(string(holder), "@"), m.Plugin, string(m.ID))
+	if slices.ContainsFunc(names, func(name string) bool { return !structs.ValidName(name) }) {
 		return structs.Errorf(structs.Invalid, fmt.Sprintf("volume %q", m.ID), "its names are no names")
 	}
 	return nil

@@ -213,7 +213,7 @@ func (a *Alloc) update() *structs.AllocUpdate {
 		u.Why = a.notReady()
 	}
 	for _, t := range a.tasks {
-		if t.changed {
+		if t.changed && !t.owes() {
 			if u.Tasks == nil {
 				u.Tasks = make(map[string]*structs.TaskState, len(a.tasks))
 			}
@@ -330,7 +330,16 @@ func (a *Alloc) Run(ctx context.Context) (ended bool) {
 		defer watch.Wait()
 		defer cancel()
 	}
-	return a.provide(ctx) && a.main(ctx) && a.poststop(ctx) && a.release(ctx) && a.finish(ctx)
+	stopLending := func() {}
+	if a.exec != nil {
+		stopLending = a.exec.beginLending(ctx)
+		defer stopLending()
+	}
+	if !a.provide(ctx) || !a.main(ctx) || !a.poststop(ctx) {
+		return false
+	}
+	stopLending() // what it goes on with is taken back with all else
+	return a.release(ctx) && a.finish(ctx)
 }
 
 // of returns the tasks of one stage, in the order of the job.
@@ -467,7 +476,7 @@ func (a *Alloc) finish(ctx context.Context) bool {
 	a.ended = now()
 	record.Tasks = append(record.Tasks, a.exec.all()...)
 	for _, t := range a.tasks {
-		t.changed = true
+		t.changed, t.returned = true, true
 		record.Tasks = append(record.Tasks, t.name)
 	}
 	before := a.status

@@ -42,6 +42,9 @@ type Executor struct {
 	late   bool            // it did not subscribe in time
 	over   bool            // its process ended
 
+	lends    lending
+	routines sync.WaitGroup // of lends
+
 	limits  drivers.Limits // that its process has, as far as it was told of them
 	limited bool           // it was told
 	resum   chan struct{}  // has a value when they may have to change
@@ -55,6 +58,10 @@ type guest struct {
 	changed bool
 	fresh   int  // how many of rec.Said the region was not told since its session began
 	asked   bool // in this stream it was asked to end
+
+	followed bool // somebody looks after what it brings
+	lent     bool // that is mounted in the process
+	returned bool // nothing of that is there any more, since it ended
 }
 
 // newExecutor takes over what is recorded of guests.
@@ -106,6 +113,9 @@ func (e *Executor) take(x *structs.External) {
 		}
 	}
 	e.guests = kept
+	for _, g := range kept {
+		e.follow(g)
+	}
 	e.killQueued()
 	e.tasksChanged()
 	e.askValues()
@@ -173,6 +183,7 @@ func (e *Executor) ended() {
 		process = a.tasks[0].rec.State
 	}
 	for _, g := range e.guests {
+		g.returned = true // with all that the allocation had
 		if g.rec.Done {
 			continue
 		}
@@ -437,7 +448,7 @@ func (s *ExecutorStream) next(ctx context.Context) (event ExecutorEvent, due boo
 	for _, g := range e.guests {
 		switch {
 		case g.rec.Done:
-		case g.rec.Start == 0 && (!e.limited || !e.opened(g)): // the process is given room for it, and the values that it brings are awaited
+		case g.rec.Start == 0 && (!e.limited || !e.opened(g)): // the process is given room for it, and what it brings is awaited
 		case g.rec.Start == 0 && (len(some) == 0 || g.x.Together && g.x.Launch == some[0].x.Launch):
 			some = append(some, g)
 		case g.rec.Start > 0 && g.x.Kill != nil && !g.asked && len(some) == 0:
@@ -508,6 +519,9 @@ func (e *Executor) tell(u *structs.AllocUpdate) {
 		return
 	}
 	for _, g := range e.guests {
+		if g.rec.Done && !g.returned && e.alloc.brings(g.x.Name) {
+			continue // see lending
+		}
 		u.Said = append(u.Said, g.rec.Said[len(g.rec.Said)-g.fresh:]...)
 		g.fresh = 0
 		if g.changed {

@@ -80,6 +80,7 @@ func (e *Executor) tasksChanged() {
 	case e.resum <- struct{}{}:
 	default:
 	}
+	e.turn()
 }
 
 // keepLimits gives the process the limits that it shall have, after its start, after one of the agent, and whenever they change, until

@@ -44,11 +44,12 @@ func (e *Executor) Changed(item *session.Item) {
 	e.stream.poke()
 }
 
-// opened reports whether the values that a task brings are there, and with those of what is launched together with it. The caller holds mu.
+// opened reports whether the values and the volumes that a task brings are there, and with those of what is launched together with it. The
+// caller holds mu.
 func (e *Executor) opened(g *guest) bool {
 	for _, o := range e.guests {
 		together := o == g || g.x.Together && o.x.Together && o.x.Launch == g.x.Launch && o.rec.Start == 0 && !o.rec.Done
-		if together && len(e.values(o)) != len(o.x.Secrets) {
+		if together && (len(e.values(o)) != len(o.x.Secrets) || !o.lent && e.alloc.brings(o.x.Name)) {
 			return false
 		}
 	}

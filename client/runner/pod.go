@@ -61,7 +61,7 @@ func (p *pod) run(ctx context.Context) bool {
 func (p *pod) start(t *task) {
 	p.left++
 	p.routines.Go(func() {
-		went := t.run(p.ctx)
+		went := t.run(p.ctx) && t.giveBack(p.ctx)
 		p.alloc.mu.Lock()
 		defer p.alloc.mu.Unlock()
 		if t.limit != nil {

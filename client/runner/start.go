@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	def *structs.Task) (*drivers.Spec, *taskdir.Scope, error) {
 	a := t.alloc
 	a.mu.Lock()
-	alloc, given := a.alloc, a.state.Given
+	alloc, given, lent := a.alloc, a.state.Given, t.lent
 	cores, devices := t.rec.State.Cores, t.rec.State.Devices
 	a.mu.Unlock()
 	var view drivers.View
@@ -80,6 +81,9 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 		for name, value := range given.Env[def.Name] {
 			s.Env = append(s.Env, name+"="+value)
 		}
+	}
+	if len(lent) > 0 {
+		s.Mounts = slices.Concat(s.Mounts, lent)
 	}
 	if a.node.BoundsDisk {
 		s.Disk = group.Ask().Disk
@@ -156,6 +160,9 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	}
 	if !t.provided(ctx) {
 		return nil, context.Cause(ctx)
+	}
+	if err := t.borrow(ctx); err != nil {
+		return nil, err
 	}
 	if err := t.equip(ctx); err != nil {
 		return nil, err

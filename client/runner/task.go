@@ -22,27 +22,29 @@ type task struct {
 	def   *structs.Task // newest version of it
 	rec   store.Task
 
-	given   bool         // what the allocation needs was provided for its next start; only run changes it
-	handle  drivers.Task // of the newest start; nil before it and after Destroy
-	lost    bool         // it was recorded as running and nobody knows it
-	changed bool         // since the last update
-	over    bool         // its time is over: a sidecar whose main tasks ended
-	again   string       // why it is to be started again; empty: it is not
-	ending  string       // why it alone is to end; empty: it is not
-	late    bool         // with ending: it ran for too long
-	limit   *time.Timer  // ends it when it ran for too long; nil: it may run for ever
-	wake    chan struct{}
-	up      chan struct{} // closed when it was started once, or will not be
-	isUp    bool
-	gone    chan struct{}       // closed when it ended for good
-	cancel  context.CancelFunc  // of the present wait
-	checks  []*checks.Check     // of the present start
-	unwell  string              // which live check failed; empty: none
-	texts   []*taskdir.Text     // that its templates said last; only run uses it
-	owed    []*structs.Template // those that changed and whose change nobody was told; likewise
-	stale   bool                // its templates may say something else now
-	splay   *time.Timer         // until stale
-	asks    asks
+	given    bool            // what the allocation needs was provided for its next start; only run changes it
+	lent     []drivers.Mount // of what it brought, for the next start
+	returned bool            // what it brought, after its end
+	handle   drivers.Task    // of the newest start; nil before it and after Destroy
+	lost     bool            // it was recorded as running and nobody knows it
+	changed  bool            // since the last update
+	over     bool            // its time is over: a sidecar whose main tasks ended
+	again    string          // why it is to be started again; empty: it is not
+	ending   string          // why it alone is to end; empty: it is not
+	late     bool            // with ending: it ran for too long
+	limit    *time.Timer     // ends it when it ran for too long; nil: it may run for ever
+	wake     chan struct{}
+	up       chan struct{} // closed when it was started once, or will not be
+	isUp     bool
+	gone     chan struct{}       // closed when it ended for good
+	cancel   context.CancelFunc  // of the present wait
+	checks   []*checks.Check     // of the present start
+	unwell   string              // which live check failed; empty: none
+	texts    []*taskdir.Text     // that its templates said last; only run uses it
+	owed     []*structs.Template // those that changed and whose change nobody was told; likewise
+	stale    bool                // its templates may say something else now
+	splay    *time.Timer         // until stale
+	asks     asks
 }
 
 func newTask(a *Alloc, def *structs.Task) *task {

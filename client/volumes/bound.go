@@ -2,6 +2,7 @@ package volumes
 
 import (
 	"path/filepath"
+	"slices"
 
 	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/structs"
@@ -53,7 +54,7 @@ func (v *Volumes) Held() (out []Held) {
 		}
 		h := Held{Name: rec.Name, Folder: v.path(id, dataFolder), Size: rec.Size}
 		for alloc, c := range claims {
-			if !c.Reads {
+			if alloc = allocOf(alloc); !c.Reads && !slices.Contains(h.Writers, alloc) {
 				h.Writers = append(h.Writers, alloc)
 			}
 		}

@@ -28,7 +28,7 @@ func (v *Volumes) plugged(id structs.VolumeID) bool {
 
 // plug gives an allocation a volume of a plugin: it notes the claim, waits until the region has attached the volume to the node, and has it
 // mounted. What it notes first is what unplug goes by, so that an agent may be killed at any moment.
-func (v *Volumes) plug(ctx context.Context, object string, alloc structs.AllocID, c *structs.AllocVolume, mine claim) (string, error) {
+func (v *Volumes) plug(ctx context.Context, object string, holder structs.AllocID, c *structs.AllocVolume, mine claim) (string, error) {
 	if v.Plugins == nil || !structs.ValidName(c.Plugin) {
 		return "", structs.Errorf(structs.Invalid, object, "the node has no storage plugins")
 	}
@@ -44,13 +44,13 @@ func (v *Volumes) plug(ctx context.Context, object string, alloc structs.AllocID
 	v.mu.Lock()
 	err = v.enter(is)
 	if err == nil {
-		err = v.note(object, alloc, c.ID, mine)
+		err = v.note(object, holder, c.ID, mine)
 	}
 	v.mu.Unlock()
 	if err != nil {
 		return "", err
 	}
-	return v.Plugins.Publish(ctx, is, at, alloc, c.ReadOnly)
+	return v.Plugins.Publish(ctx, is, at, holder, c.ReadOnly)
 }
 
 // enter makes the folders of a volume of a plugin. The caller holds mu.
@@ -110,21 +110,26 @@ func (v *Volumes) begin(ctx context.Context, object string, id structs.VolumeID)
 	return end, nil
 }
 
-// unplug takes the volumes of plugins back that an allocation has: from its tasks, and, when it is the last one, from the node. A claim goes
-// after what it stands for.
-func (v *Volumes) unplug(ctx context.Context, alloc structs.AllocID) error {
+// unplug takes the volumes of plugins back that some have: from tasks, and, when they are the last ones, from the node. A claim goes after what
+// it stands for.
+func (v *Volumes) unplug(ctx context.Context, from func(holder structs.AllocID) bool) error {
 	for _, id := range v.ids() {
-		if _, err := os.Lstat(v.path(id, claimsFolder, string(alloc))); err != nil || !v.plugged(id) {
+		if !v.plugged(id) {
 			continue
 		}
-		if err := v.unplugOne(ctx, id, alloc); err != nil {
-			return err
+		for _, holder := range v.holders(id) {
+			if !from(holder) {
+				continue
+			}
+			if err := v.unplugOne(ctx, id, holder); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, alloc structs.AllocID) error {
+func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, holder structs.AllocID) error {
 	object := "volume " + string(id)
 	end, err := v.begin(ctx, object, id)
 	if err != nil {
@@ -139,14 +144,14 @@ func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, alloc stru
 	if err != nil {
 		return structs.Errorf(structs.Unavailable, object, "what mounted it cannot be read: %w", err)
 	}
-	if err := v.Plugins.Unpublish(ctx, m, alloc); err != nil {
+	if err := v.Plugins.Unpublish(ctx, m, holder); err != nil {
 		return err
 	}
 	others, err := os.ReadDir(v.path(id, claimsFolder))
 	if err != nil {
 		return drivers.DiskError(object, err)
 	}
-	last := !slices.ContainsFunc(others, func(e os.DirEntry) bool { return e.Name() != string(alloc) })
+	last := !slices.ContainsFunc(others, func(e os.DirEntry) bool { return e.Name() != string(holder) })
 	if last {
 		if err := v.Plugins.Unstage(ctx, m); err != nil {
 			return err
@@ -154,7 +159,7 @@ func (v *Volumes) unplugOne(ctx context.Context, id structs.VolumeID, alloc stru
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if err = os.Remove(v.path(id, claimsFolder, string(alloc))); errors.Is(err, fs.ErrNotExist) {
+	if err = os.Remove(v.path(id, claimsFolder, string(holder))); errors.Is(err, fs.ErrNotExist) {
 		err = nil // somebody else was faster
 	}
 	if last && err == nil {
@@ -195,9 +200,9 @@ func (v *Volumes) tidy(ctx context.Context) {
 			}
 		}
 		for _, e := range entries {
-			if alloc := structs.AllocID(e.Name()); !v.known(alloc) {
-				if err := v.unplugOne(ctx, id, alloc); err != nil {
-					v.log.Warn("a volume that nothing uses any more cannot be taken back yet", "volume", id, "alloc", alloc, "err", err)
+			if holder := structs.AllocID(e.Name()); !v.known(allocOf(holder)) {
+				if err := v.unplugOne(ctx, id, holder); err != nil {
+					v.log.Warn("a volume that nothing uses any more cannot be taken back yet", "volume", id, "alloc", allocOf(holder), "err", err)
 				}
 			}
 		}

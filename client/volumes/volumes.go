@@ -76,7 +76,7 @@ var _ runner.Provider = (*Volumes)(nil)
 // A volume is a folder below dir, named after its id:
 //
 //	ID/volume.json   what it is
-//	ID/claims/ALLOC  an allocation that has it, as a claim
+//	ID/claims/ALLOC  an allocation that has it, as a claim; ALLOC@TASK: a task of one that brought it
 //	ID/data          what tasks see
 //	ID/plugin.json   instead of volume.json and data: the plugin that mounts it
 const (
@@ -85,6 +85,20 @@ const (
 	dataFolder   = "data"
 	purging      = ".purging" // behind the id of one that is being removed
 )
+
+// holderOf names who has a claim: an allocation, or a task of one.
+func holderOf(alloc structs.AllocID, task string) structs.AllocID {
+	if task == "" {
+		return alloc
+	}
+	return alloc + "@" + structs.AllocID(task)
+}
+
+// allocOf is the allocation of who has a claim.
+func allocOf(holder structs.AllocID) structs.AllocID {
+	alloc, _, _ := strings.Cut(string(holder), "@")
+	return structs.AllocID(alloc)
+}
 
 // claim is what an allocation has of a volume.
 type claim struct {
@@ -198,7 +212,7 @@ func (v *Volumes) Name() string { return "volumes" }
 
 // Needs reports whether a group has volumes.
 func (v *Volumes) Needs(alloc *structs.Allocation, group *structs.Group) bool {
-	return len(group.Volumes) > 0
+	return len(group.Volumes) > 0 || len(alloc.Volumes) > 0
 }
 
 // Provide claims the volumes of an allocation and says what its tasks mount. A volume that an older allocation still has on this
@@ -211,12 +225,19 @@ func (v *Volumes) Provide(ctx context.Context, need *runner.Need, given *store.G
 	}
 	sources := map[string]source{}
 	for _, x := range need.Group.Volumes {
+		if x.Type != structs.HostVolume && brought(need, x.Name) {
+			continue
+		}
 		var at source
 		var err error
 		if x.Type == structs.HostVolume {
 			at.path, at.readOnly, err = v.hostPath(x, need.Group.Propagation(x.Name))
 		} else {
-			at.path, err = v.claim(ctx, need.Alloc, x)
+			i := slices.IndexFunc(need.Alloc.Volumes, func(c structs.AllocVolume) bool { return c.Group == x.Name })
+			if i < 0 {
+				return structs.Errorf(structs.Invalid, fmt.Sprintf("volume %q", x.VolumeName(need.Alloc.Index)), "the region did not give it to the allocation")
+			}
+			at.path, err = v.claim(ctx, need.Alloc, &need.Alloc.Volumes[i])
 		}
 		if err != nil {
 			return err
@@ -226,7 +247,10 @@ func (v *Volumes) Provide(ctx context.Context, need *runner.Need, given *store.G
 	}
 	for _, t := range need.Group.Tasks {
 		for _, m := range t.VolumeMounts {
-			from := sources[m.Volume]
+			from, has := sources[m.Volume]
+			if !has { // the task brings it
+				continue
+			}
 			if from.block {
 				perms := "rw"
 				if from.readOnly || m.ReadOnly {
@@ -236,6 +260,36 @@ func (v *Volumes) Provide(ctx context.Context, need *runner.Need, given *store.G
 				continue
 			}
 			given.Mount(t.Name, drivers.Mount{Source: from.path, Target: m.Destination, ReadOnly: from.readOnly || m.ReadOnly, Propagation: m.Propagation})
+		}
+	}
+	return nil
+}
+
+// brought reports whether a block of a group is of a volume that one of the tasks brings, or brought.
+func brought(need *runner.Need, block string) bool {
+	i := slices.IndexFunc(need.Alloc.Volumes, func(c structs.AllocVolume) bool { return c.Group == block })
+	if i >= 0 {
+		return need.Alloc.Volumes[i].Task != ""
+	}
+	x := need.Alloc.External
+	return x != nil && x.Executor != "" // the task ended, and the region took the claim back
+}
+
+// Lend claims the volumes that a task of an executor brings and says where they are to be mounted.
+func (v *Volumes) Lend(ctx context.Context, need *runner.Need, task string, mounts []*structs.VolumeMount, given *store.Given) error {
+	for i := range need.Alloc.Volumes {
+		c := &need.Alloc.Volumes[i]
+		if c.Task != task {
+			continue
+		}
+		at, err := v.claim(ctx, need.Alloc, c)
+		if err != nil {
+			return err
+		}
+		for _, m := range mounts {
+			if m.Volume == c.Group {
+				given.Mount(task, drivers.Mount{Source: at, Target: m.Destination, ReadOnly: c.ReadOnly || m.ReadOnly})
+			}
 		}
 	}
 	return nil
@@ -342,24 +396,23 @@ func noLinks(dir, rest string) error {
 	return nil
 }
 
-// claim gives an allocation a persistent volume, which is made when it is not there yet.
-func (v *Volumes) claim(ctx context.Context, alloc *structs.Allocation, x *structs.GroupVolume) (string, error) {
-	object := fmt.Sprintf("volume %q", x.VolumeName(alloc.Index))
-	i := slices.IndexFunc(alloc.Volumes, func(c structs.AllocVolume) bool { return c.Group == x.Name })
-	if i < 0 || !structs.ValidName(string(alloc.Volumes[i].ID)) || !structs.ValidName(string(alloc.ID)) {
-		return "", structs.Errorf(structs.Invalid, object, "the region did not give it to the allocation")
+// claim gives an allocation, or the task of one that brings it, a persistent volume, which is made when it is not there yet.
+func (v *Volumes) claim(ctx context.Context, alloc *structs.Allocation, c *structs.AllocVolume) (string, error) {
+	object := fmt.Sprintf("volume %q", c.Name)
+	if !structs.ValidName(string(c.ID)) || !structs.ValidName(string(alloc.ID)) || c.Task != "" && !structs.ValidName(c.Task) {
+		return "", structs.Errorf(structs.Invalid, object, "it is claimed under a name that is none")
 	}
-	c := &alloc.Volumes[i]
+	holder := holderOf(alloc.ID, c.Task)
 	mine := claim{alloc.Incarnation, c.Access.Alone(c.ReadOnly), c.ReadOnly}
 	if c.Plugin != "" {
-		return v.plug(ctx, object, alloc.ID, c, mine)
+		return v.plug(ctx, object, holder, c, mine)
 	}
 	end, err := v.begin(ctx, object, c.ID)
 	if err != nil {
 		return "", err
 	}
 	defer end()
-	size, err := v.hold(object, alloc.ID, c, mine)
+	size, err := v.hold(object, holder, c, mine)
 	if err != nil {
 		return "", err
 	}
@@ -370,7 +423,7 @@ func (v *Volumes) claim(ctx context.Context, alloc *structs.Allocation, x *struc
 }
 
 // hold makes a volume that is not there yet, notes a claim, and returns the size.
-func (v *Volumes) hold(object string, alloc structs.AllocID, c *structs.AllocVolume, mine claim) (structs.Bytes, error) {
+func (v *Volumes) hold(object string, holder structs.AllocID, c *structs.AllocVolume, mine claim) (structs.Bytes, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.purge[c.ID] {
@@ -383,23 +436,23 @@ func (v *Volumes) hold(object string, alloc structs.AllocID, c *structs.AllocVol
 	if err != nil {
 		return 0, drivers.DiskError(object, err)
 	}
-	return size, v.note(object, alloc, c.ID, mine)
+	return size, v.note(object, holder, c.ID, mine)
 }
 
 // note writes a claim, unless it would be beside another one that keeps it away. The caller holds mu.
-func (v *Volumes) note(object string, alloc structs.AllocID, id structs.VolumeID, mine claim) error {
+func (v *Volumes) note(object string, holder structs.AllocID, id structs.VolumeID, mine claim) error {
 	others, err := v.claims(id)
 	if err != nil {
 		return drivers.DiskError(object, err)
 	}
 	for other, theirs := range others {
-		if other != alloc && mine.Alone && theirs.Alone {
-			return structs.Errorf(structs.Unavailable, object, "allocation %s has it on this node until it has ended", structs.Short(other))
+		if other != holder && mine.Alone && theirs.Alone {
+			return structs.Errorf(structs.Unavailable, object, "allocation %s has it on this node until it has ended", structs.Short(allocOf(other)))
 		}
 	}
 	raw, err := json.Marshal(mine)
 	if err == nil {
-		err = os.WriteFile(v.path(id, claimsFolder, string(alloc)), raw, 0o600)
+		err = os.WriteFile(v.path(id, claimsFolder, string(holder)), raw, 0o600)
 	}
 	if err != nil {
 		return drivers.DiskError(object, err)
@@ -444,7 +497,7 @@ func (v *Volumes) claims(id structs.VolumeID) (map[structs.AllocID]claim, error)
 	out := map[structs.AllocID]claim{}
 	for _, e := range entries {
 		at := v.path(id, claimsFolder, e.Name())
-		if v.known != nil && !v.known(structs.AllocID(e.Name())) && !v.plugged(id) {
+		if v.known != nil && !v.known(allocOf(structs.AllocID(e.Name()))) && !v.plugged(id) {
 			if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
@@ -463,23 +516,44 @@ func (v *Volumes) claims(id structs.VolumeID) (map[structs.AllocID]claim, error)
 	return out, nil
 }
 
-// Release takes the volumes of an allocation back. Their data stays.
+// Release takes the volumes of an allocation back, with those that its tasks brought. Their data stays.
 func (v *Volumes) Release(ctx context.Context, id structs.AllocID) error {
-	if !structs.ValidName(string(id)) {
-		return nil
-	}
-	if err := v.unplug(ctx, id); err != nil {
+	return v.takeBack(ctx, func(holder structs.AllocID) bool { return allocOf(holder) == id })
+}
+
+// Return takes back what a task of an executor brought. The data stays.
+func (v *Volumes) Return(ctx context.Context, id structs.AllocID, task string) error {
+	return v.takeBack(ctx, func(holder structs.AllocID) bool { return holder == holderOf(id, task) })
+}
+
+// takeBack takes volumes back from some who have claims.
+func (v *Volumes) takeBack(ctx context.Context, from func(holder structs.AllocID) bool) error {
+	if err := v.unplug(ctx, from); err != nil {
 		return err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, volume := range v.ids() {
-		if err := os.Remove(v.path(volume, claimsFolder, string(id))); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return drivers.DiskError("volume "+string(volume), err)
+		for _, holder := range v.holders(volume) {
+			if !from(holder) {
+				continue
+			}
+			if err := os.Remove(v.path(volume, claimsFolder, string(holder))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return drivers.DiskError("volume "+string(volume), err)
+			}
 		}
 	}
 	v.nudge()
 	return nil
+}
+
+// holders lists who has claims of a volume.
+func (v *Volumes) holders(id structs.VolumeID) (out []structs.AllocID) {
+	entries, _ := os.ReadDir(v.path(id, claimsFolder))
+	for _, e := range entries {
+		out = append(out, structs.AllocID(e.Name()))
+	}
+	return out
 }
 
 func (v *Volumes) nudge() {

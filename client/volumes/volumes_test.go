@@ -1,6 +1,7 @@
 package volumes
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,75 @@ func provide(t *testing.T, v *Volumes, n *runner.Need) ([]drivers.Mount, error) 
 	given := &store.Given{}
 	err := v.Provide(t.Context(), n, given)
 	return given.Mounts["t"], err
+}
+
+// What a task of an executor brings is its own: others of its allocation have it after it, or with it when it is shared, and the allocation takes all with it.
+func TestVolumesOfTasks(t *testing.T) {
+	v := open(t, filepath.Join(t.TempDir(), "volumes"), nil)
+	of := func(task string, access structs.VolumeAccess) (*runner.Need, []*structs.VolumeMount) {
+		x := data(access, false)
+		x.Task = task
+		n := need("aa", 1, x)
+		n.Alloc.External = &structs.External{Executor: "x"}
+		return n, n.Group.Tasks[0].VolumeMounts
+	}
+	lend := func(task string, access structs.VolumeAccess) (int, error) {
+		n, mounts := of(task, access)
+		if all, err := provide(t, v, n); err != nil || len(all) > 0 {
+			t.Errorf("the allocation has %v of it, %v", all, err)
+		}
+		given := &store.Given{}
+		err := v.Lend(t.Context(), n, task, mounts, given)
+		return len(given.Mounts[task]), err
+	}
+	claimed := func(want string) {
+		t.Helper()
+		if got := fmt.Sprint(v.holders("0a01")); got != want {
+			t.Errorf("it is claimed by %s, want %s", got, want)
+		}
+	}
+	for range 2 {
+		if n, err := lend("one", structs.AccessExclusive); n != 1 || err != nil {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+	if _, err := lend("two", structs.AccessExclusive); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("a second task has it: %v", err)
+	}
+	if _, err := provide(t, v, need("bb", 2, data(structs.AccessExclusive, false))); structs.KindOf(err) != structs.Unavailable {
+		t.Errorf("another allocation has it: %v", err)
+	}
+	claimed("[aa@one]")
+	for range 2 {
+		if err := v.Return(t.Context(), "aa", "one"); err != nil {
+			t.Error(err)
+		}
+	}
+	claimed("[]")
+	for _, task := range []string{"two", "three"} {
+		if _, err := lend(task, structs.AccessShared); err != nil {
+			t.Error(err)
+		}
+	}
+	claimed("[aa@three aa@two]")
+	if held := v.Held(); len(held) != 1 || len(held[0].Writers) != 1 || held[0].Writers[0] != "aa" {
+		t.Errorf("held are %+v", held)
+	}
+	if err := v.Release(t.Context(), "aa"); err != nil {
+		t.Error(err)
+	}
+	claimed("[]")
+	if _, err := lend("../up", structs.AccessShared); structs.KindOf(err) != structs.Invalid {
+		t.Errorf("a task whose name is none: %v", err)
+	}
+	if _, err := lend("four", structs.AccessShared); err != nil {
+		t.Error(err)
+	}
+	v.known = func(structs.AllocID) bool { return false }
+	if _, err := v.claims("0a01"); err != nil {
+		t.Error(err)
+	}
+	claimed("[]")
 }
 
 // A volume has one that writes, also for an agent that was killed and forgot; its data stays until the region wants it gone.

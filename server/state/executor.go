@@ -50,7 +50,7 @@ func (tx *Tx) launch(p *Placement) (structs.AllocID, Refusal, string) {
 		refused, why := tx.join(a, &alloc, p.Job)
 		return a.ID, refused, why
 	}
-	if p.Job != nil && len(p.Job.Groups) > 0 && len(alloc.Volumes) < len(p.Job.Groups[0].Persistent()) {
+	if p.Job != nil && len(p.Job.Groups) > 0 && slices.ContainsFunc(p.Job.Groups[0].Persistent(), func(x *structs.GroupVolume) bool { return !claimed(&alloc, x.Name) }) {
 		return alloc.ID, RefusedEnding, "its executor, which has the volumes, ended meanwhile"
 	}
 	placed := *p
@@ -59,8 +59,13 @@ func (tx *Tx) launch(p *Placement) (structs.AllocID, Refusal, string) {
 	return alloc.ID, refused, why
 }
 
-// join adds the tasks of an allocation, which is not stored, to that of their executor. Tasks of that one that ended, as its framework
-// knows, are forgotten.
+// claimed reports whether an allocation has, or asks for, the volume of a block.
+func claimed(a *structs.Allocation, block string) bool {
+	return slices.ContainsFunc(a.Volumes, func(v structs.AllocVolume) bool { return v.Group == block })
+}
+
+// join adds the tasks of an allocation, which is not stored, to that of their executor, with the volumes that they bring. Tasks of that one that
+// ended, as its framework knows, are forgotten.
 func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, string) {
 	if a.Desired != structs.DesiredRun {
 		return RefusedEnding, "its executor is being stopped"
@@ -68,8 +73,8 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	if a.External.Custom != with.External.Custom || !bytes.Equal(a.External.Info, with.External.Info) {
 		return RefusedExecutor, fmt.Sprintf("ExecutorInfo is not compatible with existing ExecutorInfo of executor %q", a.External.Executor)
 	}
-	if len(with.Volumes) > 0 {
-		return RefusedExecutor, fmt.Sprintf("executor %q began meanwhile, and volumes come with the launch that begins it", a.External.Executor)
+	if slices.ContainsFunc(with.Volumes, func(v structs.AllocVolume) bool { return v.Task == "" }) {
+		return RefusedExecutor, fmt.Sprintf("executor %q began meanwhile, and its own volumes come with the launch that begins it", a.External.Executor)
 	}
 	if refused, why := tx.known(with); refused != "" {
 		return refused, why
@@ -82,6 +87,10 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	tasks := *with.External
 	tasks.Own, tasks.OwnPorts = structs.Resources{}, nil
 	more.Resources, more.Ports = tasks.Holds(nil)
+	claims, refused, why := tx.claim(n, &more, nil)
+	if refused != "" {
+		return refused, why
+	}
 	if refused, why := tx.fits(n, &more); refused != "" {
 		return refused, why
 	}
@@ -93,7 +102,13 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	if len(external.Tasks)+len(with.External.Tasks) > structs.MaxExternalTasks {
 		return RefusedInvalid, fmt.Sprintf("its executor has %d tasks, and %d are taken", len(external.Tasks), structs.MaxExternalTasks)
 	}
-	renamed := make(map[string]string, len(with.External.Tasks))
+	if len(a.Volumes)+len(more.Volumes) > structs.MaxGroupVolumes {
+		return RefusedInvalid, fmt.Sprintf("its executor and the tasks of that have %d volumes, and %d are taken", len(a.Volumes), structs.MaxGroupVolumes)
+	}
+	if refused, why := apart(a, with.External); refused != "" {
+		return refused, why
+	}
+	renamed := make(map[string]string, len(with.External.Tasks)+len(more.Volumes))
 	for _, t := range with.External.Tasks {
 		joined := *t
 		external.Made++
@@ -103,33 +118,97 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 		renamed[t.Name] = joined.Name
 		external.Tasks = append(external.Tasks, &joined)
 	}
+	blocks := make(map[string]string, len(more.Volumes)) // numbered as no other ones of the allocation
+	for i := range more.Volumes {
+		v := &more.Volumes[i]
+		name := fmt.Sprintf("volume-%d-%d", external.Made, i)
+		blocks[v.Group] = name
+		v.Group, v.Task = name, renamed[v.Task]
+	}
+	for _, t := range external.Tasks[len(external.Tasks)-len(with.External.Tasks):] {
+		t.Mounts = renameMounts(t.Mounts, blocks)
+	}
+	claims.settle(tx, &more)
 	next := *a
 	next.External, next.WantIndex = &external, tx.Index
 	next.Tasks = maps.Clone(a.Tasks)
 	maps.DeleteFunc(next.Tasks, func(name string, _ *structs.TaskState) bool {
 		return a.External.Named(name) != nil && external.Named(name) == nil
 	})
-	next.Resources, next.Ports = a.HoldsWith(&external, next.Tasks)
+	if len(more.Volumes) > 0 {
+		next.Volumes = slices.Concat(a.Volumes, more.Volumes)
+		next.Resources = a.Resources.Add(structs.Resources{Sets: more.Resources.Sets})
+	}
+	next.Recount()
 	if !external.Custom {
-		next.Version = tx.addTasks(a, &external, job, renamed)
+		next.Version = tx.addTasks(&next, job, renamed, blocks)
 	}
 	tx.putAlloc(a, next)
+	claims.bind(tx, n)
 	return "", ""
 }
 
-// addTasks replaces the nameless job of an allocation by one with more tasks, and without those that were forgotten.
-func (tx *Tx) addTasks(a *structs.Allocation, now *structs.External, job *structs.Job, renamed map[string]string) (version uint64) {
+// apart refuses tasks whose volumes the process of a custom executor would see where it sees those of others that did not end, or below.
+func apart(a *structs.Allocation, with *structs.External) (Refusal, string) {
+	for _, t := range with.Tasks {
+		for _, m := range t.Mounts {
+			for _, o := range a.External.Tasks {
+				if s := a.Tasks[o.Name]; s != nil && s.Status.Ended() {
+					continue
+				}
+				for _, taken := range o.Mounts {
+					if structs.PathsMeet(m.Destination, taken.Destination) {
+						return RefusedVolume, fmt.Sprintf("task %q of the executor has a volume at %s, and %s is not apart from it", o.ID, taken.Destination, m.Destination)
+					}
+				}
+			}
+		}
+	}
+	return "", ""
+}
+
+// renameMounts returns mounts with other names of volume blocks, where they have one.
+func renameMounts(mounts []*structs.VolumeMount, names map[string]string) []*structs.VolumeMount {
+	if len(names) == 0 || len(mounts) == 0 {
+		return mounts
+	}
+	out := make([]*structs.VolumeMount, len(mounts))
+	for i, m := range mounts {
+		copied := *m
+		if name, has := names[m.Volume]; has {
+			copied.Volume = name
+		}
+		out[i] = &copied
+	}
+	return out
+}
+
+// addTasks replaces the nameless job of an allocation by one with more tasks and volumes, and without those that were forgotten.
+func (tx *Tx) addTasks(a *structs.Allocation, job *structs.Job, renamed, blocks map[string]string) (version uint64) {
 	old := tx.version("", a.Version)
 	next := job.Clone()
 	group := next.Groups[0]
 	for _, t := range group.Tasks {
-		t.Name = renamed[t.Name]
+		t.Name, t.VolumeMounts = renamed[t.Name], renameMounts(t.VolumeMounts, blocks)
 	}
 	if old != nil {
-		group.Volumes = old.Job.Groups[0].Volumes // those that the executor has
+		brought := group.Volumes
+		group.Volumes = nil
 		for _, t := range slices.Backward(old.Job.Groups[0].Tasks) {
-			if now.Named(t.Name) != nil {
+			if a.External.Named(t.Name) != nil {
 				group.Tasks = slices.Insert(group.Tasks, 0, t)
+			}
+		}
+		for _, x := range old.Job.Groups[0].Volumes { // those of the executor, which are among its claims, and of tasks that are not forgotten
+			seen := func(m *structs.VolumeMount) bool { return m.Volume == x.Name }
+			if claimed(a, x.Name) || slices.ContainsFunc(group.Tasks, func(t *structs.Task) bool { return slices.ContainsFunc(t.VolumeMounts, seen) }) {
+				group.Volumes = append(group.Volumes, x)
+			}
+		}
+		for _, x := range brought {
+			if name, has := blocks[x.Name]; has {
+				x.Name = name
+				group.Volumes = append(group.Volumes, x)
 			}
 		}
 		tx.put(Versions, old, nil)

@@ -218,62 +218,6 @@ func TestTaskGroupsJoinWithTheirTasks(t *testing.T) {
 	e.check()
 }
 
-// The volumes that an executor began with are its allocation's until that ends, whatever becomes of its tasks; those that join bring none.
-func TestVolumesOfAnExecutor(t *testing.T) {
-	for _, custom := range []bool{false, true} {
-		e := newExecutors(t)
-		n := *e.store.Snapshot().Node(e.node)
-		n.Resources.Disk = 1 << 30
-		e.must(&RegisterNode{Node: &n})
-		for _, r := range e.operate(&Operation{Reserve: &structs.Reservation{ID: "r", Role: "eng", Resources: structs.Resources{Disk: 64 << 20}}},
-			&Operation{Create: &structs.Volume{Name: "v", Persistence: "v", Role: "eng", Size: 64 << 20, Access: structs.AccessExclusive, ContainerPath: "data"}}) {
-			if r.Refused != "" {
-				t.Fatalf("%+v", r)
-			}
-		}
-		launch := func(id, task string, volumes []structs.AllocVolume, block string) PlaceResult {
-			t.Helper()
-			x := &structs.External{Executor: "x", Custom: custom, Info: []byte("info"), Own: structs.Resources{CPU: 500},
-				Tasks: []*structs.ExternalTask{{ID: task, Name: task, Resources: structs.Resources{CPU: 1000}}}}
-			group := &structs.Group{Name: "g", Tasks: []*structs.Task{{Name: task}}, Volumes: []*structs.GroupVolume{{Name: "volume-0", Type: structs.PersistentVolume, Source: block}}}
-			return e.operate(&Operation{Launch: &Placement{Job: &structs.Job{Groups: []*structs.Group{group}}, Alloc: &structs.Allocation{ID: structs.AllocID(id), Framework: "f",
-				Role: "eng", Node: e.node, Group: "g", External: x, OnLost: "replace", Volumes: volumes}}})[0]
-		}
-		claim := []structs.AllocVolume{{Group: "volume-0", Name: "v", Access: structs.AccessExclusive}}
-		if r := launch("a", "one", nil, ""); r.Refused != RefusedEnding {
-			t.Fatalf("a launch that relies on an executor that is not there any more: %+v", r)
-		}
-		if r := launch("a", "one", claim, "v"); r.Refused != "" {
-			t.Fatalf("%+v", r)
-		}
-		has := func(want string) {
-			t.Helper()
-			a := e.alloc("a")
-			e.is("it holds", fmt.Sprint(a.Resources.CPU, a.Resources.Sets[structs.VolumeSet], len(a.Volumes)), want)
-		}
-		has("1.5 [v] 1")
-		if r := launch("b", "two", claim, "v"); r.Refused != RefusedExecutor {
-			t.Errorf("a task that joins with a volume: %+v", r)
-		}
-		if r := launch("b", "two", nil, ""); r.Refused != "" || r.ID != "a" {
-			t.Fatalf("%+v", r)
-		}
-		has("2.5 [v] 1")
-		if v := e.store.Snapshot().Version("", e.alloc("a").Version); !custom && v.Job.Groups[0].Volumes[0].Source != "v" {
-			t.Errorf("its block is %+v", v.Job.Groups[0].Volumes[0])
-		}
-		e.observe("a", structs.AllocRunning, map[string]*structs.TaskState{"one": {Status: structs.TaskFinished}, "two": {Status: structs.TaskRunning}})
-		has("1.5 [v] 1")
-		if r := e.operate(&Operation{Destroy: "v"})[0]; r.Refused == "" {
-			t.Error("a volume that an executor has is destroyed")
-		}
-		e.observe("a", structs.AllocComplete, map[string]*structs.TaskState{"one": {Status: structs.TaskFinished}, "two": {Status: structs.TaskFinished}})
-		if r := e.operate(&Operation{Destroy: "v"})[0]; r.Refused != "" {
-			t.Errorf("once it ended: %+v", r)
-		}
-	}
-}
-
 // A key cannot go while work that did not end has values which are sealed with it, and nothing comes with such values once it went.
 func TestKeysOfSentSecretsStay(t *testing.T) {
 	e := newExecutors(t)

@@ -16,7 +16,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 		return
 	}
 	if old.External.Executor != "" && !next.Ended() {
-		next.Resources, next.Ports = old.HoldsWith(old.External, next.Tasks)
+		next.Recount()
 	}
 	if tx.framework(old.Framework) == nil {
 		return
