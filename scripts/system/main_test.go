@@ -32,6 +32,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("MESOS_EXECUTOR_ID") != "" { // a node started it
+		if err := beExecutor(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if root = os.Getenv(rootEnv); root == "" {
 		os.Exit(keep())
 	}
