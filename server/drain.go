@@ -29,7 +29,7 @@ func (s *Server) watchDrains(term context.Context) {
 			for a := range snap.HeldOnNode(n.ID) {
 				left++
 				if late && a.Desired == structs.DesiredRun && len(stops) < drainStops && !(len(n.Attached) > 0 && isPlugin(snap, a)) {
-					stops = append(stops, &state.Stop{ID: a.ID, Why: "the drain of its node reached its deadline"})
+					stops = append(stops, &state.Stop{ID: a.ID, Why: "the drain of its node reached its deadline", Drained: true})
 				}
 			}
 			var cmd state.Command

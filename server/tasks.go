@@ -34,10 +34,11 @@ type TaskNews struct {
 	Within             string // its name in its allocation, when that has several
 	Alloc              structs.AllocID
 	Node               structs.NodeID
-	Host               string       // address of the node; empty: it is not known
-	Network            *TaskNetwork // that it has for itself; nil: it has that of the node
-	Server             bool         // it comes from the servers
-	Unreachable        structs.Time // since when its node is not heard of; zero: it is
+	Host               string            // address of the node; empty: it is not known
+	Network            *TaskNetwork      // that it has for itself; nil: it has that of the node
+	Server             bool              // it comes from the servers
+	Unreachable        structs.Time      // since when its node is not heard of; zero: it is
+	Limit              structs.Resources // that it hit, where that is its Reason
 }
 
 // TaskNetwork is a network beside that of the node.
@@ -83,7 +84,7 @@ func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) 
 	}
 	if u := x.Outstanding(); kind&tellUpdate != 0 && u != nil {
 		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node,
-			Host: hostOf(snap, a.Node), Network: networkOf(snap, a, x)})
+			Host: hostOf(snap, a.Node), Network: networkOf(snap, a, x), Limit: limitOf(snap, a, x, u.Reason)})
 	}
 	for _, why := range [...]struct {
 		kind   tellKind
@@ -92,6 +93,27 @@ func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) 
 		if kind&why.kind != 0 {
 			out = append(out, pictureOf(snap, a, x, why.reason))
 		}
+	}
+	return out
+}
+
+// limitOf returns what a task hit that ended for a reason: the memory of its own, or of its executor, or the disk of the allocation; nothing for other
+// reasons.
+func limitOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask, reason string) (out structs.Resources) {
+	switch reason {
+	case state.ReasonMemory:
+		out.Memory = a.Resources.Memory
+		v := snap.Version(a.Job, a.Version)
+		if v == nil || a.External.Custom {
+			break
+		}
+		if g := v.Job.Group(a.Group); g != nil {
+			if t := g.Task(x.Name); t != nil && t.Resources != nil {
+				out.Memory = max(t.Resources.Memory, t.Resources.MemoryMax)
+			}
+		}
+	case state.ReasonDisk:
+		out.Disk = a.Resources.Disk
 	}
 	return out
 }

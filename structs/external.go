@@ -26,6 +26,8 @@ type External struct {
 	Made    uint64          `json:"made,omitempty"` // tasks so far, also those that were forgotten
 	// Preempted says that it is stopped to make room for other work.
 	Preempted bool `json:"preempted,omitempty"`
+	// Drained says that it is stopped because its node is emptied.
+	Drained bool `json:"drained,omitempty"`
 }
 
 // ExternalTask is one task of it. It is immutable: who changes one makes a copy.

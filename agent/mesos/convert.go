@@ -14,6 +14,7 @@ import (
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -285,8 +286,17 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 	if n.Node != "" {
 		out.AgentID = &wire.ID{Value: string(n.Node)}
 	}
-	if n.Executor != "" {
+	switch {
+	case n.Executor != "":
 		out.ExecutorID = &wire.ID{Value: n.Executor}
+	case n.Alloc != "": // the executor of a command is called like its task
+		out.ExecutorID = &wire.ID{Value: n.Task}
+	}
+	if n.Reason == state.ReasonDraining && out.Reason == nil {
+		out.Reason = reasonOf(n.Reason)
+	}
+	if hit := limitation(n.Limit); hit != nil {
+		out.Limitation = hit
 	}
 	switch {
 	case n.Server:
@@ -316,6 +326,20 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 		}
 	}
 	return out
+}
+
+// limitation is what a task hit; nil: nothing.
+func limitation(of structs.Resources) *wire.Limitation {
+	scalar := func(name string, n structs.Bytes) *wire.Limitation {
+		return &wire.Limitation{Resources: []wire.Resource{{Name: name, Type: wire.ValueScalar, Scalar: &wire.Scalar{Value: megabytes(n)}}}}
+	}
+	switch {
+	case of.Memory > 0:
+		return scalar("mem", of.Memory)
+	case of.Disk > 0:
+		return scalar("disk", of.Disk)
+	}
+	return nil
 }
 
 // networkInfo is the network of a task, as its framework is told.

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -44,5 +46,26 @@ func TestCallsAreCounted(t *testing.T) {
 	}
 	if all, again := s.Calls(wire.CallAccept); all != 1 || again != 0 {
 		t.Errorf("%d accepts, %d", all, again)
+	}
+}
+
+// What a task hit is told with its end, a reason of the region beside the words of its executor, and a command's executor is called like its task.
+func TestWhatStatusesSay(t *testing.T) {
+	n := &server.TaskNews{Task: "t", Alloc: "a", Limit: structs.Resources{Memory: 64 << 20}, TaskUpdate: structs.TaskUpdate{State: structs.TaskFailed, Reason: state.ReasonMemory}}
+	s := statusFrom(&structs.Framework{}, n)
+	if want := `{"resources":[{"name":"mem","type":"SCALAR","scalar":{"value":64.0}}]}`; s.Limitation == nil || string(wire.JSON.Marshal(s.Limitation)) != want {
+		t.Errorf("limitation %s, want %s", wire.JSON.Marshal(s.Limitation), want)
+	}
+	if s.ExecutorID == nil || s.ExecutorID.Value != "t" || *s.Reason != wire.ReasonContainerLimitationMemory {
+		t.Errorf("%s", wire.JSON.Marshal(&s))
+	}
+	n = &server.TaskNews{Task: "t", Alloc: "a", Executor: "x", TaskUpdate: structs.TaskUpdate{State: structs.TaskKilled, Reason: state.ReasonDraining,
+		Status: wire.Protobuf.Marshal(&wire.TaskStatus{TaskID: wire.ID{Value: "t"}, State: wire.TaskKilled, Message: new("bye")})}}
+	s = statusFrom(&structs.Framework{}, n)
+	if s.Limitation != nil || s.ExecutorID.Value != "x" || s.Reason == nil || *s.Reason != wire.ReasonAgentDraining || *s.Message != "bye" || *s.Source != wire.SourceExecutor {
+		t.Errorf("%s", wire.JSON.Marshal(&s))
+	}
+	if s = statusFrom(&structs.Framework{}, &server.TaskNews{Task: "t", Server: true, TaskUpdate: structs.TaskUpdate{State: structs.TaskUnknown}}); s.ExecutorID != nil {
+		t.Errorf("what is not known has an executor: %s", wire.JSON.Marshal(&s))
 	}
 }

@@ -204,8 +204,9 @@ type Stop struct {
 	ID  structs.AllocID
 	Why string
 	By  uint64 // for Allocation.ReplacedBy
-	// Preempted says that it makes room for other work, which an external framework is told.
+	// Preempted says that it makes room for other work, and Drained that its node is emptied: an external framework is told.
 	Preempted bool
+	Drained   bool `codec:",omitempty"`
 }
 
 // Update moves a running allocation to the current version of its job in place.

@@ -16,8 +16,8 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 				stopped = make(map[structs.AllocID]uint64, len(c.Stops))
 			}
 			stopped[a.ID] = a.ModifyIndex
-			if s.Preempted {
-				a = tx.preempted(a)
+			if s.Preempted || s.Drained {
+				a = tx.stoppedFor(a, s)
 			}
 			tx.replace(a, s.Why, s.By)
 		}

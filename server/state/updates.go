@@ -27,6 +27,9 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 		for _, s := range said {
 			if s != nil && s.Task == x.Name && s.Seq > x.Said && !x.Over {
 				u := s.Update
+				if next.External.Drained {
+					explained(next, &u)
+				}
 				x = with(x, next.ID, &u)
 				x.Said = s.Seq
 			}
@@ -35,7 +38,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 			if ran := ranUnseen(old.Tasks[x.Name], next.Tasks[x.Name], x); ran != nil {
 				x = with(x, next.ID, ran)
 			}
-			preempted(next, u)
+			explained(next, u)
 			x = with(x, next.ID, u)
 		}
 		if x == was {
@@ -66,23 +69,37 @@ func ranUnseen(was, is *structs.TaskState, x *structs.ExternalTask) *structs.Tas
 	return u
 }
 
-// preempted notes that an allocation of an external framework is stopped to make room, and returns it.
-func (tx *Tx) preempted(a *structs.Allocation) *structs.Allocation {
+// stoppedFor notes what an allocation of an external framework is stopped for, and returns it.
+func (tx *Tx) stoppedFor(a *structs.Allocation, s *Stop) *structs.Allocation {
 	if a.External == nil {
 		return a
 	}
 	next, external := *a, *a.External
-	external.Preempted = true
+	external.Preempted, external.Drained = s.Preempted, s.Drained
 	next.External = &external
 	return tx.putAlloc(a, next)
 }
 
-// preempted gives the end of a task the reason why it was stopped, when that is room for other work.
-func preempted(a *structs.Allocation, u *structs.TaskUpdate) {
-	if a.External.Preempted && (u.State == structs.TaskKilled || u.Reason == "EXECUTOR_TERMINATED") {
+// explained gives the end of a task the reason why its allocation was stopped, when that is room for other work or a node that is emptied. Who said
+// that the task ends so stays the source of the latter, as in Mesos.
+func explained(a *structs.Allocation, u *structs.TaskUpdate) {
+	switch x := a.External; {
+	case x.Preempted && (u.State == structs.TaskKilled || u.Reason == "EXECUTOR_TERMINATED"):
 		u.Reason, u.Agent, u.Message = "CONTAINER_PREEMPTED", true, a.DesiredWhy
+	case x.Drained && (u.State == structs.TaskKilled || u.State == structs.TaskKilling) && u.Reason == "":
+		u.Reason = ReasonDraining
+		if u.Message == "" {
+			u.Message = a.DesiredWhy
+		}
 	}
 }
+
+// Reasons of ends, as Mesos has them: a node that is emptied, and limits of memory and disk.
+const (
+	ReasonDraining = "AGENT_DRAINING"
+	ReasonMemory   = "CONTAINER_LIMITATION_MEMORY"
+	ReasonDisk     = "CONTAINER_LIMITATION_DISK"
+)
 
 // unheard reports whether executors said what is not known yet.
 func unheard(a *structs.Allocation, said []*structs.TaskSaid) bool {
@@ -149,7 +166,7 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 	case structs.TaskFailed:
 		u.Reason = "COMMAND_EXECUTOR_FAILED"
 		if is.OOM {
-			u.Reason, u.Agent = "CONTAINER_LIMITATION_MEMORY", true
+			u.Reason, u.Agent = ReasonMemory, true
 		}
 	case structs.TaskError:
 		u.Reason, u.Agent = "CONTAINER_LAUNCH_FAILED", true

@@ -93,8 +93,8 @@ func TestHealthOfTasks(t *testing.T) {
 	}
 }
 
-// What is stopped to make room is told so, whatever else it would be told.
-func TestReasonOfPreemption(t *testing.T) {
+// What is stopped to make room is told so, whatever else it would be told; what ends because its node is emptied, unless there is another reason.
+func TestReasonsOfStops(t *testing.T) {
 	for _, c := range []struct {
 		preempted bool
 		u         structs.TaskUpdate
@@ -108,8 +108,23 @@ func TestReasonOfPreemption(t *testing.T) {
 		{false, structs.TaskUpdate{State: structs.TaskKilled}, ""},
 	} {
 		u := c.u
-		if preempted(&structs.Allocation{DesiredWhy: "room", External: &structs.External{Preempted: c.preempted}}, &u); u.Reason != c.want {
+		if explained(&structs.Allocation{DesiredWhy: "room", External: &structs.External{Preempted: c.preempted}}, &u); u.Reason != c.want {
 			t.Errorf("%v %+v: %q", c.preempted, c.u, u.Reason)
+		}
+	}
+	for _, c := range []struct {
+		u    structs.TaskUpdate
+		want string
+	}{
+		{structs.TaskUpdate{State: structs.TaskKilled}, ReasonDraining},
+		{structs.TaskUpdate{State: structs.TaskKilling}, ReasonDraining},
+		{structs.TaskUpdate{State: structs.TaskKilled, Reason: "TASK_KILLED_DURING_LAUNCH"}, "TASK_KILLED_DURING_LAUNCH"},
+		{structs.TaskUpdate{State: structs.TaskFailed}, ""},
+		{structs.TaskUpdate{State: structs.TaskFinished}, ""},
+	} {
+		u := c.u
+		if explained(&structs.Allocation{DesiredWhy: "drain", External: &structs.External{Drained: true}}, &u); u.Reason != c.want || u.Agent {
+			t.Errorf("%+v: %+v", c.u, u)
 		}
 	}
 }
@@ -169,6 +184,32 @@ func TestAnswersOfChecks(t *testing.T) {
 		}
 		if code != c.code {
 			t.Errorf("%s: the code is %q, not %q", c.name, code, c.code)
+		}
+	}
+}
+
+// Tasks that end because their node is emptied are told so, also in what their executor says of them.
+func TestTasksOfANodeThatIsEmptied(t *testing.T) {
+	for _, custom := range []bool{false, true} {
+		e := newExecutors(t)
+		if r := e.launch("a", "info", custom, "one", "two"); r.Refused != "" {
+			t.Fatalf("%+v", r)
+		}
+		if !custom {
+			running := &structs.TaskState{Status: structs.TaskRunning, Started: 1}
+			e.observe("a", structs.AllocRunning, map[string]*structs.TaskState{"one": running, "two": running})
+		}
+		e.must(&Place{Stops: []*Stop{{ID: "a", Why: "the drain", Drained: true}}})
+		if custom {
+			e.observe("a", structs.AllocRunning, nil, said("one", 1, structs.TaskKilled), said("two", 1, structs.TaskFinished))
+		} else {
+			e.observe("a", structs.AllocRunning, map[string]*structs.TaskState{"one": {Status: structs.TaskKilled, Started: 1}, "two": {Status: structs.TaskFinished, Started: 1}})
+		}
+		for task, want := range map[string]string{"one": ReasonDraining, "two": ""} {
+			all := e.alloc("a").External.Task(task).Updates
+			if u := all[len(all)-1]; u.Reason != want || u.Agent {
+				t.Errorf("custom %v, %s: %+v", custom, task, u)
+			}
 		}
 	}
 }

@@ -289,6 +289,12 @@ type TaskStatus struct {
 	ContainerStatus *ContainerStatus `w:"container_status,13"`
 	UnreachableTime *TimeInfo        `w:"unreachable_time,14"`
 	CheckStatus     *CheckStatus     `w:"check_status,15"`
+	Limitation      *Limitation      `w:"limitation,16"`
+}
+
+// Limitation is what a task hit.
+type Limitation struct {
+	Resources []Resource `w:"resources,1"`
 }
 
 type ContainerStatus struct {
