@@ -141,6 +141,33 @@ func (a *Allocation) Told(s TaskStatus) TaskStatus {
 	return s
 }
 
+// TaskIs says how a task of a is, of which its node says what said says, as people and tools are told; nil: it said nothing. x is the task of an
+// external framework, nil for those of jobs. What is lost and would run is TaskUnreachable, also where its node is not known any more.
+func (a *Allocation) TaskIs(x *ExternalTask, said *TaskState) TaskStatus {
+	is := TaskStaging
+	if said != nil {
+		is = said.Status
+	}
+	if x != nil {
+		if is = a.Told(is); len(x.Updates) > 0 {
+			is = x.Updates[len(x.Updates)-1].State
+		}
+	}
+	switch {
+	case is.Ended() || !a.Ended():
+		return is
+	case a.Status == AllocLost && a.Desired == DesiredRun:
+		return TaskUnreachable
+	case a.Status == AllocLost:
+		return TaskLost
+	case a.Status == AllocComplete && a.Desired == DesiredStop:
+		return TaskKilled
+	case a.Status == AllocComplete:
+		return TaskFinished
+	}
+	return TaskFailed
+}
+
 // TaskState is what a node says of one task.
 type TaskState struct {
 	Status   TaskStatus  `json:"status"`

@@ -55,6 +55,7 @@ type trees struct {
 	byTask    *btree.BTreeG[taskKey]
 	usage     *btree.Map[structs.NodeID, *Usage]
 	roleUse   *btree.Map[string, *RoleUse] // without the roles below
+	tally     *Tally                       // nil: nothing was counted yet
 }
 
 // RoleUse is what a role holds and wants.

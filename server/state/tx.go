@@ -82,6 +82,9 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 	switch table {
 	case Nodes:
 		install(t.nodes, old, new, func(n *structs.Node) structs.NodeID { return n.ID })
+		was, _ := old.(*structs.Node)
+		is, _ := new.(*structs.Node)
+		t.countNode(was, is)
 	case Jobs:
 		install(t.jobs, old, new, func(r *structs.JobRecord) string { return r.Name })
 		d = t.indexJob(old, new)
@@ -154,6 +157,9 @@ func (t *trees) indexJob(old, new any) (d dirty) {
 }
 
 func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
+	if new == nil {
+		t.countForgotten(old, nil)
+	}
 	if old == nil || new == nil || old.Ended() != new.Ended() {
 		if old != nil {
 			t.byNode.Delete(nodeKey{old.Node, old.Ended(), old.ID})
@@ -181,6 +187,7 @@ func (t *trees) indexAlloc(old, new *structs.Allocation) (d dirty) {
 		}
 		d |= dirtyByTask
 	} else if old != nil && new != nil && new.External != nil && !sameTasks(old.External, new.External) {
+		t.countForgotten(old, new.External)
 		for _, x := range old.External.Tasks {
 			t.byTask.Delete(taskKey{old.Framework, x.ID, old.ID})
 		}
@@ -258,7 +265,7 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 			s.tables[t] = tx.Index
 		}
 	}
-	s.meta = tx.meta
+	s.meta, s.tally = tx.meta, tx.tally
 	if d&(1<<Nodes) != 0 {
 		s.nodes = tx.nodes.Copy()
 	}
@@ -331,6 +338,7 @@ func (t *trees) copied() trees {
 		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
 		byTask: t.byTask.Copy(), volumes: t.volumes.Copy(), variables: t.variables.Copy(), variableUse: t.variableUse.Copy(),
 		expiring: t.expiring.Copy(), regionKeys: t.regionKeys.Copy(), operations: t.operations.Copy(), byService: t.byService.Copy(),
+		tally: t.tally,
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 // figures are metrics by the names that dashboards for Mesos look for.
 type figures map[string]float64
 
-// metrics computes what a server says of itself and of its state. What is counted there goes back when what ended is forgotten.
+// metrics computes what a server says of itself and of its state. Counters begin anew with the server, as those of a master do.
 func (d *document) metrics(leads bool, asked structs.Time) figures {
 	f := figures{"master/elected": flag(leads), "master/uptime_secs": asked.Sub(d.self.Started).Std().Seconds()}
 	f.nodes(d)
@@ -163,7 +163,22 @@ func (f figures) tasks(d *document) {
 			return true
 		})
 	}
+	// What is forgotten stays counted, so that no counter goes back while the server lives.
+	gone := d.Tally()
+	for status, n := range gone.Tasks {
+		if status == structs.TaskUnreachable { // it is not waited for any more
+			status = structs.TaskGone
+		}
+		count[status] += n
+	}
 	f.tally("master/", count)
+	for name, n := range map[string]int{"registrations": gone.Registered, "reregistrations": gone.Returned, "removals": gone.Lost + gone.Left,
+		"removals/reason_unhealthy": gone.Lost, "removals/reason_unregistered": gone.Left, "removals/reason_registered": 0,
+		"unreachable_scheduled": gone.Lost, "unreachable_completed": gone.Lost, "unreachable_canceled": 0,
+		"shutdowns_scheduled": 0, "shutdowns_completed": 0, "shutdowns_canceled": 0} {
+		f["master/slave_"+name] = float64(n)
+	}
+	f["master/recovery_slave_removals"] = 0 // nodes that a new leader does not hear of are lost like others
 }
 
 // tally has how many tasks are in each state.

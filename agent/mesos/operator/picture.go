@@ -168,31 +168,11 @@ func taskID(a *structs.Allocation, name string, alone bool) string {
 
 // statusOf says how a task is, by what is known now.
 func (p *lens) statusOf(a *structs.Allocation, x *structs.ExternalTask, said *structs.TaskState) structs.TaskStatus {
-	is := structs.TaskStaging
-	if said != nil {
-		is = said.Status
-	}
-	if x != nil {
-		if is = a.Told(is); len(x.Updates) > 0 {
-			is = x.Updates[len(x.Updates)-1].State
-		}
-	}
-	if is.Ended() || !a.Ended() {
-		return is
-	}
-	switch {
-	case a.Status == structs.AllocLost && a.Desired == structs.DesiredRun && p.from.Node(a.Node) == nil:
+	is := a.TaskIs(x, said)
+	if is == structs.TaskUnreachable && p.from.Node(a.Node) == nil {
 		return structs.TaskGone
-	case a.Status == structs.AllocLost && a.Desired == structs.DesiredRun:
-		return structs.TaskUnreachable
-	case a.Status == structs.AllocLost:
-		return structs.TaskLost
-	case a.Status == structs.AllocComplete && a.Desired == structs.DesiredStop:
-		return structs.TaskKilled
-	case a.Status == structs.AllocComplete:
-		return structs.TaskFinished
 	}
-	return structs.TaskFailed
+	return is
 }
 
 // since says when a task came into its state, as far as that is known.

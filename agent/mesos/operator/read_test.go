@@ -187,6 +187,15 @@ func TestMetrics(t *testing.T) {
 	doc.is("master/messages_reregister_framework", "4")
 	doc.is("master/messages_launch_tasks", "30")
 	doc.is("master/messages_status_update_acknowledgement", "80")
+	doc.is("master/slave_registrations", "3")
+	doc.is("master/slave_removals", "1")
+	doc.is("master/slave_removals/reason_unhealthy", "1")
+	r.must(&state.AcknowledgeUpdates{Framework: "f1", Updates: []state.Acknowledged{{Task: "t2", Node: "n1", UUID: r.Store().Snapshot().Alloc("alloc-t2").External.Tasks[0].Outstanding().UUID}}},
+		&state.Collect{MaxFinished: -1})
+	if r.Store().Snapshot().Alloc("alloc-t2") != nil {
+		t.Fatal("it is not forgotten")
+	}
+	r.tree(s, "/metrics/snapshot").is("master/tasks_failed", "1") // a counter does not go back
 	r.follows.Store(true)
 	r.tree(r.servers(), "/metrics/snapshot").is("master/elected", "0")
 }
