@@ -143,7 +143,7 @@ func TestVolumes(t *testing.T) {
 		}
 		return nil
 	})
-	r.submit(examples(t, "volumes", 4)[0])
+	r.submit(examples(t, "volumes", 5)[0])
 	if notes := r.allocs("notes", 1)[0]; len(notes.Volumes) != 1 || notes.Volumes[0].ID == first.Volumes[0].ID || notes.OnLost != "fence" {
 		t.Errorf("%+v", notes)
 	}
