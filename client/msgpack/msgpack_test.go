@@ -84,7 +84,7 @@ func TestAsTheLibrary(t *testing.T) {
 
 // TestNothingShared: what was read before stays as it is.
 func TestNothingShared(t *testing.T) {
-	v := &all{Pointers: []*inner{{A: 1}}, List: &list{Value: 1}, Of: map[status]*inner{"a": {A: 1}}, Bytes: []byte("old")}
+	v := &all{hidden: 1, Pointers: []*inner{{A: 1}}, List: &list{Value: 1}, Of: map[status]*inner{"a": {A: 1}}, Bytes: []byte("old")}
 	before := *v
 	raw, err := msgpack.Append(nil, &all{Pointers: []*inner{{A: 2}}, List: &list{Value: 2}, Of: map[status]*inner{"a": {A: 2}}, Bytes: []byte("new")})
 	if err == nil {

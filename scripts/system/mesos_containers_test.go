@@ -237,8 +237,8 @@ is "the shared memory" "$(df -k /dev/shm | tail -n 1 | awk '{print $2}')" 8192`
 			c.Linux = &wire.LinuxInfo{Effective: &wire.CapabilityInfo{Capabilities: []wire.LinuxCapability{1021}}}
 		}},
 		{"pids", "docker", "does not allow host as pid_mode", func(c *wire.ContainerInfo) { c.Linux = &wire.LinuxInfo{SharePID: new(true)} }},
-		{"priority", "exec", "there is no such limit", func(c *wire.ContainerInfo) {
-			c.RLimits = &wire.RLimitInfo{RLimits: []wire.RLimit{{Type: new(wire.RLimitType(13))}}}
+		{"files", "exec", "its rlimits are above those of the node: nofile 1099511627776, the node has ", func(c *wire.ContainerInfo) {
+			c.RLimits = &wire.RLimitInfo{RLimits: []wire.RLimit{{Type: new(wire.RLimitType(10)), Hard: new(uint64(1 << 40)), Soft: new(uint64(1024))}}}
 		}},
 	} {
 		refused := s.refused(x.id, func(t *wire.TaskInfo) { t.Container = in[x.driver](); x.change(t.Container) })
