@@ -218,7 +218,7 @@ func (g *gate) Start(ctx context.Context, spec *drivers.Spec) (drivers.Task, err
 			return nil, err
 		}
 	}
-	g.w.rooms.entered(spec.Alloc, spec.Netns)
+	agentRooms{g.w.rooms, g}.entered(spec.Alloc, spec.Netns)
 	t, err := g.Driver.Start(ctx, spec)
 	if t != nil {
 		t = &gatedTask{t, g}
