@@ -30,7 +30,7 @@ var readers = sync.Pool{New: func() any { return new(reader) }}
 func Decode(raw []byte, into any) error {
 	v := reflect.ValueOf(into)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return typeError(into)
+		return fmt.Errorf("%T is no pointer to a value", into)
 	}
 	p, err := planOf(v.Type().Elem())
 	if err != nil {
