@@ -138,15 +138,24 @@ func (e *Executor) killQueued() {
 	}
 }
 
-// watch ends the allocation when the executor does not subscribe in time. It returns when ctx ends, or there is nothing to watch.
-func (e *Executor) watch(ctx context.Context) {
-	a, process := e.alloc, e.process()
+// begun returns the process once it was started, or will not be; nil: there is none, or ctx ended.
+func (e *Executor) begun(ctx context.Context) *task {
+	process := e.process()
 	if process == nil {
-		return
+		return nil
 	}
 	select {
 	case <-process.up:
+		return process
 	case <-ctx.Done():
+		return nil
+	}
+}
+
+// watch ends the allocation when the executor does not subscribe in time. It returns when ctx ends, or there is nothing to watch.
+func (e *Executor) watch(ctx context.Context) {
+	a, process := e.alloc, e.begun(ctx)
+	if process == nil {
 		return
 	}
 	limit := time.NewTimer(registerWithin)

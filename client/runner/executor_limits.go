@@ -86,13 +86,8 @@ func (e *Executor) tasksChanged() {
 // keepLimits gives the process the limits that it shall have, after its start, after one of the agent, and whenever they change, until
 // ctx ends.
 func (e *Executor) keepLimits(ctx context.Context) {
-	a, process := e.alloc, e.process()
+	a, process := e.alloc, e.begun(ctx)
 	if process == nil {
-		return
-	}
-	select {
-	case <-process.up:
-	case <-ctx.Done():
 		return
 	}
 	owed := false // memory that it did not give back

@@ -152,13 +152,8 @@ func (e *Executor) follow(g *guest) {
 	}
 	g.followed = true
 	e.routines.Go(func() {
-		process := e.process()
+		process := e.begun(ctx)
 		if process == nil {
-			return
-		}
-		select {
-		case <-process.up:
-		case <-ctx.Done():
 			return
 		}
 		e.lendTo(ctx, process, g)
