@@ -11,7 +11,10 @@ import (
 
 // EncodedBytes is how many bytes a value takes in an entry.
 func EncodedBytes(v any) (int, error) {
-	raw, err := msgpack.Append(nil, v)
+	to := bodies.Get().(*[]byte)
+	defer bodies.Put(to)
+	raw, err := msgpack.Append((*to)[:0], v)
+	*to = raw
 	return len(raw), err
 }
 
