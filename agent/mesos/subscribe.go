@@ -105,13 +105,14 @@ func (o *records) send(e any) error {
 	return o.flush()
 }
 
-// add has an event written with those that follow it: at the latest by flush.
+// add has an event written with those that follow it: at the latest by flush. In JSON each record is a chunk of HTTP of its own, as in
+// Mesos: clients in use take a chunk for a record, and pass over what has two.
 func (o *records) add(e any) error {
 	record := o.encoding.Marshal(e)
 	if o.waiting == nil {
 		o.waiting = make([]byte, 0, len(record)+8)
 	}
-	if o.waiting = wire.AppendRecord(o.waiting, record); len(o.waiting) < atOnce {
+	if o.waiting = wire.AppendRecord(o.waiting, record); len(o.waiting) < atOnce && o.encoding != wire.JSON {
 		return nil
 	}
 	return o.flush()
