@@ -231,7 +231,9 @@ const MaxDetached = 256
 type Detach struct {
 	Name     string // unique in the task; letters of a to z, digits and -, at most 63
 	Args     []string
-	Terminal *Size // it runs on a terminal, of this size or of none in particular, and then its output is stdout; nil: without
+	Arg0     *string  // as in Command
+	Env      []string // likewise
+	Terminal *Size    // it runs on a terminal, of this size or of none in particular, and then its output is stdout; nil: without
 
 	// Its output goes to the log folder of the task, as that of a task of this name would, in so many files of this size. The files are the
 	// node's: Destroy leaves them.
@@ -323,6 +325,8 @@ func (n *NoProgram) Unwrap() error { return n.Err }
 // Command is a command to run inside a task.
 type Command struct {
 	Args   []string
+	Arg0   *string  // what the program is called, in the place of Args[0], which says where it is; nil: that. A driver without it: Invalid
+	Env    []string // KEY=VALUE, over what the task has
 	TTY    bool
 	Stdin  io.Reader // nil: /dev/null
 	Stdout io.Writer

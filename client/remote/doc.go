@@ -55,6 +55,8 @@ type execRequest struct {
 	Alloc structs.AllocID
 	Task  string
 	Args  []string
+	Arg0  *string
+	Env   []string
 	TTY   bool
 	Stdin bool
 	Size  *drivers.Size

@@ -190,7 +190,7 @@ func (n *Node) Signal(ctx context.Context, alloc structs.AllocID, task, signal s
 func (n *Node) Exec(ctx context.Context, alloc structs.AllocID, task string, cmd drivers.Command) (drivers.Exit, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	st, err := n.Pool.Stream(ctx, n.Address, execMethod, &execRequest{Alloc: alloc, Task: task, Args: cmd.Args, TTY: cmd.TTY, Stdin: cmd.Stdin != nil})
+	st, err := n.Pool.Stream(ctx, n.Address, execMethod, &execRequest{Alloc: alloc, Task: task, Args: cmd.Args, Arg0: cmd.Arg0, Env: cmd.Env, TTY: cmd.TTY, Stdin: cmd.Stdin != nil})
 	if err != nil {
 		return drivers.Exit{}, err
 	}

@@ -158,7 +158,7 @@ func serveExec(ctx context.Context, st *rpc.Stream, n *client.Client) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var sending sync.Mutex
-	cmd := drivers.Command{Args: req.Args, TTY: req.TTY,
+	cmd := drivers.Command{Args: req.Args, Arg0: req.Arg0, Env: req.Env, TTY: req.TTY,
 		Stdout: &sender{st, func(b []byte) any { return &fromTask{Stdout: b} }, &sending},
 		Stderr: &sender{st, func(b []byte) any { return &fromTask{Stderr: b} }, &sending},
 	}

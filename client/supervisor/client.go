@@ -303,6 +303,9 @@ func (c *Client) List(ctx context.Context) ([]*driver.Status, error) {
 // Start starts a task and returns once its program runs. When the connection is lost in between, it finds out whether
 // the task was started.
 func (c *Client) Start(ctx context.Context, launch *driver.Launch) (*driver.Status, error) {
+	if err := c.named(ctx, "task "+launch.ID, launch.Arg0, nil); err != nil {
+		return nil, err
+	}
 	for again := false; ; again = true {
 		l, err := c.link(ctx)
 		if err != nil {
@@ -322,6 +325,18 @@ func (c *Client) Start(ctx context.Context, launch *driver.Launch) (*driver.Stat
 		}
 		return one(resp)
 	}
+}
+
+// named refuses what an older supervisor would leave out: another name for a program, and variables of a command.
+func (c *Client) named(ctx context.Context, object string, arg0 *string, env []string) error {
+	if arg0 == nil && len(env) == 0 {
+		return nil
+	}
+	if f, err := c.Features(ctx); err != nil || f.Named {
+		return err
+	}
+	return structs.Errorf(structs.Unavailable, object, "the supervisor that runs is older than the agent and calls every program by its own name").
+		Advise("restart the agent, which replaces it; the log of the agent says why it could not")
 }
 
 func one(resp *response) (*driver.Status, error) {
@@ -365,11 +380,14 @@ func (c *Client) Stop(ctx context.Context, id string, signal int, grace time.Dur
 // Exec runs a command in the task with the given descriptors as stdin, stdout and stderr; the caller keeps its own. With a terminal
 // they are one socket, see exec.Supervisor. The command is killed when ctx or the connection ends.
 func (c *Client) Exec(ctx context.Context, id string, cmd driver.Command, stdio [3]*os.File) (drivers.Exit, error) {
+	if err := c.named(ctx, "task "+id, cmd.Arg0, cmd.Env); err != nil {
+		return drivers.Exit{}, err
+	}
 	l, err := c.link(ctx)
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	resp, err := l.call(ctx, &request{Op: opExec, Task: id, Args: cmd.Args, TTY: cmd.TTY, Group: cmd.Group, PidFile: cmd.PidFile}, stdio[:])
+	resp, err := l.call(ctx, &request{Op: opExec, Task: id, Args: cmd.Args, Arg0: cmd.Arg0, Env: cmd.Env, TTY: cmd.TTY, Group: cmd.Group, PidFile: cmd.PidFile}, stdio[:])
 	if errors.Is(err, errLost) {
 		return drivers.Exit{}, structs.Errorf(structs.Unknown, "exec", "%w while the command ran", err)
 	}

@@ -24,6 +24,9 @@ func TestConformance(t *testing.T) {
 				Config: func(s conformance.Script) map[string]any {
 					return map[string]any{"command": "/bin/sh", "args": []any{"-c", s.Shell()}, "isolation": isolation}
 				},
+				Named: func(program, arg0 string, args ...any) map[string]any {
+					return map[string]any{"command": program, "arg0": arg0, "args": args, "isolation": isolation}
+				},
 				Bad: []map[string]any{{}, {"command": 5}, {"command": "/bin/sh", "network": "bridge"}},
 				Folder: func(t *testing.T) string {
 					dir, err := os.MkdirTemp(n.dir, "tasks")

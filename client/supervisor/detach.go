@@ -105,6 +105,9 @@ func (c *Client) Detach(ctx context.Context, id string, d *exec.Detach) error {
 		return structs.Errorf(structs.Unavailable, "task "+id, "the supervisor that runs is older than the agent and knows no commands that outlive it").
 			Advise("restart the agent, which replaces it; the log of the agent says why it could not")
 	}
+	if err := c.named(ctx, "task "+id, d.Arg0, d.Env); err != nil {
+		return err
+	}
 	for again := false; ; again = true {
 		l, err := c.link(ctx)
 		if err != nil {

@@ -75,7 +75,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		return nil, err
 	}
 	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}, filters: map[uint64][]unix.SockFilter{}}
-	h.feats.Root, h.feats.Detached = h.root, true
+	h.feats.Root, h.feats.Detached, h.feats.Named = h.root, true, true
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
 	if len(s.with.hostPaths) > 0 {
 		h.roots.Binds = s.with.hostPaths

@@ -8,6 +8,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +43,7 @@ func (s *server) upgrade(_, _ []string) error {
 func openHost(s *server, _ bool, _ *handover) (*host, error) { return &host{s: s}, nil }
 
 func (h *host) features() *exec.Features {
-	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux", Detached: true}
+	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux", Detached: true, Named: true}
 }
 
 func (h *host) cgroupPath(uint64) string                  { return "" }
@@ -95,13 +96,17 @@ func (p *process) reap() {
 	close(p.done)
 }
 
-func (h *host) launch(l *exec.Launch, program string, args []string, stdio [3]*os.File, tty bool) (*process, error) {
+func (h *host) launch(l *exec.Launch, c exec.Command, stdio [3]*os.File) (*process, error) {
+	program, env := c.Args[0], drivers.Overlay(l.Env, c.Env)
 	path := program
 	if filepath.Base(path) == path {
-		path = lookPath(program, l.Env)
+		path = lookPath(program, env)
 	}
-	cmd := &osexec.Cmd{Path: path, Args: append([]string{program}, args...), Env: l.Env, Dir: filepath.Join(l.TaskDir, "local"),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: tty}}
+	cmd := &osexec.Cmd{Path: path, Args: slices.Clone(c.Args), Env: env, Dir: filepath.Join(l.TaskDir, "local"),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.TTY}}
+	if c.Arg0 != nil {
+		cmd.Args[0] = *c.Arg0
+	}
 	if stdio[0] != nil {
 		cmd.Stdin = stdio[0]
 	}
@@ -151,15 +156,15 @@ func (h *host) start(_ context.Context, rec *record) (p *process, err error) {
 	if rec.Launch.Full {
 		return nil, structs.Errorf(structs.Unavailable, "isolation", "it is not possible here: it needs Linux")
 	}
-	return h.piped(rec, rec.Launch, rec.Launch.Program, rec.Launch.Args)
+	return h.piped(rec, rec.Launch, exec.Command{Args: append([]string{rec.Launch.Program}, rec.Launch.Args...), Arg0: rec.Launch.Arg0})
 }
 
 func (h *host) detach(_ context.Context, t *task, rec *record, d *exec.Detach) (*process, error) {
-	return h.piped(rec, t.rec.Launch, d.Args[0], d.Args[1:])
+	return h.piped(rec, t.rec.Launch, d.Command)
 }
 
 // piped starts the program of a record with pipes for its output, in what a task has.
-func (h *host) piped(rec *record, l *exec.Launch, program string, args []string) (p *process, err error) {
+func (h *host) piped(rec *record, l *exec.Launch, c exec.Command) (p *process, err error) {
 	if rec.Launch.Terminal != nil {
 		return nil, structs.Errorf(structs.Invalid, "task "+rec.Launch.ID, "terminals of tasks need Linux")
 	}
@@ -182,7 +187,7 @@ func (h *host) piped(rec *record, l *exec.Launch, program string, args []string)
 			return nil, err
 		}
 	}
-	if p, err = h.launch(l, program, args, stdio, false); err != nil {
+	if p, err = h.launch(l, c, stdio); err != nil {
 		return nil, err
 	}
 	p.pipes = pipes
@@ -192,12 +197,11 @@ func (h *host) piped(rec *record, l *exec.Launch, program string, args []string)
 func (h *host) endCommand(*task, *process, bool) {}
 
 func (h *host) enter(_ context.Context, t *task, c exec.Command, files []*os.File) (*process, error) {
-	args, tty := c.Args, c.TTY
-	if len(args) == 0 {
+	if len(c.Args) == 0 {
 		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
 	}
 	stdio := [3]*os.File{files[0], files[1], files[2]}
-	if tty {
+	if c.TTY {
 		slave, err := openTerminal(files[0])
 		if err != nil {
 			return nil, structs.Errorf(structs.Unavailable, "exec", "open a terminal: %w", err)
@@ -205,7 +209,7 @@ func (h *host) enter(_ context.Context, t *task, c exec.Command, files []*os.Fil
 		defer slave.Close()
 		stdio = [3]*os.File{slave, slave, slave}
 	}
-	return h.launch(t.rec.Launch, args[0], args[1:], stdio, tty)
+	return h.launch(t.rec.Launch, c, stdio)
 }
 
 // openTerminal sends the master of a new terminal over a socket and waits for the byte that says that it has its size.

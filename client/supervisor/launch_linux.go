@@ -30,7 +30,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		return nil, err
 	}
 	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, l.Fenced
-	plan.Args = append([]string{l.Program}, l.Args...)
+	plan.Args, plan.Arg0 = append([]string{l.Program}, l.Args...), l.Arg0
 	plan.Network = l.Network
 	netns, err := openNetns(object, l, plan)
 	if err != nil {
@@ -479,7 +479,7 @@ func (h *host) detach(ctx context.Context, t *task, rec *record, d *exec.Detach)
 
 // inside runs a command in a task by a plan that has its streams. rec is what its process is of.
 func (h *host) inside(ctx context.Context, t *task, c exec.Command, plan *stage.Plan, rec *record) (p *process, err error) {
-	plan.Args = c.Args
+	plan.Args, plan.Arg0, plan.Env = c.Args, c.Arg0, drivers.Overlay(plan.Env, c.Env)
 	if t.rec.Launch.Container != "" {
 		plan.Adopt = c.PidFile
 	}

@@ -185,8 +185,8 @@ func TestOCIMounts(t *testing.T) {
 func TestOCIInit(t *testing.T) {
 	p := newPier(t)
 	with := map[string]any{"init": true, "read_only": true}
-	if exit, out := p.run(t, p.container(`cat /proc/1/cmdline | head -c 9; echo; (sh -c 'sleep 0.01 & kill -9 $$' &); while :; do
-n=0; for s in /proc/[0-9]*/stat; do read a b state rest < $s; n=$((n+1)); [ $state = Z ] && n=9; done; [ $n -le 2 ] && break; done 2>/dev/null; echo reaped; exit 7`, with)); exit.Code != 7 || out != "/dev/init\nreaped\n" {
+	if exit, out := p.run(t, p.container(`cat /proc/1/cmdline | head -c 11; echo; (sh -c 'sleep 0.01 & kill -9 $$' &); while :; do
+n=0; for s in /proc/[0-9]*/stat; do read a b state rest < $s; n=$((n+1)); [ $state = Z ] && n=9; done; [ $n -le 2 ] && break; done 2>/dev/null; echo reaped; exit 7`, with)); exit.Code != 7 || out != "/dev/launch\nreaped\n" {
 		t.Errorf("%+v %q", exit, out)
 	}
 	s := p.container("echo up; exec sleep 1000", with)

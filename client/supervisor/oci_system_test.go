@@ -171,6 +171,9 @@ func TestOCIConformance(t *testing.T) {
 		Config: func(s conformance.Script) map[string]any {
 			return map[string]any{"image": p.image, "command": "/bin/sh", "args": []any{"-c", s.Shell()}}
 		},
+		Named: func(program, arg0 string, args ...any) map[string]any {
+			return map[string]any{"image": p.image, "command": program, "arg0": arg0, "args": args}
+		},
 		Bad: []map[string]any{{}, {"image": 5}, {"image": "UPPER CASE"}, {"image": p.image, "network_mode": "bridge"},
 			{"image": p.image, "cap_add": []any{"sys_admin"}}},
 		Folder: p.folder, Limits: true, Mounts: true, Profiles: true, Slow: true, Commands: true,

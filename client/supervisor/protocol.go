@@ -64,6 +64,8 @@ type request struct {
 	Grace  time.Duration `codec:",omitempty"`
 	Until  time.Duration `codec:",omitempty"`
 	Args   []string      `codec:",omitempty"` // of exec; of upgrade: the binary and its arguments
+	Arg0   *string       `codec:",omitempty"` // of exec, and Env
+	Env    []string      `codec:",omitempty"`
 	TTY    bool          `codec:",omitempty"`
 	// Group and PidFile of exec, see exec.Command.
 	Group   string       `codec:",omitempty"`

@@ -268,7 +268,7 @@ func sendFile(socket, f *os.File) error {
 // enter runs a command in a task until it ends. When ctx ends first, the command is killed, with all that is in its control group.
 func (s *server) enter(ctx context.Context, c *net.UnixConn, t *task, req *request, files []*os.File) (drivers.Exit, error) {
 	s.world.RLock()
-	proc, err := s.host.enter(ctx, t, exec.Command{Args: req.Args, TTY: req.TTY, Group: req.Group, PidFile: req.PidFile}, files)
+	proc, err := s.host.enter(ctx, t, exec.Command{Args: req.Args, Arg0: req.Arg0, Env: req.Env, TTY: req.TTY, Group: req.Group, PidFile: req.PidFile}, files)
 	s.world.RUnlock()
 	for i := range files { // so that the other ends see the end of the command
 		files[i].Close()

@@ -26,6 +26,8 @@ type Harness struct {
 	New func(t *testing.T) drivers.Driver
 	// Config makes the config of a task that does what a script says.
 	Config func(Script) map[string]any
+	// Named makes the config of a task whose program is called by another name. busybox is in its PATH. nil: the driver has no other names.
+	Named func(program, arg0 string, args ...any) map[string]any
 	// Bad are configs that Validate refuses.
 	Bad []map[string]any
 	// User is whom tasks run as; see drivers.Spec.
@@ -108,13 +110,13 @@ var started = strconv.FormatInt(time.Now().UnixNano(), 36)
 
 // Run runs the suite.
 func Run(t *testing.T, h *Harness) {
-	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Mountable": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Seccomp": !h.Profiles, "Hang": h.Hang == nil}
+	without := map[string]bool{"NoProgram": h.Scripted, "Terminal": h.Scripted, "Named": h.Scripted, "OutOfMemory": !h.Limits, "Mounts": !h.Mounts, "Mountable": !h.Mounts, "Propagation": !h.Mounts, "Block": !h.Mounts, "Seccomp": !h.Profiles, "Hang": h.Hang == nil}
 	for _, test := range []struct {
 		name string
 		run  func(*suite)
 	}{
 		{"Fingerprint", fingerprint}, {"Validate", validate}, {"Ends", ends}, {"StartedOnce", startedOnce}, {"NoProgram", noProgram},
-		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Detach", detach}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
+		{"Stop", stop}, {"Signal", signal}, {"Exec", execute}, {"Detach", detach}, {"Named", named}, {"Terminal", terminal}, {"Stats", stats}, {"Limit", limit}, {"OutOfMemory", outOfMemory}, {"Mounts", mounts},
 		{"Mountable", mountable}, {"Propagation", propagation}, {"Block", block}, {"Seccomp", profiles},
 		{"Recover", recovered}, {"Output", output}, {"Destroy", destroy}, {"Sweep", sweep}, {"CallsEnd", callsEnd}, {"Hang", hang},
 	} {

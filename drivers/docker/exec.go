@@ -20,10 +20,14 @@ import (
 // Exec runs a command in the container. The engine has no way to end a command. What a caller gives up is killed where the engine's processes
 // are those of this machine; elsewhere it runs on until it notices that its input and output are gone.
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
+	if cmd.Arg0 != nil && *cmd.Arg0 != cmd.Args[0] { // an engine runs what the first argument says
+		return drivers.Exit{}, structs.Errorf(structs.Invalid, t.object(), "an engine of Docker cannot call %s by another name, such as %q", cmd.Args[0], *cmd.Arg0).
+			Advise(`leave the name out, or have a shell do it: ["bash", "-c", "exec -a NAME PROGRAM"]`)
+	}
 	var id string
 	err := t.d.engine.look(ctx, t.object(), "make a command in it", func(ctx context.Context, api *client.Client) error {
 		r, err := api.ExecCreate(ctx, t.id, client.ExecCreateOptions{TTY: cmd.TTY, AttachStdin: cmd.Stdin != nil, AttachStdout: true,
-			AttachStderr: !cmd.TTY, Cmd: cmd.Args})
+			AttachStderr: !cmd.TTY, Cmd: cmd.Args, Env: cmd.Env})
 		id = r.ID
 		return err
 	})

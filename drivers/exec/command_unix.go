@@ -26,7 +26,7 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	return t.enter(ctx, Command{Args: cmd.Args, TTY: cmd.TTY, Group: group}, cmd)
+	return t.enter(ctx, Command{Args: cmd.Args, Arg0: cmd.Arg0, Env: cmd.Env, TTY: cmd.TTY, Group: group}, cmd)
 }
 
 func (t *task) enter(ctx context.Context, c Command, cmd drivers.Command) (drivers.Exit, error) {

@@ -25,7 +25,8 @@ const (
 type config struct {
 	command   string
 	args      []string
-	isolation string // empty: full where it is possible
+	arg0      *string // what the program is called; nil: command
+	isolation string  // empty: full where it is possible
 	network   string
 	root      string // below the task folder; empty: one with the host's programs
 	capAdd    []string
@@ -50,7 +51,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	if mode := b.OneOf("isolation", isolationFull, isolationNone); b.Has("isolation") {
 		c.isolation = mode
 	}
-	c.seccomp = b.Seccomp()
+	c.arg0, c.seccomp = b.Optional("arg0"), b.Seccomp()
 	if c.root = b.Text("root"); c.root != "" && !strings.Contains(c.root, "${") {
 		if first, _, deep := strings.Cut(path.Clean(c.root), "/"); !filepath.IsLocal(c.root) || strings.Contains(c.root, "..") || !deep || first != "local" {
 			b.Problem("root", "%q is not a folder in local", c.root).Advise(`unpack an artifact there, such as root = "local/rootfs"`)

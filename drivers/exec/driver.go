@@ -124,7 +124,7 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 		return nil, err
 	}
 	l := &Launch{
-		ID: spec.ID, Program: c.command, Args: c.args, Env: spec.Env, Full: full, Network: c.network == networkNone,
+		ID: spec.ID, Program: c.command, Args: c.args, Arg0: c.arg0, Env: spec.Env, Full: full, Network: c.network == networkNone,
 		Caps: c.capAdd, Rlimits: c.rlimits, AllocDir: spec.AllocDir, TaskDir: spec.TaskDir, LogDir: spec.LogDir,
 		LogName: spec.Task.Name, CPU: spec.CPU, CPULimit: spec.CPULimit, Memory: max(spec.Memory, spec.MemoryMax),
 		Pids: defaultPids, Fenced: spec.Fence != nil, Unconfined: c.seccomp == structs.SeccompUnconfined, Filter: filter, Devices: spec.Devices, Cores: spec.Cores, IO: spec.IO,

@@ -57,6 +57,7 @@ type Launch struct {
 	ID      string
 	Program string          // a path in the task's root, or a name that is looked up in the PATH of Env
 	Args    []string        // without the program
+	Arg0    *string         `codec:",omitempty"` // what the program is called; nil: Program. Only with Features.Named
 	Env     []string        // complete
 	Full    bool            // isolation: own namespaces, root and rights
 	Network bool            // with Full: an own network namespace, with loopback only
@@ -115,6 +116,8 @@ type Launch struct {
 // Command is one to run in a task.
 type Command struct {
 	Args []string
+	Arg0 *string  `codec:",omitempty"` // what the program is called, in the place of Args[0]; nil: that. Only with Features.Named
+	Env  []string `codec:",omitempty"` // KEY=VALUE, over what the task has. Likewise
 	TTY  bool
 
 	// Group is the name of a control group, below that of the task, for the command and all that it begins: nothing of that survives a
@@ -166,6 +169,7 @@ type Features struct {
 
 	Commands bool // in tasks can have control groups of their own
 	Detached bool // commands can be detached
+	Named    bool // programs can be called by another name, and commands can have more variables than their task
 
 	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
 	NoIO    string // why their use of disks cannot be bounded; empty: it can

@@ -27,7 +27,7 @@ func (d *Driver) task(spec *drivers.Spec) *task { return &task{sup: d.sup, id: s
 // Supervised is a task of the supervisor that another driver has started. The commands of its Exec are run beside its program.
 func Supervised(sup Supervisor, id string) drivers.Task { return &task{sup: sup, id: id} }
 
-// Enter runs a command in a task of the supervisor. Of cmd it takes all but the arguments and whether there is a terminal.
+// Enter runs a command in a task of the supervisor. Of cmd it takes what the command has for its streams.
 func Enter(ctx context.Context, sup Supervisor, id string, c Command, cmd drivers.Command) (drivers.Exit, error) {
 	return (&task{sup: sup, id: id}).enter(ctx, c, cmd)
 }
@@ -92,10 +92,10 @@ func (t *task) Detach(ctx context.Context, d *drivers.Detach) (drivers.Detached,
 	if err != nil {
 		return nil, err
 	}
-	return DetachIn(ctx, t.sup, t.id, Command{Args: d.Args, Group: group}, d, "")
+	return DetachIn(ctx, t.sup, t.id, Command{Args: d.Args, Arg0: d.Arg0, Env: d.Env, Group: group}, d, "")
 }
 
-// DetachIn detaches a command in a task of the supervisor. Of d it takes all but the arguments. With console, as Launch says, what c runs makes
+// DetachIn detaches a command in a task of the supervisor. Of d it takes the name, the terminal and where its output goes. With console, as Launch says, what c runs makes
 // the terminal.
 func DetachIn(ctx context.Context, sup Supervisor, id string, c Command, d *drivers.Detach, console string) (drivers.Detached, error) {
 	if !drivers.ValidDetached(d.Name) || d.LogName == "" || len(c.Args) == 0 || c.Args[0] == "" {

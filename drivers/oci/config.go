@@ -22,6 +22,7 @@ type config struct {
 	entrypoint []string
 	command    string
 	args       []string
+	arg0       *string // what the program is called; nil: as where it is
 	workDir    string
 	hostname   string
 	readOnly   bool
@@ -76,7 +77,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
 	c.ulimits = b.Ulimits("ulimit")
 	c.groupIDs(b)
-	c.seccomp = b.Seccomp()
+	c.arg0, c.seccomp = b.Optional("arg0"), b.Seccomp()
 	if c.image != "" && !schema.Refers(c.image) {
 		if _, err := images.ParseReference("", c.image); err != nil {
 			e := structs.AsError(err)

@@ -128,12 +128,10 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 			in.folders = append(in.folders, bind{m.Source, m.Target, m.ReadOnly, ""})
 		}
 	}
-	if c.init {
-		program, err := d.first()
-		if err != nil {
-			return nil, drivers.DiskError(object, err)
-		}
-		in.folders = append(in.folders, bind{program, initPath, true, ""})
+	if program, err := d.launcher(); err == nil { // in every container: a command in it may need it
+		in.folders = append(in.folders, bind{program, launchPath, true, ""})
+	} else if c.init || c.arg0 != nil {
+		return nil, drivers.DiskError(object, err)
 	}
 	if in.binds, err = ct.binds(object, c, spec); err != nil {
 		return nil, err

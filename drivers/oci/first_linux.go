@@ -8,17 +8,17 @@ import (
 	"github.com/proffer/proffer/drivers/oci/pid1"
 )
 
-// first returns the path of the program for containers that ask for init. It is written once an agent, under another name first: what
-// runs has the old one.
-func (d *Driver) first() (string, error) {
+// launcher returns the path of what begins programs in containers (package pid1). It is written once an agent, under another name first:
+// what runs has the old one.
+func (d *Driver) launcher() (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	path := filepath.Join(d.opts.Dir, "init")
+	path := filepath.Join(d.opts.Dir, "launch")
 	if d.wrote {
 		return path, nil
 	}
 	if pid1.Program() == nil {
-		return "", errors.New("init is there for amd64 and arm64 alone")
+		return "", errors.New("init, and another name for a program, are there for amd64 and arm64 alone")
 	}
 	err := os.WriteFile(path+".new", pid1.Program(), 0o755)
 	if err == nil {

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/oci/pid1"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -116,15 +117,34 @@ var maskedPaths = []string{"/proc/asound", "/proc/acpi", "/proc/interrupts", "/p
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
-// initPath is where a container has its first process, if it asks for one: /dev is its own whatever the image is.
-const initPath = "/dev/init"
+// launchPath is where a container has what begins programs (package pid1): /dev is its own whatever the image is.
+const launchPath = "/dev/launch"
 
 // process is what the container's first process is started with.
 func (in *input) process() []string {
 	if in.config.init {
-		return append([]string{initPath}, in.args()...)
+		return launch(pid1.Init, in.args(), in.config.arg0)
 	}
-	return in.args()
+	return called(in.args(), in.config.arg0)
+}
+
+// called are the arguments with which the program args[0] runs under another name; nil: its own. A runtime runs what is called args[0].
+func called(args []string, arg0 *string) []string {
+	if arg0 == nil {
+		return args
+	}
+	return launch(pid1.Exec, args, arg0)
+}
+
+func launch(what string, args []string, arg0 *string) []string {
+	if len(args) == 0 {
+		return args // make says that there is no program
+	}
+	name := args[0]
+	if arg0 != nil {
+		name = *arg0
+	}
+	return append([]string{launchPath, what, args[0], name}, args[1:]...)
 }
 
 // args are what runs: a task's entrypoint or command takes the place of the image's, and so does what follows of it.

@@ -41,6 +41,7 @@ func TestSpec(t *testing.T) {
 			in.binds = []bind{{"/a", "/a", true, structs.PropagationHostToTask}, {"/b", "/b", false, structs.PropagationBidirectional}, {"/c", "/c", false, structs.PropagationPrivate}}
 		}},
 		"init":    {config: map[string]any{"init": true, "command": "echo"}},
+		"arg0":    {config: map[string]any{"arg0": "ls", "entrypoint": []any{"/bin/busybox"}, "args": []any{"-l"}}},
 		"dropped": {config: map[string]any{"cap_drop": []any{"all"}, "command": "echo", "args": []any{"hi"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,7 +49,7 @@ func (ct *container) written(ctx context.Context, project bool, sizes drivers.Si
 
 // Exec runs a command in the container: the runtime's exec is a command beside the container that enters it.
 func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
-	e, err := t.entry(ctx, cmd.Args)
+	e, err := t.entry(ctx, cmd.Args, cmd.Arg0, cmd.Env)
 	if missing := (*drivers.NoProgram)(nil); errors.As(err, &missing) {
 		exit := drivers.Exit{Code: missing.Code, Why: missing.Err.Why}
 		to := cmd.Stderr
@@ -64,12 +64,16 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 	if err != nil {
 		return drivers.Exit{}, err
 	}
-	defer os.Remove(e.pidFile)
+	defer e.remove()
 	c := exec.Command{TTY: cmd.TTY, Group: e.group}
+	var size *drivers.Size // the caller sets it
 	if cmd.TTY {
-		c.Args = e.command("--tty", "--env", "TERM=xterm-256color")
+		size = &drivers.Size{}
 	} else { // the command has the caller's own pipes, and no runtime between that ends it for want of a reader
-		c.Args, c.PidFile = e.command("--detach"), e.pidFile
+		c.PidFile = e.pidFile
+	}
+	if c.Args, err = e.command(size, ""); err != nil {
+		return drivers.Exit{}, drivers.DiskError("task "+t.id, err)
 	}
 	exit, err := exec.Enter(ctx, t.d.sup, t.id, c, cmd)
 	if ctx.Err() != nil && c.Group == "" {
@@ -80,22 +84,17 @@ func (t *task) Exec(ctx context.Context, cmd drivers.Command) (drivers.Exit, err
 
 // Detach runs a command in the container that goes on by itself: the runtime leaves it to the stage that holds it.
 func (t *task) Detach(ctx context.Context, d *drivers.Detach) (drivers.Detached, error) {
-	e, err := t.entry(ctx, d.Args)
+	e, err := t.entry(ctx, d.Args, d.Arg0, d.Env)
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(e.pidFile) // it is known by its process once it runs
+	defer e.remove() // it is known by its process once it runs
 	c, console := exec.Command{Group: e.group, PidFile: e.pidFile}, ""
-	if d.Terminal == nil {
-		c.Args = e.command("--detach")
-	} else {
+	if d.Terminal != nil {
 		console = strings.TrimSuffix(e.pidFile, ".pid") // short: addresses of sockets are
-		file, err := e.process(d.Terminal)
-		if err != nil {
-			return nil, drivers.DiskError("task "+t.id, err)
-		}
-		defer os.Remove(file)
-		c.Args = append(append([]string(nil), e.runtime...), "--detach", "--console-socket", console, "--process", file, e.ct.name)
+	}
+	if c.Args, err = e.command(d.Terminal, console); err != nil {
+		return nil, drivers.DiskError("task "+t.id, err)
 	}
 	return exec.DetachIn(ctx, t.d.sup, t.id, c, d, console)
 }
@@ -110,38 +109,53 @@ type entry struct {
 	ct      *container
 	spec    *specs.Spec // of the container
 	args    []string    // of the command
+	env     []string    // of its own
 	runtime []string    // the runtime's own
-	pidFile string      // the caller removes it
-	group   string      // its control group; empty: it has none
+	pidFile string
+	group   string // its control group; empty: it has none
 }
 
-// command is what runs it, with more of the runtime's options.
-func (e *entry) command(options ...string) []string {
-	return slices.Concat(e.runtime, options, []string{e.ct.name}, e.args)
-}
-
-// process writes the runtime's own description of the command on a terminal of a size, which no option says.
-func (e *entry) process(size *drivers.Size) (file string, err error) {
+// command is what runs it: on a terminal of a size, or of none in particular, that the runtime sends to a socket or else holds; with nil without
+// one. The runtime is told more than its options can say, and nothing that others would see in the list of processes, in a file.
+func (e *entry) command(size *drivers.Size, console string) ([]string, error) {
 	p := *e.spec.Process
-	p.Args, p.Terminal, p.Env = e.args, true, append(slices.Clone(p.Env), "TERM=xterm-256color")
-	if p.ConsoleSize = nil; size.Rows > 0 && size.Cols > 0 {
-		p.ConsoleSize = &specs.Box{Height: uint(size.Rows), Width: uint(size.Cols)}
+	p.Args, p.Terminal, p.ConsoleSize = e.args, size != nil, nil
+	if size != nil {
+		p.Env = drivers.Overlay(p.Env, []string{"TERM=xterm-256color"})
+		if size.Rows > 0 && size.Cols > 0 {
+			p.ConsoleSize = &specs.Box{Height: uint(size.Rows), Width: uint(size.Cols)}
+		}
 	}
+	p.Env = drivers.Overlay(p.Env, e.env)
 	raw, err := json.Marshal(&p)
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = os.WriteFile(e.processFile(), raw, 0o600)
 	}
-	file = e.pidFile + ".json"
-	return file, os.WriteFile(file, raw, 0o600)
+	how := []string{"--detach"}
+	switch {
+	case console != "":
+		how = append(how, "--console-socket", console)
+	case size != nil:
+		how = []string{"--tty"}
+	}
+	return slices.Concat(e.runtime, how, []string{"--process", e.processFile(), e.ct.name}), err
 }
 
-// entry prepares a command.
-func (t *task) entry(ctx context.Context, args []string) (*entry, error) {
+func (e *entry) processFile() string { return e.pidFile + ".json" }
+
+// remove takes away the files of a command that began, or did not.
+func (e *entry) remove() {
+	os.Remove(e.pidFile)
+	os.Remove(e.processFile())
+}
+
+// entry prepares a command. The caller removes it.
+func (t *task) entry(ctx context.Context, args []string, arg0 *string, env []string) (*entry, error) {
 	object := "task " + t.id
 	if len(args) == 0 || args[0] == "" {
 		return nil, structs.Errorf(structs.Invalid, "exec", "no command is given")
 	}
-	e := &entry{ct: t.d.container(t.id), args: args}
+	e := &entry{ct: t.d.container(t.id), args: called(args, arg0), env: env}
 	status, err := t.d.sup.Status(ctx, t.id)
 	if err != nil {
 		return nil, err
@@ -152,7 +166,11 @@ func (t *task) entry(ctx context.Context, args []string) (*entry, error) {
 	if e.spec, err = e.ct.configured(); err != nil {
 		return nil, err
 	}
-	if code := e.ct.findInside(e.spec, args[0]); code != 0 {
+	if arg0 != nil && !slices.ContainsFunc(e.spec.Mounts, func(m specs.Mount) bool { return m.Destination == launchPath }) {
+		return nil, structs.Errorf(structs.Unavailable, object, "its container has nothing that calls a program by another name: an older agent made it, or this machine is neither amd64 nor arm64").
+			Advise("restart the task, or leave arg0 out")
+	}
+	if code := e.ct.findInside(e.spec, args[0], env); code != 0 {
 		why := "not found in the container"
 		if code == 126 {
 			why = "not executable"
@@ -229,8 +247,8 @@ func (ct *container) configured() (*specs.Spec, error) {
 }
 
 // findInside looks for a program in a container that runs, as it was configured.
-func (ct *container) findInside(s *specs.Spec, program string) (code int) {
-	return look(ct.path("rootfs"), s.Mounts, program, s.Process.Env, s.Process.Cwd)
+func (ct *container) findInside(s *specs.Spec, program string, env []string) (code int) {
+	return look(ct.path("rootfs"), s.Mounts, program, drivers.Overlay(s.Process.Env, env), s.Process.Cwd)
 }
 
 // Destroy removes the container.

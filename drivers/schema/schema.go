@@ -81,6 +81,14 @@ func (b *Block) Text(key string) string {
 	return s
 }
 
+// Optional reads a string that may be empty; nil: it is not there.
+func (b *Block) Optional(key string) *string {
+	if s := b.Text(key); b.Has(key) {
+		return &s
+	}
+	return nil
+}
+
 // Required reads a string that must be there; example is advice.
 func (b *Block) Required(key, example string) string {
 	s := b.Text(key)

@@ -5,6 +5,7 @@ package stage
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -61,6 +62,7 @@ type Plan struct {
 	Dir    string // working folder, in the task's root
 	Host   string
 	Args   []string // Args[0] is looked up in PATH of Env unless it has a slash
+	Arg0   *string  // what the program is called, in the place of Args[0]; nil: that
 	Env    []string
 	Covers []string // paths in the root that are hidden behind something empty
 
@@ -144,8 +146,12 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		u32(f.K)
 	}
 	u32(p.Groups...)
+	var split error // a NUL ends a string: what follows would be taken for the next one
 	add := func(list ...string) {
 		for _, s := range list {
+			if strings.IndexByte(s, 0) >= 0 {
+				split = structs.Errorf(structs.Invalid, "", "an argument, a variable or a path has a NUL, which no program can be given")
+			}
 			b = append(append(b, s...), 0)
 		}
 	}
@@ -154,11 +160,20 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 	} else {
 		add(p.Dir, p.Host)
 	}
-	add(p.Args...)
+	add(p.Args[0])
+	if p.Arg0 != nil {
+		add(*p.Arg0)
+	} else {
+		add(p.Args[0])
+	}
+	add(p.Args[1:]...)
 	add(p.Env...)
 	add(p.Covers...)
 	for _, m := range p.Binds {
 		add(m.Target)
+	}
+	if split != nil {
+		return nil, nil, split
 	}
 	if len(b) > maxMessage {
 		return nil, nil, structs.Errorf(structs.Exhausted, "", "arguments and environment take %d bytes, more than %d",

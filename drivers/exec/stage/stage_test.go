@@ -5,9 +5,13 @@ package stage
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -53,6 +57,7 @@ func TestPlansHaveBounds(t *testing.T) {
 		"no program":   {func(p *Plan) { p.Args = nil }, structs.Invalid},
 		"empty":        {func(p *Plan) { p.Args = []string{""} }, structs.Invalid},
 		"long":         {func(p *Plan) { p.Env = []string{strings.Repeat("x", maxMessage)} }, structs.Exhausted},
+		"a NUL":        {func(p *Plan) { p.Args = append(p.Args, "a\x00b") }, structs.Invalid},
 		"many strings": {func(p *Plan) { p.Env = make([]string, maxStrings) }, structs.Exhausted},
 		"many groups":  {func(p *Plan) { p.Groups = make([]uint32, maxGroups+1) }, structs.Exhausted},
 	} {
@@ -76,5 +81,60 @@ func TestFailuresAreRead(t *testing.T) {
 		if f := parseFailure([]byte(cut)); f != nil {
 			t.Errorf("%q: %v", cut, f)
 		}
+	}
+}
+
+// A program is called what its plan says, wherever it was found; a script, by its path, for the kernel says so.
+func TestProgramsHaveANameOfTheirOwn(t *testing.T) {
+	slots, err := OpenSlots(filepath.Join(t.TempDir(), "slots"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slots.Close()
+	s, err := Spawn(slots, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\necho $0 $1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	say := []string{"-c", "echo $0"}
+	for name, c := range map[string]struct {
+		args []string
+		arg0 *string
+		want string
+	}{
+		"its own":    {append([]string{"/bin/sh"}, say...), nil, "/bin/sh"},
+		"another":    {append([]string{"/bin/sh"}, say...), new("-other"), "-other"},
+		"of PATH":    {append([]string{"sh"}, say...), new("other"), "other"},
+		"none":       {append([]string{"sh"}, say...), new(""), ""},
+		"a script":   {[]string{script, "first"}, new("other"), script + " first"},
+		"no program": {[]string{"/no/such"}, new("sh"), "exec /no/such: no such file or directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			fd := descriptor(w)
+			p, err := s.Start(t.Context(), &Plan{Args: c.args, Arg0: c.arg0, Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/", Stdin: -1, Stdout: fd,
+				Stderr: fd, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1, Netns: -1})
+			w.Close()
+			if err != nil {
+				if err.Error() != c.want {
+					t.Fatal(err)
+				}
+				return
+			}
+			defer unix.Close(p.PidFD)
+			said, err := io.ReadAll(r)
+			awaitExit(p)
+			if err != nil || string(said) != c.want+"\n" {
+				t.Errorf("%q, %v, and not %q", said, err, c.want)
+			}
+		})
 	}
 }

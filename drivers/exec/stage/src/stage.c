@@ -215,16 +215,16 @@ static struct rlimit *rlimits;
 static struct filter *filter;
 static u32 *groups;
 static char **argv, **envp, **covers, **binds; // binds: target paths, in the order of the descriptors
-static char *cwd, *host;
+static char *cwd, *host, *file; // file: of the program, which argv may call something else
 
 static int fd_of(i32 index) { return index < 0 ? -1 : fds[index]; }
 
-// parse finds the parts of a message behind its head: rlimits, the filter, groups, then strings cwd, host, args, env, covers, binds.
+// parse finds the parts of a message behind its head: rlimits, the filter, groups, then strings cwd, host, file, args, env, covers, binds.
 static int parse(u64 size, u64 nfds) {
 	head = (struct head *)message;
 	if (size < sizeof *head || message[size - 1] != 0) return -EINVAL;
 	u64 need = sizeof *head + head->rlimits * sizeof(struct rlimit) + head->filter * sizeof(struct filter) + head->groups * 4;
-	u64 count = 2 + (u64)head->args + head->env + head->covers + head->binds;
+	u64 count = 3 + (u64)head->args + head->env + head->covers + head->binds;
 	if (head->rlimits > 64 || head->filter > 4096 || head->groups > 65536 || need > size || count > MAX_STRINGS) return -E2BIG;
 	if (head->binds + head->joins > nfds) return -EINVAL;
 	rlimits = (struct rlimit *)(head + 1);
@@ -232,11 +232,12 @@ static int parse(u64 size, u64 nfds) {
 	groups = (u32 *)(filter + head->filter);
 	char *s = (char *)(groups + head->groups), *end = (char *)message + size;
 	char **slot = strings;
-	cwd = s;
-	s += length(s) + 1;
-	if (s >= end) return -EINVAL;
-	host = s;
-	s += length(s) + 1;
+	char **first[3] = {&cwd, &host, &file};
+	for (int i = 0; i < 3; i++) {
+		if (s >= end) return -EINVAL;
+		*first[i] = s;
+		s += length(s) + 1;
+	}
 	char ***lists[4] = {&argv, &envp, &covers, &binds};
 	u32 counts[4] = {head->args, head->env, head->covers, head->binds};
 	for (int list = 0; list < 4; list++) {
@@ -455,16 +456,16 @@ __attribute__((noreturn)) static void program(void) {
 
 	i64 err = -ENOENT;
 	int slash = 0;
-	for (char *p = argv[0]; *p; p++) slash |= *p == '/';
+	for (char *p = file; *p; p++) slash |= *p == '/';
 	if (slash) {
-		execute(argv[0], &err);
-		die("exec", argv[0], err);
+		execute(file, &err);
+		die("exec", file, err);
 	}
 	const char *path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	for (char **e = envp; *e; e++)
 		if ((*e)[0] == 'P' && (*e)[1] == 'A' && (*e)[2] == 'T' && (*e)[3] == 'H' && (*e)[4] == '=') path = *e + 5;
 	static char full[4096];
-	u64 name = length(argv[0]);
+	u64 name = length(file);
 	while (*path) {
 		u64 n = 0;
 		while (*path && *path != ':') {
@@ -474,10 +475,10 @@ __attribute__((noreturn)) static void program(void) {
 		if (*path) path++;
 		if (n == 0 || n + name + 2 > sizeof full) continue;
 		full[n] = '/';
-		memcpy(full + n + 1, argv[0], name + 1);
+		memcpy(full + n + 1, file, name + 1);
 		execute(full, &err);
 	}
-	die("exec", argv[0], err);
+	die("exec", file, err);
 }
 
 // kill_descendants kills and reaps until there is no child left. Orphans come to us, because we are their subreaper.

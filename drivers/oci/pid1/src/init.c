@@ -1,5 +1,9 @@
-// The first process of a container that asks for one: it starts the program, passes signals on to it, reaps what the program leaves
-// behind, and ends as it did. The kernel shields the first process of a PID namespace from signals that it does not handle; the
+// What begins a program in a container, given as: what to do, where the program is, what it is called, arguments.
+//
+// "exec" becomes the program: runtimes know no name for one but its path.
+//
+// "init" is the first process of a container that asks for one: it starts the program, passes signals on to it, reaps what the program
+// leaves behind, and ends as it did. The kernel shields the first process of a PID namespace from signals that it does not handle; the
 // program is the second one, and so SIGTERM ends it without a handler.
 //
 // Freestanding: no libc. All signals are blocked and waited for, so there is no handler and nothing is missed.
@@ -46,9 +50,9 @@ static void say(const char *s) {
 	call(SYS_write, 2, (i64)s, n, 0, 0);
 }
 
-// run becomes the program, which is looked for in PATH unless its name has a slash. It ends as a shell does when that cannot be.
-static void run(char **argv, char **env) {
-	const char *name = argv[0], *path = "";
+// run becomes the program, which is looked for in PATH unless it has a slash. It ends as a shell does when that cannot be.
+static void run(const char *name, char **argv, char **env) {
+	const char *path = "";
 	u64 length = 0, slash = 0;
 	for (; name[length]; length++) slash |= name[length] == '/';
 	for (char **e = env; *e; e++)
@@ -78,7 +82,8 @@ static void run(char **argv, char **env) {
 __attribute__((used)) static void first(u64 *stack) {
 	u64 argc = stack[0], all = ~0UL, before = 0, info[16];
 	char **argv = (char **)(stack + 1), **env = argv + argc + 1;
-	if (argc < 2) end(127);
+	if (argc < 4) end(127);
+	if (argv[1][0] == 'e') run(argv[2], argv + 3, env);
 	call(SYS_rt_sigprocmask, SIG_SETMASK, (i64)&all, (i64)&before, sizeof all, 0);
 	i64 program = call(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	if (program < 0) {
@@ -87,7 +92,7 @@ __attribute__((used)) static void first(u64 *stack) {
 	}
 	if (program == 0) {
 		call(SYS_rt_sigprocmask, SIG_SETMASK, (i64)&before, 0, sizeof before, 0);
-		run(argv + 1, env);
+		run(argv[2], argv + 3, env);
 	}
 	for (;;) {
 		i64 sig = call(SYS_rt_sigtimedwait, (i64)&all, (i64)info, 0, sizeof all, 0);
