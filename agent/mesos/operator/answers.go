@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"net"
@@ -230,16 +231,19 @@ func (p *picture) getRoles() *wire.GetRoles {
 	out := &wire.GetRoles{}
 	for r := range p.Roles() {
 		name := mesos.RoleOut(r.Name)
-		out.Roles = append(out.Roles, wire.Role{Name: name, Weight: float64(r.Weight) / 1000, Frameworks: in[name],
+		out.Roles = append(out.Roles, wire.Role{Name: name, Weight: float64(weightOf(r)) / 1000, Frameworks: in[name],
 			Resources: mesos.Resources("", p.RoleUse(r.Name).Resources, nil)})
 	}
 	return out
 }
 
+// weightOf is what a role counts: one that nobody made has no weight of its own.
+func weightOf(r *structs.Role) structs.Milli { return cmp.Or(r.Weight, 1000) }
+
 func (p *picture) getWeights() *wire.Weights {
 	out := &wire.Weights{}
 	for r := range p.Roles() {
-		out.Weights = append(out.Weights, wire.WeightInfo{Weight: float64(r.Weight) / 1000, Role: new(mesos.RoleOut(r.Name))})
+		out.Weights = append(out.Weights, wire.WeightInfo{Weight: float64(weightOf(r)) / 1000, Role: new(mesos.RoleOut(r.Name))})
 	}
 	return out
 }
@@ -283,9 +287,9 @@ func scalarsOf(q *structs.QuotaAmount) map[string]*wire.Scalar {
 	return out
 }
 
-// machineOf names the machine that a node is.
+// machineOf names the machine that a node is: as its AgentInfo does, for tools look up the one by the other.
 func machineOf(n *structs.Node) wire.MachineID {
-	return wire.MachineID{Hostname: new(n.Name), IP: new(mesos.HostOf(n))}
+	return wire.MachineID{Hostname: new(mesos.HostOf(n)), IP: new(mesos.HostOf(n))}
 }
 
 // getSchedule returns the windows of nodes; those at the same time are one.

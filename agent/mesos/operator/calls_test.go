@@ -320,7 +320,7 @@ func TestMaintenance(t *testing.T) {
 		t.Errorf("it is %+v", m)
 	}
 	status := r.post(s, wire.JSON, &wire.OperatorCall{Type: new(wire.OperatorGetMaintenanceStatus)}).Body.String()
-	if !strings.Contains(status, `"draining_machines":[{"id":{"hostname":"n1"`) || !strings.Contains(status, `"status":"ACCEPT"`) {
+	if !strings.Contains(status, `"draining_machines":[{"id":{"hostname":"10.0.0.9"`) || !strings.Contains(status, `"status":"ACCEPT"`) {
 		t.Errorf("the status is %s", status)
 	}
 	r.answers(s, machines(wire.OperatorStopMaintenance, "n1"), 200, "")

@@ -148,7 +148,7 @@ func TestAgentCalls(t *testing.T) {
 		}
 		m.call(c, encoding, &wire.AgentCall{}, 400, "Failed to validate agent::Call: Expecting 'type' to be present")
 		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentSetLoggingLevel)}, 400, "'set_logging_level' to be present")
-		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentPruneImages)}, 400, "'prune_images' to be present")
+		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentKillContainer)}, 400, "'kill_container' to be present")
 		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentUnknown)}, 501, "")
 	}
 }

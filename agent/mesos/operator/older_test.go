@@ -87,7 +87,7 @@ func TestOlderPaths(t *testing.T) {
 		{"POST", "/maintenance/schedule", "[", 400, "parse"},
 		{"POST", "/maintenance/schedule", `{"windows":[{"unavailability":{"start":{"nanoseconds":4000000000000000000}}}]}`, 400, "is empty"},
 		{"POST", "/maintenance/schedule", window, 200, ""},
-		{"GET", "/maintenance/schedule?jsonp=f", "", 200, `f({"windows":[{"machine_ids":[{"hostname":"n1"`},
+		{"GET", "/maintenance/schedule?jsonp=f", "", 200, `f({"windows":[{"machine_ids":[{"hostname":"10.0.0.9"`},
 		{"GET", "/maintenance/schedule?jsonp=(", "", 400, "jsonp"},
 		{"GET", "/maintenance/status", "", 200, `"draining_machines"`},
 		{"POST", "/maintenance/status", "", 405, "'GET'"},

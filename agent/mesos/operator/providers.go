@@ -16,6 +16,9 @@ import (
 // pruneImages removes images that no task uses. The node looks itself after those that nobody used for long.
 func (c *Clients) pruneImages(ctx context.Context, call *wire.AgentCall, _ *wire.AgentResponse) error {
 	var keep []string
+	if call.PruneImages == nil {
+		call.PruneImages = &wire.PruneImages{}
+	}
 	for i := range call.PruneImages.Excluded {
 		image := &call.PruneImages.Excluded[i]
 		if image.Type != wire.ImageDocker || image.Docker == nil || image.Docker.Name == "" {

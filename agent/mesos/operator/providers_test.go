@@ -23,7 +23,12 @@ func TestPruneImages(t *testing.T) {
 		}
 		m.call(c, encoding, prune(), 200, "")
 		m.call(c, encoding, prune(wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "nginx:1.27"}}), 200, "")
-		if m.pruned != 2 || !slices.Equal(m.kept, []string{"nginx:1.27"}) {
+		m.call(c, encoding, &wire.AgentCall{Type: new(wire.AgentPruneImages)}, 200, "")
+		if m.pruned != 3 || len(m.kept) != 0 {
+			t.Errorf("without a word of what stays, the node kept %v", m.kept)
+		}
+		m.call(c, encoding, prune(wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "nginx:1.27"}}), 200, "")
+		if m.pruned != 4 || !slices.Equal(m.kept, []string{"nginx:1.27"}) {
 			t.Errorf("the node removed images %d times, and kept %v", m.pruned, m.kept)
 		}
 	}

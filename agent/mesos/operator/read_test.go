@@ -148,6 +148,12 @@ func TestSummaryFrameworksAndRoles(t *testing.T) {
 	r.must(&state.PutRole{Role: &structs.Role{Name: "eng", Weight: 2500, Quota: &structs.Quota{Limit: &structs.QuotaAmount{CPU: new(structs.Milli(4000))}}}, Force: true})
 	roles := r.tree(s, "/roles")
 	roles.is("roles|0|name", `"*"`)
+	roles.is("roles|0|weight", "1")
+	for _, kind := range []wire.OperatorCallType{wire.OperatorGetRoles, wire.OperatorGetWeights} {
+		if said := r.post(s, wire.JSON, &wire.OperatorCall{Type: &kind}).Body.String(); strings.Contains(said, `"weight":0.0`) {
+			t.Errorf("a role weighs nothing: %s", said)
+		}
+	}
 	eng := roles.in("roles|1")
 	eng.is("weight", "2.5")
 	eng.is("quota|limit", `{"cpus":4}`)

@@ -113,7 +113,7 @@ func (d *document) roles() {
 		d.open('{')
 		d.textAt("name", mesos.RoleOut(r.Name))
 		d.key("weight")
-		d.milli(int64(r.Weight))
+		d.milli(int64(weightOf(r)))
 		d.key("quota")
 		d.open('{')
 		d.textAt("role", mesos.RoleOut(r.Name))
