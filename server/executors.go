@@ -148,7 +148,11 @@ func (s *Server) MessageFramework(ctx context.Context, m *ExecutorMessage) error
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.pushTo(m.Framework, FrameworkEvent{Message: m})
+		if l.pushTo(m.Framework, FrameworkEvent{Message: m}) {
+			s.counts.passed.Add(1)
+		} else {
+			s.counts.lost.Add(1)
+		}
 		return nil
 	}, func(ctx context.Context, addr string) error {
 		return s.config.Pool.Call(ctx, addr, ExecutorMessageMethod, m, &struct{}{})

@@ -300,11 +300,10 @@ func (l *loop) unsubscribe(id structs.FrameworkID) {
 	}
 }
 
-// pushTo tells a framework something when it is subscribed. The caller holds mu.
-func (l *loop) pushTo(id structs.FrameworkID, e FrameworkEvent) {
-	if sub := l.subs.active[id]; sub != nil {
-		sub.push(e)
-	}
+// pushTo tells a framework something when it is subscribed, and reports whether it will hear it. The caller holds mu.
+func (l *loop) pushTo(id structs.FrameworkID, e FrameworkEvent) bool {
+	sub := l.subs.active[id]
+	return sub != nil && sub.push(e)
 }
 
 // cutOff lets the new leader's frameworks find it: every subscription that another leader had is over.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/drivers/pause"
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server/consensus"
 	"github.com/proffer/proffer/server/state"
@@ -33,6 +34,8 @@ type offerLoop struct {
 	current *loop
 	changed chan struct{} // closed when current changes
 	entries proposals     // where its decisions are committed
+
+	steps, waits timing.Times // see Figures
 }
 
 // proposals commits commands, as consensus.Node does.
@@ -106,9 +109,19 @@ type loop struct {
 	slack    *slackReports
 	subs     subscriptions // of external frameworks
 
+	feed    *state.Feed  // of what commits
+	batches chan arrival // of feed
+	since   time.Time    // when the oldest batch came that nothing was decided on; zero: there is none
+
 	changed   bool      // since tellAt was set
 	tellAt    time.Time // when it is looked at why jobs wait; zero: when something has changed
 	tellPause time.Duration
+}
+
+// arrival is what committed, and when it came here.
+type arrival struct {
+	*state.Batch
+	at time.Time
 }
 
 // placed is what became of one Place command.
@@ -155,22 +168,22 @@ func (l *loop) run(term context.Context) error {
 
 	snap, feed := l.server.store.Subscribe(1 << 18)
 	defer feed.Close()
+	l.feed, l.batches = feed, make(chan arrival, 256)
 	l.allocator = allocator.New(l.server.sharing(l.number))
 	l.load(snap)
 	l.server.loop.set(l)
 	l.resettle() // the settings may have changed since
 
-	batches := make(chan *state.Batch, 256)
 	lost := make(chan error, 1)
 	helpers.Go(func() {
 		for {
-			batch, err := feed.Next(term)
+			next, err := feed.Next(term)
 			if err != nil {
 				lost <- err
 				return
 			}
 			select {
-			case batches <- batch:
+			case l.batches <- arrival{next, time.Now()}:
 			case <-term.Done():
 				return
 			}
@@ -180,8 +193,8 @@ func (l *loop) run(term context.Context) error {
 		l.decide(term, &helpers)
 		timer := time.NewTimer(l.sleep())
 		select {
-		case batch := <-batches:
-			l.take(batch)
+		case b := <-l.batches:
+			l.take(b)
 		case p := <-l.answers:
 			if err := l.answered(p); err != nil {
 				timer.Stop()
@@ -203,8 +216,8 @@ func (l *loop) run(term context.Context) error {
 	more:
 		for range 256 {
 			select {
-			case batch := <-batches:
-				l.take(batch)
+			case b := <-l.batches:
+				l.take(b)
 			case p := <-l.answers:
 				if err := l.answered(p); err != nil {
 					return err
@@ -267,14 +280,17 @@ func feed(a *allocator.Allocator, snap *state.Snapshot) (err error) {
 }
 
 // take brings one batch of committed changes in.
-func (l *loop) take(batch *state.Batch) {
+func (l *loop) take(b arrival) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changed = true
-	l.subs.taken = batch.Index
+	l.subs.taken = b.Index
+	if l.since.IsZero() {
+		l.since = b.at
+	}
 	defer l.tellHeard()
 	l.letGo() // first: nobody is offered what is free in between, and no offer is taken back for what is held twice
-	for _, c := range batch.Changes {
+	for _, c := range b.Changes {
 		switch c.Table {
 		case state.Allocs:
 			l.takeAlloc(c)
@@ -399,7 +415,7 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) {
 	for l.inFlight < placesInFlight {
 		var decisions []allocator.Decision
 		if len(l.out.next.Placements)+len(l.out.next.Accepts) == 0 { // otherwise an entry did not take all that was decided
-			decisions = l.allocator.Step(structs.At(now), placeChunk)
+			decisions = l.step(now)
 		}
 		for rest := decisions; len(rest) > 0; {
 			n := 1
@@ -424,6 +440,18 @@ func (l *loop) decide(term context.Context, helpers *sync.WaitGroup) {
 	}
 	l.tell(now)
 	l.mu.Unlock()
+}
+
+// step has the allocator decide. The caller holds mu.
+func (l *loop) step(now time.Time) []allocator.Decision {
+	begun := time.Now()
+	if !l.since.IsZero() {
+		l.server.loop.waits.Took(begun.Sub(l.since))
+		l.since = time.Time{}
+	}
+	decisions := l.allocator.Step(structs.At(now), placeChunk)
+	l.server.loop.steps.Since(begun)
+	return decisions
 }
 
 // together returns how many placements, from the first on, are of one gang; 1 when it is of none.

@@ -52,7 +52,7 @@ func TestRefusedPlacementsBackOff(t *testing.T) {
 		answer(state.RefusedPorts)
 		record := &structs.JobRecord{Name: "web", Version: 1}
 		next := &structs.JobRecord{Name: "web", Version: 2}
-		l.take(&state.Batch{Changes: []state.Change{{Table: state.Jobs, Old: record, New: next}}})
+		l.take(arrival{Batch: &state.Batch{Changes: []state.Change{{Table: state.Jobs, Old: record, New: next}}}})
 		if !j.quiet.IsZero() {
 			t.Errorf("a new version is looked at in %v", time.Until(j.quiet))
 		}

@@ -84,6 +84,7 @@ type Server struct {
 	shared     atomic.Pointer[Sharing]
 	loop       offerLoop    // of this server's term, when it leads
 	elected    atomic.Int64 // since when it leads; 0: it does not
+	counts     counts       // see Figures
 
 	ring      *seal.Ring
 	rotating  sync.Mutex // held while a key is made

@@ -165,8 +165,8 @@ func (sub *Subscription) take() (events []FrameworkEvent, err error) {
 	return events, nil
 }
 
-// push adds an event. A scheduler that lets too many wait is cut off.
-func (sub *Subscription) push(e FrameworkEvent) {
+// push adds an event, and reports whether it did. A scheduler that lets too many wait is cut off.
+func (sub *Subscription) push(e FrameworkEvent) (queued bool) {
 	sub.mu.Lock()
 	switch {
 	case sub.err != nil:
@@ -178,10 +178,11 @@ func (sub *Subscription) push(e FrameworkEvent) {
 		if e.Message != nil {
 			sub.said += len(e.Message.Data)
 		}
-		sub.queue = append(sub.queue, e)
+		sub.queue, queued = append(sub.queue, e), true
 	}
 	sub.mu.Unlock()
 	sub.poke()
+	return queued
 }
 
 // tell has the framework told of a task or an operation. What waits already is not told twice.

@@ -325,7 +325,9 @@ func (s *Server) Tell(id structs.FrameworkID, connection string, news ...*TaskNe
 			if n.Time == 0 {
 				n.Time = s.store.Snapshot().Time()
 			}
-			sub.push(FrameworkEvent{Update: n})
+			if sub.push(FrameworkEvent{Update: n}) && n.State.Ended() {
+				s.counts.refuse(n)
+			}
 		}
 		return nil
 	})

@@ -83,11 +83,13 @@ func (a *Allocator) refuse(w *wish, n *node, what structs.Resources, refuse stru
 		}
 	}
 	w.filters[n] = append(w.filters[n], made)
+	w.refusals++
 	a.byUntil.push(made)
 }
 
 func (a *Allocator) endFilter(f *filter) {
 	a.byUntil.remove(f)
+	f.wish.refusals--
 	list := slices.DeleteFunc(f.wish.filters[f.node], func(g *filter) bool { return g == f })
 	if len(list) == 0 {
 		delete(f.wish.filters, f.node)
@@ -126,4 +128,19 @@ func (a *Allocator) unfilterAll(w *wish) {
 	for n := range w.filters {
 		a.unfilter(w, n)
 	}
+}
+
+// Filters says how many filters frameworks have in each of their roles.
+func (a *Allocator) Filters() map[string]int {
+	out := map[string]int{}
+	for _, f := range a.frameworks {
+		for _, c := range f.clients {
+			for _, w := range c.wishes {
+				if w != nil {
+					out[c.account.path] += w.refusals
+				}
+			}
+		}
+	}
+	return out
 }

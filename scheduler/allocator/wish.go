@@ -5,13 +5,14 @@ import "github.com/proffer/proffer/structs"
 // wish is that a framework wants to be offered one kind of room in one role: what is free on nodes, or their slack. Each has filters
 // and a back-off of its own.
 type wish struct {
-	client  *client
-	group   *group // its place in the order
-	slack   bool   // of what is reserved and not used; only when the terms say that it takes what is revocable
-	todo    bitset // nodes to look at, by Ord
-	cut     bitset // nodes that a filter covers because a limit cut the bundle
-	filters map[*node][]*filter
-	streaks streaks // of offers that it left unused
+	client   *client
+	group    *group // its place in the order
+	slack    bool   // of what is reserved and not used; only when the terms say that it takes what is revocable
+	todo     bitset // nodes to look at, by Ord
+	cut      bitset // nodes that a filter covers because a limit cut the bundle
+	filters  map[*node][]*filter
+	refusals int     // how many filters there are
+	streaks  streaks // of offers that it left unused
 }
 
 // The wishes of a client that wants offers, by place.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -176,6 +177,9 @@ type Node struct {
 	reads reads
 	lead  leadership
 
+	commits timing.Times  // see Figures
+	opened  time.Duration // likewise
+
 	stop   context.CancelFunc // ends the goroutines of background
 	ctx    context.Context
 	own    sync.WaitGroup // goroutines that end when ctx does
@@ -231,7 +235,9 @@ func Open(cfg Config) (*Node, error) {
 			return nil, structs.Errorf(structs.Internal, "consensus", "cannot begin a region: %w", err)
 		}
 	}
+	begun := time.Now()
 	r, err := raft.NewRaft(rc, n.fsm, n.logs, stable, snapshots, n.gate)
+	n.opened = time.Since(begun)
 	if err == nil && n.failed.Load() {
 		err = errors.Join(errFailed, r.Shutdown().Error())
 	}
@@ -308,7 +314,28 @@ func (n *Node) fault(op string, err error) error {
 		Do: "try again with the same key, or look", Err: err}
 }
 
-// Stats returns figures.
+// Figures is what a server measured since it began.
+type Figures struct {
+	Commits timing.Summary // of entries, on the leader: from when Raft got them until they were applied
+	Opened  time.Duration  // how long it took to read the stores, and the snapshot in them
+	Bytes   int64          // of the last snapshot, and of the entries since
+	Voters  int            // servers whose votes count
+	Queued  int            // commands that wait
+}
+
+// Figures returns them.
+func (n *Node) Figures() Figures {
+	out := Figures{Commits: n.commits.Summary(), Opened: n.opened, Bytes: n.fsm.saved.Load() + n.fsm.bytes.Load()}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter {
+			out.Voters++
+		}
+	}
+	out.Queued, _ = n.queue.depth()
+	return out
+}
+
+// Stats says how this server stands.
 func (n *Node) Stats() Stats {
 	out := Stats{
 		Term:         n.raft.CurrentTerm(),

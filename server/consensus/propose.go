@@ -210,9 +210,13 @@ func (n *Node) send(batch []*proposal, size int) {
 		entry = append(entry, p.raw...)
 		p.raw = nil
 	}
+	begun := time.Now()
 	future := n.raft.Apply(entry, enqueueTimeout)
 	n.calls.Go(func() {
 		err := future.Error()
+		if err == nil {
+			n.commits.Since(begun)
+		}
 		n.queue.landed()
 		results, ok := future.Response().([]state.Result)
 		if err == nil && (!ok || len(results) != len(batch)) {

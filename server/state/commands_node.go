@@ -45,6 +45,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	if c.Open {
 		n.Session = max(n.Session+1, tx.Index) // higher than any before a snapshot was restored, too
 		n.Lease = max(n.Lease, c.Lease)
+		tx.tallied().Sessions++
 	}
 	if n.Status != structs.NodeReady {
 		n.Incarnation++
@@ -53,6 +54,9 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	changed := old == nil || !reflect.DeepEqual(old, &n)
 	if changed {
 		tx.putNode(old, n)
+		if !c.Open && old != nil {
+			tx.tallied().Described++
+		}
 	}
 	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Session: n.Session, Lease: n.Lease, Changed: changed}, nil
 }

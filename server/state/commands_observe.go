@@ -24,8 +24,19 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 	out := &Observed{Index: tx.Index}
 	var jobs drafts
 	for _, u := range c.Updates {
-		if u != nil && tx.observe(n, u, &jobs) {
+		if u == nil {
+			continue
+		}
+		changed, refused := tx.observe(n, u, &jobs)
+		reports := &tx.tallied().Reports
+		switch {
+		case changed:
 			out.Changed++
+			reports.Taken++
+		case refused:
+			reports.Refused++
+		default:
+			reports.Again++
 		}
 	}
 	for _, d := range jobs.inOrder {
@@ -39,32 +50,35 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 	return out, nil
 }
 
-// observe records one report and tells whether it changed anything. An end is final; only "lost" gives way to what the
-// node knows better.
-func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) bool {
+// observe records one report and tells whether it changed anything, and whether it is not of what the node has. An end is final; only "lost" gives
+// way to what the node knows better.
+func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) (changed, refused bool) {
 	a := get(tx.allocs, u.ID)
 	if u.Status.Ended() && u.Status != structs.AllocLost && (a == nil || a.Node == n.ID && a.Incarnation == u.Incarnation) {
 		tx.fenced(n, u.ID)
 	}
-	if a == nil || a.Node != n.ID || a.Incarnation != u.Incarnation || a.Ended() && a.Status != structs.AllocLost {
-		return false
+	if a == nil || a.Node != n.ID || a.Incarnation != u.Incarnation {
+		return false, true
+	}
+	if a.Ended() && a.Status != structs.AllocLost {
+		return false, false
 	}
 	status, known := allocStatus(u.Status)
 	if !known {
-		return false
+		return false, true
 	}
 	if a.Status == structs.AllocLost && !status.Ended() && !tx.welcome(n, a) {
 		if a.Desired == structs.DesiredStop {
-			return false
+			return false, false
 		}
 		next := *a
 		next.Desired, next.DesiredWhy, next.WantIndex = structs.DesiredStop, "it was given up while its node was away", tx.Index
 		tx.putAlloc(a, next)
-		return true
+		return true, false
 	}
-	tasks, changed := mergeTasks(a.Tasks, u.Tasks, mostTasks(a))
-	if status == a.Status && !changed && bounded(u.Why) == a.Why && !unheard(a, u.Said) {
-		return false
+	tasks, news := mergeTasks(a.Tasks, u.Tasks, mostTasks(a))
+	if status == a.Status && !news && bounded(u.Why) == a.Why && !unheard(a, u.Said) {
+		return false, false
 	}
 	next := *a
 	next.Status, next.Why, next.Tasks = status, bounded(u.Why), tasks
@@ -83,7 +97,7 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) boo
 	if a.Job != "" {
 		tx.account(made, jobs)
 	}
-	return true
+	return true, false
 }
 
 // steadySince returns from when on all that a runs has run without a restart and was ready; 0: something of it is being

@@ -31,6 +31,13 @@ type Feed struct {
 	more   chan struct{} // holds a token while the queue is not empty or the feed ended
 }
 
+// Waiting says how many batches were not read. It may be called from any goroutine.
+func (f *Feed) Waiting() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.queue)
+}
+
 // Subscribe returns the state and a feed of the changes that follow it, without a gap: those under keys, or all when
 // there are none. The feed holds up to limit changes that were not read; 0 means DefaultFeedLimit. One batch is always
 // taken, however large.

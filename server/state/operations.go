@@ -74,6 +74,7 @@ func (tx *Tx) operateTogether(c *Accept, parts []*Operation, results []PlaceResu
 		next.UUID = tx.outcomeID(next)
 	}
 	tx.put(Operations, nil, next)
+	tx.tallied().Operations[next.State]++
 }
 
 // AcknowledgeOperations records that a framework has heard what became of operations: nothing more is kept of them. One that is not known by that
@@ -98,7 +99,8 @@ func init() { register[AcknowledgeOperations, Receipt]() }
 func (c *AcknowledgeOperations) Apply(tx *Tx) (any, error) {
 	for _, ack := range c.Operations {
 		o := get(tx.operations, (&structs.Operation{Framework: c.Framework, ID: ack.ID}).Key())
-		if o != nil && o.State != structs.OperationPending && bytes.Equal(o.UUID, ack.UUID) {
+		known := o != nil && o.State != structs.OperationPending && bytes.Equal(o.UUID, ack.UUID)
+		if heard(&tx.tallied().OpAcks, known); known {
 			tx.put(Operations, o, nil)
 		}
 	}

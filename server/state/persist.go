@@ -269,7 +269,7 @@ func (s *Store) Restore(in io.Reader) error {
 	if header == nil {
 		return errors.New("the state has no header")
 	}
-	work.meta, work.tally = &header.Meta, nil
+	work.meta, work.tally, work.counting = &header.Meta, nil, nil
 	next := &Snapshot{index: header.Index, now: header.Time, tables: header.Tables, trees: work.copied()}
 	s.mu.Lock()
 	defer s.mu.Unlock()

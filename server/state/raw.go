@@ -275,6 +275,7 @@ func (tx *Tx) outcome(v *structs.Volume, is structs.OperationState, why string) 
 	next := *old
 	next.State, next.Message, next.Time, next.Index, next.UUID = is, bounded(why), tx.Now, tx.Index, tx.outcomeID(old)
 	tx.put(Operations, old, &next)
+	tx.tallied().Operations[is]++
 }
 
 // outcomeID names an outcome: the same on every server, and another one for each.

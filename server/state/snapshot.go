@@ -56,6 +56,7 @@ type trees struct {
 	usage     *btree.Map[structs.NodeID, *Usage]
 	roleUse   *btree.Map[string, *RoleUse] // without the roles below
 	tally     *Tally                       // nil: nothing was counted yet
+	counting  *Tally                       // the tally, while it may be changed; see tallied
 }
 
 // RoleUse is what a role holds and wants.

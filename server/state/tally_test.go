@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/proffer/proffer/structs"
@@ -39,4 +40,49 @@ func TestTally(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("a snapshot begins anew", Tally{})
+}
+
+// What nodes report and frameworks acknowledge is counted, by whether it meant something, and ends of tasks by their reasons.
+func TestWhatIsHeardIsCounted(t *testing.T) {
+	e := newExecutors(t)
+	e.launch("a", "info", true, "one", "two")
+	for range 2 {
+		e.observe("a", structs.AllocRunning, map[string]*structs.TaskState{"one": {Status: structs.TaskFailed, Started: 1, Ended: 2, Reason: "CONTAINER_LIMITATION_DISK"}})
+	}
+	n := e.store.Snapshot().Node(e.node)
+	e.must(&Observe{Node: n.ID, NodeIncarnation: n.Incarnation, Updates: []*structs.AllocUpdate{{ID: "nobody", Status: structs.AllocRunning}}})
+	got := e.store.Snapshot().Tally()
+	if want := (Heard{Taken: 1, Again: 1, Refused: 1}); got.Reports != want || got.Reports.All() != 3 {
+		t.Errorf("reports: %+v, want %+v", got.Reports, want)
+	}
+	if n := got.Ends[TaskEnd{structs.TaskFailed, "CONTAINER_LIMITATION_DISK", true}]; n != 1 || len(got.Ends) != 1 {
+		t.Errorf("ends: %+v", got.Ends)
+	}
+	e.acknowledge("a", "one")
+	e.must(&AcknowledgeUpdates{Framework: "f", Updates: []Acknowledged{{Task: "one", UUID: []byte("of nothing")}}})
+	if acks, want := e.store.Snapshot().Tally().Acks, (Heard{Taken: 1, Refused: 1}); acks != want {
+		t.Errorf("acknowledged: %+v, want %+v", acks, want)
+	}
+	if got.Acks != (Heard{}) {
+		t.Errorf("an older snapshot changed: %+v", got)
+	}
+	e.must(&RegisterNode{Node: e.store.Snapshot().Node(e.node), Open: true})
+	described := *e.store.Snapshot().Node(e.node)
+	described.Resources.CPU += 1000
+	e.must(&RegisterNode{Node: &described})
+	if got := e.store.Snapshot().Tally(); got.Sessions != 1 || got.Described != 1 {
+		t.Errorf("%d sessions, %d descriptions", got.Sessions, got.Described)
+	}
+}
+
+// Reasons come from outside, and cannot fill the memory.
+func TestKindsOfEndsAreBounded(t *testing.T) {
+	work := trees{}
+	for i := range 2 * maxEnds {
+		work.countEnd(&structs.TaskUpdate{State: structs.TaskFailed, Reason: fmt.Sprint(i)})
+	}
+	work.countEnd(&structs.TaskUpdate{State: structs.TaskFailed, Reason: "0"})
+	if n := len(work.tally.Ends); n != maxEnds || work.tally.Ends[TaskEnd{structs.TaskFailed, "0", false}] != 2 {
+		t.Errorf("%d kinds", n)
+	}
 }

@@ -265,7 +265,7 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 			s.tables[t] = tx.Index
 		}
 	}
-	s.meta, s.tally = tx.meta, tx.tally
+	s.meta, s.tally, tx.counting = tx.meta, tx.tally, nil
 	if d&(1<<Nodes) != 0 {
 		s.nodes = tx.nodes.Copy()
 	}

@@ -49,7 +49,9 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 			copied.Tasks = slices.Clone(copied.Tasks)
 			changed = &copied
 		}
-		changed.Tasks[i] = x
+		if changed.Tasks[i] = x; x.Over && !was.Over {
+			tx.countEnd(x.Updates[len(x.Updates)-1])
+		}
 	}
 	if changed != nil {
 		next.External = changed
@@ -211,10 +213,12 @@ func with(x *structs.ExternalTask, alloc structs.AllocID, u *structs.TaskUpdate)
 func (c *AcknowledgeUpdates) Apply(tx *Tx) (any, error) {
 	for _, ack := range c.Updates {
 		a, x := tx.taskOf(c.Framework, ack.Task)
-		if a == nil || ack.Node != "" && ack.Node != a.Node {
-			continue
+		known := a != nil && (ack.Node == "" || ack.Node == a.Node)
+		if known {
+			u := x.Outstanding()
+			known = u != nil && bytes.Equal(u.UUID, ack.UUID)
 		}
-		if u := x.Outstanding(); u == nil || !bytes.Equal(u.UUID, ack.UUID) {
+		if heard(&tx.tallied().Acks, known); !known {
 			continue
 		}
 		told := *x
