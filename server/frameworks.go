@@ -278,7 +278,7 @@ func (l *loop) subscribe(now *structs.Framework) {
 	l.subs.active[now.ID] = sub
 	for a, x := range l.server.store.Snapshot().TasksOf(now.ID) {
 		if x.Outstanding() != nil {
-			l.send1(sub, subject{a.ID, x.ID})
+			l.send1(sub, subject{a.ID, x.ID}, tellUpdate)
 		}
 		l.owe(now.ID, subject{a.ID, x.ID}, over(x))
 	}

@@ -30,12 +30,14 @@ type scheduler struct {
 	lost    []structs.NodeID
 	dropped []structs.OfferID
 	err     error
+
+	started map[string]bool // UUIDs of starts that it acknowledged, of the test
 }
 
 // subscribe has a framework subscribe with the leader.
 func (r *region) subscribe(f *structs.Framework) *scheduler {
 	r.t.Helper()
-	s := &scheduler{r: r, done: make(chan struct{}), offers: map[structs.OfferID]*server.FrameworkOffer{}}
+	s := &scheduler{r: r, done: make(chan struct{}), offers: map[structs.OfferID]*server.FrameworkOffer{}, started: map[string]bool{}}
 	r.eventually("framework "+f.Name+" is subscribed", func() bool {
 		s.host = r.leader()
 		sub, err := s.host.server.Subscribe(context.Background(), "test", f)
@@ -99,10 +101,17 @@ func (s *scheduler) offer(node structs.NodeID) (o *server.FrameworkOffer) {
 	return o
 }
 
-// told waits until the framework was told so of a task, and returns what it was told.
+// told waits until the framework was told so of a task, and returns what it was told. That the task starts, which comes before that, it
+// acknowledges on the way.
 func (s *scheduler) told(task string, state structs.TaskStatus) (n *server.TaskNews) {
 	s.r.t.Helper()
 	s.r.eventually("task "+task+" is "+string(state), func() bool {
+		for _, x := range s.heard(task) {
+			if x.State == structs.TaskStarting && state != structs.TaskStarting && x.UUID != nil && !s.started[string(x.UUID)] {
+				s.started[string(x.UUID)] = true
+				s.acknowledge(x)
+			}
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, x := range s.news {
@@ -244,6 +253,50 @@ func TestBadAcceptsChangeNothing(t *testing.T) {
 	})
 }
 
+// That a task starts is told before that it runs, again until it is acknowledged, and to nobody who may know already that it runs.
+func TestStartingComesBeforeRunning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		s := r.subscribe(eng("spark"))
+		_, err := s.accept(s.offer(""), launches("one", 1), launches("two", 1))
+		check(t, err)
+		first := s.told("one", structs.TaskStarting)
+		other := s.told("two", structs.TaskStarting)
+		wrong := *first
+		wrong.UUID, wrong.Node = other.UUID, ""
+		s.acknowledge(&wrong)
+		wrong = *first
+		wrong.Node = "elsewhere"
+		s.acknowledge(&wrong)
+		s.forget()
+		time.Sleep(15 * time.Second)
+		if all := s.heard("one"); len(all) != 1 || all[0].State != structs.TaskStarting || string(all[0].UUID) != string(first.UUID) || first.Server {
+			t.Errorf("%d more were sent within a quarter of a minute: %+v", len(all), all)
+		}
+		before := s.host.server.Store().Snapshot().Index()
+		s.acknowledge(first)
+		s.acknowledge(first)
+		runs := s.told("one", structs.TaskRunning)
+		if n := s.host.server.Store().Snapshot().Index() - before; n != 0 {
+			t.Errorf("it took %d entries of the log", n)
+		}
+		s.acknowledge(runs)
+		f := eng("spark")
+		f.ID = s.sub.Framework
+		s = r.subscribe(f)
+		s.told("two", structs.TaskRunning)
+		time.Sleep(time.Minute)
+		if all := s.heard("one"); len(all) != 0 {
+			t.Errorf("it is still told %+v", all[0])
+		}
+		for _, n := range s.heard("two") {
+			if n.State != structs.TaskRunning {
+				t.Errorf("the next scheduler is told %+v", n)
+			}
+		}
+	})
+}
+
 // Updates come one at a time for each task, again until they are acknowledged, and survive the scheduler and the leader.
 func TestUpdatesUntilAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -253,17 +306,18 @@ func TestUpdatesUntilAcknowledged(t *testing.T) {
 		check(t, err)
 		first := s.told("one", structs.TaskRunning)
 		r.nodes[0].finish(done.Allocs[0])
+		s.forget()
 		time.Sleep(9 * time.Second)
-		if all := s.heard("one"); len(all) != 1 {
-			t.Errorf("%d were sent within nine seconds", len(all))
+		if all := s.heard("one"); len(all) != 0 {
+			t.Errorf("%d more were sent within nine seconds", len(all))
 		}
 		time.Sleep(2 * time.Second)
-		if all := s.heard("one"); len(all) != 2 || string(all[1].UUID) != string(first.UUID) {
-			t.Errorf("%d were sent within eleven seconds", len(all))
+		if all := s.heard("one"); len(all) != 1 || string(all[0].UUID) != string(first.UUID) {
+			t.Errorf("%d more were sent within eleven seconds", len(all))
 		}
 		time.Sleep(20 * time.Second)
-		if all := s.heard("one"); len(all) != 3 || all[2].State != structs.TaskRunning {
-			t.Errorf("%d were sent within half a minute", len(all))
+		if all := s.heard("one"); len(all) != 2 || all[1].State != structs.TaskRunning {
+			t.Errorf("%d more were sent within half a minute", len(all))
 		}
 		old := s.host
 		old.crash()

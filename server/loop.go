@@ -232,9 +232,9 @@ func (l *loop) run(term context.Context) error {
 // sleep returns how long nothing will happen by itself.
 func (l *loop) sleep() time.Duration {
 	l.mu.Lock()
-	at := l.allocator.WakeAt().Std()
+	at, repeat := l.allocator.WakeAt().Std(), l.subs.repeats.next()
 	l.mu.Unlock()
-	for _, t := range []time.Time{l.wakes.next(), l.tellAt, l.subs.repeats.next()} {
+	for _, t := range [...]time.Time{l.wakes.next(), l.tellAt, repeat} {
 		if !t.IsZero() && (at.IsZero() || t.Before(at)) {
 			at = t
 		}

@@ -60,7 +60,7 @@ func (l *loop) takeOperation(old, now *structs.Operation) {
 	}
 	l.owe(one.Framework, key, now != nil)
 	if now != nil {
-		l.send1(sub, key)
+		l.send1(sub, key, tellUpdate)
 	} else {
 		l.sendNoMore(one.Framework, key)
 	}

@@ -86,6 +86,7 @@ type tellKind int
 
 const (
 	tellUpdate    tellKind = 1 << iota // what it must acknowledge next
+	tellStart                          // that it starts, which it must acknowledge before that
 	tellReconcile                      // how it is, since it asked
 	tellAway                           // how it is, since its node went
 	tellBack                           // how it is, since its node came back

@@ -13,6 +13,11 @@ import (
 // What external frameworks are told of their tasks. Changes that nodes report are in the state until they are acknowledged,
 // one outstanding for each task; this file sends that one, and again until it is acknowledged. Everything else that is said of
 // a task is said once, without a name to acknowledge, as a picture of the state.
+//
+// That a task runs is the first that is known of most. Schedulers expect STARTING before it, and have to acknowledge it: that is told as
+// if it were in the state, and since it follows from what is there it costs no entry of the log. It is told in the subscription in
+// which the task began to run. The next one hears of what is in the state: it may be of a scheduler that knows already that the task
+// runs, for which STARTING would be a step back.
 
 const (
 	repeatFirst   = 10 * time.Second
@@ -23,6 +28,7 @@ const (
 type repeat struct {
 	framework structs.FrameworkID
 	key       subject
+	kind      tellKind // tellUpdate, or tellStart
 	every     time.Duration
 }
 
@@ -82,9 +88,17 @@ func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) 
 	if x == nil {
 		return nil
 	}
-	if u := x.Outstanding(); kind&tellUpdate != 0 && u != nil {
-		out = append(out, &TaskNews{TaskUpdate: *u, Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node,
+	told := func(u structs.TaskUpdate) {
+		out = append(out, &TaskNews{TaskUpdate: u, Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node,
 			Host: hostOf(snap, a.Node), Network: networkOf(snap, a, x), Limit: limitOf(snap, a, x, u.Reason)})
+	}
+	if u := x.Outstanding(); u != nil {
+		if kind&tellStart != 0 && nextOf(x) == tellStart {
+			told(startOf(x))
+		}
+		if kind&tellUpdate != 0 {
+			told(*u)
+		}
 	}
 	for _, why := range [...]struct {
 		kind   tellKind
@@ -167,11 +181,31 @@ func canSeeKilling(snap *state.Snapshot, id structs.FrameworkID) bool {
 	return f != nil && f.Can(structs.CanSeeKilling)
 }
 
+// nextOf returns what a framework must acknowledge next of a task that has something outstanding: that the node runs it, when that is the first it
+// hears of it, comes after that it starts. What a custom executor runs it tells of itself.
+func nextOf(x *structs.ExternalTask) tellKind {
+	if x.Info == nil && x.Made == uint64(len(x.Updates)) && x.Outstanding().State == structs.TaskRunning {
+		return tellStart
+	}
+	return tellUpdate
+}
+
+// startOf returns that a task starts, which comes before the outstanding update that it runs, and has a name that follows from that of it.
+func startOf(x *structs.ExternalTask) structs.TaskUpdate {
+	runs := x.Outstanding()
+	u := structs.TaskUpdate{UUID: bytes.Clone(runs.UUID), State: structs.TaskStarting, Time: runs.Time}
+	u.UUID[0] ^= 0xff
+	if x.Check != nil {
+		u.Check = &structs.CheckAnswer{Type: x.Check.Type}
+	}
+	return u
+}
+
 // send1 sends what a framework must acknowledge next of a task or an operation, and again until it does. The caller holds mu.
-func (l *loop) send1(sub *Subscription, key subject) {
-	sub.tell(key, tellUpdate)
+func (l *loop) send1(sub *Subscription, key subject, kind tellKind) {
+	sub.tell(key, kind)
 	name := key.named(sub.Framework)
-	l.subs.repeat[name] = &repeat{sub.Framework, key, repeatFirst}
+	l.subs.repeat[name] = &repeat{sub.Framework, key, kind, repeatFirst}
 	l.subs.repeats.set(name, time.Now().Add(repeatFirst))
 }
 
@@ -191,7 +225,7 @@ func (l *loop) sendAgain(now time.Time) {
 			delete(l.subs.repeat, name)
 			continue
 		}
-		sub.tell(r.key, tellUpdate)
+		sub.tell(r.key, r.kind)
 		r.every = min(2*r.every, repeatLongest)
 		l.subs.repeats.set(name, now.Add(r.every))
 	}
@@ -221,7 +255,7 @@ func (l *loop) takeTasks(old, now *structs.Allocation) {
 		case is == nil:
 			l.sendNoMore(now.Framework, key)
 		case was == nil || !bytes.Equal(was.UUID, is.UUID):
-			l.send1(sub, key)
+			l.send1(sub, key, nextOf(x))
 		}
 		t := now.Tasks[x.Name]
 		switch over := t != nil && t.Status.Ended(); {
@@ -245,11 +279,30 @@ func (l *loop) takeLostNode(old, now *structs.Node) {
 
 // Acknowledge records that a framework has heard of an update. One that is not outstanding is passed over.
 func (s *Server) Acknowledge(ctx context.Context, id structs.FrameworkID, connection string, ack state.Acknowledged) error {
-	if err := s.CheckSubscribed(id, connection); err != nil {
+	started := false
+	err := s.asFramework(id, connection, func(l *loop, sub *Subscription) error {
+		started = l.heardOfStart(sub, ack)
+		return nil
+	})
+	if started || err != nil {
 		return err
 	}
-	_, _, err := s.raft.Propose(ctx, "", frameworkObject(id), &state.AcknowledgeUpdates{Framework: id, Updates: []state.Acknowledged{ack}})
+	_, _, err = s.raft.Propose(ctx, "", frameworkObject(id), &state.AcknowledgeUpdates{Framework: id, Updates: []state.Acknowledged{ack}})
 	return asLeader(err)
+}
+
+// heardOfStart reports whether a framework acknowledges that a task starts, and tells it next that it runs. The caller holds mu.
+func (l *loop) heardOfStart(sub *Subscription, ack state.Acknowledged) bool {
+	a, x := l.server.store.Snapshot().Task(sub.Framework, ack.Task)
+	if a == nil || ack.Node != "" && ack.Node != a.Node || x.Outstanding() == nil || nextOf(x) != tellStart ||
+		!bytes.Equal(ack.UUID, startOf(x).UUID) {
+		return false
+	}
+	key := subject{a.ID, x.ID}
+	if r := l.subs.repeat[key.named(sub.Framework)]; r != nil && r.kind == tellStart {
+		l.send1(sub, key, tellUpdate)
+	}
+	return true
 }
 
 // TaskName names a task for a framework that asks for it.

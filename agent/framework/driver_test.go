@@ -186,8 +186,8 @@ func TestTasksRunAndEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("good", "sleep 5"), sh("bad", "fails"), sh("missing", "no-such-program"))
-		p.tells("good", "running finished")
-		p.tells("bad", "running failed")
+		p.tells("good", "starting running finished")
+		p.tells("bad", "starting running failed")
 		p.tells("missing", "failed")
 	})
 }
@@ -196,14 +196,14 @@ func TestAChangeOfLeaderIsFollowed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{Servers: 3, Nodes: 2})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		p.Leader().StepDown()
 		p.Until("it is subscribed again", func() bool { return p.subscriptions() == 2 })
 		p.Leader().Crash()
 		p.Until("it is subscribed again", func() bool { return p.subscriptions() == 3 })
 		p.add(sh("b", "sleep 1"))
-		p.tells("b", "running finished")
-		p.tells("a", "running")
+		p.tells("b", "starting running finished")
+		p.tells("a", "starting running")
 		var ids []string
 		p.do(func(l *launcher) {
 			for _, s := range l.subs {
@@ -238,7 +238,7 @@ func TestAnUpdateIsToldUntilItWasTaken(t *testing.T) {
 		})
 		began := time.Now()
 		p.add(sh("a", "sleep 1"))
-		p.tells("a", "running finished")
+		p.tells("a", "starting running finished")
 		p.do(func(*launcher) {
 			if tries != 3 {
 				t.Errorf("it was told %d times", tries)
@@ -266,12 +266,12 @@ func TestALostAcknowledgementIsNoNews(t *testing.T) {
 			return frameworktest.Arrives
 		})
 		p.add(sh("a", "sleep 1"))
-		p.tells("a", "running finished")
+		p.tells("a", "starting running finished")
 		time.Sleep(time.Minute)
-		p.tells("a", "running finished")
+		p.tells("a", "starting running finished")
 		mu.Lock()
 		defer mu.Unlock()
-		if len(acks) != 2 {
+		if len(acks) != 3 {
 			t.Errorf("%d updates were acknowledged", len(acks))
 		}
 	})

@@ -74,8 +74,8 @@ func TestANewSchedulerIsToldOfTheTasksOfTheLastOne(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("a", "sleep infinity"), sh("b", "sleep 60"))
-		p.tells("a", "running")
-		p.tells("b", "running")
+		p.tells("a", "starting running")
+		p.tells("b", "starting running")
 		p.run.Stop()
 		time.Sleep(5 * time.Minute)
 		p.start()
@@ -93,7 +93,7 @@ func TestASchedulerThatWasTakenOverEnds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		first := p.run
 		p.start()
 		p.tells("a", "running")
@@ -107,7 +107,7 @@ func TestTeardownIsTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		if err := p.run.Driver.Teardown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -142,25 +142,25 @@ func TestANodeThatIsCutOffAndOneThatFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		p.Node(0).Cut()
-		p.tells("a", "running unreachable")
+		p.tells("a", "starting running unreachable")
 		p.do(func(l *launcher) {
 			if len(l.lost) != 1 || l.lost[0] != p.Node(0).ID() {
 				t.Errorf("lost nodes: %v", l.lost)
 			}
 		})
 		p.Node(0).Mend()
-		p.tells("a", "running unreachable running")
+		p.tells("a", "starting running unreachable running")
 		p.Node(0).PowerOff()
-		p.tells("a", "running unreachable running unreachable")
+		p.tells("a", "starting running unreachable running unreachable")
 		p.Node(0).Boot()
 		p.Until("its end is told", func() (over bool) {
 			p.do(func(l *launcher) { over = l.last["a"].Over() })
 			return over
 		})
 		p.add(sh("b", "sleep infinity"))
-		p.tells("b", "running")
+		p.tells("b", "starting running")
 	})
 }
 
@@ -168,7 +168,7 @@ func TestANodeThatIsDrained(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{Nodes: 2})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		p.Running()[0].Node.Drain(0)
 		p.Until("it is stopped", func() bool { return len(p.Running()) == 0 })
 		p.Until("its end is told", func() (over bool) {
@@ -189,7 +189,7 @@ func TestOffersComeWhenThereIsUseForThem(t *testing.T) {
 		}
 		began := time.Now()
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		if d := time.Since(began); d > 3*time.Second {
 			t.Errorf("it took %s until it ran", d)
 		}
@@ -218,7 +218,7 @@ func TestALateDeclineIsNotTheLastWord(t *testing.T) {
 		time.Sleep(time.Second)
 		began := time.Now()
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		if d := time.Since(began); d > time.Minute {
 			t.Errorf("it took %s until it ran", d)
 		}
@@ -275,13 +275,13 @@ func TestWhatWasLostIsFoundByAsking(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{}, func(c *framework.Config) { c.ReconcileEvery = 5 * time.Minute })
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		p.OnEvents(func(e *wire.Event) bool { return e.Update != nil && e.Update.Status.State == wire.TaskUnreachable })
 		p.Node(0).Cut()
 		time.Sleep(2 * time.Minute)
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		p.OnEvents(nil)
-		p.tells("a", "running unreachable")
+		p.tells("a", "starting running unreachable")
 	})
 }
 
@@ -304,7 +304,7 @@ func TestLaterAcknowledgesWhenItIsSaid(t *testing.T) {
 		p.add(sh("a", "sleep 1"))
 		time.Sleep(time.Minute)
 		n, last := told()
-		if last == nil || last.State != structs.TaskRunning || count()[wire.CallAcknowledge] != 0 {
+		if last == nil || last.State != structs.TaskStarting || count()[wire.CallAcknowledge] != 0 {
 			t.Fatalf("%d are told, the last is %+v, and %d acknowledged", n, last, count()[wire.CallAcknowledge])
 		}
 		if err := p.run.Driver.Acknowledge(t.Context(), last); err != nil {
@@ -312,7 +312,7 @@ func TestLaterAcknowledgesWhenItIsSaid(t *testing.T) {
 		}
 		p.Until("the next is told", func() bool {
 			_, last = told()
-			return last.State == structs.TaskFinished
+			return last.State == structs.TaskRunning
 		})
 		if again, _ := told(); again != n+1 {
 			t.Errorf("%d more were told", again-n)
@@ -324,7 +324,7 @@ func TestKillEndsATask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p := begin(t, frameworktest.Config{})
 		p.add(sh("a", "sleep infinity"))
-		p.tells("a", "running")
+		p.tells("a", "starting running")
 		for _, task := range []string{"a", "nobody"} {
 			if err := p.run.Driver.Kill(t.Context(), task); err != nil {
 				t.Fatal(err)

@@ -14,9 +14,9 @@ type Scheduler interface {
 	// that was not used when Offers returns is declined, unless Driver.Hold was called for it.
 	Offers(ctx context.Context, offers []*Offer)
 	// Update is called with what is new of a task: once for each thing that the region tells, however often it has to say it, and in
-	// order for each task. What was told is acknowledged when Update returned nil. After an error it is told again, in 10 seconds or
-	// more; after ErrLater it is the scheduler that calls Driver.Acknowledge, and what comes next of the task comes after that. A scheduler with
-	// a store writes to it before it returns.
+	// order for each task: structs.TaskStarting comes before structs.TaskRunning. What was told is acknowledged when Update returned nil.
+	// After an error it is told again, in 10 seconds or more; after ErrLater it is the scheduler that calls Driver.Acknowledge, and what
+	// comes next of the task comes after that. A scheduler with a store writes to it before it returns.
 	Update(ctx context.Context, u *Update) error
 }
 

@@ -45,6 +45,7 @@ var rules = []struct {
 	{"18 RECONCILE_OPERATIONS answers by what is known", 1, 2, reconciledOperations, nil},
 	{"19 a check is told with each update, and by an update of its own when it changes", 1, 1, checks, nil},
 	{"20 a framework of many roles may have none, and say so later", 1, 1, noRoles, nil},
+	{"21 what the agent runs is STARTING, then RUNNING, each until it is acknowledged", 1, 1, startsInOrder, nil},
 }
 
 func TestConformance(t *testing.T) {
@@ -368,6 +369,38 @@ func updatesInOrder(r *region, e wire.Encoding) {
 	}
 	f.acknowledge(last) // once more, and one that nobody knows
 	f.acknowledge(&wire.TaskStatus{AgentID: &wire.ID{Value: "no"}, TaskID: wire.ID{Value: "no"}, UUID: make([]byte, 16)})
+	r.pass(20 * time.Minute)
+	f.none(wire.EventUpdate)
+}
+
+func startsInOrder(r *region, e wire.Encoding) {
+	f := r.framework(home, e).begin()
+	o := f.offer("")
+	pod := task(o, "two")
+	command := task(o, "one")
+	command.Check = &wire.Check{Type: new(wire.CheckByCommand), Command: &wire.CheckCommand{Command: wire.CommandInfo{Value: new("true")}}}
+	f.accept(o, 0, launch(command), wire.Operation{Type: new(wire.OperationLaunchGroup), Group: &wire.LaunchGroup{
+		Executor: wire.ExecutorInfo{ExecutorID: wire.ID{Value: "pod"}, Type: new(wire.ExecutorDefault), Resources: []wire.Resource{scalar("cpus", 0.1), scalar("mem", 32)}},
+		Tasks:    wire.TaskGroupInfo{Tasks: []wire.TaskInfo{pod}}}})
+	for id, executor := range map[string]string{"one": "one", "two": "pod"} {
+		starts := f.update(id, wire.TaskStarting)
+		if len(starts.UUID) != 16 || *starts.Source != wire.SourceExecutor || starts.Reason != nil || starts.ExecutorID.Value != executor ||
+			starts.ContainerStatus == nil || (starts.CheckStatus == nil) == (id == "one") {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(starts))
+		}
+		r.pass(11 * time.Second)
+		if again := f.update(id, wire.TaskStarting); !bytes.Equal(again.UUID, starts.UUID) {
+			r.t.Errorf("it is told again %s", wire.JSON.Marshal(again))
+		}
+		if early := f.take(func(e *wire.Event) bool { return e.Update != nil && e.Update.Status.TaskID.Value == id }); early != nil {
+			r.t.Errorf("before the acknowledgement it is told %s", wire.JSON.Marshal(early))
+		}
+		f.acknowledge(starts)
+		if runs := f.told(id, wire.TaskRunning); bytes.Equal(runs.UUID, starts.UUID) || len(runs.UUID) != 16 {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(runs))
+		}
+		f.forget() // the other one started meanwhile, and is told again
+	}
 	r.pass(20 * time.Minute)
 	f.none(wire.EventUpdate)
 }

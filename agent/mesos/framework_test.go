@@ -247,12 +247,27 @@ func (f *framework) offered() bool {
 	return slices.ContainsFunc(f.events, func(e *wire.Event) bool { return e.Offers != nil && len(e.Offers.Offers) > 0 })
 }
 
-// update waits for one of a task in a state.
-func (f *framework) update(task string, state wire.TaskState) *wire.TaskStatus {
+// update waits for one of a task in a state. That the task starts, which comes before that, it acknowledges on the way.
+func (f *framework) update(task string, state wire.TaskState) (found *wire.TaskStatus) {
 	f.r.t.Helper()
-	return &f.await("task "+task+" is "+state.String(), func(e *wire.Event) bool {
-		return e.Update != nil && e.Update.Status.TaskID.Value == task && e.Update.Status.State == state
-	}).Update.Status
+	next := func(is func(*wire.TaskStatus) bool) *wire.TaskStatus {
+		e := f.take(func(e *wire.Event) bool {
+			return e.Update != nil && e.Update.Status.TaskID.Value == task && is(&e.Update.Status)
+		})
+		if e == nil {
+			return nil
+		}
+		return &e.Update.Status
+	}
+	f.r.eventually("task "+task+" is "+state.String(), func() bool {
+		if found = next(func(s *wire.TaskStatus) bool { return s.State == state }); found == nil {
+			if s := next(func(s *wire.TaskStatus) bool { return s.State == wire.TaskStarting && s.UUID != nil }); s != nil {
+				f.acknowledge(s)
+			}
+		}
+		return found != nil
+	})
+	return found
 }
 
 // says sends a call and returns its status and text.

@@ -42,7 +42,11 @@ func (v *volley) Offers(ctx context.Context, offers []*framework.Offer) {
 
 // Update counts the tasks that run.
 func (v *volley) Update(_ context.Context, u *framework.Update) error {
-	if u.State != structs.TaskRunning {
+	switch u.State {
+	case structs.TaskStarting:
+		return nil
+	case structs.TaskRunning:
+	default:
 		v.end(fmt.Errorf("task %s is told %s: %s", u.Task, u.State, u.Message))
 	}
 	if v.running++; v.running == v.tasks {
