@@ -52,6 +52,8 @@ type TaskNetwork struct {
 	Name      string // bridge, or that of a CNI network; empty: it is one of the engine that runs the task
 	Addresses []string
 	Ports     []structs.AssignedPort // of the node, that lead into it
+	Groups    []string
+	Labels    map[string]string
 }
 
 // networkOf says in which network a task is, as far as its node has told.
@@ -64,16 +66,23 @@ func networkOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalT
 	if t == nil || len(t.Addresses) == 0 {
 		return nil
 	}
-	n := &TaskNetwork{Addresses: t.Addresses}
+	var group *structs.Group
+	if v := snap.Version(a.Job, a.Version); v != nil {
+		group = v.Job.Group(a.Group)
+	}
+	return NetworkOf(a, t, group)
+}
+
+// NetworkOf says in which network a task is, by what its node said of it and what its group asks for, which may be nil.
+func NetworkOf(a *structs.Allocation, said *structs.TaskState, group *structs.Group) *TaskNetwork {
+	n := &TaskNetwork{Addresses: said.Addresses}
 	for _, p := range a.Ports {
 		if p.To != 0 {
 			n.Ports = append(n.Ports, p)
 		}
 	}
-	if v := snap.Version(a.Job, a.Version); v != nil {
-		if g := v.Job.Group(a.Group); g != nil && g.Network != nil {
-			n.Name = strings.TrimPrefix(g.Network.Mode, structs.NetworkCNI)
-		}
+	if g := group; g != nil && g.Network != nil {
+		n.Name, n.Groups, n.Labels = strings.TrimPrefix(g.Network.Mode, structs.NetworkCNI), g.Network.Groups, g.Network.Labels
 	}
 	return n
 }

@@ -15,6 +15,10 @@ type Network struct {
 	DNS      *DNS    `json:"dns,omitempty" hcl:"block" doc:"How names are looked up. Without it, as on the node."`
 	Hostname string  `json:"hostname,omitempty" doc:"The host name in the tasks, with an own network. Empty: the short id of the allocation."`
 	Egress   Bytes   `json:"egress,omitempty" doc:"What the tasks may send, in bytes a second, such as 10MiB; with mode bridge. 0: no limit."`
+
+	Addresses []string          `json:"addresses,omitempty" doc:"Addresses that the allocation wants of its CNI network, such as 10.1.2.3, or 10.1.2.3/24 where the network demands that. It does not start without them."`
+	Groups    []string          `json:"groups,omitempty" doc:"Groups of the CNI network that the allocation is in, for plugins that know groups."`
+	Labels    map[string]string `json:"labels,omitempty" hcl:"map" doc:"Labels that the plugins of the CNI network are told."`
 }
 
 // Port is one port of the host.
@@ -131,9 +135,65 @@ func (n *Network) problems(p *Problems, at string) {
 	} else if n.Egress != 0 && (n.Egress < 1<<10 || n.Egress > 1<<40) {
 		p.Add(at+".egress", "%s a second is not from 1KiB to 1TiB", n.Egress)
 	}
+	n.asksPlugins(p, at)
 	if n.DNS != nil {
 		n.DNS.problems(p, at+".dns")
 	}
+}
+
+// Bounds of what the plugins of a network are asked for.
+const (
+	maxAddresses     = 8
+	maxNetworkGroups = 32
+	maxNetworkLabels = 64
+	maxNetworkText   = 1024
+)
+
+// asksPlugins looks at what only the plugins of a CNI network can give.
+func (n *Network) asksPlugins(p *Problems, at string) {
+	for _, x := range []struct {
+		name string
+		some int
+	}{{"addresses", len(n.Addresses)}, {"groups", len(n.Groups)}, {"labels", len(n.Labels)}} {
+		if x.some > 0 && !strings.HasPrefix(n.Mode, NetworkCNI) {
+			p.Add(at+"."+x.name, "there is nothing that reads them but the plugins of a CNI network").Advise("use mode = \"cni/NAME\", or leave them out")
+		}
+	}
+	if len(n.Addresses) > maxAddresses || len(n.Groups) > maxNetworkGroups || len(n.Labels) > maxNetworkLabels {
+		p.Add(at, "more than %d addresses, %d groups or %d labels", maxAddresses, maxNetworkGroups, maxNetworkLabels)
+	}
+	seen := make(map[netip.Addr]bool)
+	for i, text := range n.Addresses {
+		a := AddressIn(text)
+		if !a.IsValid() {
+			p.Add(index(at+".addresses", i), "%.100q is not an address, such as 10.1.2.3 or 10.1.2.3/24", text)
+		} else if seen[a] {
+			p.Add(index(at+".addresses", i), "%s is there twice", a)
+		}
+		seen[a] = true
+	}
+	for i, text := range n.Groups {
+		if text == "" || len(text) > maxNetworkText {
+			p.Add(index(at+".groups", i), "%.100q is not from 1 to %d bytes long", text, maxNetworkText)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
+		if value := n.Labels[key]; key == "" || len(key) > maxNetworkText || len(value) > maxNetworkText {
+			p.Add(at+".labels", "the label %.100q has no name, or more than %d bytes", key, maxNetworkText)
+		}
+	}
+}
+
+// AddressIn returns the address in a text that is one, or one with the length of its network; not valid: it is neither.
+func AddressIn(text string) netip.Addr {
+	a, err := netip.ParseAddr(text)
+	if p, failed := netip.ParsePrefix(text); err != nil && failed == nil {
+		a, err = p.Addr(), nil
+	}
+	if err != nil || a.Zone() != "" || a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a.Unmap()
 }
 
 func (d *DNS) problems(p *Problems, at string) {

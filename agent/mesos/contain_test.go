@@ -31,7 +31,11 @@ func drawn(l *server.Launch, err error) string {
 	}
 	var b strings.Builder
 	if n := l.Group.Network; n != nil {
-		fmt.Fprintf(&b, "in %s %s; ", n.Mode, n.Hostname)
+		fmt.Fprintf(&b, "in %s %s", n.Mode, n.Hostname)
+		if n.Addresses != nil || n.Groups != nil || n.Labels != nil {
+			fmt.Fprintf(&b, "%v %v %v", n.Addresses, n.Groups, n.Labels)
+		}
+		b.WriteString("; ")
 	}
 	if x := l.External; x.Executor != "" {
 		fmt.Fprintf(&b, "holds %d of %v, lacks %v; ", x.Own.Ports, ports(x.OwnPorts), l.Missing)
@@ -241,6 +245,12 @@ func TestWhatContainersAskFor(t *testing.T) {
 			c.Networks, c.Hostname = []wire.NetworkInfo{mapped("bridge", wire.PortMapping{HostPort: 31001, ContainerPort: 80, Protocol: new("tcp")})}, new("shop")
 		}), "in bridge shop; 2 ports [=31000->0 p31001=31001->80]; exec map[]"},
 		{"a network of CNI", imaged(net(mapped("lan"))), "in cni/lan ; " + held + "oci map[]"},
+		{"what plugins are asked for", net(wire.NetworkInfo{Name: new("lan"), Groups: []string{"shop"}, Labels: &wire.Labels{Labels: []wire.Label{{Key: "app", Value: new("web")}, {Key: "x"}}},
+			IPAddresses: []wire.IPAddress{{Protocol: new(wire.IPv4)}, {IPAddress: new("10.1.2.3/24")}, {IPAddress: new("fd00::3"), Protocol: new(wire.IPv6)}}}),
+			"in cni/lan [10.1.2.3/24 fd00::3] [shop] map[app:web x:]; " + held + "exec map[]"},
+		{"addresses of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: new("shop"), IPAddresses: []wire.IPAddress{{IPAddress: new("10.1.2.3")}, {IPAddress: new("fd00::3")}}}}
+		}), held + "docker map[ipv4_address:10.1.2.3 ipv6_address:fd00::3 network_mode:shop]"},
 		{"a network without a name", net(wire.NetworkInfo{}), held + "exec map[]"},
 		{"a bridge of the engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Network = new(wire.DockerBridge)
@@ -312,13 +322,25 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"processes of others", linux(&wire.LinuxInfo{SharePID: new(true)}), "refused: 'LinuxInfo.share_pid_namespace' is not served"},
 		{"memory of others", imaged(linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2))})), "refused: 'LinuxInfo.ipc_mode' SHARE_PARENT is not served"},
 		{"a port of others", net(mapped("bridge", wire.PortMapping{HostPort: 31002, ContainerPort: 80})), "refused: host port 31002 is mapped and not among the 'ports' of the task"},
-		{"a port to nowhere", net(mapped("", wire.PortMapping{HostPort: 31000, ContainerPort: 80})), "refused: mapped ports and a host name need a network"},
+		{"a port to nowhere", net(mapped("", wire.PortMapping{HostPort: 31000, ContainerPort: 80})), "refused: mapped ports, a host name, groups, labels and addresses need a network"},
 		{"a port to two", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80}, wire.PortMapping{HostPort: 31000, ContainerPort: 81, Protocol: new("udp")})), "refused: host port 31000 is mapped to 80 and to 81"},
 		{"a protocol that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80, Protocol: new("sctp")})), "refused: 'sctp' is no protocol"},
 		{"a port that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80000})), "refused: host port 31000 is mapped to 80000"},
 		{"two networks", net(mapped("a"), mapped("b")), "refused: 2 'network_infos'"},
-		{"an address of its own", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}}}), "refused: an address cannot be asked for"},
-		{"labels of a network", net(wire.NetworkInfo{Name: new("a"), Labels: &wire.Labels{Labels: []wire.Label{{Key: "a"}}}}), "refused: 'NetworkInfo.labels'"},
+		{"an address that is none", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3")}}}), "refused: '1.2.3' of 'ip_addresses' is no address"},
+		{"an address of another protocol", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4"), Protocol: new(wire.IPv6)}}}), "refused: '1.2.3.4' of 'ip_addresses' is no address of its protocol"},
+		{"an address twice", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}, {IPAddress: new("1.2.3.4/8")}}}), "refused: network.addresses[1]: 1.2.3.4 is there twice"},
+		{"an address of the bridge", net(wire.NetworkInfo{Name: new("bridge"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}}}), "refused: 'groups', 'labels' and addresses that are asked for are for the plugins"},
+		{"a label twice", net(wire.NetworkInfo{Name: new("a"), Labels: &wire.Labels{Labels: []wire.Label{{Key: "a"}, {Key: "a"}}}}), "refused: 'NetworkInfo.labels' have a key twice"},
+		{"labels of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: new("shop"), Labels: &wire.Labels{Labels: []wire.Label{{Key: "a"}}}}}
+		}), "refused: 'groups' and 'labels' of 'network_infos' are for the plugins"},
+		{"an address of the engine's bridge", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerBridge), []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}}}}
+		}), "refused: an address can be asked for with 'DockerInfo.network' USER, and it is BRIDGE"},
+		{"two addresses of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: new("shop"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}, {IPAddress: new("1.2.3.5")}}}}
+		}), "refused: 'ip_addresses' asks for two addresses of one protocol"},
 		{"a host name of the node's network", in(func(c *wire.ContainerInfo) { c.Hostname = new("x") }), "refused: 'ContainerInfo.hostname' needs a network"},
 		{"ports of the node's network", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.PortMappings = []wire.DockerPortMapping{{HostPort: 31000, ContainerPort: 53}}

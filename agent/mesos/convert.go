@@ -320,9 +320,9 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 		switch {
 		case len(out.ContainerStatus.NetworkInfos) > 0: // as an executor said
 		case n.Network != nil:
-			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{networkInfo(n.Network)}
+			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{NetworkInfo(n.Network)}
 		case n.Host != "":
-			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: &n.Host}}}}
+			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{OfNode(n.Host)}
 		}
 	}
 	return out
@@ -342,9 +342,14 @@ func limitation(of structs.Resources) *wire.Limitation {
 	return nil
 }
 
-// networkInfo is the network of a task, as its framework is told.
-func networkInfo(n *server.TaskNetwork) wire.NetworkInfo {
-	out := wire.NetworkInfo{Name: wire.Optional(n.Name)}
+// OfNode is the network of a node, as tasks in it have it.
+func OfNode(host string) wire.NetworkInfo {
+	return NetworkInfo(&server.TaskNetwork{Addresses: []string{host}})
+}
+
+// NetworkInfo is the network of a task, as frameworks and tools are told.
+func NetworkInfo(n *server.TaskNetwork) wire.NetworkInfo {
+	out := wire.NetworkInfo{Name: wire.Optional(n.Name), Groups: n.Groups, Labels: wire.LabelsOf(n.Labels)}
 	for i, address := range n.Addresses {
 		a := wire.IPAddress{IPAddress: &n.Addresses[i], Protocol: new(wire.IPv4)}
 		if strings.Contains(address, ":") {
@@ -353,7 +358,7 @@ func networkInfo(n *server.TaskNetwork) wire.NetworkInfo {
 		out.IPAddresses = append(out.IPAddresses, a)
 	}
 	for _, p := range n.Ports {
-		out.PortMappings = append(out.PortMappings, wire.PortMapping{HostPort: uint32(p.Port), ContainerPort: uint32(p.Inside())})
+		out.PortMappings = append(out.PortMappings, wire.PortMapping{HostPort: uint32(p.Port), ContainerPort: uint32(p.Inside()), Protocol: wire.Optional(p.Protocol)})
 	}
 	return out
 }

@@ -40,6 +40,9 @@ func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 		if name, err = networkName(&c.Networks[0]); err != nil {
 			return err
 		}
+		if err := engineAddresses(&c.Networks[0], mode, config); err != nil {
+			return err
+		}
 		mappings = append(mappings, c.Networks[0].PortMappings...)
 	}
 	switch mode {
@@ -66,6 +69,33 @@ func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 		config["privileged"] = true
 	}
 	return b.parameters(d.Parameters, config)
+}
+
+// engineAddresses asks the engine for addresses. What else a network may be told, the engine has nothing for.
+func engineAddresses(info *wire.NetworkInfo, mode wire.DockerNetwork, config map[string]any) error {
+	if len(info.Groups) > 0 || info.Labels != nil && len(info.Labels.Labels) > 0 {
+		return errors.New("'groups' and 'labels' of 'network_infos' are for the plugins of a CNI network, and an engine has none: leave them out, or use a container of the type MESOS")
+	}
+	all, err := wished(info)
+	if err != nil {
+		return err
+	}
+	for _, text := range all {
+		key := "ipv4_address"
+		if structs.AddressIn(text).Is6() {
+			key = "ipv6_address"
+		}
+		switch {
+		case mode != wire.DockerUser:
+			return fmt.Errorf("an address can be asked for with 'DockerInfo.network' USER, and it is %s", mode)
+		case strings.Contains(text, "/"):
+			return fmt.Errorf("'%.100s' of 'ip_addresses': an engine knows the length of its network: leave that out", text)
+		case config[key] != nil:
+			return errors.New("'ip_addresses' asks for two addresses of one protocol, and an engine gives one")
+		}
+		config[key] = text
+	}
+	return nil
 }
 
 // publish maps ports of the node into the container.
@@ -107,7 +137,7 @@ func (b *building) publish(all []wire.PortMapping, mode wire.DockerNetwork, conf
 var (
 	parameterTexts = map[string]string{"cpuset-cpus": "cpuset_cpus", "ipc": "ipc_mode", "pid": "pid_mode", "runtime": "runtime", "userns": "userns_mode",
 		"workdir": "work_dir", "hostname": "hostname", "log-driver": "log_driver",
-		"volume-driver": "volume_driver"}
+		"volume-driver": "volume_driver", "ip": "ipv4_address", "ip6": "ipv6_address"}
 	parameterFlags = map[string]string{"init": "init", "read-only": "read_only", "privileged": "privileged"}
 	parameterLists = map[string]string{"add-host": "extra_hosts", "cap-add": "cap_add", "cap-drop": "cap_drop", "device": "devices", "dns": "dns",
 		"dns-search": "dns_search", "group-add": "group_add", "net-alias": "network_aliases", "network-alias": "network_aliases",

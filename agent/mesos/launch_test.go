@@ -166,8 +166,8 @@ func TestWhatIsLaunched(t *testing.T) {
 		{"a terminal of an executor", group(with(&wire.ContainerInfo{TTY: &wire.TTYInfo{}}), taskInfo("a", nil)), "refused: 'ContainerInfo.tty_info'"},
 		{"limits of a pod", group(with(&wire.ContainerInfo{RLimits: &wire.RLimitInfo{}}), taskInfo("a", nil)), "refused: 'ContainerInfo.rlimit_info'"},
 		{"a host name of a pod", group(with(&wire.ContainerInfo{Hostname: new("x")}), taskInfo("a", nil)), "refused: 'ContainerInfo.hostname'"},
-		{"groups of a network", group(with(&wire.ContainerInfo{Networks: []wire.NetworkInfo{{Name: new("x"), Groups: []string{"x"}}}}), taskInfo("a", nil)),
-			"refused: 'NetworkInfo.groups'"},
+		{"groups of the node's network", group(with(&wire.ContainerInfo{Networks: []wire.NetworkInfo{{Groups: []string{"x"}}}}), taskInfo("a", nil)),
+			"refused: mapped ports, a host name, groups, labels and addresses need a network"},
 		{"a way to fetch that is none", one(taskInfo("one", func(t *wire.TaskInfo) { t.Command.URIs = []wire.URI{{Value: "hdfs://x/y"}} })), "refused: URI 'hdfs://x/y'"},
 		{"a health check without its kind", one(taskInfo("one", func(t *wire.TaskInfo) { t.HealthCheck = &wire.HealthCheck{Type: new(wire.CheckByHTTP)} })), "refused: HealthCheck must have a 'type'"},
 	} {

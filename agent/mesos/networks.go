@@ -52,7 +52,7 @@ func through(ports []structs.AssignedPort, all []mapping) (rest []mapping) {
 			rest = append(rest, m)
 			continue
 		}
-		ports[i].To, ports[i].Label = m.to, portLabel(m.from)
+		ports[i].To, ports[i].Label, ports[i].Protocol = m.to, portLabel(m.from), m.protocol
 	}
 	return rest
 }
@@ -85,8 +85,8 @@ func networkOf(c *wire.ContainerInfo) (*structs.Network, []mapping, error) {
 		return nil, nil, err
 	}
 	if name == "" {
-		if len(mappings) > 0 || c.Hostname != nil {
-			return nil, nil, errors.New("mapped ports and a host name need a network: set 'name' of 'network_infos', such as bridge or a CNI network of the node")
+		if len(mappings) > 0 || c.Hostname != nil || len(info.Groups) > 0 || info.Labels != nil || wishes(info) {
+			return nil, nil, errors.New("mapped ports, a host name, groups, labels and addresses need a network: set 'name' of 'network_infos', such as bridge or a CNI network of the node")
 		}
 		return nil, nil, nil
 	}
@@ -95,22 +95,57 @@ func networkOf(c *wire.ContainerInfo) (*structs.Network, []mapping, error) {
 		n.Mode = name
 	}
 	n.Hostname = wire.TextOf(c.Hostname)
+	if n.Mode != name {
+		if err := askPlugins(n, info); err != nil {
+			return nil, nil, err
+		}
+	} else if info.Groups != nil || info.Labels != nil || wishes(info) {
+		return nil, nil, errors.New("'groups', 'labels' and addresses that are asked for are for the plugins of a CNI network, and the network bridge is the node's own: leave them out")
+	}
 	if err := n.Problems().Err(); err != nil {
 		return nil, nil, err
 	}
 	return n, mappings, nil
 }
 
-// networkName is the name of a network, and refuses what none of them does.
-func networkName(info *wire.NetworkInfo) (string, error) {
-	switch {
-	case len(info.Groups) > 0:
-		return "", errors.New("'NetworkInfo.groups' are not served: nodes keep allocations apart; leave them out")
-	case info.Labels != nil && len(info.Labels.Labels) > 0:
-		return "", errors.New("'NetworkInfo.labels' are not served: nothing here reads them; leave them out")
-	case slices.ContainsFunc(info.IPAddresses, func(a wire.IPAddress) bool { return a.IPAddress != nil }):
-		return "", errors.New("an address cannot be asked for: the network gives one; leave 'ip_address' out")
+// wishes reports whether a container asks for an address. One of a protocol alone is what any network gives as it can.
+func wishes(info *wire.NetworkInfo) bool {
+	return slices.ContainsFunc(info.IPAddresses, func(a wire.IPAddress) bool { return wire.TextOf(a.IPAddress) != "" })
+}
+
+// wished are the addresses that a container asks for.
+func wished(info *wire.NetworkInfo) (out []string, err error) {
+	for _, a := range info.IPAddresses {
+		text := wire.TextOf(a.IPAddress)
+		if text == "" {
+			continue
+		}
+		is := structs.AddressIn(text)
+		if !is.IsValid() {
+			return nil, fmt.Errorf("'%.100s' of 'ip_addresses' is no address", text)
+		}
+		if a.Protocol != nil && (*a.Protocol == wire.IPv6) != is.Is6() {
+			return nil, fmt.Errorf("'%.100s' of 'ip_addresses' is no address of its protocol", text)
+		}
+		out = append(out, text)
 	}
+	return out, nil
+}
+
+// askPlugins has a network ask its plugins for what a container says.
+func askPlugins(n *structs.Network, info *wire.NetworkInfo) (err error) {
+	n.Groups = info.Groups
+	if info.Labels != nil {
+		if n.Labels = info.Labels.Map(); len(n.Labels) != len(info.Labels.Labels) {
+			return errors.New("'NetworkInfo.labels' have a key twice")
+		}
+	}
+	n.Addresses, err = wished(info)
+	return err
+}
+
+// networkName is the name of a network.
+func networkName(info *wire.NetworkInfo) (string, error) {
 	name := wire.TextOf(info.Name)
 	if name != "" && !structs.ValidName(name) {
 		return "", fmt.Errorf("'%.200s' is no name of a network", name)

@@ -75,7 +75,7 @@ func (n *Networks) cni(alloc structs.AllocID, lock *os.File) *libcni.CNIConfig {
 
 // connection is what the plugins are told of an allocation.
 func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
-	rt := &libcni.RuntimeConf{ContainerID: "proffer-" + string(r.Alloc), IfName: inner, NetNS: ns,
+	rt := &libcni.RuntimeConf{CapabilityArgs: r.Asked.capabilities(), ContainerID: "proffer-" + string(r.Alloc), IfName: inner, NetNS: ns,
 		Args: [][2]string{{"IgnoreUnknown", "1"}, {"PROFFER_ALLOC_ID", string(r.Alloc)}}}
 	type portMapping struct {
 		HostPort      int    `json:"hostPort"`
@@ -94,7 +94,7 @@ func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
 		}
 	}
 	if len(ports) > 0 {
-		rt.CapabilityArgs = map[string]any{"portMappings": ports}
+		rt.CapabilityArgs["portMappings"] = ports
 	}
 	return rt
 }
@@ -114,7 +114,7 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 	}
 	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
 	defer cancel()
-	r.Ports = need.Ports
+	r.Ports, r.Asked = need.Ports, askedOf(need.Ask)
 	lock, err := n.locked(ctx, r.Alloc)
 	if err != nil {
 		return err
@@ -131,6 +131,9 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 		return err
 	}
 	n.step("ports")
+	if list, err = r.tell(list); err != nil {
+		return plugin("join", name, err)
+	}
 	answer, err := n.cni(r.Alloc, lock).AddNetworkList(ctx, list, n.connection(r, ns))
 	if err != nil {
 		return plugin("join", name, err)
@@ -140,16 +143,24 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 	if err != nil {
 		return plugin("read the answer of", name, err)
 	}
-	r.Addresses = nil
+	var given []string
 	for _, ip := range result.IPs {
 		if ip.Interface != nil && *ip.Interface >= 0 && *ip.Interface < len(result.Interfaces) && result.Interfaces[*ip.Interface].Sandbox == "" {
 			continue
 		}
 		if a := toAddr(ip.Address.IP); a.IsValid() {
-			r.Addresses = append(r.Addresses, a.String())
+			given = append(given, a.String())
 		}
 	}
-	slices.SortStableFunc(r.Addresses, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
+	if missing := r.Asked.missing(given); missing != "" {
+		if err := n.leaveLocked(ctx, name, r, ns, lock); err != nil {
+			return err
+		}
+		return structs.Errorf(structs.Invalid, "CNI network "+name, "it does not give the address %s: it gave %s", missing, strings.Join(given, ", ")).
+			Advise("ask for an address that its address plugin may give, of a plugin that reads the capability ips or args.cni.ips, such as host-local or static")
+	}
+	slices.SortStableFunc(given, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
+	r.Addresses = given
 	return n.write(r)
 }
 
@@ -180,6 +191,9 @@ func (n *Networks) leaveLocked(ctx context.Context, name string, r *record, ns s
 			return nil // it never joined
 		}
 		return err
+	}
+	if list, err = r.tell(list); err != nil {
+		return plugin("leave", name, err)
 	}
 	if err := runs.DelNetworkList(ctx, list, rt); err != nil {
 		return plugin("leave", name, err)

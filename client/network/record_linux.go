@@ -20,8 +20,9 @@ type record struct {
 	V6      netip.Addr             `json:"v6,omitzero"`
 	Ports   []structs.AssignedPort `json:"ports,omitempty"`
 	Sandbox bool                   `json:"sandbox,omitempty"` // a driver made the namespace
-	// Addresses is what a CNI network answered.
+	// Addresses is what a CNI network answered, Asked what its plugins were asked for.
 	Addresses []string `json:"addresses,omitempty"`
+	Asked     asked    `json:"asked,omitzero"`
 	Mapped    bool     `json:"-"` // its ports are among the rules
 }
 

@@ -631,6 +631,54 @@ esac
 	}
 }
 
+// An allocation has the address of a CNI network that it asks for, or does not start, and its plugins are told of it what it says, when it
+// joins and when it leaves.
+func TestWhatPluginsAreAskedFor(t *testing.T) {
+	w := newWorld(t)
+	w.conflist()
+	config, programs, told := options(w.dir).CNIConfig, options(w.dir).CNIPlugins[1], t.TempDir()
+	must(t, os.MkdirAll(programs, 0o755))
+	must(t, os.WriteFile(programs+"/told", []byte("#!/bin/sh\ncat > "+told+"/$CNI_COMMAND\ncat <<E\n"+
+		`{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "x"}], "ips": [{"interface": 0, "address": "10.80.0.9/24"}]}`+"\nE\n"), 0o755))
+	must(t, os.WriteFile(config+"/20-told.conflist", []byte(`{"cniVersion": "1.0.0", "name": "told", "plugins": [{"type": "told",
+		"capabilities": {"ips": true}, "args": {"cni": {"other": 1}, "mine": true}}]}`), 0o644))
+	ask := func(id, name string, addresses ...string) *Need {
+		n := need(id, "cni/"+name, at("http", node, 20001, 80, "tcp"))
+		n.Ask.Addresses, n.Ask.Groups, n.Ask.Labels = addresses, []string{"shop"}, map[string]string{"app": "web"}
+		return n
+	}
+	a := w.provide(ask("a", "test", "10.79.0.77"))
+	w.expect("the address", strings.Join(a.Addresses, " "), "10.79.0.77")
+	w.serve(a.Netns, ":80", "a")
+	w.expect("there", w.ask(w.beside, "tcp", node+":20001"), "a "+other)
+	// Another one may not have it as well.
+	if _, err := w.nets.Provide(context.Background(), ask("b", "test", "10.79.0.77")); structs.KindOf(err) != structs.Unavailable || !strings.Contains(err.Error(), "10.79.0.77") {
+		t.Errorf("taken: %v", err)
+	}
+	must(t, w.nets.Release(context.Background(), "b"))
+	// One that is not given ends what was asked for.
+	if _, err := w.nets.Provide(context.Background(), ask("c", "told", "10.80.0.8/24")); structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), "the address 10.80.0.8: it gave 10.80.0.9") {
+		t.Errorf("another one: %v", err)
+	}
+	for _, verb := range []string{"ADD", "DEL"} {
+		raw, err := os.ReadFile(filepath.Join(told, verb))
+		must(t, err)
+		var got struct {
+			Args          any `json:"args"`
+			RuntimeConfig any `json:"runtimeConfig"`
+		}
+		must(t, json.Unmarshal(raw, &got))
+		is, err := json.Marshal(got)
+		must(t, err)
+		w.expect(verb, string(is), `{"args":{"cni":{"ips":["10.80.0.8/24"],"labels":[{"key":"app","value":"web"}],"other":1},"mine":true,`+
+			`"org.apache.mesos":{"network_info":{"groups":["shop"],"ip_addresses":[{"ip_address":"10.80.0.8","protocol":"IPv4"}],`+
+			`"labels":{"labels":[{"key":"app","value":"web"}]},"name":"told","port_mappings":[{"container_port":80,"host_port":20001,"protocol":"tcp"}]}}},`+
+			`"runtimeConfig":{"ips":["10.80.0.8/24"]}}`)
+	}
+	must(t, w.nets.Release(context.Background(), "c"))
+	must(t, w.nets.Release(context.Background(), "a"))
+}
+
 // conflist makes a CNI network with Debian's plugins. Its rules are those of iptables, where there are any.
 func (w *world) conflist() {
 	w.Helper()

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"fmt"
+	"net/netip"
 	"path"
 	"regexp"
 	"slices"
@@ -31,6 +32,7 @@ type config struct {
 
 	network    string
 	aliases    []string
+	ipv4, ipv6 string   // addresses in the network; empty: the engine chooses
 	ports      []string // labels
 	extraHosts []string
 	dns        []string
@@ -95,7 +97,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
 		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), init: b.Bool("init"), readOnly: b.Bool("read_only"),
 		network: b.Text("network_mode"), aliases: b.Texts("network_aliases"), ports: b.Texts("ports"),
-		extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
+		ipv4: b.Text("ipv4_address"), ipv6: b.Text("ipv6_address"), extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
 		labels: b.TextMap("labels"), capAdd: capabilities(b, "cap_add"), capDrop: capabilities(b, "cap_drop"),
 		privileged: b.Bool("privileged"), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
 		pids: b.Whole("pids", drivers.MinPids, maxPids, 0), groups: b.Texts("group_add"), cpuset: b.Text("cpuset_cpus"),
@@ -134,6 +136,7 @@ func (c *config) check(b *schema.Block) {
 	if len(c.ports) > 0 && (c.network == "host" || c.network == "none") {
 		b.Problem("ports", "network_mode = %q maps no ports", c.network).Advise("leave ports out: with host, a task listens on the port of the node")
 	}
+	c.checkAddresses(b)
 	for name := range c.labels {
 		if strings.HasPrefix(name, labelPrefix) {
 			b.Problem("labels."+name, "names that begin with %s are the driver's", labelPrefix)
@@ -159,6 +162,24 @@ func (c *config) check(b *schema.Block) {
 	}
 	if c.shm != 0 && c.shm < 1<<16 {
 		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
+	}
+}
+
+// checkAddresses looks at the addresses that a task wants of its network.
+func (c *config) checkAddresses(b *schema.Block) {
+	for _, x := range []struct {
+		key, text string
+		is        func(netip.Addr) bool
+	}{{"ipv4_address", c.ipv4, netip.Addr.Is4}, {"ipv6_address", c.ipv6, netip.Addr.Is6}} {
+		if x.text == "" || schema.Refers(x.text) {
+			continue
+		}
+		if a, err := netip.ParseAddr(x.text); err != nil || !x.is(a) || a.Zone() != "" {
+			b.Problem(x.key, "%.100q is no such address", x.text)
+		}
+		if c.network == "bridge" || c.network == "host" || c.network == "none" || strings.HasPrefix(c.network, "container:") {
+			b.Problem(x.key, "network_mode = %q gives none that is asked for", c.network).Advise("name a network that was made on the engine, with a subnet")
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func TestAllSettingsAreTaken(t *testing.T) {
 	c, err := parse("task.config", map[string]any{
 		"image": "registry.example.com:5000/shop/web@sha256:" + strings.Repeat("0a", 32), "force_pull": true,
 		"entrypoint": []any{"/init"}, "command": "serve", "args": []any{"-v"}, "work_dir": "/srv", "hostname": "web", "init": true, "read_only": true,
-		"network_mode": "shop", "network_aliases": []any{"web"}, "ports": []any{"http", "dns/udp"}, "extra_hosts": []any{"db:10.0.0.1"},
+		"network_mode": "shop", "network_aliases": []any{"web"}, "ipv4_address": "10.0.0.9", "ipv6_address": "fd00::9", "ports": []any{"http", "dns/udp"}, "extra_hosts": []any{"db:10.0.0.1"},
 		"dns": []any{"10.0.0.2"}, "dns_search": []any{"example.com"}, "labels": map[string]any{"team": "shop"},
 		"cap_add": []any{"net_admin"}, "cap_drop": []any{"ALL"}, "ulimit": map[string]any{"nofile": "1024:2048", "core": int64(0)},
 		"sysctls": map[string]any{"net.core.somaxconn": "1024"}, "shm_size": "64MiB", "pids": 100.0, "devices": []any{"/dev/fuse", "/dev/null:/dev/x:r"},
@@ -70,6 +70,7 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 	}{
 		{"image", "Shop:1", "not the name of an image"}, {"image", "", "missing"}, {"imag", "x", `did you mean "image"?`},
 		{"work_dir", "srv", "not absolute"}, {"labels", map[string]any{"proffer.task": "x"}, "the driver's"},
+		{"ipv4_address", "fd00::9", "no such address"}, {"ipv6_address", "10.0.0.9", "no such address"}, {"ipv4_address", "10.0.0.9", "gives none that is asked for"},
 		{"extra_hosts", []any{"db"}, "name:address"}, {"shm_size", 64.0, "64KiB"}, {"pids", 1.0, "from 16"},
 		{"cap_add", []any{"net admin"}, "capability"}, {"ulimit", map[string]any{"nofiles": "1"}, `did you mean "nofile"?`},
 		{"ulimit", map[string]any{"nofile": "5:3"}, "soft:hard"}, {"ulimit", map[string]any{"nofile": "many"}, "soft:hard"},

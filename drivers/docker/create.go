@@ -196,8 +196,37 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	}
 	d.roots.bound(spec, host)
 	out := &client.ContainerCreateOptions{Config: conf, HostConfig: host, Name: nameOf(spec.ID)}
-	if len(c.aliases) > 0 {
-		out.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{c.network: {Aliases: c.aliases}}}
+	wanted, err := endpoint(object, c)
+	if err != nil {
+		return nil, err
+	}
+	if wanted != nil {
+		out.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{c.network: wanted}}
+	}
+	return out, nil
+}
+
+// endpoint is what a container wants in its network; nil: nothing.
+func endpoint(object string, c *config) (*network.EndpointSettings, error) {
+	if len(c.aliases) == 0 && c.ipv4 == "" && c.ipv6 == "" {
+		return nil, nil
+	}
+	out := &network.EndpointSettings{Aliases: c.aliases}
+	if c.ipv4 == "" && c.ipv6 == "" {
+		return out, nil
+	}
+	out.IPAMConfig = &network.EndpointIPAMConfig{}
+	for key, to := range map[string]struct {
+		text string
+		addr *netip.Addr
+	}{"ipv4_address": {c.ipv4, &out.IPAMConfig.IPv4Address}, "ipv6_address": {c.ipv6, &out.IPAMConfig.IPv6Address}} {
+		var err error
+		if to.text == "" {
+			continue
+		}
+		if *to.addr, err = netip.ParseAddr(to.text); err != nil {
+			return nil, structs.Errorf(structs.Invalid, object+".config."+key, "%.100q is not an address", to.text)
+		}
 	}
 	return out, nil
 }

@@ -181,7 +181,7 @@ func TestLogDrivers(t *testing.T) {
 	}
 }
 
-// TestPublishedPorts: a port of the node leads into a container on a network of the engine.
+// TestPublishedPorts: a port of the node leads into a container on a network of the engine, with the address that it asks for.
 func TestPublishedPorts(t *testing.T) {
 	name := fmt.Sprintf("proffer-ports-%d", os.Getpid())
 	subnet := netip.MustParsePrefix("10.213.77.0/28")
@@ -201,7 +201,8 @@ func TestPublishedPorts(t *testing.T) {
 	port := free.Addr().(*net.TCPAddr).Port
 	free.Close()
 	d := driver(t, shared, nil)
-	s := spec(t, "while :; do echo hello | nc -l -p 80; done", map[string]any{"network_mode": name, "ports": []any{"http"}, "network_aliases": []any{"web"}})
+	s := spec(t, "while :; do echo hello | nc -l -p 80; done", map[string]any{"network_mode": name, "ports": []any{"http"}, "network_aliases": []any{"web"},
+		"ipv4_address": "10.213.77.9"})
 	s.Ports = []structs.AssignedPort{{Label: "http", Port: port, To: 80, Host: "127.0.0.1"}}
 	task := start(t, d, s)
 	defer take(t, task)
@@ -214,6 +215,9 @@ func TestPublishedPorts(t *testing.T) {
 		line, _ := bufio.NewReader(io.LimitReader(c, 100)).ReadString('\n')
 		return line == "hello\n"
 	})
+	if own, err := task.(drivers.Addressed).Addresses(within(t)); err != nil || len(own) != 1 || own[0] != "10.213.77.9" {
+		t.Errorf("the container has the addresses %v, %v: it asked for 10.213.77.9", own, err)
+	}
 }
 
 // TestWholeCores: a container with cores of its own runs on them alone, and all others keep off them, those that were there and those that

@@ -316,8 +316,8 @@ is "the shared memory" "$(df -k /dev/shm | tail -n 1 | awk '{print $2}')" 8192`
 	}
 	check(s.contained("engine", wire.TaskRunning, "while :; do sleep 1; done", func(t *wire.TaskInfo) {
 		t.Container = in["docker"]()
-		t.Container.Docker.Network, t.Container.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: &own}}
-	}), "", subnet, 0)
+		t.Container.Docker.Network, t.Container.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: &own, IPAddresses: []wire.IPAddress{{IPAddress: new("10.213.78.9")}}}}
+	}), "", netip.MustParsePrefix("10.213.78.9/32"), 0) // as it asks for
 
 	// The process of a custom executor has its secrets, and a folder of the node.
 	s.launch("of-an-executor", wire.TaskFailed, func(*wire.Offer) bool { return true }, func(o *wire.Offer) []wire.Operation {

@@ -76,9 +76,7 @@ func (p *lens) statusMessage(t *task) wire.TaskStatus {
 	if t.said != nil {
 		out.CheckStatus = mesos.CheckStatus(t.said.Answer)
 	}
-	if host := p.address(t); host != "" {
-		out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: &host}}}}
-	}
+	out.ContainerStatus.NetworkInfos = p.networks(t)
 	return out
 }
 

@@ -68,9 +68,7 @@ func (l *local) containers(used *client.Usage, nested, alone bool) (out []wire.C
 func (l *local) containerStatus(a *structs.Allocation, container wire.ContainerID) *wire.ContainerStatus {
 	out := &wire.ContainerStatus{ContainerID: &container}
 	l.tasks(a, func(t *task) bool {
-		if host := l.address(t); host != "" {
-			out.NetworkInfos = []wire.NetworkInfo{{IPAddresses: []wire.IPAddress{{IPAddress: &host}}}}
-		}
+		out.NetworkInfos = l.networks(t)
 		return false // one speaks for all: they share a network
 	})
 	return out

@@ -3,6 +3,7 @@ package operator
 import (
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -293,11 +294,31 @@ func (t *task) container() wire.ContainerID {
 	return wire.ContainerID{Value: id + "." + name, Parent: &wire.ContainerID{Value: id}}
 }
 
-// address is where it is reached; empty: it is not known.
-func (p *lens) address(t *task) string {
-	if t.said != nil && len(t.said.Addresses) > 0 {
-		return t.said.Addresses[0]
+// networks are what a task is in, one alone; none: its address is not known.
+func (p *lens) networks(t *task) []wire.NetworkInfo {
+	if own := p.ownNetwork(t); own != nil {
+		return []wire.NetworkInfo{mesos.NetworkInfo(own)}
 	}
+	if host := p.address(t); host != "" {
+		return []wire.NetworkInfo{mesos.OfNode(host)}
+	}
+	return nil
+}
+
+// ownNetwork is the network of a task beside that of its node; nil: it has none. The version of an allocation is looked at for those alone that have.
+func (p *lens) ownNetwork(t *task) *server.TaskNetwork {
+	said := t.said
+	if x := t.alloc.External; x != nil && x.Custom {
+		said = t.alloc.Tasks[server.ExecutorTask]
+	}
+	if said == nil || len(said.Addresses) == 0 {
+		return nil
+	}
+	return server.NetworkOf(t.alloc, said, p.groupOf(t.alloc).Group)
+}
+
+// address is where a task in the network of its node is reached; empty: it is not known.
+func (p *lens) address(t *task) string {
 	for _, p := range t.alloc.Ports {
 		if p.Host != "" {
 			return p.Host

@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"encoding/json"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -26,6 +28,34 @@ func TestState(t *testing.T) {
 		doc.is("deactivated_slaves", "1")
 		doc.is("unreachable_slaves", "1")
 		doc.len("orphan_tasks", 0)
+	}
+}
+
+// A task in a network of its own is shown with what it was given there, and what its plugins were asked for.
+func TestNetworksInState(t *testing.T) {
+	r := peopled(t)
+	p := r.command("f1", "n1", "t4", structs.Resources{CPU: 100, Ports: 2})
+	p.Job.Groups[0].Network = &structs.Network{Mode: "cni/lan", Addresses: []string{"10.1.2.3"}, Groups: []string{"shop"}, Labels: map[string]string{"app": "web"}}
+	p.Alloc.Ports = []structs.AssignedPort{{Label: "p31001", Host: "10.0.0.9", Port: 31001, To: 80, Protocol: "tcp"}, {Host: "10.0.0.9", Port: 31002}}
+	r.place(p, structs.AllocRunning, map[string]*structs.TaskState{"t4": {Status: structs.TaskRunning, Addresses: []string{"10.1.2.3", "fd00::3"}}})
+	const want = `{"name":"lan","groups":["shop"],"labels":{"labels":[{"key":"app","value":"web"}]},"ip_addresses":[{"ip_address":"10.1.2.3","protocol":"IPv4"},` +
+		`{"ip_address":"fd00::3","protocol":"IPv6"}],"port_mappings":[{"container_port":80,"host_port":31001,"protocol":"tcp"}]}`
+	same := func(what string, got any) {
+		t.Helper()
+		var has, wants any
+		raw, err := json.Marshal(got)
+		if b, is := got.([]byte); is {
+			raw, err = b, nil
+		}
+		if err != nil || json.Unmarshal(raw, &has) != nil || json.Unmarshal([]byte(want), &wants) != nil || !reflect.DeepEqual(has, wants) {
+			t.Errorf("%s: %s, want %s", what, raw, want)
+		}
+	}
+	same("/state", r.tree(r.servers(), "/state").in("frameworks|0|tasks|1|statuses|0|container_status|network_infos|0").v)
+	for _, x := range newPicture(r.store.Snapshot()).getTasks().Tasks {
+		if x.TaskID.Value == "t4" {
+			same("GET_TASKS", wire.JSON.Marshal(&x.Statuses[0].ContainerStatus.NetworkInfos[0]))
+		}
 	}
 }
 

@@ -172,7 +172,13 @@ func (d page) status(t *task) {
 	e.open('{')
 	e.key("container_id")
 	e.containerID(t.container())
-	if host := d.address(t); host != "" {
+	if own := d.ownNetwork(t); own != nil {
+		info := mesos.NetworkInfo(own)
+		e.key("network_infos")
+		e.open('[')
+		e.raw(wire.JSON.Marshal(&info))
+		e.close(']')
+	} else if host := d.address(t); host != "" {
 		e.key("network_infos")
 		e.open('[')
 		e.open('{')
