@@ -162,24 +162,6 @@ func (tx *Tx) secondRecord(name, plugin, external string) (why string) {
 	return ""
 }
 
-// outside returns the volume that is what a storage calls by that name; nil: there is none.
-func (t *trees) outside(plugin, external string) *structs.Volume {
-	if external == "" {
-		return nil
-	}
-	for v := range from(t.volumes, "") {
-		if v.CSI != nil && v.CSI.Plugin == plugin && v.CSI.External == external {
-			return v
-		}
-	}
-	return nil
-}
-
-// Outside returns the volume that is what a storage calls by that name, or nil.
-func (s *Snapshot) Outside(plugin, external string) *structs.Volume {
-	return s.outside(plugin, external)
-}
-
 // borrowed returns the record of a volume that a framework's allocation names and nobody registered; nil: it is none of those. why: there cannot be
 // one.
 func (tx *Tx) borrowed(a *structs.Allocation, name string, borrow []*structs.Volume) (v *structs.Volume, why string) {

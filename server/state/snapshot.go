@@ -46,6 +46,7 @@ type trees struct {
 	regionKeys   *btree.Map[string, *structs.RegionKey]
 	operations   *btree.Map[string, *structs.Operation]
 	byService    *btree.BTreeG[serviceKey]
+	byOutside    *btree.BTreeG[outsideKey]
 
 	byNode    *btree.BTreeG[nodeKey]
 	byJob     *btree.BTreeG[slotKey]
@@ -133,6 +134,7 @@ func newTrees() trees {
 		regionKeys:   btree.NewMap[string, *structs.RegionKey](0),
 		operations:   btree.NewMap[string, *structs.Operation](0),
 		byService:    btree.NewBTreeGOptions(serviceKey.less, options),
+		byOutside:    btree.NewBTreeGOptions(outsideKey.less, options),
 
 		roleUse: btree.NewMap[string, *RoleUse](0),
 		versions: btree.NewBTreeGOptions(func(a, b *structs.JobVersion) bool {

@@ -102,6 +102,7 @@ func dump(s *Snapshot) string {
 		put([]any{v, v.Sealed})
 	}
 	s.byService.Scan(func(k serviceKey) bool { fmt.Fprintln(&b, k); return true })
+	s.byOutside.Scan(func(k outsideKey) bool { fmt.Fprintln(&b, k); return true })
 	s.ended.Scan(func(k endedKey) bool { fmt.Fprintln(&b, k); return true })
 	s.endedJobs.Scan(func(k endedJobKey) bool { fmt.Fprintln(&b, k); return true })
 	s.ports.Scan(func(k portKey) bool { fmt.Fprintln(&b, k); return true })

@@ -38,6 +38,7 @@ const (
 	dirtyReserved
 	dirtyByTask
 	dirtyByService
+	dirtyByOutside
 )
 
 // run applies one command and undoes what it did when it fails. A panic in Apply is the same on every server; it becomes
@@ -109,6 +110,7 @@ func (t *trees) install(table Table, old, new any) (d dirty) {
 		d = t.indexReservation(old, new)
 	case Volumes:
 		install(t.volumes, old, new, func(v *structs.Volume) string { return v.Name })
+		d = t.indexVolume(old, new)
 	case Variables:
 		install(t.variables, old, new, func(v *structs.Variable) string { return v.Path })
 		t.countVariable(old, new)
@@ -302,6 +304,9 @@ func (tx *Tx) publish(last *Snapshot) *Snapshot {
 	if d&dirtyByService != 0 {
 		s.byService = tx.byService.Copy()
 	}
+	if d&dirtyByOutside != 0 {
+		s.byOutside = tx.byOutside.Copy()
+	}
 	if d&dirtyReserved != 0 {
 		s.byReserved = tx.byReserved.Copy()
 	}
@@ -338,7 +343,7 @@ func (t *trees) copied() trees {
 		roleUse: t.roleUse.Copy(), reservations: t.reservations.Copy(), byReserved: t.byReserved.Copy(),
 		byTask: t.byTask.Copy(), volumes: t.volumes.Copy(), variables: t.variables.Copy(), variableUse: t.variableUse.Copy(),
 		expiring: t.expiring.Copy(), regionKeys: t.regionKeys.Copy(), operations: t.operations.Copy(), byService: t.byService.Copy(),
-		tally: t.tally,
+		byOutside: t.byOutside.Copy(), tally: t.tally,
 	}
 }
 
