@@ -1,7 +1,7 @@
 package state
 
-// checkVolumes compares the index of what storages call volumes with the volumes.
-func (r *region) checkVolumes(s *Snapshot) {
+// checkOutside compares the index of what storages call volumes with the volumes.
+func (r *region) checkOutside(s *Snapshot) {
 	n := 0
 	for v := range s.Volumes() {
 		k, has := outsideOf(v)

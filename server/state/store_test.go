@@ -361,7 +361,7 @@ func (r *region) check() {
 	}
 	count(Operations, n)
 	r.checkVolumes(s, count)
-	r.checkVolumes(s)
+	r.checkOutside(s)
 	r.checkVariables(s, count)
 	if s.ports.Len() != ports {
 		r.t.Fatalf("%d ports in the index, want %d", s.ports.Len(), ports)
