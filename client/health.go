@@ -90,6 +90,9 @@ func (c *Client) watchHealth(ctx context.Context) {
 // onHost runs a command of the configuration as the agent's user. When ctx ends, all that it started is killed.
 func onHost(ctx context.Context, cmd drivers.Command) (drivers.Exit, error) {
 	p := apart(ctx, cmd.Args)
+	if cmd.Arg0 != nil {
+		p.Args[0] = *cmd.Arg0
+	}
 	p.Stdout, p.Stderr = cmd.Stdout, cmd.Stderr
 	err := p.Run()
 	if p.ProcessState != nil {

@@ -77,7 +77,9 @@ func TestHealthChecksOfTheHost(t *testing.T) {
 			return &structs.Check{Name: name, Type: "exec", Command: []string{"/bin/sh", "-c", script, "sh", flag},
 				Interval: structs.Duration(10 * time.Millisecond), Timeout: structs.Duration(time.Minute), Failures: 2, Successes: 1}
 		}
-		c.Health = []*structs.Check{check("fine", "exit 0"), check("disks", `if [ -e "$1" ]; then echo "sdb has bad sectors"; exit 1; fi`)}
+		fine := check("fine", `[ "$0" = called ]`)
+		fine.Command, fine.Arg0 = fine.Command[:3], new("called")
+		c.Health = []*structs.Check{fine, check("disks", `if [ -e "$1" ]; then echo "sdb has bad sectors"; exit 1; fi`)}
 	}
 	w.start()
 	defer w.stop()

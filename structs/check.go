@@ -21,6 +21,7 @@ type Check struct {
 	Statuses     []int             `json:"statuses,omitempty" doc:"The status codes of http that pass; without any, 200 to 399."`
 	Service      string            `json:"service,omitempty" doc:"What grpc asks the health service about; without one, the server as a whole."`
 	Command      []string          `json:"command,omitempty" doc:"What exec runs in the task: a program and its arguments. It passes with exit code 0."`
+	Arg0         *string           `json:"arg0,omitempty" doc:"What the program of exec is called (argv[0]), when that is not the first of command. Drivers exec and oci."`
 	InitialDelay Duration          `json:"initial_delay,omitempty" doc:"Time after the start before the check is made for the first time."`
 	Interval     Duration          `json:"interval,omitempty" doc:"Time between two checks; until it first passes it is made more often. Default 10s."`
 	Timeout      Duration          `json:"timeout,omitempty" doc:"When a check without an answer has failed. Default 5s."`
@@ -149,6 +150,9 @@ func (c *Check) problems(p *Problems, at string, ports []string) {
 		for i, arg := range c.Command {
 			checkText(p, index(at+".command", i), arg)
 		}
+		if c.Arg0 != nil {
+			checkText(p, at+".arg0", *c.Arg0)
+		}
 	case c.Port == "":
 		p.Add(at+".port", "a check of type %s needs a port", c.Type).Advise("name a port of the group's network block")
 	case !slices.Contains(ports, c.Port):
@@ -158,7 +162,7 @@ func (c *Check) problems(p *Problems, at string, ports []string) {
 		name    string
 		foreign bool
 	}{
-		{"command", c.Type != "exec" && len(c.Command) > 0}, {"headers", !c.http() && len(c.Headers) > 0},
+		{"arg0", c.Type != "exec" && c.Arg0 != nil}, {"command", c.Type != "exec" && len(c.Command) > 0}, {"headers", !c.http() && len(c.Headers) > 0},
 		{"method", !c.http() && c.Method != ""}, {"path", !c.http() && c.Path != ""}, {"port", c.Type == "exec" && c.Port != ""},
 		{"service", !c.grpc() && c.Service != ""}, {"statuses", !c.http() && len(c.Statuses) > 0},
 	} {

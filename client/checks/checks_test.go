@@ -322,16 +322,16 @@ func TestTCP(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
-	var ran []string
+	var ran []string // with the name of the program before it
 	answer := func(exit drivers.Exit, err error, out string) Target {
 		return Target{Exec: func(_ context.Context, cmd drivers.Command) (drivers.Exit, error) {
-			ran = cmd.Args
+			ran = append([]string{*cmd.Arg0}, cmd.Args...)
 			io.WriteString(cmd.Stdout, out)
 			return exit, err
 		}}
 	}
-	c := check("exec", func(c *structs.Check) { c.Command = []string{"/bin/ok", "-v"} })
-	if why := once(t, c, answer(drivers.Exit{}, nil, "fine")); why != "" || !slices.Equal(ran, c.Command) {
+	c := check("exec", func(c *structs.Check) { c.Command, c.Arg0 = []string{"/bin/ok", "-v"}, new("fine") })
+	if why := once(t, c, answer(drivers.Exit{}, nil, "fine")); why != "" || !slices.Equal(ran, []string{"fine", "/bin/ok", "-v"}) {
 		t.Error(why, ran)
 	}
 	if why := once(t, c, answer(drivers.Exit{Code: 1}, nil, strings.Repeat("x", 10_000))); !strings.HasPrefix(why, "exit code 1: xxx") || len(why) > 250 {

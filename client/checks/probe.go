@@ -193,7 +193,7 @@ func (h *head) Write(p []byte) (int, error) {
 
 func askExec(ctx context.Context, c *structs.Check, to Target) (*int, error) {
 	var out, errs head // a driver may write both at the same time
-	exit, err := to.Exec(ctx, drivers.Command{Args: c.Command, Stdout: &out, Stderr: &errs})
+	exit, err := to.Exec(ctx, drivers.Command{Args: c.Command, Arg0: c.Arg0, Stdout: &out, Stderr: &errs})
 	if err != nil {
 		return nil, err
 	}
