@@ -191,6 +191,9 @@ func (t *Task) wire(on *Offer, inGroup bool) wire.TaskInfo {
 		out.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker,
 			Docker: &wire.DockerImage{Name: t.Image}}}}
 	}
+	if t.Image != "" && t.Command == nil && t.Executor == nil { // what the image runs
+		out.Command = &wire.CommandInfo{Shell: new(false)}
+	}
 	if t.Executor != nil && !inGroup {
 		out.Executor = new(t.Executor.wire())
 	}

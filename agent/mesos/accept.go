@@ -209,7 +209,8 @@ func duration(name string, d *wire.DurationInfo, usual structs.Duration) (struct
 	return structs.Duration(d.Nanoseconds), nil
 }
 
-// command fills in what a task runs, as whom and with which files. Nothing of it is looked at for references.
+// command fills in as whom a task runs, with which files and variables; what it runs follows when its container is known (runs). Nothing of it is
+// looked at for references.
 func (b *building) command(c *wire.CommandInfo) (err error) {
 	task := b.task
 	if u := wire.TextOf(c.User); u != "" {
@@ -218,21 +219,7 @@ func (b *building) command(c *wire.CommandInfo) (err error) {
 	if task.Artifacts, err = artifacts(c.URIs); err != nil {
 		return err
 	}
-	value := wire.TextOf(c.Value)
-	if value == "" {
-		return errors.New("CommandInfo has no 'value'")
-	}
-	if c.Shell == nil || *c.Shell {
-		task.Config = map[string]any{"command": "/bin/sh", "args": []any{"-c", literal(value)}}
-	} else {
-		args := []any{}
-		for i, a := range c.Arguments {
-			if i > 0 { // the first one is what the program is called
-				args = append(args, literal(a))
-			}
-		}
-		task.Config = map[string]any{"command": literal(value), "args": args}
-	}
+	b.says = c
 	if c.Environment == nil {
 		return nil
 	}

@@ -30,13 +30,8 @@ func health(task *structs.Task, h *wire.HealthCheck) error {
 	c := &structs.Check{Name: "health", Failures: 3}
 	switch {
 	case kind == wire.CheckByCommand && h.Command != nil:
-		args, err := argsOf(h.Command, "health check")
-		if err != nil {
+		if err := asks(task, c, h.Command, "health check"); err != nil {
 			return err
-		}
-		c.Type = "exec"
-		for _, a := range args {
-			c.Command = append(c.Command, literal(a))
 		}
 	case kind == wire.CheckByHTTP && h.HTTP != nil:
 		if err := byHTTP(c, "health check", h.HTTP); err != nil {
@@ -77,11 +72,9 @@ func checkOf(task *structs.Task, w *wire.Check) (*structs.Check, error) {
 	c := &structs.Check{Name: "check"}
 	switch kind := *w.Type; {
 	case kind == wire.CheckByCommand && w.Command != nil:
-		args, err := argsOf(&w.Command.Command, "check")
-		if err != nil {
+		if err := asks(task, c, &w.Command.Command, "check"); err != nil {
 			return nil, err
 		}
-		c.Type, c.Command = "exec", args
 	case kind == wire.CheckByHTTP && w.HTTP != nil:
 		if err := byHTTP(c, "check", &wire.HTTPHealthCheck{Port: w.HTTP.Port, Path: w.HTTP.Path}); err != nil {
 			return nil, err
@@ -98,24 +91,6 @@ func checkOf(task *structs.Task, w *wire.Check) (*structs.Check, error) {
 		return nil, err
 	}
 	return c, times(c, "check", w.Delay, w.Interval, w.Timeout)
-}
-
-// argsOf is the command of a check. It runs as the task does, so what would be otherwise is refused.
-func argsOf(c *wire.CommandInfo, what string) ([]string, error) {
-	value := wire.TextOf(c.Value)
-	switch {
-	case value == "":
-		return nil, fmt.Errorf("The command of a %s has no 'value'", what)
-	case c.Environment != nil && len(c.Environment.Variables) > 0 || len(c.URIs) > 0 || c.User != nil:
-		return nil, fmt.Errorf("'environment', 'uris' and 'user' of the command of a %s are not served: it runs as the task does", what)
-	case c.Shell == nil || *c.Shell:
-		return []string{"/bin/sh", "-c", value}, nil
-	}
-	args := []string{value}
-	if len(c.Arguments) > 0 { // the first one is what the program is called
-		args = append(args, c.Arguments[1:]...)
-	}
-	return args, nil
 }
 
 // reachable refuses a check by HTTP or TCP of a task whose network the node does not see.

@@ -13,6 +13,7 @@ import (
 // building is a task while it is made of what a framework says of it.
 type building struct {
 	task  *structs.Task
+	says  *wire.CommandInfo      // what it runs
 	role  string                 // of what it is launched in
 	pod   *wire.ContainerInfo    // of the executor whose pod it is one of, which may say nothing; nil: of none
 	own   []ownVolume            // persistent volumes of that executor
@@ -29,10 +30,8 @@ type building struct {
 // contained has a task run in the container that its framework describes: with an image of the type MESOS by the oci driver, of the
 // type DOCKER by the docker driver. What the drivers do not have is refused, and never left out.
 func (b *building) contained(c *wire.ContainerInfo) error {
-	if c != nil {
-		if err := b.image(c); err != nil {
-			return err
-		}
+	if err := b.image(c); err != nil {
+		return err
 	}
 	if c == nil || c.Type != wire.ContainerDocker {
 		if err := b.network(c); err != nil {
@@ -45,16 +44,18 @@ func (b *building) contained(c *wire.ContainerInfo) error {
 	return b.confined(c)
 }
 
-// image has a driver for images run the task when its container has one.
+// image has a driver for images run the task when its container has one, and another one what its command says.
 func (b *building) image(c *wire.ContainerInfo) error {
 	task := b.task
 	var image string
 	config := map[string]any{}
 	switch {
+	case c == nil:
+		return b.runs(nil)
 	case c.Type == wire.ContainerMesos && c.Docker != nil:
 		return errors.New("'ContainerInfo.docker' is for the type DOCKER")
 	case c.Type == wire.ContainerMesos && (c.Mesos == nil || c.Mesos.Image == nil):
-		return nil
+		return b.runs(nil)
 	case c.Type == wire.ContainerMesos:
 		i := c.Mesos.Image
 		if i.Type != wire.ImageDocker || i.Docker == nil {
@@ -78,14 +79,8 @@ func (b *building) image(c *wire.ContainerInfo) error {
 	default:
 		return errors.New("ContainerInfo says nothing of its type")
 	}
-	config["image"] = literal(image)
-	// What it runs is the framework's and not the image's, in the folder with what was fetched.
-	config["entrypoint"], config["args"] = []any{task.Config["command"]}, task.Config["args"]
-	if config["work_dir"] == nil {
-		config["work_dir"] = "/local"
-	}
-	task.Config = config
-	return nil
+	config["image"], task.Config = literal(image), config
+	return b.runs(config)
 }
 
 var errNoTerminal = errors.New("'ContainerInfo.tty_info' is served for tasks whose container is of the type MESOS, and for nothing else")

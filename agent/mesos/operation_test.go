@@ -196,7 +196,7 @@ func checks(r *region, e wire.Encoding) {
 	f := r.framework(home, e).begin()
 	o := f.offer("")
 	x := task(o, "one")
-	x.Check = &wire.Check{Type: new(wire.CheckByCommand), Command: &wire.CheckCommand{Command: wire.CommandInfo{Value: new("${HOME}/is up")}}, Interval: new(1.0)}
+	x.Check = &wire.Check{Type: new(wire.CheckByCommand), Command: &wire.CheckCommand{Command: wire.CommandInfo{Value: new("/bin/busybox"), Arguments: []string{"sh", "-c", "${HOME}/is up"}, Shell: new(false)}}, Interval: new(1.0)}
 	bad := task(o, "bad")
 	bad.Check = &wire.Check{Type: new(wire.CheckByHTTP), HTTP: &wire.CheckHTTP{Port: 80, Path: new("up")}}
 	f.accept(o, 0, launch(x, bad))
@@ -218,7 +218,7 @@ func checks(r *region, e wire.Encoding) {
 	code, want := 3, `{"type":"COMMAND","command":{"exit_code":3}}`
 	answer := &structs.CheckAnswer{Type: "exec", Code: &code}
 	asked := n.answers(id, "one", answer)
-	if asked == nil || !slices.Equal(asked.Command, []string{"/bin/sh", "-c", "${HOME}/is up"}) || asked.Interval != structs.Duration(time.Second) ||
+	if asked == nil || !slices.Equal(asked.Command, []string{"/bin/busybox", "-c", "${HOME}/is up"}) || asked.Arg0 == nil || *asked.Arg0 != "sh" || asked.Interval != structs.Duration(time.Second) ||
 		asked.InitialDelay != structs.Duration(15*time.Second) {
 		r.t.Errorf("the node is to ask %+v", asked)
 	}

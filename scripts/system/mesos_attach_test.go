@@ -155,7 +155,7 @@ func interactive(t *testing.T, msh string, a *agent) {
 	}
 
 	within := `{"value":"look","parent":` + task + `}`
-	session := a.ask(about("launch_nested_container_session", within, `,"command":{"value":"read X; echo $X in $PWD; exit 3"}`),
+	session := a.ask(about("launch_nested_container_session", within, `,"command":{"value":"busybox","arguments":["sh","-c","read X; echo $X in $PWD; exit 3"],"shell":false}`),
 		"Accept: application/recordio", "Message-Accept: application/json")
 	w := a.typeFor(within)
 	w.types("hello\n")

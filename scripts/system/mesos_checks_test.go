@@ -115,7 +115,8 @@ func TestMesosChecks(t *testing.T) {
 		return []wire.Operation{{Type: new(wire.OperationLaunchGroup), Group: &wire.LaunchGroup{
 			Executor: wire.ExecutorInfo{Type: new(wire.ExecutorDefault), ExecutorID: wire.ID{Value: "pod"}, Resources: work},
 			Tasks: wire.TaskGroupInfo{Tasks: []wire.TaskInfo{
-				task(o, "code", wire.Check{Type: new(wire.CheckByCommand), Command: &wire.CheckCommand{Command: wire.CommandInfo{Value: new("test -d /local && exit 3")}}}),
+				task(o, "code", wire.Check{Type: new(wire.CheckByCommand), Command: &wire.CheckCommand{Command: wire.CommandInfo{
+					Value: new("busybox"), Arguments: []string{"sh", "-c", "test -d /local && exit 3"}, Shell: new(false)}}}),
 				task(o, "port", wire.Check{Type: new(wire.CheckByTCP), TCP: &wire.CheckTCP{Port: port}})}}}}}
 	})
 	const exited = `{"type":"COMMAND","command":{"exit_code":3}}`

@@ -5,7 +5,9 @@ package containers
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,17 +121,23 @@ func (c *Containers) begin(w http.ResponseWriter, r *http.Request, l *wire.Launc
 // commandOf returns what a container runs: as its task does, in whose folders, network and limits it is.
 func commandOf(l *wire.LaunchContainer) (cmd drivers.Command, size *drivers.Size, err error) {
 	c := l.Command
-	if c == nil || c.Value == nil || *c.Value == "" {
-		return cmd, nil, errors.New("CommandInfo has no 'value'")
+	if c == nil {
+		c = &wire.CommandInfo{}
 	}
+	p, err := mesos.ProgramOf(c)
 	switch {
+	case err != nil:
+		return cmd, nil, err
+	case p.Path == "":
+		return cmd, nil, errors.New("CommandInfo has no 'value'")
 	case len(c.URIs) > 0:
 		return cmd, nil, errors.New("'CommandInfo.uris' of a container within a task are not served: it has the files of the task")
 	case c.User != nil:
 		return cmd, nil, errors.New("'CommandInfo.user' of a container within a task is not served: it runs as the task does")
 	}
-	if e := c.Environment; e != nil && len(e.Variables) > 0 {
-		cmd.Args = []string{"env"}
+	cmd.Args, cmd.Arg0 = append([]string{p.Path}, p.Args...), p.Arg0
+	if e := c.Environment; e != nil {
+		values := map[string]string{}
 		for _, v := range e.Variables {
 			if v.Type != nil && *v.Type != wire.VariableValue {
 				return cmd, nil, errors.New("Environment variables that are secrets are not served within a task")
@@ -138,20 +146,17 @@ func commandOf(l *wire.LaunchContainer) (cmd drivers.Command, size *drivers.Size
 			if v.Value != nil {
 				value = *v.Value
 			}
-			if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.HasPrefix(v.Name, "-") {
+			if v.Name == "" || strings.Contains(v.Name, "=") {
 				return cmd, nil, errors.New("The name of an environment variable is invalid")
 			}
-			cmd.Args = append(cmd.Args, v.Name+"="+value)
+			values[v.Name] = value
+		}
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			cmd.Env = append(cmd.Env, name+"="+values[name])
 		}
 	}
-	if c.Shell == nil || *c.Shell {
-		cmd.Args = append(cmd.Args, "/bin/sh", "-c", *c.Value)
-	} else {
-		cmd.Args = append(cmd.Args, *c.Value)
-		cmd.Args = append(cmd.Args, c.Arguments[min(1, len(c.Arguments)):]...) // the first is what the program is called
-	}
-	for _, arg := range cmd.Args {
-		if strings.Contains(arg, "\x00") {
+	for _, text := range slices.Concat(cmd.Args, cmd.Env, c.Arguments) {
+		if strings.Contains(text, "\x00") {
 			return cmd, nil, errors.New("CommandInfo has a zero byte")
 		}
 	}

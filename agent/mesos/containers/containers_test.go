@@ -390,8 +390,16 @@ func TestACommandThatCannotBeRun(t *testing.T) {
 			t.Errorf("it ended %+v", end)
 		}
 		p.session(id("one", "env"), &wire.CommandInfo{Value: new("echo $A"), Environment: &wire.Environment{Variables: []wire.Variable{{Name: "A", Value: new("b c")}}}}, nil).ends()
-		if got := fmt.Sprintf("%q", p.node.ran[1]); got != `["env" "A=b c" "/bin/sh" "-c" "echo $A"]` {
-			t.Errorf("ran %s", got)
+		of := func(name, value string) wire.Variable { return wire.Variable{Name: name, Value: &value} }
+		named := &wire.CommandInfo{Value: new("/bin/busybox"), Arguments: []string{"true", "-l"}, Shell: new(false),
+			Environment: &wire.Environment{Variables: []wire.Variable{of("-B", "1"), of("A", "first"), of("A", "last")}}}
+		p.session(id("one", "named"), named, nil).ends()
+		p.want(200, wire.AgentLaunchNestedContainer, wire.AgentCall{LaunchNested: launch(named, "one", "kept")})
+		for i, want := range []string{`["A=b c"] called "" ["/bin/sh" "-c" "echo $A"]`, `["-B=1" "A=last"] called "true" ["/bin/busybox" "-l"]`,
+			`["-B=1" "A=last"] called "true" ["/bin/busybox" "-l"]`} {
+			if got := p.node.how[i+1]; got != want {
+				t.Errorf("ran %s, and not %s", got, want)
+			}
 		}
 	})
 }

@@ -34,6 +34,7 @@ type node struct {
 	sizes []drivers.Size
 	gone  chan struct{} // of t
 	ran   [][]string
+	how   []string // likewise, with what it is called and its variables
 	ended []string // commands whose context ended
 	owns  map[string]*own
 
@@ -138,7 +139,7 @@ func (n *node) Logs(ctx context.Context, req client.LogRequest, w io.Writer) (in
 // Exec runs programs of its own: cat, yes, many, sleep, size, fail, stubborn and broken.
 func (n *node) Exec(ctx context.Context, _ structs.AllocID, _ string, cmd drivers.Command) (drivers.Exit, error) {
 	n.mu.Lock()
-	n.ran = append(n.ran, cmd.Args)
+	n.note(cmd.Args, cmd.Arg0, cmd.Env)
 	n.mu.Unlock()
 	type end struct {
 		exit drivers.Exit
@@ -209,7 +210,7 @@ func (n *node) Detach(_ context.Context, alloc structs.AllocID, task, label stri
 	o := &own{signal: make(chan int, 1), done: make(chan struct{})}
 	o.Alloc, o.Name, o.Task, o.Label, o.Terminal, o.Begun = alloc, d.Name, task, label, d.Terminal != nil, structs.At(time.Now())
 	n.mu.Lock()
-	n.ran = append(n.ran, d.Args)
+	n.note(d.Args, d.Arg0, d.Env)
 	n.owns[d.Name] = o
 	switch d.Args[0] {
 	case "many":
@@ -224,6 +225,15 @@ func (n *node) Detach(_ context.Context, alloc structs.AllocID, task, label stri
 	}
 	n.mu.Unlock()
 	return nil
+}
+
+// note notes what ran, and how. The caller holds mu.
+func (n *node) note(args []string, arg0 *string, env []string) {
+	called := ""
+	if arg0 != nil {
+		called = *arg0
+	}
+	n.ran, n.how = append(n.ran, args), append(n.how, fmt.Sprintf("%q called %q %q", env, called, args))
 }
 
 // endOwn ends one. The caller holds mu.

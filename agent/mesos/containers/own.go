@@ -36,7 +36,7 @@ func (c *Containers) launchOwn(ctx context.Context, p place, cmd drivers.Command
 	if err != nil {
 		return nil, err
 	}
-	d := &drivers.Detach{Name: x.own.Name, Args: cmd.Args, LogFiles: keptFiles, LogFileSize: keptSize}
+	d := &drivers.Detach{Name: x.own.Name, Args: cmd.Args, Arg0: cmd.Arg0, Env: cmd.Env, LogFiles: keptFiles, LogFileSize: keptSize}
 	if cmd.TTY {
 		if d.Terminal = size; size == nil {
 			d.Terminal = &drivers.Size{}
