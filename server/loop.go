@@ -390,6 +390,7 @@ func (l *loop) takeNode(c state.Change) {
 	l.takeLostNode(was, n)
 	if n == nil {
 		id := c.Old.(*structs.Node).ID
+		l.takeGoneNode(id)
 		l.allocator.RemoveNode(id)
 		l.slack.forget(id)
 		return

@@ -125,6 +125,8 @@ func (s *Server) ReconcileOperations(id structs.FrameworkID, connection string, 
 func unknownOperation(snap *state.Snapshot, n *OperationNews) *OperationNews {
 	n.State = structs.OperationUnknown
 	switch node := snap.Node(n.Node); {
+	case snap.Gone(n.Node):
+		n.State = structs.OperationGoneByOperator
 	case node == nil:
 	case node.Status == structs.NodeLost:
 		n.State = structs.OperationUnreachable

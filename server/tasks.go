@@ -87,6 +87,9 @@ func NetworkOf(a *structs.Allocation, said *structs.TaskState, group *structs.Gr
 	return n
 }
 
+// reasonAway is why a framework is told of a task whose node went.
+const reasonAway = "AGENT_REMOVED"
+
 // newsOf returns what a framework is to be told of a task now.
 func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) {
 	a := snap.Alloc(key.alloc)
@@ -112,7 +115,7 @@ func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) 
 	for _, why := range [...]struct {
 		kind   tellKind
 		reason string
-	}{{tellReconcile, "RECONCILIATION"}, {tellAway, "AGENT_REMOVED"}, {tellBack, "AGENT_REREGISTERED"}} {
+	}{{tellReconcile, "RECONCILIATION"}, {tellAway, reasonAway}, {tellBack, "AGENT_REREGISTERED"}} {
 		if kind&why.kind != 0 {
 			out = append(out, pictureOf(snap, a, x, why.reason))
 		}
@@ -158,9 +161,14 @@ func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalT
 	}
 	if a.Status == structs.AllocLost && !n.State.Ended() {
 		n.State, n.Message = structs.TaskUnreachable, a.Why
-		if node := snap.Node(a.Node); node == nil || node.Status == structs.NodeLeft {
+		switch node := snap.Node(a.Node); {
+		case snap.Gone(a.Node):
+			if n.State = structs.TaskGoneByOperator; reason == reasonAway {
+				n.Reason, n.Message = "AGENT_REMOVED_BY_OPERATOR", "an operator gave its node up"
+			}
+		case node == nil || node.Status == structs.NodeLeft:
 			n.State = structs.TaskGone
-		} else {
+		default:
 			n.Unreachable = node.Changed
 		}
 	}
@@ -276,6 +284,25 @@ func (l *loop) takeTasks(old, now *structs.Allocation) {
 	}
 }
 
+// takeGoneNode tells frameworks of tasks that they know to be away that an operator gave up their node. The caller holds mu.
+func (l *loop) takeGoneNode(id structs.NodeID) {
+	snap := l.server.store.Snapshot()
+	if len(l.subs.active) == 0 || !snap.Gone(id) {
+		return
+	}
+	for a := range snap.AllocsOnNode(id) {
+		if a.External == nil || a.Status != structs.AllocLost {
+			continue
+		}
+		sub := l.subs.active[a.Framework]
+		for _, x := range a.External.Tasks {
+			if t := a.Tasks[x.Name]; sub != nil && (t == nil || !t.Status.Ended()) {
+				sub.tell(subject{a.ID, x.ID}, tellAway)
+			}
+		}
+	}
+}
+
 // takeLostNode tells every framework that a node went. The caller holds mu.
 func (l *loop) takeLostNode(old, now *structs.Node) {
 	if old == nil || old.Status != structs.NodeReady || now != nil && now.Status == structs.NodeReady {
@@ -328,7 +355,7 @@ func (s *Server) Reconcile(id structs.FrameworkID, connection string, tasks []Ta
 		snap := s.store.Snapshot()
 		if len(tasks) == 0 {
 			for a, x := range snap.TasksOf(id) {
-				if state.TaskLives(a, x) {
+				if state.TaskLives(a, x) && !(a.Status == structs.AllocLost && snap.Gone(a.Node)) {
 					sub.tell(subject{a.ID, x.ID}, tellReconcile)
 				}
 			}
@@ -350,6 +377,8 @@ func unknownTask(snap *state.Snapshot, t TaskName) *TaskNews {
 	n := &TaskNews{Task: t.Task, Node: t.Node, Server: true}
 	n.Reason, n.Time, n.State = "RECONCILIATION", snap.Time(), structs.TaskUnknown
 	switch node := snap.Node(t.Node); {
+	case t.Node != "" && snap.Gone(t.Node):
+		n.State = structs.TaskGoneByOperator
 	case t.Node == "" || node == nil:
 	case node.Status == structs.NodeReady:
 		n.State = structs.TaskGone

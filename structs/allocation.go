@@ -120,13 +120,15 @@ const (
 	TaskDropped     TaskStatus = "dropped"
 	TaskUnreachable TaskStatus = "unreachable"
 	TaskGone        TaskStatus = "gone"
-	TaskUnknown     TaskStatus = "unknown"
+	// TaskGoneByOperator is what external frameworks are told of a task whose node an operator gave up.
+	TaskGoneByOperator TaskStatus = "gone_by_operator"
+	TaskUnknown        TaskStatus = "unknown"
 )
 
 // Ended reports whether s is one of the last states.
 func (s TaskStatus) Ended() bool {
 	switch s {
-	case TaskFinished, TaskFailed, TaskKilled, TaskError, TaskLost, TaskDropped, TaskGone:
+	case TaskFinished, TaskFailed, TaskKilled, TaskError, TaskLost, TaskDropped, TaskGone, TaskGoneByOperator:
 		return true
 	}
 	return false

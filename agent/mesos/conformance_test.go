@@ -46,6 +46,7 @@ var rules = []struct {
 	{"19 a check is told with each update, and by an update of its own when it changes", 1, 1, checks, nil},
 	{"20 a framework of many roles may have none, and say so later", 1, 1, noRoles, nil},
 	{"21 what the agent runs is STARTING, then RUNNING, each until it is acknowledged", 1, 1, startsInOrder, nil},
+	{"22 tasks of an agent that an operator gave up are GONE_BY_OPERATOR, and so is whatever was there", 1, 2, givenUp, nil},
 }
 
 func TestConformance(t *testing.T) {
@@ -371,6 +372,52 @@ func updatesInOrder(r *region, e wire.Encoding) {
 	f.acknowledge(&wire.TaskStatus{AgentID: &wire.ID{Value: "no"}, TaskID: wire.ID{Value: "no"}, UUID: make([]byte, 16)})
 	r.pass(20 * time.Minute)
 	f.none(wire.EventUpdate)
+}
+
+func givenUp(r *region, e wire.Encoding) {
+	aware := r.framework(home, e, func(i *wire.FrameworkInfo) {
+		i.Capabilities = append(i.Capabilities, wire.Capability{Type: new(wire.CapabilityPartitionAware)})
+	}).begin()
+	other := r.framework("10.0.2.2", e).begin()
+	o := aware.offer(r.nodes[0].id)
+	aware.accept(o, 0, launch(task(o, "one")))
+	aware.told("one", wire.TaskRunning)
+	o = other.offer(r.nodes[0].id)
+	other.accept(o, 0, launch(task(o, "one")))
+	other.told("one", wire.TaskRunning)
+	r.nodes[0].powerOff()
+	aware.update("one", wire.TaskUnreachable)
+	other.update("one", wire.TaskLost)
+	away := wire.ID{Value: string(r.nodes[0].id)}
+	for range 2 { // what is done already is no fault
+		aware.operates(&wire.OperatorCall{Type: new(wire.OperatorMarkAgentGone), MarkGone: &wire.NamedAgent{AgentID: away}}, 200)
+	}
+	for f, state := range map[*framework]wire.TaskState{aware: wire.TaskGoneByOperator, other: wire.TaskLost} {
+		x := f.update("one", state)
+		if *x.Reason != wire.ReasonAgentRemovedByOperator || *x.Source != wire.SourceMaster || x.UUID != nil || x.UnreachableTime != nil || *x.AgentID != away {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(x))
+		}
+		for _, id := range []string{"one", "none@" + away.Value} {
+			f.forget()
+			f.call(reconcile(id))
+			id, _, _ := strings.Cut(id, "@")
+			if x := f.update(id, state); *x.Reason != wire.ReasonReconciliation || x.UUID != nil {
+				r.t.Errorf("it is told %s", wire.JSON.Marshal(x))
+			}
+		}
+		f.forget()
+		f.call(reconcile()) // it does not live
+		r.pass(time.Second)
+		f.none(wire.EventUpdate)
+	}
+	aware.call(reconcileOperations("none@" + away.Value))
+	aware.outcome("none", wire.OperationGoneByOperator, false)
+	// When it comes back all the same, nobody gave it up.
+	r.nodes[0].start()
+	r.eventually("the node is back", func() bool { return r.snapshot().Node(r.nodes[0].id) != nil && !r.snapshot().Gone(r.nodes[0].id) })
+	aware.forget()
+	aware.call(reconcile("none@" + away.Value))
+	aware.update("none", wire.TaskGone)
 }
 
 func startsInOrder(r *region, e wire.Encoding) {

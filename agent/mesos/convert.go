@@ -263,7 +263,7 @@ var states = map[structs.TaskStatus]wire.TaskState{
 	structs.TaskStaging: wire.TaskStaging, structs.TaskStarting: wire.TaskStarting, structs.TaskRunning: wire.TaskRunning,
 	structs.TaskKilling: wire.TaskKilling, structs.TaskFinished: wire.TaskFinished, structs.TaskFailed: wire.TaskFailed,
 	structs.TaskKilled: wire.TaskKilled, structs.TaskError: wire.TaskError, structs.TaskLost: wire.TaskLost,
-	structs.TaskDropped: wire.TaskDropped, structs.TaskUnreachable: wire.TaskUnreachable, structs.TaskGone: wire.TaskGone,
+	structs.TaskDropped: wire.TaskDropped, structs.TaskUnreachable: wire.TaskUnreachable, structs.TaskGone: wire.TaskGone, structs.TaskGoneByOperator: wire.TaskGoneByOperator,
 	structs.TaskUnknown: wire.TaskUnknown,
 }
 
@@ -279,7 +279,7 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 	}
 	if !f.Can(structs.CanSeePartitions) {
 		switch out.State {
-		case wire.TaskDropped, wire.TaskUnreachable, wire.TaskGone, wire.TaskUnknown:
+		case wire.TaskDropped, wire.TaskUnreachable, wire.TaskGone, wire.TaskGoneByOperator, wire.TaskUnknown:
 			out.State = wire.TaskLost
 		}
 	}

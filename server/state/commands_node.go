@@ -34,6 +34,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		was = *old
 	} else {
 		was.Attached = tx.attachedTo(n.ID)
+		tx.isBack(n.ID)
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
 	n.Status, n.Eligible, n.Drain, n.DrainIndex, n.Closed = was.Status, was.Eligible, was.Drain, was.DrainIndex, was.Closed
@@ -217,6 +218,7 @@ func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, nodeText(old), "volume %q is on its disk", name).
 			Advise("bring the node back, or give the data up first: volume delete -purge %s", name)
 	}
+	tx.goes(old.ID) // before its work hears of it
 	for _, a := range tx.held(c.Node) {
 		tx.lose(a, "its node was removed")
 	}

@@ -16,6 +16,7 @@ type Meta struct {
 	Generation   string // changes when an operator restores a snapshot
 	FeatureLevel int
 	ModifyIndex  uint64
+	Gone         *goneNodes `json:",omitempty" codec:",omitempty"` // see Snapshot.Gone
 }
 
 // Snapshot is the state at one Raft index. It is immutable and may be used from any goroutine; it costs memory for as

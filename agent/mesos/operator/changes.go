@@ -189,7 +189,7 @@ func (s *Servers) agent(ctx context.Context, of wire.ID) (*state.Snapshot, *stru
 	}
 	n := snap.Node(structs.NodeID(of.Value))
 	if n == nil {
-		return nil, nil, structs.Errorf(structs.NotFound, "agent", "No agent found with specified ID '%.100s'", of.Value)
+		return snap, nil, structs.Errorf(structs.NotFound, "agent", "No agent found with specified ID '%.100s'", of.Value)
 	}
 	return snap, n, nil
 }

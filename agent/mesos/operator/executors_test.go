@@ -87,7 +87,7 @@ func TestTasksOfALostNode(t *testing.T) {
 	doc := r.tree(s, "/state")
 	doc.in("frameworks|0").len("unreachable_tasks", 0)
 	doc.in("frameworks|0").len("completed_tasks", 4)
-	doc.is("frameworks|0|completed_tasks|0|state", `"TASK_GONE"`)
+	doc.is("frameworks|0|completed_tasks|0|state", `"TASK_GONE_BY_OPERATOR"`)
 	doc.len("slaves", 1)
 }
 

@@ -66,6 +66,9 @@ func (l *local) Node(id structs.NodeID) *structs.Node {
 	return nil
 }
 
+// Gone is what the lens looks up: a node that knows that it is there is not.
+func (l *local) Gone(structs.NodeID) bool { return false }
+
 // Framework is what the lens looks up.
 func (l *local) Framework(id structs.FrameworkID) *structs.Framework {
 	for _, f := range l.frameworks {

@@ -15,7 +15,10 @@ import (
 
 // markGone gives up an agent that is away, with what ran there. One that is there would go on with its work.
 func (s *Servers) markGone(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
-	_, n, err := s.agent(ctx, c.MarkGone.AgentID)
+	snap, n, err := s.agent(ctx, c.MarkGone.AgentID)
+	if err != nil && snap != nil && snap.Gone(structs.NodeID(c.MarkGone.AgentID.Value)) {
+		return nil // it is done
+	}
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,7 @@ type source interface {
 	Version(job string, version uint64) *structs.JobVersion
 	Node(structs.NodeID) *structs.Node
 	Framework(structs.FrameworkID) *structs.Framework
+	Gone(structs.NodeID) bool // an operator gave the node up
 }
 
 type groupKey struct {
@@ -170,10 +171,13 @@ func taskID(a *structs.Allocation, name string, alone bool) string {
 // statusOf says how a task is, by what is known now.
 func (p *lens) statusOf(a *structs.Allocation, x *structs.ExternalTask, said *structs.TaskState) structs.TaskStatus {
 	is := a.TaskIs(x, said)
-	if is == structs.TaskUnreachable && p.from.Node(a.Node) == nil {
-		return structs.TaskGone
+	switch {
+	case is != structs.TaskUnreachable || p.from.Node(a.Node) != nil:
+		return is
+	case p.from.Gone(a.Node):
+		return structs.TaskGoneByOperator
 	}
-	return is
+	return structs.TaskGone
 }
 
 // since says when a task came into its state, as far as that is known.

@@ -12,7 +12,7 @@ type tally map[structs.TaskStatus]int
 
 // tallied are the states that are counted for tools, in a fixed order.
 var tallied = []structs.TaskStatus{structs.TaskStaging, structs.TaskStarting, structs.TaskRunning, structs.TaskKilling, structs.TaskFinished,
-	structs.TaskKilled, structs.TaskFailed, structs.TaskLost, structs.TaskError, structs.TaskDropped, structs.TaskUnreachable, structs.TaskGone}
+	structs.TaskKilled, structs.TaskFailed, structs.TaskLost, structs.TaskError, structs.TaskDropped, structs.TaskUnreachable, structs.TaskGone, structs.TaskGoneByOperator}
 
 func (d *document) tally(t tally) {
 	for _, s := range tallied {
