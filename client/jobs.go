@@ -18,6 +18,7 @@ func keyOf(j *structs.JobVersion) jobKey { return jobKey{j.Job.Name, j.Version} 
 type jobs struct {
 	mu     sync.Mutex
 	used   map[jobKey]*use
+	now    map[jobKey]*structs.JobVersion // of the last message: however many they are, its allocations find them
 	sent   map[jobKey]*structs.JobVersion
 	recent []jobKey // of sent, oldest first
 }
@@ -40,18 +41,20 @@ func (j *jobs) session() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	clear(j.sent)
-	j.recent = nil
+	j.now, j.recent = nil, nil
 }
 
-// add remembers what a session sent.
+// add remembers what a message of a session has.
 func (j *jobs) add(all []*structs.JobVersion) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.now = make(map[jobKey]*structs.JobVersion, len(all))
 	for _, v := range all {
 		if v == nil || v.Job == nil {
 			continue
 		}
 		key := keyOf(v)
+		j.now[key] = v
 		if j.sent[key] == nil {
 			j.recent = append(j.recent, key)
 		}
@@ -69,6 +72,9 @@ func (j *jobs) find(key jobKey) *structs.JobVersion {
 	defer j.mu.Unlock()
 	if u := j.used[key]; u != nil {
 		return u.job
+	}
+	if v := j.now[key]; v != nil {
+		return v
 	}
 	return j.sent[key]
 }
