@@ -92,7 +92,7 @@ func (s *Server) Accept(ctx context.Context, id structs.FrameworkID, connection 
 		return nil, err
 	}
 	var a *accepting
-	err := s.asFramework(id, connection, func(l *loop, sub *Subscription) (err error) {
+	err := s.toAllocator(id, connection, func(l *loop, sub *Subscription) (err error) {
 		a, err = l.accept(sub, offers, ops, filter)
 		return err
 	})
@@ -415,29 +415,29 @@ func operationBytes(op *state.Operation) int {
 
 // Decline gives offers back with a filter.
 func (s *Server) Decline(id structs.FrameworkID, connection string, offers []structs.OfferID, filter allocator.Filter) error {
-	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error {
+	return s.toAllocator(id, connection, func(l *loop, _ *Subscription) error {
 		return l.allocator.Decline(id, offers, filter, structs.At(time.Now()))
 	})
 }
 
 // Suppress stops offers to a framework in some of its roles, all when none is named.
 func (s *Server) Suppress(id structs.FrameworkID, connection string, roles []string) error {
-	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Suppress(id, roles...) })
+	return s.toAllocator(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Suppress(id, roles...) })
 }
 
 // Revive makes offers flow again to a framework in some of its roles, all when none is named, and ends its filters.
 func (s *Server) Revive(id structs.FrameworkID, connection string, roles []string) error {
-	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Revive(id, roles...) })
+	return s.toAllocator(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Revive(id, roles...) })
 }
 
 // Demand notes what a framework says that it needs: filters end for nodes that have it.
 func (s *Server) Demand(id structs.FrameworkID, connection string, wants []allocator.Want) error {
-	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Demand(id, wants) })
+	return s.toAllocator(id, connection, func(l *loop, _ *Subscription) error { return l.allocator.Demand(id, wants) })
 }
 
 // AnswerInverse says whether a framework gives nodes up for their windows.
 func (s *Server) AnswerInverse(id structs.FrameworkID, connection string, offers []structs.OfferID, accept bool, filter allocator.Filter) error {
-	return s.asFramework(id, connection, func(l *loop, _ *Subscription) error {
+	return s.toAllocator(id, connection, func(l *loop, _ *Subscription) error {
 		now := structs.At(time.Now())
 		if accept {
 			return l.allocator.AcceptInverse(id, offers, now)

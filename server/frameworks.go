@@ -233,7 +233,16 @@ func (s *Server) CheckSubscribed(id structs.FrameworkID, connection string) erro
 	return s.asFramework(id, connection, func(*loop, *Subscription) error { return nil })
 }
 
-// asFramework does something for a framework that is subscribed, with the loop's lock held, and wakes the loop.
+// toAllocator tells the allocator something for a framework that is subscribed, with the loop's lock held, and has the loop look at it.
+func (s *Server) toAllocator(id structs.FrameworkID, connection string, do func(*loop, *Subscription) error) error {
+	return s.asFramework(id, connection, func(l *loop, sub *Subscription) error {
+		defer l.wake()
+		return do(l, sub)
+	})
+}
+
+// asFramework does something for a framework that is subscribed, with the loop's lock held. The loop sleeps on: most of what frameworks send is
+// acknowledgements, with nothing to decide.
 func (s *Server) asFramework(id structs.FrameworkID, connection string, do func(*loop, *Subscription) error) error {
 	l, err := s.loop.get()
 	if err != nil {
@@ -245,7 +254,6 @@ func (s *Server) asFramework(id structs.FrameworkID, connection string, do func(
 	if err == nil {
 		err = do(l, sub)
 	}
-	l.wake()
 	return err
 }
 

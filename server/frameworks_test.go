@@ -277,6 +277,11 @@ func TestStartingComesBeforeRunning(t *testing.T) {
 		s.acknowledge(first)
 		s.acknowledge(first)
 		runs := s.told("one", structs.TaskRunning)
+		s.forget()
+		time.Sleep(11 * time.Second) // less than STARTING would have been sent again after
+		if all := s.heard("one"); len(all) != 1 || string(all[0].UUID) != string(runs.UUID) {
+			t.Errorf("%d more were sent within eleven seconds: %+v", len(all), all)
+		}
 		if n := s.host.server.Store().Snapshot().Index() - before; n != 0 {
 			t.Errorf("it took %d entries of the log", n)
 		}

@@ -337,6 +337,9 @@ func (l *loop) heardOfStart(sub *Subscription, ack state.Acknowledged) bool {
 	key := subject{a.ID, x.ID}
 	if r := l.subs.repeat[key.named(sub.Framework)]; r != nil && r.kind == tellStart {
 		l.send1(sub, key, tellUpdate)
+		if r.every > repeatFirst {
+			l.wake() // it sleeps for longer than until that is sent again
+		}
 	}
 	return true
 }
