@@ -35,7 +35,7 @@ type Launch struct {
 	Node      structs.NodeID // where the framework believes the offers are; empty: it does not say
 	External  *structs.External
 	Resources structs.Resources      // with an executor: of the tasks alone, as its External says, too
-	Slack     structs.Slack          // what of Resources is of offers that are revocable; such an allocation is best-effort
+	Slack     structs.Slack          // what of Resources is of offers that are revocable; what has any is best-effort
 	Ports     []structs.AssignedPort // of the node, at most Resources.Ports; where they lead is said, and not on which address they are
 	Missing   []int                  // with an executor: ports that lead into its network and that nothing of the launch has; good if it lives
 	Volumes   []*LaunchVolume
@@ -141,12 +141,15 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 				a.result.Faults[i] = x.join()
 			}
 		default:
-			asked[i].Resources = asked[i].Resources.Add(x.External.Own)
+			asked[i].Resources, asked[i].Slack = asked[i].Resources.Add(x.External.Own), asked[i].Slack.Add(x.External.OwnRevocable.Amount())
 			asked[i].Ports = append(asked[i].Ports, x.External.OwnPorts...)
 			if len(x.Missing) > 0 && a.result.Faults[i] == nil {
 				a.result.Faults[i] = structs.Errorf(structs.Invalid, "executor "+x.External.Executor, "host port %d leads into its network, and is not among the ports of its tasks", x.Missing[0]).
 					Advise("add it to the resources of the executor or of a task that begins it, from an offer that has it")
 			}
+		}
+		if !asked[i].Slack.IsZero() {
+			asked[i].Priority = structs.Priority{Band: structs.BestEffort}
 		}
 		if a.result.Faults[i] == nil {
 			a.result.Faults[i] = stored.use(op, &asked[i], wishes[i])
@@ -237,7 +240,7 @@ func operation(op *FrameworkOperation, role string, priority structs.Priority, h
 		alloc := &structs.Allocation{ID: structs.AllocID(structs.NewID()), Group: x.Group.Name, Resources: x.Resources, Ports: asked.Ports,
 			MaxRunDuration: x.Group.MaxRunDuration, External: x.External, OnLost: "replace"}
 		if !x.Slack.IsZero() {
-			asked.Priority, alloc.Revocable = structs.Priority{Band: structs.BestEffort}, new(x.Slack)
+			alloc.Revocable = new(x.Slack)
 		}
 		return asked, &state.Operation{Launch: &state.Placement{Job: job, Alloc: alloc}}, nil
 	case op.Reserve != nil || op.Unreserve != nil:

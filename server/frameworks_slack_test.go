@@ -1,11 +1,13 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
 
+	"github.com/proffer/proffer/scheduler/allocator"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -46,6 +48,87 @@ func TestFrameworkUsesWhatOthersLeave(t *testing.T) {
 		n.up.Slack(structs.Slack{CPU: 1000, Memory: 1 << 30})
 		if end := s.told("soft", structs.TaskKilled); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
 			t.Errorf("it is told %+v", end)
+		}
+	})
+}
+
+// An executor of a framework begins on what the node itself has, and is best-effort work as long as one of its tasks is on what others leave: when
+// they use that, it goes with all its tasks.
+func TestExecutorsUseWhatOthersLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 1)
+		n := r.nodes[0]
+		r.propose(&state.SubmitJob{Job: job("web", "service", 1, func(j *structs.Job) { j.Groups[0].Tasks[0].Resources.CPU = 4000 })})
+		r.eventually("web runs", func() bool { return r.running("web") == 1 })
+		f := eng("spark")
+		f.Terms = map[string]*structs.OfferTerms{"eng": {Revocable: true}}
+		s := r.subscribe(f)
+		done, err := s.accept(s.offer(""), joins("firm"))
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		id := done.Allocs[0]
+		s.acknowledge(s.told("firm", structs.TaskRunning))
+		n.up.Slack(structs.Slack{CPU: 2500, Memory: 1 << 30})
+		soft := func(task string) *server.FrameworkOperation {
+			op := joins(task)
+			op.Launch.Slack.CPU, op.Launch.External.Tasks[0].Revocable = 1000, &structs.Slack{CPU: 1000}
+			return op
+		}
+		offers := func() (ids []structs.OfferID) {
+			r.eventually("all that is left of both kinds is offered", func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				firm, slack := false, structs.Milli(0)
+				for _, o := range s.offers {
+					ids = append(ids, o.ID)
+					if firm = firm || !o.Revocable; o.Revocable {
+						slack += o.Resources.CPU
+					}
+				}
+				if !firm || slack != 2500-r.snapshot().Alloc(id).OfSlack().CPU {
+					ids = nil
+					return false
+				}
+				clear(s.offers)
+				return true
+			})
+			return ids
+		}
+		launch := func(op *server.FrameworkOperation) error {
+			done, err := s.host.server.Accept(context.Background(), s.sub.Framework, s.sub.Connection, offers(), []*server.FrameworkOperation{op}, allocator.Filter{})
+			check(t, err)
+			return done.Faults[0]
+		}
+		is := func(what string, slack structs.Milli, band structs.Band) {
+			t.Helper()
+			r.eventually(what, func() bool {
+				a := r.snapshot().Alloc(id)
+				return a.OfSlack().CPU == slack && a.Priority.Band == band
+			})
+		}
+		check(t, launch(soft("one")))
+		is("with one", 1000, structs.BestEffort)
+		check(t, launch(soft("two")))
+		is("with two", 2000, structs.BestEffort)
+		if err := launch(soft("three")); err == nil || !strings.Contains(err.Error(), "that is revocable, the offers have") {
+			t.Errorf("more than others leave: %v", err)
+		}
+		for _, task := range []string{"one", "two"} {
+			s.acknowledge(s.told(task, structs.TaskRunning))
+			check(t, s.host.server.KillTask(context.Background(), s.sub.Framework, s.sub.Connection, server.TaskName{Task: task}))
+			s.acknowledge(s.told(task, structs.TaskKilled))
+		}
+		is("without them", 0, structs.BatchBand)
+		check(t, launch(soft("four")))
+		s.acknowledge(s.told("four", structs.TaskRunning))
+		n.up.Slack(structs.Slack{CPU: 500, Memory: 1 << 30})
+		for _, task := range []string{"firm", "four"} {
+			if end := s.told(task, structs.TaskKilled); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
+				t.Errorf("%s ends as %+v", task, end)
+			}
+		}
+		if r.running("web") != 1 {
+			t.Error("web does not run")
 		}
 	})
 }

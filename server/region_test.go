@@ -557,7 +557,7 @@ func (n *node) update(w *work) *structs.AllocUpdate {
 		for _, x := range w.alloc.External.Tasks {
 			t := &structs.TaskState{Status: structs.TaskRunning, Started: 1}
 			switch {
-			case w.status == structs.AllocComplete && w.killed:
+			case w.status == structs.AllocComplete && w.killed, x.Kill != nil:
 				t.Status = structs.TaskKilled
 			case w.status == structs.AllocComplete:
 				t.Status = structs.TaskFinished

@@ -160,6 +160,20 @@ func (s *Server) slacks(ctx context.Context) map[structs.NodeID]slackReport {
 	return out
 }
 
+// Slacks returns what is reserved on nodes and not used, where anything is; nothing when the leader cannot be asked.
+func (s *Server) Slacks(ctx context.Context) map[structs.NodeID]structs.Slack {
+	out := map[structs.NodeID]structs.Slack{}
+	for id, r := range s.slacks(ctx) {
+		n := s.store.Snapshot().Node(id)
+		if n == nil || n.Status != structs.NodeReady || n.Session != r.Session || r.Size.IsZero() {
+			continue
+		}
+		most := n.Available()
+		out[id] = structs.Slack{CPU: min(r.Size.CPU, most.CPU), Memory: min(r.Size.Memory, most.Memory)}
+	}
+	return out
+}
+
 func (o *offerLoop) said() ([]said, error) {
 	l, err := o.get()
 	if err != nil {

@@ -31,7 +31,8 @@ type Allocation struct {
 	// FrameworkScheduler says that its job is the scheduler of a framework.
 	FrameworkScheduler bool `json:"framework_scheduler,omitempty"`
 	Gang               bool `json:"gang,omitempty"` // it goes with all other allocations of its job, or not at all
-	// Revocable is what of its resources others reserved and do not use; nil when nothing is.
+	// Revocable is what of its resources others reserved and do not use; nil when nothing is. With an executor it comes and goes with
+	// tasks. What has any is best-effort work.
 	Revocable *Slack `json:"revocable,omitempty"`
 	// External is what an external framework launched it with; nil for work of jobs. Such an allocation has no job, and its
 	// version is of a job without a name, which goes with it.
@@ -91,7 +92,7 @@ func (a *Allocation) Holds() bool { return !a.Ended() }
 
 // HoldsAs reports whether a and b hold the same: only what frameworks launched with an executor ever changes that.
 func (a *Allocation) HoldsAs(b *Allocation) bool {
-	return a.Resources.Fits(b.Resources) && b.Resources.Fits(a.Resources) && slices.Equal(a.Ports, b.Ports)
+	return a.OfSlack() == b.OfSlack() && a.Resources.Fits(b.Resources) && b.Resources.Fits(a.Resources) && slices.Equal(a.Ports, b.Ports)
 }
 
 // RefusedStart says which task could not be started last time, and why; empty: none.

@@ -20,6 +20,8 @@ type External struct {
 	Framework []byte         `json:"framework,omitempty"`
 	Own       Resources      `json:"own,omitzero"`        // of the executor itself
 	OwnPorts  []AssignedPort `json:"own_ports,omitempty"` // likewise: those that are mapped into its network, too
+	// OwnRevocable is what of Own others reserved and do not use; nil when nothing is.
+	OwnRevocable *Slack `json:"own_revocable,omitempty"`
 	// Secrets are values that the framework sent for the process of a custom executor, sealed as variables are.
 	Secrets []*SentSecret   `codec:"secrets,omitempty" json:"-"`
 	Tasks   []*ExternalTask `json:"tasks"`
@@ -41,6 +43,8 @@ type ExternalTask struct {
 	About     []byte         `json:"about,omitempty"`
 	Resources Resources      `json:"resources,omitzero"` // with an executor: that it holds until its end
 	Ports     []AssignedPort `json:"ports,omitempty"`    // likewise
+	// Revocable is what of Resources others reserved and do not use; nil when nothing is. The allocation has the sum.
+	Revocable *Slack `json:"revocable,omitempty"`
 	// Mounts say where the process of a custom executor sees the volumes that a task of it brings, as long as it runs: below the sandbox.
 	Mounts []*VolumeMount `json:"mounts,omitempty"`
 	// CPULimit and MemoryMax are how much more a task of a custom executor may use than it holds: its executor may, with what it says of
@@ -149,15 +153,19 @@ func (x *External) Told() bool {
 	return true
 }
 
-// Holds returns what an allocation with an executor holds when its tasks are in these states.
-func (x *External) Holds(tasks map[string]*TaskState) (r Resources, ports []AssignedPort) {
-	r, ports = x.Own, slices.Clone(x.OwnPorts)
+// AddUp has an allocation with an executor hold what that and those of its tasks hold that did not end, but for volumes.
+func (a *Allocation) AddUp() {
+	x := a.External
+	r, ports, slack := x.Own, slices.Clone(x.OwnPorts), x.OwnRevocable.Amount()
 	for _, t := range x.Tasks {
-		if s := tasks[t.Name]; s == nil || !s.Status.Ended() {
-			r, ports = r.Add(t.Resources), append(ports, t.Ports...)
+		if s := a.Tasks[t.Name]; s == nil || !s.Status.Ended() {
+			r, ports, slack = r.Add(t.Resources), append(ports, t.Ports...), slack.Add(t.Revocable.Amount())
 		}
 	}
-	return r, ports
+	a.Resources, a.Ports, a.Revocable = r, ports, nil
+	if !slack.IsZero() {
+		a.Revocable = new(slack)
+	}
 }
 
 // Recount has an allocation with an executor hold what that and those of its tasks hold that did not end. Its own volumes it has until it
@@ -176,10 +184,18 @@ func (a *Allocation) Recount() {
 			alone = append(alone, name)
 		}
 	}
-	a.Resources, a.Ports = a.External.Holds(a.Tasks)
+	a.AddUp()
 	if len(alone) > 0 {
 		a.Resources = a.Resources.Add(Resources{Sets: map[string][]string{VolumeSet: alone}})
 	}
+}
+
+// Sound reports whether no part of it is more revocable than it has, or less than nothing.
+func (x *External) Sound() bool {
+	sound := func(s *Slack, of Resources) bool {
+		return s == nil || s.CPU >= 0 && s.Memory >= 0 && s.Within(of.Slack())
+	}
+	return sound(x.OwnRevocable, x.Own) && !slices.ContainsFunc(x.Tasks, func(t *ExternalTask) bool { return !sound(t.Revocable, t.Resources) })
 }
 
 // SentSecret is a value that a framework sent with work. Nobody sees it but that work. It is immutable.

@@ -63,13 +63,16 @@ func (r Resources) Less(s Slack) Resources {
 	return r
 }
 
-// OfSlack returns what a has of the slack of its node; nothing when it is not revocable.
-func (a *Allocation) OfSlack() Slack {
-	if a.Revocable == nil {
+// Amount returns s; nothing when it is nil.
+func (s *Slack) Amount() Slack {
+	if s == nil {
 		return Slack{}
 	}
-	return *a.Revocable
+	return *s
 }
+
+// OfSlack returns what a has of the slack of its node; nothing when it is not revocable.
+func (a *Allocation) OfSlack() Slack { return a.Revocable.Amount() }
 
 // Booked returns what a holds of its node's own room: all that it has, but for what is of the slack.
 func (a *Allocation) Booked() Resources { return a.Resources.Less(a.OfSlack()) }

@@ -140,6 +140,8 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 				}
 			}
 		}
+	case "holds": // holds REQUEST[INDEX] cpu:1,mem:1GiB [revocable=cpu:1] [priority=P]: an executor, since tasks of it came or ended
+		return "", p.holds(words, args)
 	case "end": // the allocation of REQUEST[INDEX]
 		p.a.RemoveAllocation(structs.AllocID(words[0]))
 	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [revocable=yes] [refuse=DURATION]
@@ -208,6 +210,31 @@ func standings(roles []*structs.RoleStanding) string {
 		}
 	}
 	return b.String()
+}
+
+// holds has an allocation hold something else.
+func (p *play) holds(words []string, args map[string]string) (err error) {
+	x := p.places[words[0]]
+	if x == nil || p.a.allocs[structs.AllocID(words[0])] == nil {
+		return structs.Errorf(structs.NotFound, words[0], "is no allocation")
+	}
+	alloc := allocationOf(x, words[0])
+	alloc.Created, alloc.Revocable = p.a.allocs[alloc.ID].created, nil
+	if alloc.Resources, err = amountOf(words[1]); err != nil {
+		return err
+	}
+	if v := args["revocable"]; v != "" {
+		amount, err := amountOf(v)
+		if err != nil {
+			return err
+		}
+		alloc.Revocable = new(amount.Slack())
+	}
+	if alloc.Priority, err = structs.ParsePriority(args["priority"]); err != nil {
+		return err
+	}
+	p.a.SetAllocation(alloc)
+	return nil
 }
 
 func allocationOf(x *Place, id string) *structs.Allocation {

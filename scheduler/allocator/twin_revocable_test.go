@@ -266,7 +266,26 @@ func TestRevocableEqualsContract(t *testing.T) {
 		w.changeFramework(t, a)
 		for i := range 20 {
 			for range rapid.IntRange(1, 4).Draw(t, "inputs") {
-				switch rapid.IntRange(0, 14).Draw(t, "input") {
+				switch rapid.IntRange(0, 16).Draw(t, "input") {
+				case 15, 16: // tasks of an executor come or end
+					some := slices.DeleteFunc(slices.Clone(w.holds), func(h *twinHold) bool { return h.alloc == "" || h.leaving })
+					if len(some) == 0 {
+						continue
+					}
+					h := rapid.SampledFrom(some).Draw(t, "which")
+					was := *h
+					h.amount = structs.Resources{CPU: structs.Milli(250 * rapid.IntRange(0, 4).Draw(t, "cpu")), Memory: structs.Bytes(rapid.IntRange(0, 3).Draw(t, "memory")) << 28, Disk: 1 << 28}
+					if h.slack, h.band = drawSlack(t, h.amount), structs.BatchBand; !h.slack.IsZero() {
+						h.band = structs.BestEffort
+					}
+					a.SetAllocation(&structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Owner: h.tag.owner,
+						Marks: h.marks, Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: new(h.slack)})
+					if !equal(was.amount, h.amount) || was.slack != h.slack || was.band != h.band {
+						w.drop(func(o *twinHold) bool { return o == h })
+						w.comeAndGo()
+						w.holds = append(w.holds, h)
+						w.settle(h.node)
+					}
 				case 10:
 					w.changeFramework(t, a)
 				case 11:

@@ -53,8 +53,8 @@ func (t *trees) admits(j *structs.Job, sealed bool) (string, structs.Priority, e
 }
 
 // PriorityIn returns the priority of work in a role that names none, as that of external frameworks.
-func (s *Snapshot) PriorityIn(role string) structs.Priority {
-	if r := get(s.roles, role); r != nil {
+func (t *trees) PriorityIn(role string) structs.Priority {
+	if r := get(t.roles, role); r != nil {
 		if p, err := structs.ParsePriority(r.DefaultPriority); err == nil {
 			return p
 		}

@@ -43,8 +43,13 @@ func (tx *Tx) launch(p *Placement) (structs.AllocID, Refusal, string) {
 	}
 	made.Made = uint64(len(made.Tasks))
 	alloc := *p.Alloc
-	alloc.External = &made
-	alloc.Resources, alloc.Ports = made.Holds(nil)
+	alloc.External, alloc.Tasks = &made, nil
+	if !made.Sound() {
+		return alloc.ID, RefusedInvalid, "more of its executor or of a task is revocable than that has"
+	}
+	if alloc.AddUp(); alloc.Revocable != nil {
+		alloc.Priority = structs.Priority{Band: structs.BestEffort}
+	}
 	if a := tx.ExecutorOn(alloc.Node, alloc.Framework, x.Executor); a != nil {
 		tx.starts++ // the next launch gets another number
 		refused, why := tx.join(a, &alloc, p.Job)
@@ -85,8 +90,9 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	}
 	more := *with
 	tasks := *with.External
-	tasks.Own, tasks.OwnPorts = structs.Resources{}, nil
-	more.Resources, more.Ports = tasks.Holds(nil)
+	tasks.Own, tasks.OwnPorts, tasks.OwnRevocable = structs.Resources{}, nil, nil
+	more.External = &tasks
+	more.AddUp()
 	claims, refused, why := tx.claim(n, &more, nil)
 	if refused != "" {
 		return refused, why
@@ -139,13 +145,25 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 		next.Volumes = slices.Concat(a.Volumes, more.Volumes)
 		next.Resources = a.Resources.Add(structs.Resources{Sets: more.Resources.Sets})
 	}
-	next.Recount()
+	tx.recount(a, &next)
 	if !external.Custom {
 		next.Version = tx.addTasks(&next, job, renamed, blocks)
 	}
 	tx.putAlloc(a, next)
 	claims.bind(tx, n)
 	return "", ""
+}
+
+// recount has an allocation with an executor hold what is there of it and its tasks. As long as any of that is revocable it is best-effort
+// work, as a whole: what takes that back stops all of it.
+func (tx *Tx) recount(old, next *structs.Allocation) {
+	next.Recount()
+	switch {
+	case next.Revocable != nil:
+		next.Priority = structs.Priority{Band: structs.BestEffort}
+	case old.Revocable != nil:
+		next.Priority = tx.PriorityIn(next.Role)
+	}
 }
 
 // apart refuses tasks whose volumes the process of a custom executor would see where it sees those of others that did not end, or below.

@@ -172,7 +172,7 @@ func (t *trees) useBelow(role string) (sum RoleUse) {
 
 func (u *RoleUse) add(o *RoleUse) {
 	u.Allocs += o.Allocs
-	u.Resources = u.Resources.Add(o.Resources)
+	u.Resources, u.Slack = u.Resources.Add(o.Resources), u.Slack.Add(o.Slack)
 	u.Jobs += o.Jobs
 	u.Placed += o.Placed
 	u.Wanted += o.Wanted
@@ -237,12 +237,12 @@ func (tx *Tx) namedRoles() map[string]bool {
 	return named
 }
 
-func (u *Usage) hold(amount structs.Resources, sign int) {
+func (u *Usage) hold(amount structs.Resources, slack structs.Slack, sign int) {
 	u.Allocs += sign
 	if sign > 0 {
-		u.Resources = u.Resources.Add(amount)
+		u.Resources, u.Slack = u.Resources.Add(amount), u.Slack.Add(slack)
 	} else {
-		u.Resources = u.Resources.Sub(amount)
+		u.Resources, u.Slack = u.Resources.Sub(amount), u.Slack.Sub(slack)
 	}
 }
 

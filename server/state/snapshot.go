@@ -73,6 +73,7 @@ type RoleUse struct {
 // Usage is what the allocations on a node, or in a role, that did not end hold.
 type Usage struct {
 	Resources structs.Resources
+	Slack     structs.Slack // what is revocable: on a node beside Resources, in a role among them
 	Allocs    int
 }
 

@@ -300,6 +300,7 @@ func (r *region) check() {
 	n = 0
 	onNode, ofJob := map[structs.NodeID][]string{}, map[string][]string{}
 	usage, wanted := map[structs.NodeID]structs.Resources{}, map[structs.NodeID]structs.Resources{}
+	slack := map[structs.NodeID]structs.Slack{}
 	live, inRole := map[string]structs.AllocID{}, map[string]RoleUse{}
 	ended, ports := 0, 0
 	for a := range s.Allocs() {
@@ -318,10 +319,10 @@ func (r *region) check() {
 			ended++
 			continue
 		}
-		usage[a.Node] = usage[a.Node].Add(a.Booked())
+		usage[a.Node], slack[a.Node] = usage[a.Node].Add(a.Booked()), slack[a.Node].Add(a.OfSlack())
 		for role := range upwards(a.Role) {
 			use := inRole[role]
-			use.add(&RoleUse{Usage: Usage{a.Resources, 1}})
+			use.add(&RoleUse{Usage: Usage{a.Resources, a.OfSlack(), 1}})
 			if placed(a) {
 				use.Placed++
 			}
@@ -399,8 +400,8 @@ func (r *region) check() {
 			got = append(got, string(a.ID))
 		}
 		equal("allocations of node", got, onNode[id])
-		if u := s.Usage(id); u.Resources.String() != usage[id].String() {
-			r.t.Fatalf("usage of %s: got %s, want %s", id, u.Resources, usage[id])
+		if u := s.Usage(id); u.Resources.String() != usage[id].String() || u.Slack != slack[id] {
+			r.t.Fatalf("usage of %s: got %s and %s, want %s and %s", id, u.Resources, u.Slack, usage[id], slack[id])
 		}
 		got = nil
 		for _, v := range s.ReservedOn(id) {

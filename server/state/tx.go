@@ -232,12 +232,12 @@ func sameTasks(x, y *structs.External) bool {
 
 // hold adds what a holds to the usage of its node and its role (sign 1) or takes it away (sign -1).
 func (t *trees) hold(a *structs.Allocation, sign int) dirty {
-	t.useRole(a.Role, func(u *RoleUse) { u.hold(a.Resources, sign) })
+	t.useRole(a.Role, func(u *RoleUse) { u.hold(a.Resources, a.OfSlack(), sign) })
 	u := Usage{}
 	if old := get(t.usage, a.Node); old != nil {
 		u = *old
 	}
-	u.hold(a.Booked(), sign)
+	u.hold(a.Booked(), a.OfSlack(), sign)
 	if u.Allocs == 0 {
 		t.usage.Delete(a.Node)
 	} else {

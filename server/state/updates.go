@@ -16,7 +16,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 		return
 	}
 	if old.External.Executor != "" && !next.Ended() {
-		next.Recount()
+		tx.recount(old, next)
 	}
 	if tx.framework(old.Framework) == nil {
 		return
