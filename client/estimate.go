@@ -34,6 +34,24 @@ func (e estimate) next(reserved, used int64, now structs.Time, p *Revocable) est
 	return estimate{max(e.amount-fall, need), now}
 }
 
+// reserves returns the estimate when the task reserves another amount from now on, as a custom executor does whose tasks come and go. What is
+// more of it is taken to be needed for a time, as that of a task which starts.
+func (e estimate) reserves(before, after int64, now structs.Time, p *Revocable) estimate {
+	if after < before {
+		return estimate{min(e.amount, after), e.at}
+	}
+	return estimate{e.amount + after - before, now.Add(structs.Duration(p.Hold))}
+}
+
+// ofOwn returns what of the use of a task counts for what it reserved, when it runs on what others reserved as well. That is taken to be used
+// first: then what is left of the slack, all that is held of it subtracted, is what nobody uses. What it uses beyond both it yields.
+func ofOwn(used, reserved, slack int64) int64 {
+	if slack == 0 {
+		return used
+	}
+	return min(max(used-slack, 0), reserved)
+}
+
 // scale returns a·b/c, rounded down; b is at most c.
 func scale(a, b, c int64) int64 {
 	high, low := bits.Mul64(uint64(a), uint64(b))

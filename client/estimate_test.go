@@ -62,6 +62,50 @@ func TestEstimates(t *testing.T) {
 	})
 }
 
+// When a task reserves more, that is taken to be needed for a time, and falls no faster than agreed after that; when it reserves less, no more
+// than that is. Equal changes later leave the same.
+func TestEstimatesFollowWhatIsReserved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPolicy(t)
+		reserved, used, now := rapid.Int64Range(0, 1<<46).Draw(t, "reserved"), int64(0), structs.Time(1e18)
+		e := newEstimate(reserved, now, p)
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			now = now.Add(structs.Duration(rapid.IntRange(1, 900).Draw(t, "seconds")) * 1e9)
+			before, was := e, reserved
+			reserved = rapid.Int64Range(0, 1<<46).Draw(t, "now reserved")
+			e = e.reserves(was, reserved, now, p)
+			switch {
+			case reserved >= was && (e.amount != before.amount+reserved-was || e.next(reserved, used, now.Add(structs.Duration(p.Hold)-1), p).amount < e.amount):
+				t.Fatalf("%d more, and it is %d after %d", reserved-was, e.amount, before.amount)
+			case reserved < was && (e.amount > reserved || e.amount < min(before.amount, reserved)):
+				t.Fatalf("%d of %d reserved, after %d", e.amount, reserved, before.amount)
+			}
+			used = rapid.Int64Range(0, reserved).Draw(t, "used")
+			if e = e.next(reserved, used, now, p); e.amount < used || e.amount > reserved {
+				t.Fatalf("%d of %d when %d is used", e.amount, reserved, used)
+			}
+		}
+	})
+}
+
+// What a task uses on the slack of its node does not lessen that, and what it uses of its own does: what is left beside all that is held is what
+// nobody uses, as long as it does not use more than it has.
+func TestWhatIsLeftBesideRevocableTasks(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		own, slack := rapid.Int64Range(0, 1<<46).Draw(t, "own"), rapid.Int64Range(0, 1<<46).Draw(t, "slack")
+		used := rapid.Int64Range(0, own+slack).Draw(t, "used")
+		if left := own - ofOwn(used, own, slack) - slack; slack > 0 && used >= slack && left != own-used {
+			t.Fatalf("%d is left of %d when %d is used and %d is held", left, own, used, slack)
+		}
+		if more := ofOwn(own+slack+used, own, slack); slack > 0 && more != own {
+			t.Fatalf("what it uses beyond is %d", more-own)
+		}
+		if ofOwn(used, own, 0) != used {
+			t.Fatal("without slack all it uses is of its own")
+		}
+	})
+}
+
 // What is told is never more than there is, and is told again only when that moved by a step.
 func TestWhatIsTold(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -404,6 +404,15 @@ func TestLimitsOfAnExecutorFollowItsTasks(t *testing.T) {
 		p.says("four", structs.TaskFinished)
 		p.hears("ack four1")
 		expect("cpu 1/2.5 memory 400MiB")
+		// What others reserved of its cores has no weight against theirs, and counts for the bounds.
+		soft := holding("soft", 1000, 0, 100*mib, 0)
+		soft.Revocable = &structs.Slack{CPU: 1000, Memory: 100 * mib}
+		p.begin(soft)
+		p.hears("launch soft false")
+		expect("cpu 1/3.5 memory 500MiB")
+		p.says("soft", structs.TaskFinished)
+		p.hears("ack soft1")
+		expect("cpu 1/2.5 memory 400MiB")
 		// Memory in use is not taken back before it is free; all else is.
 		w.machine.Use("a/executor/1", 200*mib)
 		p.says("three", structs.TaskFailed)

@@ -20,6 +20,8 @@ type member struct {
 	config script
 	launch uint64
 	maxRun time.Duration
+	cpu    structs.Milli
+	soft   bool // all its cores are revocable
 }
 
 // pod runs an allocation of the default executor.
@@ -42,8 +44,15 @@ func (p *pod) add(members ...member) {
 	x := *old.External
 	x.Tasks = slices.Clone(x.Tasks)
 	for _, m := range members {
-		tasks = append(tasks, task(m.name, m.config))
-		x.Tasks = append(x.Tasks, &structs.ExternalTask{ID: m.name, Name: m.name, Launch: m.launch, Together: true, MaxRun: structs.Duration(m.maxRun)})
+		t := task(m.name, m.config)
+		if m.cpu > 0 {
+			t.Resources = &structs.TaskResources{CPU: m.cpu}
+		}
+		one := &structs.ExternalTask{ID: m.name, Name: m.name, Launch: m.launch, Together: true, MaxRun: structs.Duration(m.maxRun)}
+		if m.soft {
+			one.Revocable = &structs.Slack{CPU: m.cpu}
+		}
+		tasks, x.Tasks = append(tasks, t), append(x.Tasks, one)
 	}
 	p.put(tasks, &x)
 }

@@ -50,8 +50,9 @@ type usage struct {
 	at          structs.Time // of the last look
 	cpuTime     structs.Duration
 	cpu, memory estimate
-	rated       bool // its cores are estimated
-	seen        bool // in this round
+	reserved    structs.Slack // as of then
+	rated       bool          // its cores are estimated
+	seen        bool          // in this round
 }
 
 // sampleSlack looks at what all tasks use that have room of the node, and returns what they reserved and are not taken to need. Of tasks
@@ -60,7 +61,7 @@ func (c *Client) sampleSlack(ctx context.Context, tasks map[runner.TaskID]*usage
 	c.mu.Lock()
 	var runs []*runner.Alloc
 	for _, h := range c.held {
-		if h.alloc.Revocable == nil {
+		if h.alloc.Revocable == nil || h.alloc.External != nil { // what of a job is revocable is not known of each task
 			runs = append(runs, h.run)
 		}
 	}
@@ -73,16 +74,22 @@ func (c *Client) sampleSlack(ctx context.Context, tasks map[runner.TaskID]*usage
 		for _, s := range run.Samples(ctx) {
 			u := tasks[s.ID]
 			if u == nil {
-				u = &usage{memory: newEstimate(int64(s.Reserved.Memory), s.Started, p)}
+				u = &usage{memory: newEstimate(int64(s.Reserved.Memory), s.Started, p), reserved: s.Reserved}
 				tasks[s.ID] = u
-			} else if passed := s.At.Sub(u.at); passed > 0 {
+			}
+			if was := u.reserved; was != s.Reserved {
+				u.cpu = u.cpu.reserves(int64(was.CPU), int64(s.Reserved.CPU), s.At, p)
+				u.memory = u.memory.reserves(int64(was.Memory), int64(s.Reserved.Memory), s.At, p)
+				u.reserved = s.Reserved
+			}
+			if passed := s.At.Sub(u.at); u.at != 0 && passed > 0 {
 				if !u.rated {
 					u.cpu, u.rated = newEstimate(int64(s.Reserved.CPU), s.Started, p), true
 				}
 				milli := int64(max(s.CPUTime-u.cpuTime, 0)) * 1000 / int64(passed)
-				u.cpu = u.cpu.next(int64(s.Reserved.CPU), milli, s.At, p)
+				u.cpu = u.cpu.next(int64(s.Reserved.CPU), ofOwn(milli, int64(s.Reserved.CPU), int64(s.Slack.CPU)), s.At, p)
 			}
-			u.memory = u.memory.next(int64(s.Reserved.Memory), int64(s.Memory), s.At, p)
+			u.memory = u.memory.next(int64(s.Reserved.Memory), ofOwn(int64(s.Memory), int64(s.Reserved.Memory), int64(s.Slack.Memory)), s.At, p)
 			u.at, u.cpuTime, u.seen = s.At, s.CPUTime, true
 			if u.rated {
 				// A task that uses more than it reserved lessens what others leave.

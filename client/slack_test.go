@@ -1,9 +1,13 @@
 package client
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -112,6 +116,80 @@ func TestNothingIsToldByDefault(t *testing.T) {
 		after(time.Hour)
 		if s, ok := w.told(); !ok || !s.IsZero() {
 			t.Errorf("%s, %v", s, ok)
+		}
+	})
+}
+
+// A custom executor reserves what it and its tasks have of the node's own room. What a task runs on that others leave does not lessen what they
+// leave, nor does it free anything; what joins is taken to be needed for a while.
+func TestExecutorsLeaveWhatTheyDoNotUse(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.stop()
+		w.tune = eightCores
+		w.start()
+		w.welcome("g")
+		busy := script{"run_for": "forever", "busy_after": "2h", "busy_cores": 3}
+		p := w.executor("a", busy, "one")
+		p.begin(holding("firm", 4000, 0, 4<<30, 0))
+		leaves := func(what string, from, to structs.Milli) {
+			t.Helper()
+			if s, _ := w.told(); s.CPU < from || s.CPU > to {
+				t.Errorf("%s: %s", what, s)
+			}
+		}
+		after(time.Second)
+		p.subscribe(nil)
+		after(30 * time.Minute)
+		leaves("of four cores", 3300, 3600)
+		soft := holding("soft", 2000, 0, 1<<30, 0)
+		soft.Revocable = &structs.Slack{CPU: 2000, Memory: 1 << 30}
+		p.begin(soft)
+		after(time.Minute)
+		leaves("with two that others leave", 3300, 3600)
+		p.begin(holding("more", 1000, 0, 1<<30, 0))
+		after(4 * time.Minute)
+		leaves("with one more of its own that just came", 3300, 3600)
+		after(20 * time.Minute)
+		leaves("later", 4200, 4500)
+		p.says("more", structs.TaskFinished)
+		after(time.Minute)
+		leaves("after its end", 3300, 3600)
+		after(3 * time.Hour) // two of the three cores are of what others leave
+		leaves("when it is busy", 2300, 2700)
+		p.says("soft", structs.TaskFinished)
+		after(time.Minute)
+		leaves("when the three are its own", 300, 700)
+	})
+}
+
+// Of a pod each task is revocable or not: what runs on what others leave has the lowest weight and frees nothing, also after a restart.
+func TestRevocableTasksOfAPod(t *testing.T) {
+	bubble(t, func(w *world) {
+		var mu sync.Mutex
+		soft := map[string]bool{}
+		w.stop()
+		w.tune = eightCores
+		w.prepare = func(_ context.Context, s *drivers.Spec) error {
+			mu.Lock()
+			defer mu.Unlock()
+			soft[s.ID] = s.Revocable
+			return nil
+		}
+		w.start()
+		w.welcome("g")
+		idles := script{"run_for": "forever"}
+		p := w.pod("a", member{name: "firm", config: idles, launch: 1, cpu: 4000})
+		p.add(member{name: "soft", config: idles, launch: 2, cpu: 1000, soft: true})
+		after(time.Minute)
+		mu.Lock()
+		got := fmt.Sprint(soft)
+		mu.Unlock()
+		if got != "map[a/firm/1:false a/soft/1:true]" {
+			t.Errorf("revocable: %s", got)
+		}
+		after(30 * time.Minute)
+		if s, _ := w.told(); s.CPU < 3300 || s.CPU > 3600 {
+			t.Errorf("it leaves %s", s)
 		}
 	})
 }

@@ -18,12 +18,12 @@ const leastMemory = 32 << 20
 const shrinkAgain = 10 * time.Second
 
 // limitsOf sums up. CPU is bounded when one of the tasks says a limit, which the others then hold for theirs; memory always is, unless one
-// has no bound.
-func limitsOf(own structs.Resources, tasks []*structs.ExternalTask) drivers.Limits {
-	l := drivers.Limits{CPU: own.CPU, Memory: own.Memory}
+// has no bound. What of its cores is revocable has no weight against others.
+func limitsOf(own structs.Resources, revocable structs.Slack, tasks []*structs.ExternalTask) drivers.Limits {
+	l := drivers.Limits{CPU: own.CPU - revocable.CPU, Memory: own.Memory}
 	cpu, memory, bounded := own.CPU, own.Memory, false
 	for _, t := range tasks {
-		l.CPU, l.Memory = l.CPU+t.Resources.CPU, l.Memory+t.Resources.Memory
+		l.CPU, l.Memory = l.CPU+t.Resources.CPU-t.Revocable.Amount().CPU, l.Memory+t.Resources.Memory
 		bounded = bounded || t.CPULimit > 0
 		cpu += max(t.CPULimit, t.Resources.CPU)
 		memory += max(t.MemoryMax, t.Resources.Memory)
@@ -52,15 +52,20 @@ func (e *Executor) sum(def *structs.Task) drivers.Limits {
 }
 
 func (e *Executor) sumLocked(def *structs.Task) drivers.Limits {
-	var tasks []*structs.ExternalTask
+	x := e.alloc.alloc.External
+	own := x.Own
+	own.Memory += def.InMemory() // its files there are its memory
+	return limitsOf(own, x.OwnRevocable.Amount(), e.lasting())
+}
+
+// lasting are its tasks that did not end. The caller holds mu.
+func (e *Executor) lasting() (tasks []*structs.ExternalTask) {
 	for _, g := range e.guests {
 		if !g.rec.Done {
 			tasks = append(tasks, g.x)
 		}
 	}
-	own := e.alloc.alloc.External.Own
-	own.Memory += def.InMemory() // its files there are its memory
-	return limitsOf(own, tasks)
+	return tasks
 }
 
 // process is that of the executor; nil: its allocation has none.

@@ -44,17 +44,17 @@ func (a *Alloc) Now() (out *structs.Allocation, tasks []string) {
 
 // remembered is what is kept of an allocation when it ended, beside how it ended: whose it was. Long descriptions are left out.
 func remembered(a *structs.Allocation) *structs.Allocation {
-	out := &structs.Allocation{Framework: a.Framework, Role: a.Role, Version: a.Version, Resources: a.Resources, Ports: a.Ports, Created: a.Created}
+	out := &structs.Allocation{Framework: a.Framework, Role: a.Role, Version: a.Version, Resources: a.Resources, Revocable: a.Revocable, Ports: a.Ports, Created: a.Created}
 	x := a.External
 	if x == nil {
 		return out
 	}
-	out.External = &structs.External{Executor: x.Executor, Custom: x.Custom, Own: x.Own}
+	out.External = &structs.External{Executor: x.Executor, Custom: x.Custom, Own: x.Own, OwnRevocable: x.OwnRevocable}
 	if len(x.Framework) <= maxAbout {
 		out.External.Framework = x.Framework
 	}
 	for _, t := range x.Tasks {
-		one := &structs.ExternalTask{ID: t.ID, Name: t.Name, Resources: t.Resources, Ports: t.Ports}
+		one := &structs.ExternalTask{ID: t.ID, Name: t.Name, Resources: t.Resources, Revocable: t.Revocable, Ports: t.Ports}
 		if len(t.About) <= maxAbout {
 			one.About = t.About
 		}

@@ -36,6 +36,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	a.mu.Lock()
 	alloc, given, lent := a.alloc, a.state.Given, t.lent
 	cores, devices := t.rec.State.Cores, t.rec.State.Devices
+	revocable := !t.slackOf(alloc).IsZero()
 	a.mu.Unlock()
 	var view drivers.View
 	if d, ok := driver.(drivers.Rooted); ok {
@@ -62,7 +63,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	s := &drivers.Spec{ID: id, Alloc: a.id, Job: alloc.Job, Group: alloc.Group, Task: &resolved,
 		Incarnation: alloc.Incarnation, Env: scope.Env(), AllocDir: a.dir.Shared(), TaskDir: a.dir.Task(def.Name),
 		LogDir: a.dir.Logs(), User: owner.Name, Ports: alloc.Ports, Event: t.progress, Output: a.output(def)}
-	s.Revocable, s.Cores = alloc.Revocable != nil, cores
+	s.Revocable, s.Cores = revocable, cores
 	if len(devices) > 0 {
 		s.Devices = a.node.Stock.Nodes(devices)
 	}
