@@ -47,6 +47,7 @@ var rules = []struct {
 	{"20 a framework of many roles may have none, and say so later", 1, 1, noRoles, nil},
 	{"21 what the agent runs is STARTING, then RUNNING, each until it is acknowledged", 1, 1, startsInOrder, nil},
 	{"22 tasks of an agent that an operator gave up are GONE_BY_OPERATOR, and so is whatever was there", 1, 2, givenUp, nil},
+	{"23 revocable resources are offered apart, used by tasks and executors, and taken back with CONTAINER_PREEMPTED", 1, 1, revocables, nil},
 }
 
 func TestConformance(t *testing.T) {

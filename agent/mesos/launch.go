@@ -229,15 +229,13 @@ func member(l launching, t *wire.TaskInfo, names map[string]bool, together bool)
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case !used.slack.IsZero():
-		return nil, nil, errors.New("tasks of an executor use no revocable resources")
 	case structs.NodeID(t.AgentID.Value) != l.Node:
 		return nil, nil, errors.New("Task group has tasks of several agents")
 	}
 	x := &structs.ExternalTask{ID: t.TaskID.Value, Name: nameIn(names, t.TaskID.Value), Resources: used.amount, Together: together}
-	x.Ports = assigned(used.ports)
+	x.Ports, x.Revocable = assigned(used.ports), used.revocable()
 	l.External.Tasks = append(l.External.Tasks, x)
-	l.Resources, l.Ports = l.Resources.Add(used.amount), append(l.Ports, x.Ports...)
+	l.Resources, l.Slack, l.Ports = l.Resources.Add(used.amount), l.Slack.Add(used.slack), append(l.Ports, x.Ports...)
 	return x, used, nil
 }
 
@@ -293,11 +291,8 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 		return l, fmt.Errorf("ExecutorInfo has an invalid FrameworkID (Actual: %.300s vs Expected: %s)", id, f.ID)
 	}
 	own, err := take(e.Resources)
-	switch {
-	case err != nil:
+	if err != nil {
 		return l, err
-	case !own.slack.IsZero():
-		return l, errors.New("an executor has no revocable resources of its own")
 	}
 	info, err := withoutValues(e)
 	if err != nil {
@@ -305,7 +300,7 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 	}
 	info.FrameworkID = &wire.ID{Value: string(f.ID)}
 	return launching{&server.Launch{Node: structs.NodeID(first.AgentID.Value), External: &structs.External{Executor: e.ExecutorID.Value,
-		Info: wire.Protobuf.Marshal(info), Framework: wire.Protobuf.Marshal(frameworkInfo(f)), Own: own.amount, OwnPorts: assigned(own.ports)}}, own.volumes}, nil
+		Info: wire.Protobuf.Marshal(info), Framework: wire.Protobuf.Marshal(frameworkInfo(f)), Own: own.amount, OwnPorts: assigned(own.ports), OwnRevocable: own.revocable()}}, own.volumes}, nil
 }
 
 // frameworkInfo is what executors are told of their framework.

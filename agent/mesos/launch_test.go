@@ -42,8 +42,17 @@ func launched(l *server.Launch, err error) string {
 			fmt.Fprintf(&b, " %v %d %s", c.Command, c.Failures, c.Interval)
 		}
 	}
+	if s := l.External.OwnRevocable; s != nil {
+		fmt.Fprintf(&b, "; revocable %s", s)
+	}
+	if !l.Slack.IsZero() {
+		fmt.Fprintf(&b, "; of tasks %s", l.Slack)
+	}
 	for _, x := range l.External.Tasks {
 		fmt.Fprintf(&b, "; %s=%s", x.ID, x.Name)
+		if x.Revocable != nil {
+			fmt.Fprintf(&b, " revocable %s", x.Revocable)
+		}
 		if x.Terminal != nil {
 			fmt.Fprintf(&b, " on %dx%d", x.Terminal.Rows, x.Terminal.Cols)
 		}
@@ -116,6 +125,11 @@ func TestWhatIsLaunched(t *testing.T) {
 	}
 	in := func(c *wire.ContainerInfo) func(*wire.TaskInfo) { return func(t *wire.TaskInfo) { t.Container = c } }
 	revocable := func(t *wire.TaskInfo) { t.Resources[0].Revocable = &wire.Revocable{} }
+	plain := func(e *wire.ExecutorInfo) { e.Command.URIs = nil }
+	soft := &wire.ExecutorInfo{ExecutorID: wire.ID{Value: "p"}, Type: new(wire.ExecutorDefault), Resources: scalars(0.1, 32)}
+	for i := range soft.Resources {
+		soft.Resources[i].Revocable = &wire.Revocable{}
+	}
 	with := func(c *wire.ContainerInfo) *wire.ExecutorInfo {
 		e := *pod
 		c.Type, e.Container = wire.ContainerMesos, c
@@ -158,8 +172,18 @@ func TestWhatIsLaunched(t *testing.T) {
 		{"an executor in a group's task", group(pod, taskInfo("a", func(t *wire.TaskInfo) { t.Executor = pod })), "refused: 'TaskInfo.executor' must not be set"},
 		{"a task without resources", one(taskInfo("one", func(t *wire.TaskInfo) { t.Resources = nil })), "refused: Task uses no resources"},
 		{"Docker in a pod", group(pod, taskInfo("a", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "x"}}))), "refused: Docker ContainerInfo is not supported"},
-		{"revocable in a pod", group(pod, taskInfo("a", revocable)), "refused: tasks of an executor use no revocable"},
-		{"revocable with an executor", group(custom(nil), taskInfo("a", revocable)), "refused: tasks of an executor use no revocable"},
+		{"revocable in a pod", group(pod, taskInfo("a", revocable), taskInfo("b", nil)), "cpu 0.1+2; a exec " + shell + "; b exec " + shell + "; of tasks cpu 1; a=a revocable cpu 1; b=b"},
+		{"revocable with an executor", one(taskInfo("a", func(t *wire.TaskInfo) { of(custom(plain))(t); revocable(t) })),
+			"cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh]; of tasks cpu 1; a=a revocable cpu 1"},
+		{"a revocable executor", one(taskInfo("a", of(custom(func(e *wire.ExecutorInfo) { plain(e); e.Resources[0].Revocable = &wire.Revocable{} })))),
+			"cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh]; revocable cpu 0.5; a=a"},
+		{"a pod that is revocable", group(soft, taskInfo("a", revocable)), "cpu 0.1+1; a exec " + shell + "; revocable cpu 0.1, memory 32MiB; of tasks cpu 1; a=a revocable cpu 1"},
+		{"one name in both kinds", group(pod, taskInfo("a", func(t *wire.TaskInfo) { t.Resources = append(t.Resources, t.Resources[0]); revocable(t) })),
+			"refused: resource 'cpus' is in part revocable and in part not"},
+		{"one name in both kinds of an executor", one(taskInfo("a", of(custom(func(e *wire.ExecutorInfo) {
+			e.Resources = append(e.Resources, e.Resources[1])
+			e.Resources[1].Revocable = &wire.Revocable{}
+		})))), "refused: resource 'mem' is in part revocable and in part not"},
 		{"several nodes", group(pod, taskInfo("a", nil), taskInfo("b", func(t *wire.TaskInfo) { t.AgentID.Value = "other" })), "refused: Task group has tasks of several"},
 		{"a terminal of a Docker container", one(taskInfo("one", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "x"}, TTY: &wire.TTYInfo{}}))),
 			"refused: 'ContainerInfo.tty_info'"},

@@ -40,6 +40,14 @@ type taken struct {
 	volumes []taskVolume
 }
 
+// revocable returns what of it is revocable, nil when nothing is.
+func (t *taken) revocable() *structs.Slack {
+	if t.slack.IsZero() {
+		return nil
+	}
+	return new(t.slack)
+}
+
 // take adds resources up. How they are reserved makes no difference: work of a role uses what is reserved for it first.
 func take(resources []wire.Resource) (*taken, error) {
 	if err := notTooMany(resources); err != nil {
