@@ -27,7 +27,7 @@ func timeInfo(t structs.Time) *wire.TimeInfo {
 // taskMessage is a task as it travels.
 func (p *lens) taskMessage(t *task) wire.Task {
 	out := wire.Task{Name: t.name, TaskID: id(t.id), FrameworkID: id(t.alloc.Framework), AgentID: id(t.alloc.Node), State: mesos.TaskState(t.state),
-		Resources: mesos.Resources("", t.holds(), rangesOf(t.ports())), Statuses: []wire.TaskStatus{p.statusMessage(t)}}
+		Resources: messages(t.holds(), rangesOf(t.ports())), Statuses: []wire.TaskStatus{p.statusMessage(t)}}
 	if x := t.executor(); x != "" {
 		out.ExecutorID = new(id(x))
 	}
@@ -125,9 +125,9 @@ func (p *picture) agentMessage(n *structs.Node, o *offered) wire.Agent {
 	info := agentInfo(n)
 	out := wire.Agent{Info: info,
 		Active: !deactivated(n), Deactivated: new(deactivated(n)), Version: mesosVersion, PID: new("slave(1)@" + net.JoinHostPort(info.Hostname, strconv.Itoa(n.AgentPort()))),
-		Registered: timeInfo(n.Changed), Total: info.Resources, Allocated: mesos.Resources("", p.Usage(n.ID).Resources, nil)}
+		Registered: timeInfo(n.Changed), Total: info.Resources, Allocated: messages(usedOn(p.Usage(n.ID)), nil)}
 	if o != nil {
-		out.Offered = mesos.Resources("", o.onNode[n.ID], nil)
+		out.Offered = messages(o.onNode[n.ID], nil)
 	}
 	for number, name := range wire.AgentCapabilityType(0).Names() {
 		if slices.Contains(agentCapabilities, name) {
@@ -172,8 +172,8 @@ func (p *picture) frameworkMessage(f *structs.Framework, o *offered) wire.Framew
 	if o == nil {
 		return out
 	}
-	out.Allocated = mesos.Resources("", sumOf(p.byFramework(f.ID)), nil)
-	out.Offered = mesos.Resources("", o.toFramework[f.ID], nil)
+	out.Allocated = messages(sumOf(p.byFramework(f.ID)), nil)
+	out.Offered = messages(o.toFramework[f.ID], nil)
 	for _, x := range o.all {
 		if x.Framework != f.ID {
 			continue
@@ -183,7 +183,7 @@ func (p *picture) frameworkMessage(f *structs.Framework, o *offered) wire.Framew
 			host = mesos.HostOf(n)
 		}
 		out.Offers = append(out.Offers, wire.Offer{ID: id(x.ID), FrameworkID: id(f.ID), AgentID: id(x.Node), Hostname: host,
-			Resources: mesos.Resources("", x.Resources, nil), Allocation: &wire.AllocationInfo{Role: new(mesos.RoleOut(x.Role))}})
+			Resources: messages(offerOf(x), nil), Allocation: &wire.AllocationInfo{Role: new(mesos.RoleOut(x.Role))}})
 	}
 	return out
 }
@@ -230,7 +230,7 @@ func (p *picture) getRoles() *wire.GetRoles {
 	for r := range p.Roles() {
 		name := mesos.RoleOut(r.Name)
 		out.Roles = append(out.Roles, wire.Role{Name: name, Weight: float64(weightOf(r)) / 1000, Frameworks: in[name],
-			Resources: mesos.Resources("", p.RoleUse(r.Name).Resources, nil)})
+			Resources: messages(usedIn(p.RoleUse(r.Name)), nil)})
 	}
 	return out
 }

@@ -31,6 +31,7 @@ type document struct {
 	leader  string // host:port of the HTTP API of the leader
 	elected structs.Time
 	offered *offered
+	slacks  map[structs.NodeID]structs.Slack        // what is reserved on nodes and not used; only where the leader is asked
 	calls   func(wire.CallType) (all, again uint64) // see Servers.Calls
 
 	maintenance []*structs.NodeMaintenance // for GET_MAINTENANCE_STATUS
@@ -190,8 +191,8 @@ func (d *document) slaveMembers(n *structs.Node) {
 	d.textAt("proffer_version", n.Version)
 	d.listOf("capabilities", agentCapabilities)
 	total := n.Available()
-	d.resources("resources", total, []structs.Range{n.PortRange})
-	used := d.Usage(n.ID).Resources
+	d.resources("resources", beside(total, d.slacks[n.ID]), []structs.Range{n.PortRange})
+	used := usedOn(d.Usage(n.ID))
 	var ports []structs.AssignedPort
 	if used.Ports > 0 {
 		for a := range d.HeldOnNode(n.ID) {
@@ -374,7 +375,7 @@ func (d *document) offers(f *structs.Framework) {
 		d.open('{')
 		d.textAt("role", mesos.RoleOut(o.Role))
 		d.close('}')
-		d.resources("resources", o.Resources, nil)
+		d.resources("resources", offerOf(o), nil)
 		d.close('}')
 	}
 	d.close(']')
@@ -393,7 +394,7 @@ func (d *document) executors(f *structs.Framework) {
 		d.textAt("slave_id", string(a.Node))
 		d.textAt("name", executorInfo(a).name())
 		d.textAt("type", executorType(a))
-		d.resources("resources", a.External.Own, nil)
+		d.resources("resources", shown(a.External.Own, a.External.OwnRevocable.Amount()), nil)
 		d.close('}')
 	}
 	d.close(']')

@@ -29,9 +29,9 @@ func (d *document) fullResources(n *structs.Node) {
 	}
 	d.close('}')
 	d.key("used_resources_full")
-	d.objects(mesos.Resources("", d.Usage(n.ID).Resources, nil))
+	d.objects(messages(usedOn(d.Usage(n.ID)), nil))
 	d.key("offered_resources_full")
-	d.objects(mesos.Resources("", d.offered.onNode[n.ID], nil))
+	d.objects(messages(d.offered.onNode[n.ID], nil))
 }
 
 func (e *encoder) objects(all []wire.Resource) {

@@ -171,7 +171,7 @@ func (l *local) executorMessage(k *client.Known) wire.AgentExecutor {
 	}
 	name, source := l.executor(k)
 	return wire.AgentExecutor{Info: wire.ExecutorInfo{ExecutorID: wire.ID{Value: executorOf(a)}, FrameworkID: new(id(a.Framework)),
-		Name: &name, Source: &source, Resources: mesos.Resources("", a.Resources, rangesOf(a.Ports))}}
+		Name: &name, Source: &source, Resources: messages(heldBy(a), rangesOf(a.Ports))}}
 }
 
 func (l *local) getExecutors() *wire.GetAgentExecutors {
@@ -218,7 +218,7 @@ func (l *local) getTasks() *wire.GetAgentTasks {
 func (l *local) held() (sum structs.Resources) {
 	for i := range l.known {
 		if k := &l.known[i]; k.Ended == 0 {
-			sum = sum.Add(k.Alloc.Resources)
+			sum = sum.Add(heldBy(k.Alloc))
 		}
 	}
 	return sum
@@ -333,7 +333,7 @@ func (l *local) executorObject(e *encoder, k *client.Known) {
 	e.textAt("container", string(a.ID))
 	e.textAt("directory", directory(a))
 	e.textAt("role", mesos.RoleOut(a.Role))
-	e.resources("resources", a.Resources, rangesOf(a.Ports))
+	e.resources("resources", heldBy(a), rangesOf(a.Ports))
 	if x := a.External; x != nil && x.Executor != "" {
 		e.textAt("type", executorType(a))
 		if info := executorInfo(a); info.Labels != nil && len(info.Labels.Labels) > 0 {
@@ -363,7 +363,9 @@ func (l *local) executorObject(e *encoder, k *client.Known) {
 // metrics computes what a client says of itself, by the names of Mesos. What is counted goes back when what ended is forgotten.
 func (l *local) metrics(registered bool, asked structs.Time) figures {
 	f := figures{"slave/uptime_secs": asked.Sub(l.self.Started).Std().Seconds(), "slave/registered": flag(registered)}
-	f.share("slave/", l.node.Available(), l.held())
+	held := l.held()
+	f.share("slave/", l.node.Available(), held)
+	f["slave/cpus_revocable_used"], f["slave/mem_revocable_used"] = float64(held.Custom[revocableCPUs])/1000, float64(held.Custom[revocableMemory])/1000
 	count := tally{}
 	var frameworks, running, ended float64
 	for _, x := range l.frameworks {

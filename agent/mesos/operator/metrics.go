@@ -41,6 +41,7 @@ func flag(b bool) float64 {
 
 func (f figures) nodes(d *document) {
 	var total, used structs.Resources
+	var size, held structs.Slack // of what is revocable
 	var up, down, away int
 	for n := range d.Nodes() {
 		if n.Status != structs.NodeReady {
@@ -52,7 +53,9 @@ func (f figures) nodes(d *document) {
 		} else {
 			up++
 		}
-		total, used = total.Add(n.Available()), used.Add(d.Usage(n.ID).Resources)
+		u := d.Usage(n.ID)
+		total, used = total.Add(n.Available()), used.Add(u.Resources)
+		size, held = size.Add(d.slacks[n.ID]), held.Add(u.Slack)
 	}
 	offered := used
 	for _, o := range d.offered.onNode {
@@ -68,6 +71,7 @@ func (f figures) nodes(d *document) {
 	f["master/slaves_connected"], f["master/slaves_disconnected"] = float64(up+down), 0
 	f["master/slaves_unreachable"] = float64(away)
 	f.share("master/", total, used)
+	f.revocable("master/", size, held)
 }
 
 // usual returns amounts of what all nodes have, as Mesos counts them.
@@ -137,6 +141,17 @@ func (f figures) share(prefix string, total, used structs.Resources) {
 			part = x.used / x.total
 		}
 		f[prefix+x.name+"_total"], f[prefix+x.name+"_used"], f[prefix+x.name+"_percent"] = x.total, x.used, part
+	}
+}
+
+// revocable has the same of what is revocable: what is reserved and not used is all there is.
+func (f figures) revocable(prefix string, size, held structs.Slack) {
+	all := func(s structs.Slack) structs.Resources { return structs.Resources{CPU: s.CPU, Memory: s.Memory} }
+	part := figures{}
+	part.share("", all(size), all(held))
+	for name, x := range part {
+		kind, what, _ := strings.Cut(name, "_")
+		f[prefix+kind+"_revocable_"+what] = x
 	}
 }
 

@@ -221,13 +221,13 @@ func (t *task) executor() string {
 	return string(t.alloc.ID)
 }
 
-// holds returns what the task itself holds.
+// holds returns what the task itself holds, as it is shown. What of an allocation with several tasks of a job is revocable is of none of them.
 func (t *task) holds() structs.Resources {
 	switch {
 	case t.external != nil && t.alloc.External.Executor != "":
-		return t.external.Resources
+		return shown(t.external.Resources, t.external.Revocable.Amount())
 	case t.alone || t.spec == nil || t.spec.Resources == nil:
-		return t.alloc.Resources
+		return heldBy(t.alloc)
 	}
 	r := t.spec.Resources
 	cpu := r.CPU

@@ -25,6 +25,7 @@ type region struct {
 	t       *testing.T
 	store   *state.Store
 	offers  []*structs.Offer
+	slacks  map[structs.NodeID]structs.Slack
 	leader  string
 	follows atomic.Bool
 	actors  []string
@@ -59,6 +60,8 @@ func (r *region) Read(context.Context, bool) (*state.Snapshot, error) {
 func (r *region) Store() *state.Store { return r.store }
 
 func (r *region) Offers(context.Context) ([]*structs.Offer, error) { return r.offers, nil }
+
+func (r *region) Slacks(context.Context) map[structs.NodeID]structs.Slack { return r.slacks }
 
 func (r *region) Maintenance(context.Context) (out []*structs.NodeMaintenance, err error) {
 	for n := range r.store.Snapshot().Nodes() {

@@ -2,9 +2,13 @@ package operator
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 
+	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -142,9 +146,10 @@ func offeredBy(all []*structs.Offer) *offered {
 	slices.SortFunc(all, func(a, b *structs.Offer) int { return cmp.Compare(a.ID, b.ID) })
 	o := &offered{all: all, onNode: map[structs.NodeID]structs.Resources{}, toFramework: map[structs.FrameworkID]structs.Resources{}, toRole: map[string]structs.Resources{}}
 	for _, x := range all {
-		o.onNode[x.Node] = o.onNode[x.Node].Add(x.Resources)
-		o.toFramework[x.Framework] = o.toFramework[x.Framework].Add(x.Resources)
-		o.toRole[x.Role] = o.toRole[x.Role].Add(x.Resources)
+		held := offerOf(x)
+		o.onNode[x.Node] = o.onNode[x.Node].Add(held)
+		o.toFramework[x.Framework] = o.toFramework[x.Framework].Add(held)
+		o.toRole[x.Role] = o.toRole[x.Role].Add(held)
 	}
 	return o
 }
@@ -153,8 +158,64 @@ func offeredBy(all []*structs.Offer) *offered {
 func sumOf(allocs []*structs.Allocation) (sum structs.Resources) {
 	for _, a := range allocs {
 		if a.Holds() {
-			sum = sum.Add(a.Resources)
+			sum = sum.Add(heldBy(a))
 		}
 	}
 	return sum
+}
+
+// What is revocable is shown as kinds of its own beside the others, by these names.
+const (
+	revocableCPUs   = "cpus_revocable"
+	revocableMemory = "mem_revocable" // in thousandths of a MiB
+)
+
+// beside returns an amount with what is revocable beside it.
+func beside(r structs.Resources, s structs.Slack) structs.Resources {
+	if s.IsZero() {
+		return r
+	}
+	kinds := map[string]structs.Milli{}
+	if s.CPU > 0 {
+		kinds[revocableCPUs] = s.CPU
+	}
+	if s.Memory > 0 {
+		kinds[revocableMemory] = structs.Milli(mebibytes(s.Memory))
+	}
+	return r.Add(structs.Resources{Custom: kinds})
+}
+
+// shown returns an amount of which something is revocable, as it is shown.
+func shown(r structs.Resources, of structs.Slack) structs.Resources { return beside(r.Less(of), of) }
+
+// heldBy is what an allocation has, as it is shown.
+func heldBy(a *structs.Allocation) structs.Resources { return shown(a.Resources, a.OfSlack()) }
+
+// usedOn is what is used of a node, usedIn what a role uses, as they are shown.
+func usedOn(u *state.Usage) structs.Resources  { return beside(u.Resources, u.Slack) }
+func usedIn(u state.RoleUse) structs.Resources { return shown(u.Resources, u.Slack) }
+
+// offerOf is what an offer has, as it is shown.
+func offerOf(o *structs.Offer) structs.Resources {
+	if o.Revocable {
+		return shown(o.Resources, o.Resources.Slack())
+	}
+	return o.Resources
+}
+
+// messages is an amount that is shown, as it travels.
+func messages(r structs.Resources, ports []structs.Range) []wire.Resource {
+	cpus, memory := r.Custom[revocableCPUs], r.Custom[revocableMemory]
+	if cpus == 0 && memory == 0 {
+		return mesos.Resources("", r, ports)
+	}
+	r.Custom = maps.Clone(r.Custom)
+	delete(r.Custom, revocableCPUs)
+	delete(r.Custom, revocableMemory)
+	out := mesos.Resources("", r, ports)
+	for _, x := range mesos.Resources("", structs.Resources{CPU: cpus, Memory: (structs.Bytes(memory)<<20 + 999) / 1000}, nil) {
+		x.Revocable = &wire.Revocable{}
+		out = append(out, x)
+	}
+	return out
 }

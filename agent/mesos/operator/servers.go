@@ -26,6 +26,8 @@ type Region interface {
 	Store() *state.Store
 	Propose(ctx context.Context, key, actor string, cmd state.Command) (answer any, index uint64, err error)
 	Offers(ctx context.Context) ([]*structs.Offer, error)
+	// Slacks returns what is reserved on nodes and not used, where anything is.
+	Slacks(ctx context.Context) map[structs.NodeID]structs.Slack
 	Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error)
 }
 
@@ -104,6 +106,7 @@ func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
 			if offers, err := s.region.Offers(ctx); err == nil {
 				d.offered = offeredBy(offers)
 			}
+			d.slacks = s.region.Slacks(ctx)
 		}
 		d.encoder.figures(d.metrics(leads, now()))
 		return padding.send(w, d.body())
@@ -185,8 +188,12 @@ func (s *Servers) document(ctx context.Context, leader string) (*document, versi
 	for _, o := range offers {
 		of.offers += maphash.String(s.seed, string(o.ID)) // in any order
 	}
+	slacks := s.region.Slacks(ctx)
+	for id, size := range slacks {
+		of.slacks += maphash.Comparable(s.seed, slackOf{id, size})
+	}
 	return &document{picture: newPicture(snap), encoder: newEncoder(), self: s.about(), leader: leader, elected: s.region.Elected(),
-		offered: offeredBy(offers), calls: s.Calls}, of, nil
+		offered: offeredBy(offers), slacks: slacks, calls: s.Calls}, of, nil
 }
 
 // Bounds of what /tasks answers.

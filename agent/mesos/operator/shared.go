@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"weak"
+
+	"github.com/proffer/proffer/structs"
 )
 
 // body is an encoded answer. It is not changed once it is made.
@@ -18,6 +20,13 @@ type body struct {
 type version struct {
 	index  uint64 // of the state
 	offers uint64 // a sum over the outstanding ones
+	slacks uint64 // a sum over what is reserved on nodes and not used
+}
+
+// slackOf is what is reserved on one node and not used.
+type slackOf struct {
+	node structs.NodeID
+	size structs.Slack
 }
 
 // shared makes one answer for all who ask for the same. One is made at a time, so that any number of tools costs one core at most; who

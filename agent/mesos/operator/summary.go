@@ -109,7 +109,8 @@ func (d *document) roles() {
 	d.key("roles")
 	d.open('[')
 	for r := range d.Roles() {
-		used, offers := d.RoleUse(r.Name).Resources, d.offered.toRole[r.Name]
+		use, offers := d.RoleUse(r.Name), d.offered.toRole[r.Name]
+		used := usedIn(use)
 		d.open('{')
 		d.textAt("name", mesos.RoleOut(r.Name))
 		d.key("weight")
@@ -119,7 +120,7 @@ func (d *document) roles() {
 		d.textAt("role", mesos.RoleOut(r.Name))
 		d.quantities("guarantee", r.Guaranteed())
 		d.quantities("limit", r.Limited())
-		d.resources("consumed", used, nil)
+		d.resources("consumed", use.Resources, nil) // also what is revocable
 		d.close('}')
 		d.resources("resources", used.Add(offers), nil)
 		d.resources("allocated", used, nil)

@@ -52,6 +52,9 @@ func (d page) fixed(t *task) {
 	if len(t.ports()) > 0 {
 		key += "/ports"
 	}
+	if s := t.alloc.OfSlack(); t.alone && !s.IsZero() {
+		key += "/" + s.String()
+	}
 	raw := t.group.fixed[key]
 	if raw == nil {
 		part := page{d.lens, &encoder{bare: true}}
