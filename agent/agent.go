@@ -28,6 +28,7 @@ import (
 	"github.com/proffer/proffer/client/disk"
 	"github.com/proffer/proffer/client/fingerprint"
 	"github.com/proffer/proffer/client/gossip"
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/client/remote"
 	"github.com/proffer/proffer/client/rpc"
@@ -381,7 +382,8 @@ func (a *Agent) startClient(ctx context.Context) error {
 		Datacenter: a.config.Datacenter, Address: a.port.Addr(), Version: a.version,
 		Meta: c.Meta, Attributes: c.Attributes, Resources: c.Resources.Amount(), Reserved: c.Reserved.Amount(), ReservedFor: c.ReservedFor(),
 		PortRange: c.Ports(), Hosts: hosts, HostNetwork: c.HostNetworks(), Drivers: drivers,
-		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)}, storage, plugins, disk.Provider{Limits: limits}},
+		Networks: networks.Features, Providers: []runner.Provider{network.Provider{Networks: networks, Sandboxes: sandboxes(drivers)},
+			namespaces.New(filepath.Join(a.sub("client"), "namespaces"), sup, log), storage, plugins, disk.Provider{Limits: limits}},
 		Volumes: storage, Plugins: plugins, Limits: limits,
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact, registryHosts(c.OCI)), AllowIsolationNone: c.IsolationNone,
 		GPUs: fingerprint.NVIDIA{Root: c.GPURoot}, Executors: a.addressOf(a.executors), ExecutorToken: a.executorKey.Token,

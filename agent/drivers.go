@@ -37,7 +37,7 @@ func (a *Agent) drivers(log *slog.Logger) (out []drivers.Driver, err error) {
 	for _, name := range names {
 		switch name {
 		case "exec":
-			out = append(out, exec.New(a.sup, exec.Options{AllowNone: c.IsolationNone, AllowUnconfined: c.Unconfined, Profiles: &a.profiles,
+			out = append(out, exec.New(a.sup, exec.Options{AllowNone: c.IsolationNone, AllowUnconfined: c.Unconfined, Profiles: &a.profiles, HostNamespaces: c.ShareHost,
 				DefaultNone: a.config.Dev && os.Geteuid() != 0, Logger: log.With("driver", name)}))
 		case "docker":
 			out = append(out, docker.New(a.docker(log.With("driver", name))))

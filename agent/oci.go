@@ -20,7 +20,7 @@ func (a *Agent) oci(log *slog.Logger) (*oci.Driver, error) {
 	}
 	a.began(func(context.Context) { store.Close() })
 	return oci.New(a.sup, store, oci.Options{Dir: a.sub("oci/containers"), Runtime: c.Runtime, HostPaths: c.HostPaths, Logger: log,
-		AllowUnconfined: a.config.Client.Unconfined, Profiles: &a.profiles}), nil
+		AllowUnconfined: a.config.Client.Unconfined, Profiles: &a.profiles, HostNamespaces: a.config.Client.ShareHost}), nil
 }
 
 // registryHosts are the registries that the node knows how to reach: for images of the oci driver and for artifacts.

@@ -109,8 +109,10 @@ type Spec struct {
 	User        string        // resolved; empty: the agent's user. As the job says it where View.Image is
 	Fence       *Fence        // nil: no lease
 	Ports       []structs.AssignedPort
-	Netns       string        // host path of the network namespace that the task joins; empty: that of the host
-	Hostname    string        // with Netns: its host name
+	Netns       string // host path of the network namespace that the task joins; empty: that of the host
+	Hostname    string // with Netns: its host name
+	Pidns       string // likewise, of the namespaces that tasks of its allocation share which say so in their config
+	Ipcns       string
 	Files       []Mount       // files that belong over those of a root of its own, such as /etc/hosts
 	Mounts      []Mount       // folders and files of the host that it sees, beside its own
 	Project     uint32        // what the driver makes for it on the disk of AllocDir is of this project (SetProject); 0: none

@@ -89,6 +89,7 @@ type Client struct {
 	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
 	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
 	Unconfined    bool              `json:"seccomp_unconfined,omitempty" doc:"Lets exec and oci tasks run with seccomp = \"unconfined\": every system call, user namespaces among them."`
+	ShareHost     []string          `json:"host_namespaces,omitempty" doc:"Namespaces of the node that exec and oci tasks may share: \"pid\", with pid_mode = \"host\", and \"ipc\", with ipc_mode = \"host\". Such a task sees all processes of the node and may signal those of its user, or has the shared memory of the node. Default: none."`
 	Profiles      string            `json:"seccomp_profiles,omitempty" change:"reload" doc:"Folder with seccomp profiles, in the format of Docker: tasks name that of NAME.json with seccomp = \"NAME\". It is read at the start and at each reload; the log says what is wrong with a file. Whoever may submit jobs may use all of them."`
 	TaskMetrics   int               `json:"task_metrics,omitempty" doc:"For how many tasks, those of the first allocations by ID, the metrics have figures of their own: seven series each. Without it, only what all use together."`
 	GPURoot       string            `json:"gpu_root,omitempty" doc:"Where dev, proc/driver/nvidia and usr/bin/nvidia-smi are, for a GPU driver in a folder of its own such as /run/nvidia/driver, instead of the top."`

@@ -229,6 +229,11 @@ func (l *Client) validate(p *structs.Problems) {
 			p.Add("client.drivers["+strconv.Itoa(i)+"]", "%q is not the name of a driver", name)
 		}
 	}
+	for i, name := range l.ShareHost {
+		if name != "pid" && name != "ipc" {
+			p.Add("client.host_namespaces["+strconv.Itoa(i)+"]", "%q is not pid or ipc", name)
+		}
+	}
 	for i, path := range l.HostPaths {
 		if err := exec.CheckHostPath(path); err != nil {
 			p.Add("client.host_paths["+strconv.Itoa(i)+"]", "%s", err)

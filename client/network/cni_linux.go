@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -101,7 +102,7 @@ func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
 
 // join adds the namespace to a CNI network, once.
 func (n *Networks) join(ctx context.Context, name string, need *Need, r *record, ns string) error {
-	linked := Inside(ns, func() error {
+	linked := namespaces.Inside(ns, func() error {
 		_, err := netlink.LinkByName(inner)
 		return err
 	})
@@ -177,7 +178,7 @@ func (n *Networks) leave(ctx context.Context, name string, r *record, ns string)
 }
 
 func (n *Networks) leaveLocked(ctx context.Context, name string, r *record, ns string, lock *os.File) error {
-	if !isNamespace(ns) {
+	if !namespaces.Kept(ns) {
 		ns = "" // of a machine that was started anew: the plugins give addresses back
 	}
 	rt := n.connection(r, ns)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"github.com/proffer/proffer/client/namespaces"
 )
 
 // Dial connects to an address in the namespace at ns, or in the node's own when it is empty. address has an IP address and a port. At
@@ -14,7 +16,7 @@ func Dial(ctx context.Context, ns, network, address string) (net.Conn, error) {
 		return d.DialContext(ctx, network, address)
 	}
 	var conn net.Conn
-	err := Inside(ns, func() (err error) {
+	err := namespaces.Inside(ns, func() (err error) {
 		conn, err = d.DialContext(ctx, network, address)
 		return err
 	})

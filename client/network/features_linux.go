@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -85,16 +86,16 @@ func (n *Networks) tryNamespace() error {
 		return errors.New("the agent is not root")
 	}
 	path := filepath.Join(n.opts.Dir, ".probe")
-	if err := drop(path); err != nil {
+	if err := namespaces.Drop(path); err != nil {
 		return err
 	}
-	err := hold(path, "")
-	return errors.Join(err, drop(path))
+	err := namespaces.Make(namespaces.Net, path, nil)
+	return errors.Join(err, namespaces.Drop(path))
 }
 
 // tryBridge makes a bridge, a pair of links, the rules and a limit.
 func (n *Networks) tryBridge() (bridge, egress error) {
-	apart(func() error {
+	namespaces.Apart(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			bridge, egress = err, err
 			return nil

@@ -14,6 +14,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/proffer/proffer/client/namespaces"
 )
 
 // inner is the name of the link in a namespace.
@@ -200,7 +202,7 @@ func (n *Networks) attach(ctx context.Context, r *record, ns string) error {
 		return fmt.Errorf("set %s up: %w", name, err)
 	}
 	n.step("bridged")
-	if err := Inside(ns, func() error { return n.inside(r) }); err != nil {
+	if err := namespaces.Inside(ns, func() error { return n.inside(r) }); err != nil {
 		return err
 	}
 	return errors.Join(carries(ctx, name), carries(ctx, n.opts.Bridge)) // in this order: the bridge is on with its first link
@@ -286,7 +288,7 @@ func (n *Networks) inside(r *record) error {
 
 // loopback sets lo up in the namespace at path.
 func loopback(path string) error {
-	return Inside(path, func() error {
+	return namespaces.Inside(path, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err == nil {
 			err = netlink.LinkSetUp(lo)
@@ -300,7 +302,7 @@ func loopback(path string) error {
 
 // limit bounds what leaves the namespace, in bytes a second; 0 takes the bound away.
 func limit(ns, link string, rate uint64) error {
-	return Inside(ns, func() error {
+	return namespaces.Inside(ns, func() error {
 		l, err := netlink.LinkByName(link)
 		if err != nil {
 			return fmt.Errorf("look for the link %s: %w", link, err)

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/structs"
 )
@@ -163,7 +164,12 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 	if err := n.renew(ctx, need, r, ns); err != nil {
 		return nil, err
 	}
-	if err := hold(ns, need.Sandbox); err != nil {
+	if need.Sandbox != "" {
+		err = namespaces.Keep(need.Sandbox, ns)
+	} else {
+		err = namespaces.Make(namespaces.Net, ns, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	n.step("namespace")
@@ -196,7 +202,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 
 // renew lets a namespace go whose driver has another one now.
 func (n *Networks) renew(ctx context.Context, need *Need, r *record, ns string) error {
-	if need.Sandbox == "" || !isNamespace(ns) {
+	if need.Sandbox == "" || !namespaces.Kept(ns) {
 		return nil
 	}
 	has, err := os.Stat(ns)
@@ -215,7 +221,7 @@ func (n *Networks) renew(ctx context.Context, need *Need, r *record, ns string) 
 	if err := n.cut(linkName(n.opts.Bridge, need.Alloc)); err != nil {
 		return err
 	}
-	return drop(ns)
+	return namespaces.Drop(ns)
 }
 
 // Sandboxed reports whether a driver made the namespace of an allocation.
@@ -419,7 +425,7 @@ func (n *Networks) release(ctx context.Context, alloc structs.AllocID) error {
 		return err
 	}
 	n.step("cut")
-	if err := drop(ns); err != nil {
+	if err := namespaces.Drop(ns); err != nil {
 		return err
 	}
 	n.step("dropped")

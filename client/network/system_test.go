@@ -23,6 +23,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -51,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	lo, err := netlink.LinkByName("lo")
 	must(t, err)
 	must(t, netlink.LinkSetUp(lo))
-	must(t, hold(w.beside, ""))
+	must(t, namespaces.Make(namespaces.Net, w.beside, nil))
 	fd, err := unix.Open(w.beside, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()
@@ -72,7 +73,7 @@ func newWorld(t *testing.T) *world {
 	}
 	must(t, configure(node+"/24", node6+"/64"))
 	must(t, loopback(w.beside))
-	must(t, Inside(w.beside, func() error { return configure(other+"/24", other6+"/64") }))
+	must(t, namespaces.Inside(w.beside, func() error { return configure(other+"/24", other6+"/64") }))
 	w.nets = w.open()
 	before := w.count()
 	t.Cleanup(func() {
@@ -84,7 +85,7 @@ func newWorld(t *testing.T) *world {
 			t.Errorf("before %s\nafter  %s", before, after)
 		}
 		must(t, w.nets.cut("lan0"))
-		must(t, drop(w.beside))
+		must(t, namespaces.Drop(w.beside))
 	})
 	return w
 }
@@ -184,7 +185,7 @@ func inOr(ns string, f func() error) error {
 	if ns == "" {
 		return f()
 	}
-	return Inside(ns, f)
+	return namespaces.Inside(ns, f)
 }
 
 // ask asks what serve answers; "refused" when nothing does.
@@ -257,12 +258,12 @@ func TestMappedPortsLeadIntoTheAllocation(t *testing.T) {
 	w.expect("another allocation's address", w.ask(b.Netns, "tcp", a.Addresses[0]+":81"), "refused")
 	w.expect("another allocation's address, IPv6", w.ask(b.Netns, "tcp", "["+a.Addresses[1]+"]:81"), "refused")
 	// One that knows the way is not let in.
-	must(t, Inside(w.beside, func() error {
+	must(t, namespaces.Inside(w.beside, func() error {
 		return netlink.RouteAdd(&netlink.Route{Dst: ipNet(netip.MustParsePrefix("10.78.0.0/24")), Gw: net.ParseIP(node)})
 	}))
 	w.expect("around the mapping", w.ask(w.beside, "tcp", a.Addresses[0]+":81"), "refused")
 	// Nor is one that sends to the node's loopback.
-	must(t, Inside(a.Netns, func() error {
+	must(t, namespaces.Inside(a.Netns, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err == nil {
 			err = netlink.LinkSetDown(lo)
@@ -313,7 +314,7 @@ func TestProvideAgain(t *testing.T) {
 	must(t, w.nets.cut(linkName("pftest0", "a")))
 	must(t, w.nets.unrule())
 	must(t, w.nets.cut("pftest0"))
-	for isNamespace(first.Netns) {
+	for namespaces.Kept(first.Netns) {
 		must(t, unix.Unmount(first.Netns, unix.MNT_DETACH))
 	}
 	w.nets.Close()
@@ -366,7 +367,7 @@ func TestNoneAndHost(t *testing.T) {
 	w.serve(g.Netns, "127.0.0.1:80", "a")
 	w.expect("loopback", w.ask(g.Netns, "tcp", "127.0.0.1:80"), "a 127.0.0.1")
 	w.expect("out", w.ask(g.Netns, "tcp", node+":22"), "refused")
-	must(t, Inside(g.Netns, func() error {
+	must(t, namespaces.Inside(g.Netns, func() error {
 		links, err := netlink.LinkList()
 		if len(links) != 1 {
 			t.Errorf("%d links", len(links))

@@ -77,7 +77,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	}
 	if given != nil {
 		s.Netns, s.Hostname, s.Files, s.Mounts = given.Netns, given.Hostname, given.Files, given.Mounts[def.Name]
-		s.Project = given.Project
+		s.Project, s.Pidns, s.Ipcns = given.Project, given.Pidns, given.Ipcns
 		s.Devices = append(s.Devices, given.Devices[def.Name]...)
 		for name, value := range given.Env[def.Name] {
 			s.Env = append(s.Env, name+"="+value)

@@ -67,6 +67,8 @@ type Given struct {
 	Mounts    map[string][]drivers.Mount // by task
 
 	Project uint32                       `codec:",omitempty"` // by which the file system bounds its files; 0: it does not
+	Pidns   string                       `codec:",omitempty"` // path of the PID namespace that its tasks share which say so; empty: there is none
+	Ipcns   string                       `codec:",omitempty"` // likewise
 	Env     map[string]map[string]string `codec:",omitempty"` // by task, beside what all have
 	Devices map[string][]drivers.Device  `codec:",omitempty"` // by task: volumes that are block devices
 }

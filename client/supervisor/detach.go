@@ -26,7 +26,7 @@ func (s *server) detach(ctx context.Context, t *task, d *exec.Detach) error {
 
 // detachedLaunch is what the record of a detached command has: what its end and its output need, and nothing of its program.
 func detachedLaunch(of *exec.Launch, d *exec.Detach) *exec.Launch {
-	return &exec.Launch{ID: exec.DetachedID(of.ID, d.Name), Full: of.Full, Fenced: of.Fenced, LogDir: of.LogDir, LogName: d.LogName, LogFiles: d.LogFiles,
+	return &exec.Launch{ID: exec.DetachedID(of.ID, d.Name), Full: of.Full, SharedPID: of.SharedPID, Fenced: of.Fenced, LogDir: of.LogDir, LogName: d.LogName, LogFiles: d.LogFiles,
 		LogFileSize: d.LogFileSize, Terminal: d.Terminal, Console: d.Console}
 }
 

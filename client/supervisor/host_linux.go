@@ -75,7 +75,7 @@ func openHost(s *server, fresh bool, given *handover) (*host, error) {
 		return nil, err
 	}
 	h := &host{s: s, slots: slots, root: os.Geteuid() == 0, starters: map[kind]*stage.Starter{}, filters: map[uint64][]unix.SockFilter{}}
-	h.feats.Root, h.feats.Detached, h.feats.Named = h.root, true, true
+	h.feats.Root, h.feats.Detached, h.feats.Named, h.feats.Shares = h.root, true, true, true
 	h.roots = stage.DefaultRoot(filepath.Join(s.dir, "root"))
 	if len(s.with.hostPaths) > 0 {
 		h.roots.Binds = s.with.hostPaths
@@ -244,6 +244,13 @@ func (h *host) clean(rec *record) error {
 		return g.RemoveEverywhere()
 	}
 	return g.Remove()
+}
+
+// killRest kills what is left of an ended task in its cgroup.
+func (h *host) killRest(rec *record) {
+	if rec.Cgroup != "" && h.cgroup != nil {
+		h.group(rec).Kill()
+	}
 }
 
 // sweep removes cgroups that no record names, of a supervisor that died at the wrong moment.

@@ -46,6 +46,8 @@ func (h *host) features() *exec.Features {
 	return &exec.Features{Why: "isolation needs Linux", Root: os.Geteuid() == 0, Lacks: "cgroups need Linux", Detached: true, Named: true}
 }
 
+func (h *host) killRest(*record) {}
+
 func (h *host) cgroupPath(uint64) string                  { return "" }
 func (h *host) oomKills(*record) int                      { return 0 }
 func (h *host) clean(*record) error                       { return nil }

@@ -30,13 +30,18 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		return nil, err
 	}
 	plan.Slot, plan.Seq, plan.Fenced = rec.Slot, rec.Seq, l.Fenced
-	plan.Args, plan.Arg0 = append([]string{l.Program}, l.Args...), l.Arg0
+	plan.Args, plan.Arg0, plan.Hold = append([]string{l.Program}, l.Args...), l.Arg0, l.Hold
 	plan.Network = l.Network
 	netns, err := openNetns(object, l, plan)
 	if err != nil {
 		return nil, err
 	}
 	defer netns.Close()
+	joined, err := joinShared(object, l, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer joined.close()
 	var close []int
 	defer func() {
 		for _, fd := range close {
@@ -83,7 +88,7 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 	}
 	defer entry.Close()
 	plan.Cgroup, plan.Joins = entry.Dir, entry.Tasks
-	if l.Full {
+	if l.Full && !l.Hold {
 		if l.Root == "" {
 			plan.Covers = h.covers
 		} else {
@@ -122,9 +127,11 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		close = append(close, fd)
 		plan.Binds = append(plan.Binds, stage.Bind{FD: fd, Target: "/dev"})
 	}
-	streams, err := h.streams(object, l, plan)
-	if err != nil {
-		return nil, err
+	streams := &streams{}
+	if !l.Hold {
+		if streams, err = h.streams(object, l, plan); err != nil {
+			return nil, err
+		}
 	}
 	defer streams.close()
 	binds := plan.Binds
@@ -143,6 +150,9 @@ func (h *host) start(ctx context.Context, rec *record) (p *process, err error) {
 		return nil, h.clear(object, rec, err)
 	}
 	p = h.process(started, rec)
+	if l.Hold {
+		return p, nil
+	}
 	return p, streams.take(object, p)
 }
 
@@ -314,12 +324,41 @@ func openNetns(object string, l *exec.Launch, plan *stage.Plan) (*os.File, error
 	return f, nil
 }
 
+// shared are namespaces that tasks share, open for a start.
+type shared []*os.File
+
+func (s shared) close() {
+	for _, f := range s {
+		f.Close()
+	}
+}
+
+// joinShared opens those that a task or a command in it joins, for a plan.
+func joinShared(object string, l *exec.Launch, plan *stage.Plan) (s shared, err error) {
+	for _, x := range []struct {
+		path, what string
+		to         *int
+	}{{l.Pidns, "processes", &plan.Pidns}, {l.Ipcns, "shared memory", &plan.Ipcns}} {
+		if x.path == "" || l.Container != "" { // whose runtime does it
+			continue
+		}
+		f, err := os.Open(x.path)
+		if err != nil {
+			s.close()
+			return nil, structs.Errorf(structs.Unavailable, object, "join the %s of its allocation: %w", x.what, err)
+		}
+		s, *x.to = append(s, f), int(f.Fd())
+	}
+	return s, nil
+}
+
 // plan has what a task and a command in it have in common.
 func (h *host) plan(rec *record) (*stage.Plan, error) {
 	l := rec.Launch
 	p := &stage.Plan{
 		Full: l.Full, SetIDs: h.root, UID: l.UID, GID: l.GID, Groups: l.Groups, Env: l.Env, Host: l.Host,
 		Dir: "/local", Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1, Netns: -1,
+		SharedPID: l.SharedPID, SharedIPC: l.SharedIPC, Pidns: -1, Ipcns: -1,
 	}
 	switch {
 	case l.Container != "":
@@ -490,6 +529,11 @@ func (h *host) inside(ctx context.Context, t *task, c exec.Command, plan *stage.
 		}
 		defer netns.Close()
 	}
+	joined, err := joinShared("exec", t.rec.Launch, plan)
+	if err != nil {
+		return nil, err
+	}
+	defer joined.close()
 	group, err := h.commandGroup(t, c.Group)
 	if err != nil {
 		return nil, err

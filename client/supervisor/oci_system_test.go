@@ -131,7 +131,7 @@ func busybox(t testing.TB) string {
 		put(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil)
 	}
 	put(tar.Header{Name: "bin/busybox", Mode: 0o755}, raw)
-	for _, name := range []string{"sh", "sleep", "printf", "dd", "stty", "cat", "echo", "true", "kill", "id", "ls", "touch", "mount", "env", "hostname", "mknod", "wc", "head", "test", "[", "mv", "setsid", "tail", "tr"} {
+	for _, name := range []string{"sh", "sleep", "printf", "dd", "stty", "cat", "echo", "true", "kill", "id", "ls", "touch", "mount", "env", "hostname", "mknod", "wc", "head", "test", "[", "mv", "setsid", "tail", "tr", "readlink"} {
 		put(tar.Header{Name: "bin/" + name, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}, nil)
 	}
 	put(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\napp:x:4321:4322:app:/home:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"))

@@ -171,7 +171,7 @@ func (h *host) killCommand(p *process) { p.control(func(fd int) error { return s
 // kill ends everything of a task.
 func (h *host) kill(t *task) {
 	sigkill := func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) }
-	if t.rec.Launch.Full && t.rec.Within == 0 { // the kernel kills its PID namespace
+	if t.rec.Launch.Full && t.rec.Within == 0 && !t.rec.Launch.SharedPID { // the kernel kills its PID namespace
 		t.proc.control(sigkill)
 		return
 	}
@@ -237,7 +237,7 @@ func (h *host) adopt(rec *record, given *handover) (p *process, exit drivers.Exi
 	}
 	if rec.PID == 0 {
 		// It died between our intent and the answer. Nobody was told that the task runs, so it must not.
-		if (!rec.Launch.Full || rec.Within != 0) && slot.State == stage.Running {
+		if (!rec.Launch.Full || rec.Launch.SharedPID || rec.Within != 0) && slot.State == stage.Running {
 			if fd, err := unix.PidfdOpen(int(slot.PID), 0); err == nil {
 				if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", slot.PID)); string(name) == "proffer-task\n" {
 					stage.Forward(fd, 0)

@@ -173,7 +173,7 @@ func (s *server) adopt(rec *record, given *handover) error {
 
 // start starts a task. It returns once the program runs.
 func (s *server) start(ctx context.Context, l *exec.Launch) (*exec.Status, error) {
-	if l == nil || l.ID == "" || l.Program == "" || l.LogDir == "" || l.LogName == "" || (l.Container == "") != (l.PidFile == "") {
+	if l == nil || l.ID == "" || !l.Hold && (l.Program == "" || l.LogDir == "" || l.LogName == "") || (l.Container == "") != (l.PidFile == "") {
 		return nil, structs.Errorf(structs.Invalid, "task", "id, program, or log folder is missing")
 	}
 	return s.begin(ctx, func() (*task, error) { return s.reserve(l) }, func(t *task) (*process, error) { return s.host.start(ctx, t.rec) })
@@ -276,6 +276,9 @@ func (s *server) hold(t *task) {
 	var pumps sync.WaitGroup
 	over := make(chan struct{}) // closed when the process has ended
 	for i, to := range []*logs.Writer{t.out, t.err} {
+		if t.rec.Launch.Hold {
+			break // nothing writes anything
+		}
 		move := to.FromPipe
 		if t.rec.Launch.Terminal != nil {
 			if i > 0 {
@@ -306,11 +309,13 @@ func (s *server) hold(t *task) {
 	s.work.Go(func() {
 		o := t.proc.wait()
 		close(over)
-		if t.rec.Within != 0 { // what it left running goes with it, and does not hold its pipes: of a task, the stage has seen to that
-			s.world.RLock()
-			s.host.clean(t.rec) // clean below says what went wrong
-			s.world.RUnlock()
+		// What it left running goes with it, and does not hold its pipes: of other tasks, the stage has seen to that. clean below says what went wrong.
+		if s.world.RLock(); t.rec.Within != 0 {
+			s.host.clean(t.rec)
+		} else if t.rec.Launch.SharedPID {
+			s.host.killRest(t.rec)
 		}
+		s.world.RUnlock()
 		// What the task wrote is in the pipes, and nobody writes any more. A descriptor that it passed to somebody outside
 		// does not hold us: once a pipe is empty for a second, that is all.
 		s.mu.Lock()

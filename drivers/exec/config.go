@@ -34,6 +34,7 @@ type config struct {
 	pids      int // 0: the default
 
 	seccomp string // the name of a profile; see package seccomp
+	with    schema.Namespaces
 }
 
 // rlimits that a config may set, with their numbers for setrlimit on Linux. With nice and rtprio a task can take the cores of others, as with the
@@ -51,14 +52,15 @@ func parse(object string, raw map[string]any) (*config, error) {
 	if mode := b.OneOf("isolation", isolationFull, isolationNone); b.Has("isolation") {
 		c.isolation = mode
 	}
-	c.arg0, c.seccomp = b.Optional("arg0"), b.Seccomp()
+	c.arg0, c.seccomp, c.with = b.Optional("arg0"), b.Seccomp(), b.Namespaces()
 	if c.root = b.Text("root"); c.root != "" && !strings.Contains(c.root, "${") {
 		if first, _, deep := strings.Cut(path.Clean(c.root), "/"); !filepath.IsLocal(c.root) || strings.Contains(c.root, "..") || !deep || first != "local" {
 			b.Problem("root", "%q is not a folder in local", c.root).Advise(`unpack an artifact there, such as root = "local/rootfs"`)
 		}
 	}
 	if c.isolation == isolationNone {
-		for key, set := range map[string]bool{"root": c.root != "", "network": c.network != networkHost, "cap_add": c.capAdd != nil, "seccomp": b.Has("seccomp")} {
+		for key, set := range map[string]bool{"root": c.root != "", "network": c.network != networkHost, "cap_add": c.capAdd != nil, "seccomp": b.Has("seccomp"),
+			structs.PIDModeKey: !c.with.OwnPID(), structs.IPCModeKey: !c.with.OwnIPC(), structs.ShmSizeKey: b.Has(structs.ShmSizeKey)} {
 			if set {
 				b.Problem(key, `it needs isolation = "full"`)
 			}

@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/seccomp"
@@ -21,6 +23,7 @@ type Options struct {
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
 	Profiles        *seccomp.Profiles // that tasks may name; nil: none
+	HostNamespaces  []string          // "pid" and "ipc": namespaces of the node that tasks may ask for
 	// DefaultNone runs tasks that do not ask for an isolation without it where full isolation is impossible: a dev agent
 	// without root. It implies AllowNone.
 	DefaultNone bool
@@ -67,6 +70,7 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 		"isolation.full":     strconv.FormatBool(f.Full),
 		"isolation.none":     strconv.FormatBool(d.opts.AllowNone),
 		"seccomp.unconfined": strconv.FormatBool(d.opts.AllowUnconfined),
+		"namespaces.host":    strings.Join(slices.Sorted(slices.Values(d.opts.HostNamespaces)), ","),
 	}
 	if f.Cgroups > 0 {
 		attrs["cgroups"] = strconv.Itoa(f.Cgroups)
@@ -137,6 +141,9 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	if l.Mounts, l.Tmpfs = spec.Mounts, spec.Task.Tmpfs; !full && len(l.Mounts)+len(l.Tmpfs) > 0 {
 		return nil, structs.Errorf(structs.Forbidden, object, `nothing can be mounted with isolation = "none"`)
 	}
+	if err := d.namespaces(ctx, object, c, spec, l); err != nil {
+		return nil, err
+	}
 	if spec.Revocable { // as little as can be said: it has the cores that nobody else wants
 		l.CPU, l.Revocable = 1, true
 	}
@@ -163,6 +170,45 @@ func (d *Driver) launch(ctx context.Context, spec *drivers.Spec) (*Launch, error
 	}
 	l.UID, l.GID, l.Groups = who.uid, who.gid, who.groups
 	return l, spec.MakeFolders(int(l.UID), int(l.GID))
+}
+
+// namespaces puts the task into those that it shares. Without isolation it shares all of them with the node.
+func (d *Driver) namespaces(ctx context.Context, object string, c *config, spec *drivers.Spec, l *Launch) (err error) {
+	with := c.with
+	err = drivers.AllowHost(object, structs.PIDModeKey, with.PID, d.opts.HostNamespaces)
+	if err == nil {
+		err = drivers.AllowHost(object, structs.IPCModeKey, with.IPC, d.opts.HostNamespaces)
+	}
+	if err != nil || !l.Full {
+		return err
+	}
+	l.SharedPID, l.SharedIPC = !with.OwnPID(), !with.OwnIPC()
+	if l.Pidns, err = drivers.Joined(object, structs.PIDModeKey, with.PID, spec.Pidns); err != nil {
+		return err
+	}
+	if l.Ipcns, err = drivers.Joined(object, structs.IPCModeKey, with.IPC, spec.Ipcns); err != nil {
+		return err
+	}
+	switch own := func(f *structs.Tmpfs) bool { return f.Destination == structs.SharedMemory }; {
+	case with.IPC == structs.NamespaceHost:
+		l.Mounts = append(slices.Clip(l.Mounts), drivers.Mount{Source: structs.SharedMemory, Target: structs.SharedMemory})
+	case with.OwnIPC() && with.Shm != structs.DefaultShmSize && !slices.ContainsFunc(l.Tmpfs, own):
+		l.Tmpfs = append(slices.Clip(l.Tmpfs), &structs.Tmpfs{Destination: structs.SharedMemory, Size: with.Shm})
+	}
+	if !l.SharedPID && !l.SharedIPC {
+		return nil
+	}
+	f, err := d.sup.Features(ctx)
+	switch {
+	case err != nil:
+		return structs.Errorf(structs.Unavailable, object, "%w", err)
+	case !f.Shares:
+		return structs.Errorf(structs.Unavailable, object, "the supervisor that runs is older than the agent and knows no namespaces that tasks share").
+			Advise("restart the agent, which replaces it; the log of the agent says why it could not")
+	case l.SharedPID && f.Cgroups == 0:
+		return structs.Errorf(structs.Unavailable, object, "tasks that share processes need cgroups, by which they are ended: %s", f.Lacks)
+	}
+	return nil
 }
 
 // filter is the program that a profile of the node makes; nil: the task names none.

@@ -78,6 +78,15 @@ type Launch struct {
 	// Root, with Full, is a folder below TaskDir that is the task's root instead of one with the host's programs.
 	Root string `codec:",omitempty"`
 
+	// SharedPID and SharedIPC, with Full: it has no PID or IPC namespace of its own, but that at Pidns or Ipcns, host paths; empty: the node's.
+	// What it leaves running is ended by its cgroup.
+	SharedPID bool   `codec:",omitempty"`
+	SharedIPC bool   `codec:",omitempty"`
+	Pidns     string `codec:",omitempty"`
+	Ipcns     string `codec:",omitempty"`
+	// Hold, with Full: it is a PID namespace for tasks to share, without a program. All that is in it ends with it.
+	Hold bool `codec:",omitempty"`
+
 	// Terminal, of this size or of none in particular, is what the program runs on: its output is stdout. The supervisor keeps it. nil: it
 	// has no input, and stdout and stderr are pipes. With Container Program makes it, and sends its master to the socket Console.
 	Terminal *drivers.Size `codec:",omitempty"`
@@ -170,6 +179,7 @@ type Features struct {
 	Commands bool // in tasks can have control groups of their own
 	Detached bool // commands can be detached
 	Named    bool // programs can be called by another name, and commands can have more variables than their task
+	Shares   bool // tasks can share namespaces
 
 	NoCores string // why tasks cannot have cores for themselves alone; empty: they can
 	NoIO    string // why their use of disks cannot be bounded; empty: it can

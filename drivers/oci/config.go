@@ -33,10 +33,10 @@ type config struct {
 	capDrop    []string
 	ulimits    []schema.Ulimit
 	sysctls    map[string]string
-	shm        structs.Bytes
 	pids       int64
 	groups     []uint32
 	seccomp    string // the name of a profile; see package seccomp
+	with       schema.Namespaces
 }
 
 // Kinds of mounts, and network modes.
@@ -58,7 +58,6 @@ type mount struct {
 const (
 	maxPids     = 1 << 22
 	defaultPids = 4096
-	defaultShm  = 64 << 20
 )
 
 // parse reads a config and collects everything that is wrong with it. object names the place for messages.
@@ -68,7 +67,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		image: b.Required("image", `image = "debian:bookworm"`), forcePull: b.Bool("force_pull"),
 		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
 		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), readOnly: b.Bool("read_only"), init: b.Bool("init"),
-		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
+		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"),
 		pids: b.Whole("pids", drivers.MinPids, maxPids, defaultPids),
 	}
 	c.username, c.password = b.Login("auth")
@@ -77,7 +76,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))
 	c.ulimits = b.Ulimits("ulimit")
 	c.groupIDs(b)
-	c.arg0, c.seccomp = b.Optional("arg0"), b.Seccomp()
+	c.arg0, c.seccomp, c.with = b.Optional("arg0"), b.Seccomp(), b.Namespaces()
 	if c.image != "" && !schema.Refers(c.image) {
 		if _, err := images.ParseReference("", c.image); err != nil {
 			e := structs.AsError(err)
@@ -91,16 +90,10 @@ func parse(object string, raw map[string]any) (*config, error) {
 		b.Problem("hostname", "it is longer than 63 characters")
 	}
 	for name := range c.sysctls {
-		if !namespaced(name, c.network == networkNone) {
+		if !namespaced(name, c.network == networkNone, c.with.OwnIPC()) {
 			b.Problem("sysctls."+name, "it is not the container's own").
-				Advise(`kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are, and net.* with network_mode = "none"`)
+				Advise(`kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* are, unless ipc_mode shares them, and net.* with network_mode = "none"`)
 		}
-	}
-	switch {
-	case c.shm == 0:
-		c.shm = defaultShm
-	case c.shm < 1<<16:
-		b.Problem("shm_size", "%s is less than 64KiB", c.shm).Advise("a bare number is bytes")
 	}
 	return c, b.Err("the oci driver")
 }
@@ -177,10 +170,10 @@ func mounts(b *schema.Block) (out []mount) {
 }
 
 // namespaced reports whether a kernel setting is of a namespace that the container has for itself.
-func namespaced(name string, network bool) bool {
+func namespaced(name string, network, ipc bool) bool {
 	switch {
 	case name == "kernel.sem", strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"), strings.HasPrefix(name, "fs.mqueue."):
-		return true
+		return ipc
 	}
 	return network && strings.HasPrefix(name, "net.")
 }

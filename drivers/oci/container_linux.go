@@ -95,6 +95,9 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	if c.network == networkHost { // it says nothing else
 		in.netns = spec.Netns
 	}
+	if err := ct.shares(object, in, spec); err != nil {
+		return nil, err
+	}
 	if in.hostname == "" {
 		in.hostname = spec.Hostname
 	}
@@ -133,9 +136,11 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 	} else if c.init || c.arg0 != nil {
 		return nil, drivers.DiskError(object, err)
 	}
-	if in.binds, err = ct.binds(object, c, spec); err != nil {
+	more, err := ct.binds(object, c, spec)
+	if err != nil {
 		return nil, err
 	}
+	in.binds = append(in.binds, more...)
 	if err := ct.exclusive(object, f, in, spec); err != nil {
 		return nil, err
 	}
@@ -178,6 +183,24 @@ func (ct *container) make(ctx context.Context, object string, c *config, spec *d
 		l.LogFiles, l.LogFileSize, l.LogAge = logs.MaxFiles, logs.MaxFileSize, logs.MaxAge.Std()
 	}
 	return l, nil
+}
+
+// shares puts the container into the namespaces that it shares.
+func (ct *container) shares(object string, in *input, spec *drivers.Spec) (err error) {
+	with, allowed := in.config.with, ct.d.opts.HostNamespaces
+	if err = drivers.AllowHost(object, structs.PIDModeKey, with.PID, allowed); err == nil {
+		err = drivers.AllowHost(object, structs.IPCModeKey, with.IPC, allowed)
+	}
+	if err == nil {
+		in.pidns, err = drivers.Joined(object, structs.PIDModeKey, with.PID, spec.Pidns)
+	}
+	if err == nil {
+		in.ipcns, err = drivers.Joined(object, structs.IPCModeKey, with.IPC, spec.Ipcns)
+	}
+	if with.IPC == structs.NamespaceHost {
+		in.binds = append(in.binds, bind{structs.SharedMemory, structs.SharedMemory, false, ""})
+	}
+	return err
 }
 
 // profile is the filter for system calls, by the capabilities that the container may have; nil: it has none.

@@ -24,6 +24,7 @@ type Options struct {
 	// AllowUnconfined lets tasks ask for seccomp = "unconfined".
 	AllowUnconfined bool
 	Profiles        *seccomp.Profiles // that tasks may name; nil: none
+	HostNamespaces  []string          // "pid" and "ipc": namespaces of the node that tasks may ask for
 	// StartTimeout is how long a start may take in the runtime before it is given up; 0: 2 minutes.
 	StartTimeout time.Duration
 	// CleanEvery is how often images that nobody uses are looked for; 0: 10 minutes.

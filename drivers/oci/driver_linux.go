@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,7 +69,8 @@ func (d *Driver) Fingerprint(ctx context.Context) *structs.Driver {
 	if err := d.ready(); err != nil {
 		return &structs.Driver{Why: err.Error()}
 	}
-	attrs := map[string]string{"runtime": path, "runtime.version": version, "cgroups": strconv.Itoa(f.Cgroups), "root": "overlay"}
+	attrs := map[string]string{"runtime": path, "runtime.version": version, "cgroups": strconv.Itoa(f.Cgroups), "root": "overlay",
+		"namespaces.host": strings.Join(slices.Sorted(slices.Values(d.opts.HostNamespaces)), ",")}
 	d.opts.Profiles.Tell(attrs)
 	exec.Exclusive(f, attrs)
 	if d.copies {

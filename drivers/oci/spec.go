@@ -23,6 +23,8 @@ type input struct {
 	env      []string // of the task; it wins over the image's
 	hostname string
 	netns    string // path of the network namespace that it joins; empty: as config says
+	pidns    string // likewise, of the others that it may share
+	ipcns    string
 	user     identity
 	root     string
 	folders  []bind // the task's own, and files such as resolv.conf
@@ -73,8 +75,7 @@ func (in *input) spec() *specs.Spec {
 		Mounts: in.mounts(),
 		Linux: &specs.Linux{
 			Sysctl: in.config.sysctls, CgroupsPath: in.cgroup, Resources: in.resources(),
-			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace},
-				{Type: specs.UTSNamespace}},
+			Namespaces:    in.namespaces(),
 			MaskedPaths:   slices.Clone(maskedPaths),
 			ReadonlyPaths: slices.Clone(readonlyPaths),
 		},
@@ -85,14 +86,6 @@ func (in *input) spec() *specs.Spec {
 			s.Process.ConsoleSize = &specs.Box{Height: uint(size.Rows), Width: uint(size.Cols)}
 		}
 	}
-	if in.netns != "" {
-		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: in.netns})
-	} else if in.config.network == networkNone {
-		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace})
-	}
-	if in.cgroups == 2 {
-		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	}
 	s.Linux.Devices, s.Hooks = in.devices, in.hooks
 	if slices.ContainsFunc(in.binds, func(b bind) bool { return b.spread == structs.PropagationBidirectional }) {
 		s.Linux.RootfsPropagation = "shared" // else the runtime cuts all mounts off from the host before it makes any
@@ -101,6 +94,28 @@ func (in *input) spec() *specs.Spec {
 		s.Process.Rlimits = append(s.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: uint64(u.Soft), Hard: uint64(u.Hard)}) // -1 is all bits
 	}
 	return s
+}
+
+// namespaces are those that the runtime makes or joins. What it does not name is the node's.
+func (in *input) namespaces() (list []specs.LinuxNamespace) {
+	add := func(kind specs.LinuxNamespaceType, path string) {
+		list = append(list, specs.LinuxNamespace{Type: kind, Path: path})
+	}
+	if in.config.with.PID != structs.NamespaceHost {
+		add(specs.PIDNamespace, in.pidns)
+	}
+	add(specs.MountNamespace, "")
+	if in.config.with.IPC != structs.NamespaceHost {
+		add(specs.IPCNamespace, in.ipcns)
+	}
+	add(specs.UTSNamespace, "")
+	if in.netns != "" || in.config.network == networkNone {
+		add(specs.NetworkNamespace, in.netns)
+	}
+	if in.cgroups == 2 {
+		add(specs.CgroupNamespace, "")
+	}
+	return list
 }
 
 func (in *input) oomScore() *int {
@@ -231,8 +246,10 @@ func (in *input) mounts() []specs.Mount {
 		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
 		tmpfs("/dev", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
 		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
-		tmpfs("/dev/shm", "nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", in.config.shm)),
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+	}
+	if in.config.with.OwnIPC() { // another one is among binds
+		list = slices.Insert(list, 3, tmpfs(structs.SharedMemory, "nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", in.config.with.Shm)))
 	}
 	sys := specs.Mount{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}}
 	list = append(list, sys)

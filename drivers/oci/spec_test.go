@@ -78,7 +78,8 @@ func TestSpec(t *testing.T) {
 func TestRights(t *testing.T) {
 	for _, bad := range []map[string]any{
 		{"cap_add": []any{"sys_admin"}}, {"cap_add": []any{"all"}}, {"cap_add": []any{"CAP_MKNOD"}}, {"cap_add": []any{"sys_ptrace"}},
-		{"network_mode": "container:x"}, {"privileged": true}, {"pid_mode": "host"}, {"devices": []any{"/dev/sda"}},
+		{"network_mode": "container:x"}, {"privileged": true}, {"pid_mode": "container:x"}, {"ipc_mode": "${meta.ipc}"}, {"ipc_mode": "host", "shm_size": "1MiB"}, {"shm_size": 100},
+		{"ipc_mode": "alloc", "sysctls": map[string]any{"kernel.shmmax": "1"}}, {"devices": []any{"/dev/sda"}},
 		{"sysctls": map[string]any{"kernel.core_pattern": "x"}}, {"sysctls": map[string]any{"net.ipv4.ip_forward": "1"}},
 		{"mount": []any{map[string]any{"source": "../x", "target": "/x"}}}, {"mount": []any{map[string]any{"source": "local/../../x", "target": "/x"}}},
 		{"mount": []any{map[string]any{"source": "/srv/../etc", "target": "/x"}}}, {"mount": []any{map[string]any{"source": "/srv", "target": "/proc/sys"}}},
@@ -100,6 +101,32 @@ func TestRights(t *testing.T) {
 		}
 		if user != 0 && len(s.Process.Capabilities.Effective) != 1 {
 			t.Errorf("a user has %v", s.Process.Capabilities.Effective)
+		}
+	}
+}
+
+// A container has namespaces of its own, joins those of its allocation by their paths, or has those of the node.
+func TestSharedNamespaces(t *testing.T) {
+	for mode, want := range map[string]string{"private": "pid= ipc= shm", "alloc": "pid=/x/pid ipc=/x/ipc", "host": ""} {
+		c, err := parse("task.config", map[string]any{"image": "app:1", "pid_mode": mode, "ipc_mode": mode})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := &input{config: c}
+		if mode == "alloc" {
+			in.pidns, in.ipcns = "/x/pid", "/x/ipc"
+		}
+		s, got := in.spec(), []string{}
+		for _, ns := range s.Linux.Namespaces {
+			if ns.Type == specs.PIDNamespace || ns.Type == specs.IPCNamespace {
+				got = append(got, string(ns.Type)+"="+ns.Path)
+			}
+		}
+		if slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/dev/shm" && m.Type == "tmpfs" }) {
+			got = append(got, "shm")
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", mode, got, want)
 		}
 	}
 }

@@ -32,14 +32,22 @@ const (
 	flagSetIDs
 	flagTTY
 	flagAdopt
+	flagSharedPID
+	flagSharedIPC
+	flagHold
 )
 
 // Plan is one process to start. Descriptors stay the caller's. Nil files are absent.
 type Plan struct {
 	Full    bool // own namespaces and root
 	Network bool // with Full: own network namespace
-	Fenced  bool // ends when the time in slot 0 has passed
-	SetIDs  bool // change to UID, GID, Groups
+	// SharedPID and SharedIPC, with Full: instead of namespaces of its own the program is in those of Pidns and Ipcns. What of it leaves the
+	// program's session does not end with it: the caller ends that by its cgroup.
+	SharedPID, SharedIPC bool
+	// Hold, with Full, makes a PID namespace and nothing else: there is no program, and what others start in it is reaped. It ends with the stage.
+	Hold   bool
+	Fenced bool // ends when the time in slot 0 has passed
+	SetIDs bool // change to UID, GID, Groups
 	// TTY gives the process a controlling terminal; Stdin, Stdout and Stderr are not its own then. For Enter Stdin is a socket: the
 	// terminal's master comes over it, and one byte back lets the program begin. For Start the stage keeps the master as KeptStdout, in the
 	// place of KeepOut, and the terminal is of Rows and Columns; with Adopt KeepOut is a listening socket, to which the program sends the
@@ -73,6 +81,7 @@ type Plan struct {
 	Binds                 []Bind
 	PidFD                 int // of the stage whose task is entered (Enter), or -1
 	Netns                 int // the network namespace to join, or -1; without Network
+	Pidns, Ipcns          int // namespaces to join, or -1: those of the host; with SharedPID and SharedIPC
 }
 
 // Bind is a detached mount (open_tree) and where it goes. The first one may go to "/": it becomes the root, which has empty folders proc and
@@ -88,7 +97,7 @@ type Rlimit struct{ Resource, Soft, Hard uint64 }
 
 // encode lays a plan out as struct head of stage.c, and lists the descriptors to send.
 func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) {
-	if len(p.Args) == 0 || p.Args[0] == "" {
+	if !p.Hold && (len(p.Args) == 0 || p.Args[0] == "") {
 		return nil, nil, structs.Errorf(structs.Invalid, "", "no program is given")
 	}
 	if n := len(p.Args) + len(p.Env) + len(p.Covers) + len(p.Binds); n > maxStrings || len(p.Groups) > maxGroups {
@@ -104,7 +113,7 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 	}
 	var flags uint32
 	for bit, on := range map[uint32]bool{flagFull: p.Full, flagNetwork: p.Network, flagFenced: p.Fenced, flagSetIDs: p.SetIDs, flagTTY: p.TTY,
-		flagAdopt: p.Adopt != ""} {
+		flagAdopt: p.Adopt != "", flagSharedPID: p.SharedPID, flagSharedIPC: p.SharedIPC, flagHold: p.Hold} {
 		if on {
 			flags |= bit
 		}
@@ -126,7 +135,13 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		uint32(len(p.Covers)), uint32(len(p.Binds)), uint32(len(p.Joins)))
 	u32(index(p.Stdin), index(p.Stdout), index(p.Stderr), index(p.KeepOut), index(p.KeepErr), index(report),
 		index(p.Cgroup), index(p.PidFD))
-	netns := index(p.Netns)
+	netns, pidns, ipcns := index(p.Netns), ^uint32(0), ^uint32(0)
+	if p.SharedPID {
+		pidns = index(p.Pidns)
+	}
+	if p.SharedIPC {
+		ipcns = index(p.Ipcns)
+	}
 	u32(uint32(len(fds)), uint32(len(fds)+len(p.Binds)))
 	u32(uint32(len(p.Filter)), netns, uint32(p.Rows), uint32(p.Columns))
 	var spread uint64
@@ -137,6 +152,7 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 		}
 	}
 	u64(spread)
+	u32(pidns, ipcns)
 	fds = append(fds, p.Joins...)
 	for _, r := range p.Rlimits {
 		u64(r.Resource, r.Soft, r.Hard)

@@ -119,7 +119,7 @@ struct timespec { i64 sec, nsec; };
 
 enum { SOCKET = 3, SLOTS = 4, KEPT_STDOUT = 5, KEPT_STDERR = 6, KEPT_REPORT = 7, FIRST_FREE = 8, MAX_MESSAGE = 256 << 10, MAX_FDS = 48, MAX_STRINGS = 8192 };
 enum { OP_SETUP = 1, OP_START = 2, OP_EXEC = 3 };
-enum { FULL = 1, NETWORK = 2, FENCED = 4, SETIDS = 8, TTY = 16, ADOPT = 32 };
+enum { FULL = 1, NETWORK = 2, FENCED = 4, SETIDS = 8, TTY = 16, ADOPT = 32, SHARED_PID = 64, SHARED_IPC = 128, HOLD = 256 };
 enum { RUNNING = 1, ENDED = 2, BY_FENCE = 1, BY_COMMAND = 2 };
 
 struct head {
@@ -132,6 +132,7 @@ struct head {
 	i32 netns; // index of the descriptor of the network namespace to join, -1: none
 	u32 rows, columns; // of a task's terminal; 0: nobody said so
 	u64 spread; // one bit a bind: it and what is below it keep their propagation
+	i32 pidns, ipcns; // indexes of descriptors of namespaces, with SHARED_PID and SHARED_IPC; -1: those of the host
 };
 struct rlimit { u64 resource, soft, hard; };
 struct filter { u16 code; u8 jt, jf; u32 k; };
@@ -335,13 +336,17 @@ static void mounts(void) {
 	if (first) change_root(fds[head->first_bind]);
 	for (u32 i = first; i < head->binds; i++)
 		if (is_dev(binds[i])) place(i, MS_RDONLY | MS_NOSUID | MS_NOEXEC); // of a task with devices of its own; others go onto it
-	must("mount", "/proc", C5(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	must("mount", "/dev/pts", C5(SYS_mount, "devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
 		"newinstance,ptmxmode=0666,mode=0620,gid=5"));
 	must("mount", "/dev/shm", C5(SYS_mount, "shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=64m"));
 	for (u32 i = first; i < head->binds; i++)
 		if (!is_dev(binds[i])) place(i, MS_NOSUID | MS_NODEV);
 	for (u32 i = 0; i < head->covers; i++) cover(covers[i]);
+}
+
+// mount_proc shows the PID namespace of whoever calls it, and what of /proc is for a task to see.
+static void mount_proc(void) {
+	must("mount", "/proc", C5(SYS_mount, "proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
 	// What anybody may read there and is the host's; the rest of what drivers/oci masks is root's.
 	cover("/proc/keys");
 	cover("/proc/interrupts");
@@ -413,13 +418,15 @@ static void execute(const char *path, i64 *best) {
 // program becomes the task's program. It does not return.
 __attribute__((noreturn)) static void program(void) {
 	C0(SYS_setsid);
+	if (head->flags & SHARED_PID && head->op == OP_START) mount_proc(); // the process that holds this one is in no such namespace
 	int stdio[3] = {fd_of(head->in), fd_of(head->out), fd_of(head->err)};
 	for (int i = 0; i < 3; i++)
 		if (slave >= 0 || stdio[i] >= 0) must("dup", "", C3(SYS_dup3, slave >= 0 ? slave : stdio[i], i, 0));
 	if (slave >= 0) must("set the terminal", "", C3(SYS_ioctl, 0, TIOCSCTTY, 0));
 	for (u32 i = 0; i < head->rlimits; i++)
 		must("setrlimit", "", C4(SYS_prlimit64, 0, rlimits[i].resource, &rlimits[i].soft, NULL));
-	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	int alone = head->flags & FULL && !(head->flags & SHARED_PID); // with the process that holds it, the kernel ends its namespace
+	if (!alone) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	if (head->flags & FULL) {
 		for (u64 cap = 0; cap < 64; cap++) {
 			if (head->caps >> cap & 1) continue;
@@ -433,7 +440,6 @@ __attribute__((noreturn)) static void program(void) {
 		must("setgid", "", C3(SYS_setresgid, head->gid, head->gid, head->gid));
 		if (head->flags & FULL && head->caps) C2(SYS_prctl, PR_SET_KEEPCAPS, 1);
 		must("setuid", "", C3(SYS_setresuid, head->uid, head->uid, head->uid));
-		if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL); // a change of user cleared it
 	}
 	if (head->flags & FULL) {
 		set_caps(head->caps, head->caps);
@@ -441,6 +447,7 @@ __attribute__((noreturn)) static void program(void) {
 			if (head->caps >> cap & 1) must("raise a capability", "", C4(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0));
 		must("no_new_privs", "", C5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 	}
+	if (!alone) C2(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL); // a change of user cleared it
 	must("change to the folder", cwd, C1(SYS_chdir, cwd)); // as the user, who must be allowed there
 	C1(SYS_umask, 022);
 	u64 none = 0;
@@ -479,6 +486,12 @@ __attribute__((noreturn)) static void program(void) {
 		execute(full, &err);
 	}
 	die("exec", file, err);
+}
+
+// subreaper reports whether what a program leaves behind comes to this process. In a PID namespace that tasks share it comes to the first process of
+// that, and the supervisor ends it by the task's control group.
+static int subreaper(void) {
+	return !(head->flags & FULL) || (head->flags & SHARED_PID && head->pidns < 0 && head->op == OP_START);
 }
 
 // kill_descendants kills and reaps until there is no child left. Orphans come to us, because we are their subreaper.
@@ -521,7 +534,7 @@ static int written_on(void) {
 // left running may write on without end, and only the supervisor can end that, once this process is gone: a second has to do.
 static void outlast(void) {
 	if (!unread(KEPT_STDOUT) && !unread(KEPT_STDERR)) return;
-	int entered = head->op == OP_EXEC; // this process is no PID 1: for it, -1 are all processes of the host
+	int entered = head->op == OP_EXEC || head->flags & SHARED_PID; // this process is no PID 1: for it, -1 are all processes of the host
 	if (head->flags & FULL && !entered) { // the end of this process, which kills the others, may be far
 		C2(SYS_kill, -1, SIGKILL);
 		while (C4(SYS_wait4, -1, NULL, 0, NULL) != -ECHILD) {}
@@ -541,9 +554,9 @@ static void outlast(void) {
 
 // finish ends the task (or command) and this process. A child that still runs is killed.
 __attribute__((noreturn)) static void finish(i32 child, u32 status, u32 flags) {
-	if (!(head->flags & FULL)) kill_descendants();
-	else if (flags) { // of a task, the kernel kills and reaps everything before this ends
-		if (head->op == OP_EXEC) C2(SYS_kill, -child, SIGKILL); // its session's first process group
+	if (subreaper()) kill_descendants();
+	else if (flags && !(head->flags & HOLD)) { // of a task, the kernel kills and reaps everything before this ends
+		if (head->op == OP_EXEC || head->flags & SHARED_PID) C2(SYS_kill, -child, SIGKILL); // its session's first process group
 		C2(SYS_kill, child, SIGKILL);
 		C4(SYS_wait4, child, NULL, 0, NULL);
 	}
@@ -643,8 +656,10 @@ __attribute__((noreturn)) static void hold(i32 child) {
 				if (got == child) finish(child, status, 0);
 		} else if (sig == SIGALRM && info.code == -2 /* SI_TIMER */) {
 			if (head->flags & FENCED && fence_passed(timer)) finish(child, SIGKILL, BY_FENCE);
+		} else if (sig == SIGCOMMAND && info.code == SI_QUEUE && info.value == 0) {
+			finish(child, SIGKILL, BY_COMMAND);
+		} else if (head->flags & HOLD) { // there is no program that a signal could be for
 		} else if (sig == SIGCOMMAND && info.code == SI_QUEUE) {
-			if (info.value == 0) finish(child, SIGKILL, BY_COMMAND);
 			C2(SYS_kill, child, info.value);
 		} else if (sig > 0) {
 			C2(SYS_kill, child, sig);
@@ -660,6 +675,13 @@ static int supervised(void) {
 	return C5(SYS_ppoll, &report, 1, &now, NULL, 8) == 0; // an error of the pipe: it has no reader
 }
 
+// join_shared joins namespaces that the task shares with others. That of processes holds for the program, which is forked, and not for this process:
+// nobody in there can touch it.
+static void join_shared(void) {
+	if (head->ipcns >= 0) must("join the shared memory", "", C2(SYS_setns, fd_of(head->ipcns), CLONE_NEWIPC));
+	if (head->pidns >= 0) must("join the processes", "", C2(SYS_setns, fd_of(head->pidns), CLONE_NEWPID));
+}
+
 // stage is the clone's life: prepare, fork the program, hold it.
 __attribute__((noreturn)) static void stage(void) {
 	report_fd = fd_of(head->report);
@@ -667,18 +689,28 @@ __attribute__((noreturn)) static void stage(void) {
 	join_cgroups();
 	if (head->netns >= 0) must("join the network", "", C2(SYS_setns, fd_of(head->netns), CLONE_NEWNET));
 	if (head->op == OP_EXEC && head->flags & FULL) {
-		must("enter the task", "", C2(SYS_setns, fd_of(head->pidfd),
-			CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET));
-	} else if (head->flags & FULL) {
+		u64 own = head->flags & SHARED_PID ? 0 : CLONE_NEWPID; // otherwise its first process is not in it
+		must("enter the task", "", C2(SYS_setns, fd_of(head->pidfd), CLONE_NEWNS | own | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET));
+		join_shared();
+	} else if (head->flags & FULL && !(head->flags & HOLD)) {
+		join_shared();
 		must("set the host name", host, C2(SYS_sethostname, host, length(host)));
 		if (head->flags & NETWORK) loopback_up();
 		mounts();
+		if (!(head->flags & SHARED_PID)) mount_proc();
 	}
 	if (head->flags & TTY && !(head->flags & ADOPT)) open_terminal();
-	if (!(head->flags & FULL)) C2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
-	C2(SYS_prctl, PR_SET_NAME, "proffer-task");
+	if (subreaper()) C2(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1);
+	C2(SYS_prctl, PR_SET_NAME, head->flags & HOLD ? "proffer-init" : "proffer-task");
 	write_record(RUNNING, 0, 0);
 	if (!supervised()) for (;;) C1(SYS_exit_group, 125);
+	if (head->flags & HOLD) { // the namespace is all that there is
+		must("close the rest", "", C3(SYS_close_range, KEPT_STDOUT, ~0U, 0));
+		report_fd = -1;
+		C2(SYS_prctl, PR_SET_DUMPABLE, 0);
+		set_caps(0, 0);
+		hold(0);
+	}
 	i64 child = C5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	must("fork", "", child);
 	if (child == 0) program();
@@ -725,7 +757,9 @@ __attribute__((noreturn)) static void stage(void) {
 static i64 clone_stage(void) {
 	u64 flags = CLONE_PARENT; // the supervisor is the parent, not the starter
 	if (head->op == OP_START && head->flags & FULL) {
-		flags |= CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+		if (!(head->flags & SHARED_PID)) flags |= CLONE_NEWPID;
+		if (!(head->flags & (SHARED_IPC | HOLD))) flags |= CLONE_NEWIPC;
+		if (!(head->flags & HOLD)) flags |= CLONE_NEWNS | CLONE_NEWUTS;
 		if (head->flags & NETWORK) flags |= CLONE_NEWNET;
 	}
 	if (head->cgroup < 0) return C5(SYS_clone, flags, 0, 0, 0, 0);
