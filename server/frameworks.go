@@ -30,12 +30,23 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	if wish.ID == "" {
 		wish.ID = structs.FrameworkID(structs.NewID())
 	}
+	for {
+		sub, over, err := s.subscribe(ctx, actor, wish)
+		if !over || !s.raft.Leader().Self {
+			return sub, err
+		}
+	}
+}
+
+// subscribe tries it with the loop that there is, or is there next. over: the loop ended meanwhile, and whether the subscription is recorded is
+// not known; one more, by the same id, takes its place.
+func (s *Server) subscribe(ctx context.Context, actor string, wish structs.Framework) (_ *Subscription, over bool, _ error) {
 	wish.Connection = structs.NewID()
 	sub := &Subscription{Framework: wish.ID, Connection: wish.Connection, server: s, active: make(chan struct{}), done: make(chan struct{}),
 		wake: make(chan struct{}, 1), due: map[subject]tellKind{}}
 	l, err := s.awaited(ctx, sub)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	answer, _, err := s.raft.Propose(ctx, "", actor, s.bounded(&state.ConnectFramework{Framework: &wish}))
 	if err != nil {
@@ -44,12 +55,12 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 		if kind := structs.KindOf(err); kind == structs.Unknown || kind == structs.Unavailable {
 			sub.Close()
 		}
-		return nil, asLeader(err)
+		return nil, false, asLeader(err)
 	}
 	sub.Again = answer.(*state.Connected).Again
 	select {
 	case <-sub.active:
-		return sub, nil
+		return sub, false, nil
 	case <-sub.done:
 		err = sub.Err()
 	case <-ctx.Done():
@@ -57,7 +68,7 @@ func (s *Server) Subscribe(ctx context.Context, actor string, f *structs.Framewo
 	}
 	l.awaitNoMore(sub)
 	sub.Close()
-	return nil, err
+	return nil, ctx.Err() == nil && l.over(), err
 }
 
 // awaited makes a subscription known to the loop of this server, once that is there. A server begins to lead before it: what leads to it says so
@@ -193,6 +204,13 @@ func (l *loop) awaitNoMore(sub *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.subs.waiting, sub.Connection)
+}
+
+// over says whether the loop has ended.
+func (l *loop) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.subs.ended != nil
 }
 
 // endSubscriptions ends all of them with the loop.
@@ -402,6 +420,23 @@ func (s *Server) LeaderHTTP(ctx context.Context) (address string, self bool, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err = s.config.Pool.Call(ctx, leader.Address, "Server.HTTP", &struct{}{}, &address)
+	address, err = s.httpOf(ctx, leader.Address)
 	return address, false, err
+}
+
+// NextLeaderHTTP is LeaderHTTP for who has nobody else to ask: it waits for a leader that answers, up to leaderWait.
+func (s *Server) NextLeaderHTTP(ctx context.Context) (address string, self bool, err error) {
+	err = s.onLeader(ctx, repeatable, func(context.Context) error {
+		address, self = s.config.HTTP, true
+		return nil
+	}, func(ctx context.Context, leader string) error {
+		address, err = s.httpOf(ctx, leader)
+		return err
+	})
+	return address, self, err
+}
+
+func (s *Server) httpOf(ctx context.Context, leader string) (address string, err error) {
+	err = s.config.Pool.Call(ctx, leader, "Server.HTTP", &struct{}{}, &address)
+	return address, err
 }

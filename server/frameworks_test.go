@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -539,5 +540,40 @@ func TestSubscribingWhileTheLoopBegins(t *testing.T) {
 			t.Fatal(err)
 		}
 		sub.Close()
+	})
+}
+
+// A framework that subscribes with a loop that ends before it has the framework is handed to the next one.
+func TestSubscribingWhileTheLoopEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		host := r.leader()
+		var lost atomic.Bool
+		ends, begun := make(chan struct{}), make(chan struct{})
+		host.server.Between(func(commit func() (any, error)) (any, error) {
+			if lost.Swap(true) {
+				return commit()
+			}
+			close(begun)
+			<-ends
+			return nil, structs.Errorf(structs.Unknown, "propose", "it may have happened")
+		})
+		r.propose(&state.SubmitJob{Job: job("web", "service", 1)})
+		<-begun
+		var group sync.WaitGroup
+		for i := range 20 {
+			group.Go(func() {
+				if i == 10 {
+					close(ends)
+				}
+				sub, err := host.server.Subscribe(context.Background(), "test", eng(fmt.Sprint("f", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				sub.Close()
+			})
+		}
+		group.Wait()
 	})
 }

@@ -13,6 +13,8 @@ import (
 type Region interface {
 	// LeaderHTTP returns where the leader serves HTTP, as host:port, empty while there is none, and whether it is this server.
 	LeaderHTTP(ctx context.Context) (address string, self bool, err error)
+	// NextLeaderHTTP waits for a leader that answers, for some seconds.
+	NextLeaderHTTP(ctx context.Context) (address string, self bool, err error)
 
 	Subscribe(ctx context.Context, actor string, f *structs.Framework) (*server.Subscription, error)
 	UpdateFramework(ctx context.Context, actor, connection string, f *structs.Framework) error

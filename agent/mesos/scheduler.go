@@ -119,31 +119,20 @@ func plain(err error) string {
 }
 
 func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) error {
-	leader, self, err := s.Region.LeaderHTTP(r.Context())
+	elsewhere := s.elsewhere(w, r, who, s.Region.LeaderHTTP)
+	if elsewhere != nil && elsewhere.status == http.StatusTemporaryRedirect {
+		return elsewhere
+	}
+	call, err := readSchedulerCall(w, r)
 	switch {
-	case self:
-	case leader != "" && !who.Passed:
-		w.Header().Set("Location", "//"+leader+r.URL.Path)
-		return refuse(http.StatusTemporaryRedirect, "")
+	case elsewhere != nil && (err != nil || *call.Type != wire.CallSubscribe):
+		return elsewhere
 	case err != nil:
-		s.Log.Debug("the leader does not say where it serves", "err", err)
-		fallthrough
-	default:
-		return refuse(http.StatusServiceUnavailable, "No leader elected")
-	}
-	if err := onlyPost(w, r); err != nil {
 		return err
-	}
-	encoding, err := bodyEncoding(r)
-	if err != nil {
-		return err
-	}
-	call := &wire.Call{}
-	if err := readCall(w, r, encoding, call); err != nil {
-		return err
-	}
-	if err := check(call); err != nil {
-		return err
+	case elsewhere != nil: // a framework would only ask again
+		if elsewhere = s.elsewhere(w, r, who, s.Region.NextLeaderHTTP); elsewhere != nil {
+			return elsewhere
+		}
 	}
 	s.count(call)
 	if *call.Type == wire.CallSubscribe {
@@ -168,6 +157,37 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 	}
 	w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// elsewhere says where a caller has to go, or that there is nobody to go to; nil: this server leads.
+func (s *Scheduler) elsewhere(w http.ResponseWriter, r *http.Request, who Caller, look func(context.Context) (string, bool, error)) *refusal {
+	leader, self, err := look(r.Context())
+	switch {
+	case self:
+		return nil
+	case leader != "" && !who.Passed:
+		w.Header().Set("Location", "//"+leader+r.URL.Path)
+		return refuse(http.StatusTemporaryRedirect, "")
+	case err != nil:
+		s.Log.Debug("the leader does not say where it serves", "err", err)
+	}
+	return refuse(http.StatusServiceUnavailable, "No leader elected")
+}
+
+// readSchedulerCall reads a call that is well formed.
+func readSchedulerCall(w http.ResponseWriter, r *http.Request) (*wire.Call, error) {
+	if err := onlyPost(w, r); err != nil {
+		return nil, err
+	}
+	encoding, err := bodyEncoding(r)
+	if err != nil {
+		return nil, err
+	}
+	call := &wire.Call{}
+	if err := readCall(w, r, encoding, call); err != nil {
+		return nil, err
+	}
+	return call, check(call)
 }
 
 // update changes what a framework said of itself. Its answer says what became of that: nothing is told of it in events.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/drivers/pause"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/structs"
 )
@@ -57,9 +58,7 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 	if f.Principal == "" {
 		f.Principal = who.Principal
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), patience)
-	sub, err := s.Region.Subscribe(ctx, who.Actor, f)
-	cancel()
+	sub, err := s.subscription(w, r, who, f)
 	if err != nil {
 		switch structs.KindOf(err) {
 		case structs.Invalid, structs.Forbidden, structs.Conflict, structs.NotFound:
@@ -75,6 +74,25 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 	err = out.run(r.Context(), sub)
 	s.Log.Info("the subscription of a framework ended", "framework", f.Name, "id", f.ID, "err", err)
 	return nil
+}
+
+// subscription subscribes a framework here, or says where: the leader may change at that moment, and a framework that is told so has nothing else
+// to do than to ask again.
+func (s *Scheduler) subscription(w http.ResponseWriter, r *http.Request, who Caller, f *structs.Framework) (sub *server.Subscription, err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), patience)
+	defer cancel()
+	for ; ; pause.For(ctx, 50*time.Millisecond) { // that it leads no more, a server may hear later than its log
+		sub, err = s.Region.Subscribe(ctx, who.Actor, f)
+		if kind := structs.KindOf(err); err == nil || kind != structs.Unavailable && kind != structs.Unknown {
+			return sub, err
+		}
+		if elsewhere := s.elsewhere(w, r, who, s.Region.NextLeaderHTTP); elsewhere != nil {
+			return nil, elsewhere
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+	}
 }
 
 // refused answers a SUBSCRIBE that is well formed and not granted: the stream begins, says why, and ends.

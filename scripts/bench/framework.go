@@ -242,6 +242,7 @@ func measureStream(ctx context.Context, b *bench) error {
 	for running < tasks && err == nil {
 		var e *wire.Event
 		if e, err = s.next(); err != nil {
+			err = fmt.Errorf("the subscription ended: on a machine that is too busy the leader loses its quorum, and must: %w", err)
 			break
 		}
 		switch {
