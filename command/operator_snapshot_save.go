@@ -12,9 +12,8 @@ import (
 
 func snapshotSave(e *Environment) *command {
 	c := newCommand(e, "operator snapshot save", "FILE", "Save a snapshot of the region").remote()
-	c.about = "Save a snapshot of the region to FILE, which is only there once it is whole. FILE must not exist. Variables in it are sealed, and\n" +
-		"the keys are not in it: without them, what variables hold is lost with the servers. Secrets of volumes (volume create -secrets) are in\n" +
-		"it in clear."
+	c.about = "Save a snapshot of the region to FILE, which is only there once it is whole. FILE must not exist. Variables, and the secrets\n" +
+		"of volumes and tasks, in it are sealed, and the keys are not in it: without them, what is sealed is lost with the servers."
 	c.min, c.max = 1, 1
 	keys := c.flags.String("keys", "", "save the keys of the variables to this `FILE`, too, in clear")
 	c.run = func(ctx context.Context, args []string) error {

@@ -22,6 +22,9 @@ func (s *Server) Propose(ctx context.Context, key, actor string, cmd state.Comma
 	if key == "" {
 		key = state.BriefKey()
 	}
+	if cmd, err = s.sealVolume(ctx, cmd); err != nil {
+		return nil, 0, err
+	}
 	sent := false // a try may have happened
 	err = s.onLeader(ctx, repeatable, func(ctx context.Context) (err error) {
 		if err := s.knowsSorters(cmd); err != nil {

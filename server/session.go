@@ -321,6 +321,9 @@ func (n *nodeSession) send(d *session.Desired) error {
 			d.Jobs = append(d.Jobs, job)
 		}
 	}
+	for _, v := range d.Volumes {
+		n.server.openFor(context.Background(), v)
+	}
 	return n.conn.Send(&session.FromServer{Desired: d})
 }
 

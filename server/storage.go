@@ -296,7 +296,11 @@ func (k *storage) record(ctx context.Context, note *state.NoteVolume) error {
 func (k *storage) ask(ctx context.Context, snap *state.Snapshot, v *structs.Volume, e *state.Errand, tried int, note *state.NoteVolume) error {
 	c, do := v.CSI, deeds[e.Did]
 	order := &csi.Order{Do: do, Volume: v.For(e.Node), Node: e.Node, Size: v.Size}
-	order.Volume.CSI.Parameters, order.Volume.CSI.Secrets = c.Parameters, c.Secrets
+	secrets, err := k.server.volumeSecrets(ctx, v)
+	if err != nil {
+		return err
+	}
+	order.Volume.CSI.Parameters, order.Volume.CSI.Secrets, order.Volume.CSI.Sealed = c.Parameters, secrets, structs.Sealed{}
 	if e.At != nil {
 		order.NodeID, order.Number = e.At.PluginID, e.At.Index
 	}

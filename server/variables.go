@@ -88,7 +88,7 @@ func (s *Server) reseal(term context.Context) {
 		case left:
 		case err != nil:
 			if term.Err() == nil {
-				s.log.Warn("cannot seal variables with the newest key", "err", err)
+				s.log.Warn("cannot seal all with the newest key", "err", err)
 			}
 			pause.For(term, collectRest)
 		default:
@@ -128,13 +128,20 @@ func (s *Server) resealSome(ctx context.Context, snap *state.Snapshot) (left boo
 		budget -= size
 		c.Variables = append(c.Variables, &state.Resealed{Path: v.Path, Version: v.Version, Sealed: sealed})
 	}
-	if len(c.Variables) > 0 {
+	more, err := s.resealVolumes(ctx, snap, active.ID, budget, c)
+	left = left || more
+	if err != nil {
+		if faults++; fault == nil {
+			fault = err
+		}
+	}
+	if len(c.Variables)+len(c.Volumes) > 0 {
 		if _, _, err := s.raft.Propose(ctx, "", "server "+s.config.Name, c); err != nil {
 			return false, err
 		}
 	}
 	if fault != nil && !left {
-		return false, structs.Errorf(structs.KindOf(fault), "variables", "%d cannot be: %w", faults, fault)
+		return false, structs.Errorf(structs.KindOf(fault), "variables and secrets of volumes", "%d cannot be: %w", faults, fault)
 	}
 	return left, nil
 }

@@ -121,7 +121,9 @@ type CSIVolume struct {
 	MountFlags []string          `json:"mount_flags,omitempty"` //
 	Parameters map[string]string `json:"parameters,omitempty"`  // to make it
 	Context    map[string]string `json:"context,omitempty"`     // what the plugin said of it
-	Secrets    Secrets           `json:"-" codec:"secrets,omitempty"`
+	// Secrets are those of a volume on its way to be sealed, or to a plugin; what the region records has Sealed in their place.
+	Secrets Secrets `json:"-" codec:"secrets,omitempty"`
+	Sealed  Sealed  `json:"-" codec:"sealed,omitempty"`
 	// Topology has the places that it can be reached from; empty: everywhere.
 	Topology []Segments `json:"topology,omitempty"`
 	Capacity Bytes      `json:"capacity,omitempty"` // that it has; 0: not known
@@ -195,7 +197,7 @@ func (v *Volume) For(node NodeID) *Volume {
 	if a := v.CSI.Attached[node]; a != nil {
 		csi.Attached = map[NodeID]*Attachment{node: a}
 	} else {
-		csi.Secrets = nil
+		csi.Secrets, csi.Sealed = nil, Sealed{}
 	}
 	own.CSI = &csi
 	return &own
@@ -293,6 +295,9 @@ func (v *Volume) csiProblems(p *Problems, at string) {
 	}
 	checkCSIMap(p, at+".parameters", c.Parameters)
 	checkCSIMap(p, "secrets", c.Secrets)
+	if most := 2 * maxCSIBytes; len(c.Sealed.Data) > most {
+		p.Add("secrets", "%d bytes are more than %d", len(c.Sealed.Data), most)
+	}
 	CheckSaid(p, c.External, c.Context, c.Topology)
 }
 

@@ -39,9 +39,20 @@ type DeleteVariable struct {
 // ExpireVariables removes variables whose time is over; the others are left alone. Answer: *Receipt.
 type ExpireVariables struct{ Paths []string }
 
-// ResealVariables gives variables the same values sealed with another key. Those that were changed since are left alone.
+// ResealVariables gives variables, and volumes of plugins, the same values and secrets sealed with another key. Those that were changed since are left alone.
 // Answer: *Receipt.
-type ResealVariables struct{ Variables []*Resealed }
+type ResealVariables struct {
+	Variables []*Resealed
+	Volumes   []*ResealedVolume `codec:",omitempty"`
+}
+
+// ResealedVolume is one of its volumes.
+type ResealedVolume struct {
+	Name   string
+	ID     structs.VolumeID
+	Was    string // the key; empty: its secrets are in clear
+	Sealed structs.Sealed
+}
 
 // Resealed is one of them.
 type Resealed struct {
@@ -57,7 +68,7 @@ type UseKey struct {
 	Expect string // the id of the active one; empty: there is none
 }
 
-// DropKey forgets a key that is not active and that nothing is sealed with: no variable, and no value that work has which did not end. Answer: *Receipt.
+// DropKey forgets a key that is not active and that nothing is sealed with: no variable, no secrets of a volume, and no value that work has which did not end. Answer: *Receipt.
 type DropKey struct{ ID string }
 
 func (*PutVariable) Kind() string     { return "variable.put" }
@@ -252,6 +263,16 @@ func (c *ResealVariables) Apply(tx *Tx) (any, error) {
 		v.Sealed = x.Sealed // nothing that a reader sees
 		tx.putVariable(old, &v)
 	}
+	for _, x := range c.Volumes {
+		old := get(tx.volumes, x.Name)
+		if old == nil || old.ID != x.ID || old.CSI == nil || old.CSI.Sealed.Key != x.Was || get(tx.regionKeys, x.Sealed.Key) == nil {
+			continue
+		}
+		v, csi := *old, *old.CSI
+		csi.Secrets, csi.Sealed = nil, x.Sealed
+		v.CSI = &csi
+		tx.putVolume(old, v)
+	}
 	return tx.receipt(), nil
 }
 
@@ -304,6 +325,11 @@ func (c *DropKey) Apply(tx *Tx) (any, error) {
 	for v := range from(tx.variables, "") {
 		if v.Sealed.Key == c.ID {
 			return nil, structs.Errorf(structs.Conflict, object, "%s is sealed with it", variableText(v.Path)).Advise("wait until the rotation is through")
+		}
+	}
+	for v := range from(tx.volumes, "") {
+		if v.CSI != nil && v.CSI.Sealed.Key == c.ID {
+			return nil, structs.Errorf(structs.Conflict, object, "the secrets of %s are sealed with it", volumeText(v.Name)).Advise("wait until the rotation is through")
 		}
 	}
 	for a := range from(tx.allocs, "") {

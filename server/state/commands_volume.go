@@ -105,6 +105,9 @@ func (c *PutVolume) Apply(tx *Tx) (any, error) {
 		if why := tx.secondRecord(v.Name, v.CSI.Plugin, v.CSI.External); why != "" {
 			return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "%s", why).Advise("use that one; if it is deleted, undelete it, or purge it first")
 		}
+		if key := v.CSI.Sealed.Key; key != "" && get(tx.regionKeys, key) == nil {
+			return nil, structs.Errorf(structs.Conflict, volumeText(v.Name), "the key that its secrets are sealed with was removed meanwhile").Advise("try again")
+		}
 		csi := *v.CSI
 		csi.Made, csi.Error, csi.Attached = csi.External == "", "", nil
 		csi.Unchecked = !csi.Made
