@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -86,5 +88,47 @@ func TestATaskThatIsLaunchedTwiceHoldsOnce(t *testing.T) {
 			}
 			return rest == 0
 		})
+	})
+}
+
+// A task ended and was forgotten, and another one of its id joined, while its node was away: what the node then says of the first is not said of
+// the second, and the node runs that.
+func TestATaskIsNotTakenForAForgottenOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 3, 1)
+		s := r.subscribe(eng("spark"))
+		n := r.nodes[0]
+		launch := func(task string) {
+			t.Helper()
+			done, err := s.accept(s.offer(""), joins(task))
+			check(t, err)
+			check(t, errors.Join(done.Faults...))
+		}
+		runs := func(task string) {
+			t.Helper()
+			s.acknowledge(s.told(task, structs.TaskRunning))
+		}
+		launch("stays")
+		runs("stays")
+		launch("one")
+		runs("one")
+		check(t, s.host.server.KillTask(context.Background(), s.sub.Framework, s.sub.Connection, server.TaskName{Task: "one"}))
+		s.acknowledge(s.told("one", structs.TaskKilled))
+		r.eventually("all is acknowledged", func() bool {
+			for a := range r.snapshot().AllocsOnNode(n.id) {
+				return a.External.Told()
+			}
+			return false
+		})
+		r.mesh.Cut([]string{n.ip}, r.ip())
+		launch("two") // "one" is forgotten
+		launch("one")
+		s.forget()
+		r.mesh.Heal()
+		runs("two")
+		runs("one")
+		if len(s.heard("one")) == 0 || slices.ContainsFunc(s.heard("one"), func(u *server.TaskNews) bool { return u.State.Ended() }) {
+			t.Errorf("of the second task it heard %+v", s.heard("one"))
+		}
 	})
 }

@@ -26,6 +26,8 @@ type External struct {
 	Secrets []*SentSecret   `codec:"secrets,omitempty" json:"-"`
 	Tasks   []*ExternalTask `json:"tasks"`
 	Made    uint64          `json:"made,omitempty"` // tasks so far, also those that were forgotten
+	// Numbered is the highest number at the end of a name that a forgotten task had, or that was given to a task to tell it apart.
+	Numbered uint64 `json:"numbered,omitempty"`
 	// Preempted says that it is stopped to make room for other work.
 	Preempted bool `json:"preempted,omitempty"`
 	// Drained says that it is stopped because its node is emptied.

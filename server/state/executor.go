@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -103,7 +105,11 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	external := *a.External
 	external.Tasks = slices.DeleteFunc(slices.Clone(external.Tasks), func(t *structs.ExternalTask) bool {
 		s := a.Tasks[t.Name]
-		return len(t.Updates) == 0 && s != nil && s.Status.Ended()
+		if len(t.Updates) > 0 || s == nil || !s.Status.Ended() {
+			return false
+		}
+		external.Numbered = max(external.Numbered, numberOf(t.Name))
+		return true
 	})
 	if len(external.Tasks)+len(with.External.Tasks) > structs.MaxExternalTasks {
 		return RefusedInvalid, fmt.Sprintf("its executor has %d tasks, and %d are taken", len(external.Tasks), structs.MaxExternalTasks)
@@ -117,10 +123,8 @@ func (tx *Tx) join(a, with *structs.Allocation, job *structs.Job) (Refusal, stri
 	renamed := make(map[string]string, len(with.External.Tasks)+len(more.Volumes))
 	for _, t := range with.External.Tasks {
 		joined := *t
+		joined.Name = nameFor(&external, t.Name)
 		external.Made++
-		if external.Named(t.Name) != nil || a.External.Named(t.Name) != nil {
-			joined.Name = fmt.Sprintf("%.100s-%d", t.Name, external.Made)
-		}
 		renamed[t.Name] = joined.Name
 		external.Tasks = append(external.Tasks, &joined)
 	}
@@ -164,6 +168,28 @@ func (tx *Tx) recount(old, next *structs.Allocation) {
 	case old.Revocable != nil:
 		next.Priority = tx.PriorityIn(next.Role)
 	}
+}
+
+// nameFor returns what a task that joins is called in the allocation: as no other one ever was. A node may have missed that a task was
+// forgotten, and would take one of its name for it. So names stay as they are until the first task is forgotten, and have a number then.
+func nameFor(x *structs.External, name string) string {
+	if x.Made == uint64(len(x.Tasks)) && x.Named(name) == nil {
+		return name
+	}
+	for _, t := range x.Tasks {
+		x.Numbered = max(x.Numbered, numberOf(t.Name))
+	}
+	x.Numbered++
+	return fmt.Sprintf("%.100s-%d", name, x.Numbered)
+}
+
+// numberOf is the number that a name ends with, behind a dash; 0: none that nameFor gives.
+func numberOf(name string) uint64 {
+	n, err := strconv.ParseUint(name[strings.LastIndexByte(name, '-')+1:], 10, 64)
+	if err != nil || n > 1<<62 {
+		return 0
+	}
+	return n
 }
 
 // apart refuses tasks whose volumes the process of a custom executor would see where it sees those of others that did not end, or below.

@@ -2,10 +2,12 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/proffer/proffer/structs"
+	"pgregory.net/rapid"
 )
 
 // executors launches tasks of one executor and reports of them.
@@ -126,7 +128,7 @@ func TestTasksJoinTheirExecutor(t *testing.T) {
 	}
 	e.acknowledge("a", "one")
 	e.is("one", e.updates("a", "one"), "finished")
-	// A task of that name joins once the first one is told of, and has another name; those that are over are forgotten.
+	// A task of that id joins once the first one is told of, and has another name; those that are over are forgotten.
 	if r := e.launch("b", "info", true, "one"); r.Refused != RefusedTask {
 		t.Errorf("a task whose end nobody acknowledged: %+v", r)
 	}
@@ -135,7 +137,7 @@ func TestTasksJoinTheirExecutor(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	a = e.alloc("a")
-	if len(a.External.Tasks) != 2 || a.External.Task("one").Name != "one-3" || a.Tasks["one"] != nil || a.Resources.CPU != 2500 {
+	if len(a.External.Tasks) != 2 || a.External.Task("one").Name != "one-1" || a.Tasks["one"] != nil || a.Resources.CPU != 2500 {
 		t.Errorf("it is %+v with %+v", a, a.External.Task("one"))
 	}
 	// Its end ends what it did not tell of.
@@ -156,6 +158,30 @@ func TestTasksJoinTheirExecutor(t *testing.T) {
 	if r := e.launch("c", "other", true, "four"); r.Refused != RefusedEnding {
 		t.Errorf("a task of an executor that is being stopped: %+v", r)
 	}
+}
+
+// No two tasks of an allocation ever have the same name, whatever their framework calls them and whichever were forgotten.
+func TestNamesOfTasksAreNotUsedAgain(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		x, used := &structs.External{}, map[string]bool{}
+		for range rapid.IntRange(1, 40).Draw(t, "joins") {
+			x.Tasks = slices.DeleteFunc(x.Tasks, func(o *structs.ExternalTask) bool {
+				gone := rapid.IntRange(0, 3).Draw(t, "ends") == 0
+				if gone {
+					x.Numbered = max(x.Numbered, numberOf(o.Name))
+				}
+				return gone
+			})
+			id := rapid.SampledFrom([]string{"a", "a-1", "a-2", "a-1-1", "a-3", "1", "-2", "a-18446744073709551615", strings.Repeat("b", 100), strings.Repeat("b", 100) + "-1"}).Draw(t, "id")
+			name := nameFor(x, id)
+			if used[name] {
+				t.Fatalf("%s is used again", name)
+			}
+			used[name] = true
+			x.Tasks = append(x.Tasks, &structs.ExternalTask{ID: id, Name: name})
+			x.Made++
+		}
+	})
 }
 
 // The kill of a command stops its allocation, with the time that its framework gives it.
@@ -204,7 +230,7 @@ func TestTaskGroupsJoinWithTheirTasks(t *testing.T) {
 	for _, task := range v.Job.Groups[0].Tasks {
 		names = append(names, task.Name)
 	}
-	e.is("its tasks", strings.Join(names, " "), "uno two")
+	e.is("its tasks", strings.Join(names, " "), "uno two-1")
 	if a.Resources.CPU != 2500 {
 		t.Errorf("it holds %s", a.Resources)
 	}
