@@ -319,8 +319,10 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a profile and none", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("web"), Unconfined: new(true)}}), "refused: 'SeccompInfo' has a 'profile_name' and is"},
 		{"a profile elsewhere", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("../web.json")}}), "refused: '../web.json' is not the name of a seccomp profile"},
 		{"a profile of all", linux(&wire.LinuxInfo{Seccomp: &wire.SeccompInfo{Profile: new("default.json")}}), "refused: the seccomp profile 'default.json' cannot be"},
-		{"processes of others", linux(&wire.LinuxInfo{SharePID: new(true)}), "refused: 'LinuxInfo.share_pid_namespace' is not served"},
-		{"memory of others", imaged(linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2))})), "refused: 'LinuxInfo.ipc_mode' SHARE_PARENT is not served"},
+		{"processes of the node", linux(&wire.LinuxInfo{SharePID: new(true)}), held + "exec map[pid_mode:host]"},
+		{"memory of the node", imaged(linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2))})), held + "oci map[ipc_mode:host]"},
+		{"memory of the node of a size", linux(&wire.LinuxInfo{IPC: new(wire.IpcMode(2)), ShmSize: new(uint32(1))}), "refused: 'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE"},
+		{"no memory", linux(&wire.LinuxInfo{ShmSize: new(uint32(0))}), "refused: 'LinuxInfo.shm_size' is 0"},
 		{"a port of others", net(mapped("bridge", wire.PortMapping{HostPort: 31002, ContainerPort: 80})), "refused: host port 31002 is mapped and not among the 'ports' of the task"},
 		{"a port to nowhere", net(mapped("", wire.PortMapping{HostPort: 31000, ContainerPort: 80})), "refused: mapped ports, a host name, groups, labels and addresses need a network"},
 		{"a port to two", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80}, wire.PortMapping{HostPort: 31000, ContainerPort: 81, Protocol: new("udp")})), "refused: host port 31000 is mapped to 80 and to 81"},
@@ -396,6 +398,10 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 		return taskInfo("a", func(x *wire.TaskInfo) { x.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: all} })
 	}
 	image := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
+	shares := func(x *wire.TaskInfo) *wire.TaskInfo {
+		x.Container.Linux = &wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2))}
+		return x
+	}
 	custom := func(c *wire.ContainerInfo, command *wire.CommandInfo, tasks ...*wire.TaskInfo) *wire.LaunchGroup {
 		g := pod(&wire.ContainerInfo{}, tasks...)
 		g.Executor.Type, g.Executor.Command, g.Executor.Container = new(wire.ExecutorCustom), command, c
@@ -435,7 +441,17 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 
 		{"a network of a task of a pod", pod(&wire.ContainerInfo{}, taskInfo("a", func(x *wire.TaskInfo) { x.Container = bridge() })), "refused: tasks of a group have the network"},
 		{"limits of no process", pod(&wire.ContainerInfo{RLimits: &wire.RLimitInfo{}}, one()), "refused: 'ContainerInfo.rlimit_info' of a default executor"},
-		{"rights of no process", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{SharePID: new(true)}}, one()), "refused: 'ContainerInfo.linux_info' of a default executor"},
+		{"rights of no process", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{Effective: capabilitiesOf(1000)}}, one()), "refused: Capabilities and seccomp in 'ContainerInfo.linux_info' of a default executor"},
+		{"what tasks of a pod share", pod(&wire.ContainerInfo{}, shares(one()), image(shares(one())), one()),
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc]; oci map[ipc_mode:alloc pid_mode:alloc]; exec map[]"},
+		{"memory of a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{IPC: new(wire.IpcMode(1)), ShmSize: new(uint32(128))}}, shares(one()), one()),
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc shm_size:134217728]; exec map[]"},
+		{"what a pod has of the node", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2))}}, shares(one()), one()),
+			"holds 0 of [], lacks []; exec map[ipc_mode:host pid_mode:host]; exec map[]"},
+		{"memory of the node of a size for a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{IPC: new(wire.IpcMode(2)), ShmSize: new(uint32(1))}}, one()), "refused: 'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE"},
+		{"no memory for a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{ShmSize: new(uint32(0))}}, one()), "refused: 'LinuxInfo.shm_size' is 0"},
+		{"what an executor has of the node", custom(&wire.ContainerInfo{Type: wire.ContainerMesos, Linux: &wire.LinuxInfo{SharePID: new(true)}}, &wire.CommandInfo{Value: new("run")}, taskInfo("a", nil)),
+			"holds 0 of [], lacks []; exec map[pid_mode:host]"},
 		{"a folder in a secret", pod(&wire.ContainerInfo{Volumes: []wire.Volume{secretAt("key", value)}}, one(sandbox("/data", wire.SandboxParent, "key/x"))), "refused: the volume at '/data': 'key' of the executor is a secret"},
 		{"a secret in a task of an executor", custom(nil, &wire.CommandInfo{Value: new("run")}, taskInfo("a", func(x *wire.TaskInfo) { x.Command.Environment = run.Environment })),
 			"holds 0 of [], lacks []; exec map[]"},

@@ -153,17 +153,22 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 	return l.Launch, nil
 }
 
-// nothingRuns refuses what a container of an executor asks for of which no process is.
+// nothingRuns refuses what a container of an executor asks for of which no process is. Its tasks may share its namespaces.
 func nothingRuns(c *wire.ContainerInfo) error {
 	switch l := c.Linux; {
 	case c.TTY != nil:
 		return errors.New("'ContainerInfo.tty_info' of a default executor is not served: it has no process; leave it out")
 	case c.RLimits != nil:
 		return errors.New("'ContainerInfo.rlimit_info' of a default executor is not served: it has no process; set it for each task")
-	case l != nil && (l.Capabilities != nil || l.Bounding != nil || l.Effective != nil || l.Seccomp != nil || l.IPC != nil || l.ShmSize != nil || isTrue(l.SharePID)):
-		return errors.New("'ContainerInfo.linux_info' of a default executor is not served: it has no process; set it for each task")
+	case l == nil:
+		return nil
+	case l.Capabilities != nil || l.Bounding != nil || l.Effective != nil || l.Seccomp != nil:
+		return errors.New("Capabilities and seccomp in 'ContainerInfo.linux_info' of a default executor are not served: it has no process; set them for each task")
+	case sharesIPC(l) && l.ShmSize != nil:
+		return errShmSize
 	}
-	return nil
+	_, err := shmSize(c.Linux)
+	return err
 }
 
 // roleOf is the role of a task: the one that its resources were offered for.

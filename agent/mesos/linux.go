@@ -92,41 +92,69 @@ func (b *building) linux(l *wire.LinuxInfo) error {
 	if err := b.seccomp(l.Seccomp); err != nil {
 		return err
 	}
-	docker := b.task.Driver == "docker"
 	if isTrue(l.SharePID) {
-		if !docker {
-			return errors.New("'LinuxInfo.share_pid_namespace' is not served: each task sees its own processes alone; leave it out, or use a container of the type DOCKER")
-		}
-		if err := b.setting("share_pid_namespace", "pid_mode", "host"); err != nil {
+		if err := b.setting("share_pid_namespace", structs.PIDModeKey, b.parents(sharesPID)); err != nil {
 			return err
 		}
 	}
-	shared := false
-	switch ipc := l.IPC; {
-	case ipc == nil || ipc.String() == "UNKNOWN" || ipc.String() == "PRIVATE":
-	case ipc.String() == "SHARE_PARENT" && docker:
-		shared = true
-		if err := b.setting("ipc_mode", "ipc_mode", "host"); err != nil {
-			return err
-		}
-	default:
-		return errors.New("'LinuxInfo.ipc_mode' SHARE_PARENT is not served: each task has shared memory of its own; use PRIVATE, or a container of the type DOCKER")
+	if sharesIPC(l) {
+		return b.sharedMemory(l)
 	}
-	if l.ShmSize == nil {
-		return nil
-	}
-	size := structs.Bytes(*l.ShmSize) << 20
+	size, err := shmSize(l)
 	switch {
-	case shared:
-		return errors.New("'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE: shared memory of the node has a size of its own")
-	case size == 0:
-		return errors.New("'LinuxInfo.shm_size' is 0: set it in MB, or leave it out")
+	case err != nil || size == 0:
+		return err
 	case b.task.Driver == "exec":
 		b.task.Tmpfs = append(b.task.Tmpfs, &structs.Tmpfs{Destination: structs.SharedMemory, Size: size})
-	default:
-		return b.setting("shm_size", "shm_size", int(size))
+		return nil
+	}
+	return b.setting("shm_size", structs.ShmSizeKey, int(size))
+}
+
+func sharesPID(l *wire.LinuxInfo) bool { return isTrue(l.SharePID) }
+func sharesIPC(l *wire.LinuxInfo) bool { return l.IPC != nil && l.IPC.String() == "SHARE_PARENT" }
+
+// parents says whose namespace it is that a container shares with the one it is in: the node's, or that of the tasks of its pod, unless their
+// executor shares that of the node in its turn.
+func (b *building) parents(shares func(*wire.LinuxInfo) bool) string {
+	if b.pod == nil || b.pod.Linux != nil && shares(b.pod.Linux) {
+		return structs.NamespaceHost
+	}
+	return structs.NamespaceAlloc
+}
+
+// sharedMemory gives a task that of whatever it is in. Of a pod the executor says how large it is.
+func (b *building) sharedMemory(l *wire.LinuxInfo) error {
+	if l.ShmSize != nil {
+		return errShmSize
+	}
+	mode := b.parents(sharesIPC)
+	if err := b.setting("ipc_mode", structs.IPCModeKey, mode); err != nil {
+		return err
+	}
+	if mode == structs.NamespaceAlloc && b.pod.Linux != nil {
+		size, err := shmSize(b.pod.Linux)
+		if err != nil {
+			return err
+		}
+		if size > 0 {
+			b.task.Config[structs.ShmSizeKey] = int(size)
+		}
 	}
 	return nil
+}
+
+var errShmSize = errors.New("'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE: shared memory of others has a size of its own")
+
+// shmSize is that of the shared memory of a container; 0: it does not say.
+func shmSize(l *wire.LinuxInfo) (structs.Bytes, error) {
+	switch {
+	case l.ShmSize == nil:
+		return 0, nil
+	case *l.ShmSize == 0:
+		return 0, errors.New("'LinuxInfo.shm_size' is 0: set it in MB, or leave it out")
+	}
+	return structs.Bytes(*l.ShmSize) << 20, nil
 }
 
 // seccomp has the task under a profile of its node. Frameworks name its file, which Mesos looks for in a folder of the agent.

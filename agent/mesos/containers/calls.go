@@ -165,14 +165,20 @@ func commandOf(l *wire.LaunchContainer) (cmd drivers.Command, size *drivers.Size
 		return cmd, nil, nil
 	}
 	if i.Type != wire.ContainerMesos || i.Mesos != nil && i.Mesos.Image != nil || i.Hostname != nil || len(i.Volumes) > 0 || len(i.Networks) > 0 ||
-		i.Linux != nil || i.RLimits != nil {
-		return cmd, nil, errors.New("A container within a task has what the task has: of 'ContainerInfo' only the type MESOS and 'tty_info' are served")
+		!asItsTask(i.Linux) || i.RLimits != nil {
+		return cmd, nil, errors.New("A container within a task has what the task has: of 'ContainerInfo' only the type MESOS, 'tty_info', 'share_pid_namespace' and 'ipc_mode' SHARE_PARENT are served")
 	}
 	if i.TTY != nil {
 		cmd.TTY = true
 		size = sizeOf(i.TTY)
 	}
 	return cmd, size, nil
+}
+
+// asItsTask reports whether a container asks for nothing but to share what its task has.
+func asItsTask(l *wire.LinuxInfo) bool {
+	return l == nil || l.Capabilities == nil && l.Bounding == nil && l.Effective == nil && l.Seccomp == nil && l.ShmSize == nil &&
+		(l.SharePID == nil || *l.SharePID) && (l.IPC == nil || l.IPC.String() == "SHARE_PARENT")
 }
 
 // sizeOf returns how large a terminal is to be; nil: it is not said.
