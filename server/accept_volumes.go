@@ -277,14 +277,23 @@ func (s *stored) launch(x *Launch, asked *allocator.Operation, wish *state.Opera
 			used = append(used, v)
 			asked.Resources = asked.Resources.Add(v.takes)
 		}
-		if i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block }); i >= 0 {
-			block := *group.Volumes[i]
+		if block := ownBlock(group, want.Block); block != nil {
 			block.Source, block.Access = v.Name, v.Access
-			group.Volumes[i] = &block
 		}
 		alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: v.Name, Access: v.Access, ReadOnly: want.ReadOnly, Task: want.Task})
 	}
 	return nil
+}
+
+// ownBlock puts a copy in the place of a volume block of a group, to be filled in; nil: the group has no such block.
+func ownBlock(group *structs.Group, name string) *structs.GroupVolume {
+	i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == name })
+	if i < 0 {
+		return nil
+	}
+	block := *group.Volumes[i]
+	group.Volumes[i] = &block
+	return &block
 }
 
 // outsideName is what a borrowed volume is called: the same for all launches that name it, which may be in one entry.
@@ -308,14 +317,11 @@ func (s *stored) outside(want *LaunchVolume, alloc *structs.Allocation, placemen
 		return structs.Errorf(structs.Conflict, object, "other work has it with another access mode, as long as it lasts").
 			Advise("ask for the same, or register the volume with the access that all of it needs")
 	}
-	group := placement.Job.Groups[0]
-	i := slices.IndexFunc(group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == want.Block })
-	if i < 0 {
+	block := ownBlock(placement.Job.Groups[0], want.Block)
+	if block == nil {
 		return structs.Errorf(structs.Internal, "operation", "its group has no volume block %q", want.Block)
 	}
-	block := *group.Volumes[i]
-	block.Source, block.Access = is.Name, is.Access
-	if group.Volumes[i] = &block; is.CSI.Block {
+	if block.Source, block.Access = is.Name, is.Access; is.CSI.Block {
 		block.AccessType = structs.AccessBlock
 	}
 	alloc.Volumes = append(alloc.Volumes, structs.AllocVolume{Group: want.Block, Name: is.Name, Access: is.Access, ReadOnly: block.ReadOnly})

@@ -103,10 +103,9 @@ func holdOutside(l *server.Launch, task *structs.Task, used []outsideVolume) err
 			!slices.Equal(o.CSI.MountFlags, c.MountFlags) || !maps.Equal(o.CSI.Context, c.Context) {
 			return fmt.Errorf("volume '%.200s' of plugin '%.64s' is named twice, and to be used in two ways", c.External, c.Plugin)
 		}
-		k := slices.IndexFunc(l.Group.Volumes, func(g *structs.GroupVolume) bool { return g.Name == is.Block })
-		l.Group.Volumes[k].ReadOnly = l.Group.Volumes[k].ReadOnly && v.readOnly
-		if c.Block {
-			l.Group.Volumes[k].AccessType = structs.AccessBlock
+		block := l.Group.Volume(is.Block)
+		if block.ReadOnly = block.ReadOnly && v.readOnly; c.Block {
+			block.AccessType = structs.AccessBlock
 		}
 		if err := mount(task, is.Block, v.at, v.readOnly); err != nil {
 			return err
