@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -203,6 +204,61 @@ func TestARestartedAgentLeavesWhatTasksUse(t *testing.T) {
 		after(time.Second)
 		if got := strings.Join(w.rooms.said, ", "); got != "provide a, provide a, provide a, release a" {
 			t.Errorf("it was asked to %s", got)
+		}
+	})
+}
+
+// What follows the end of an allocation is given what that has, also after the machine was restarted, and also when nothing but it is left. While the
+// node is short of that it waits, not for ever.
+func TestWhatFollowsTheEndIsGivenItAgain(t *testing.T) {
+	policy := &structs.Restart{Attempts: new(5), Delay: structs.Duration(time.Second)}
+	bubble(t, func(w *world) {
+		short := false
+		w.rooms.trouble = func(structs.AllocID) error {
+			if short {
+				return structs.Errorf(structs.Exhausted, "room", "all are taken")
+			}
+			return nil
+		}
+		follows := func(g *structs.Group) {
+			inRoom(g)
+			post := task("post", script{"run_for": "30s"})
+			post.Lifecycle = &structs.Lifecycle{Hook: "poststop"}
+			g.Tasks, g.Restart = append(g.Tasks, post), policy
+		}
+		reboot := func() {
+			w.crash(rand.New(rand.NewPCG(1, 1)), true)
+			w.start()
+			w.welcome("g1")
+		}
+		w.run("a", w.service("j", follows))
+		after(time.Second)
+		w.want(w.change("a", stopped))
+		after(10 * time.Second)
+		w.expectRunning("a/post/1")
+		reboot()
+		after(10 * time.Second)
+		w.expectRunning("a/post/2")
+		w.rooms.mu.Lock()
+		short = true
+		w.rooms.mu.Unlock()
+		reboot()
+		after(20 * time.Second)
+		w.expectRunning()
+		w.rooms.mu.Lock()
+		short = false
+		w.rooms.mu.Unlock()
+		after(35 * time.Second)
+		w.expectRunning("a/post/3")
+		w.rooms.mu.Lock()
+		short = true
+		w.rooms.mu.Unlock()
+		reboot()
+		after(10 * time.Minute)
+		w.expect("a", structs.AllocComplete, "the user stopped it")
+		w.expectStarts("a/main/1", "a/post/1", "a/post/2", "a/post/3")
+		if got := w.rooms.list(); got != "[]" {
+			t.Errorf("rooms %s", got)
 		}
 	})
 }

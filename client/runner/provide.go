@@ -63,32 +63,47 @@ func (a *Alloc) provide(ctx context.Context) bool {
 	if runs {
 		return true
 	}
-	for _, t := range a.tasks {
-		t.given = true
+	if a.provideAll(ctx, a.insist) == nil {
+		for _, t := range a.tasks {
+			t.given = true
+		}
 	}
-	return a.provideAll(ctx)
+	return ctx.Err() == nil // tasks of an allocation that ends find out by themselves
 }
 
-// provided gives a task what it needs that is started again: what kept it may have ended, with the machine or with an engine.
-// False: ctx ended.
-func (t *task) provided(ctx context.Context) bool {
+// provided gives a task what it needs that is started again: what kept it may have ended, with the machine or with an engine. Of what follows
+// the end of the allocation, the error is that of the start, and it is tried again as that is.
+func (t *task) provided(ctx context.Context) error {
 	if t.given {
 		t.given = false
-		return true
+		return nil
 	}
-	t.alloc.providing.Lock()
-	defer t.alloc.providing.Unlock()
-	return t.alloc.provideAll(ctx)
+	a := t.alloc
+	a.providing.Lock()
+	defer a.providing.Unlock()
+	a.mu.Lock()
+	follows := t.hook() == "poststop"
+	a.mu.Unlock()
+	if follows {
+		return t.unlessUnwanted(ctx, func(ctx context.Context) error {
+			return a.provideAll(ctx, func(ctx context.Context, p Provider, need *Need, given *store.Given) error {
+				return p.Provide(ctx, need, given)
+			})
+		})
+	}
+	a.provideAll(ctx, a.insist) // an error: it ends, which the task finds out by itself
+	return context.Cause(ctx)
 }
 
-func (a *Alloc) provideAll(ctx context.Context) bool {
+// provideAll asks each provider by ask, and notes what they gave when all did.
+func (a *Alloc) provideAll(ctx context.Context, ask func(context.Context, Provider, *Need, *store.Given) error) error {
 	a.mu.Lock()
 	need := &Need{Alloc: a.alloc, Job: a.job, Group: a.group, Dir: string(a.dir)}
 	state := a.state
 	a.mu.Unlock()
 	providers := a.needs()
 	if len(providers) == 0 {
-		return true
+		return nil
 	}
 	if need.Alloc.Plugged() {
 		// A killed agent must know of it again: the region would be told that it never was here, and others be given what it has.
@@ -99,46 +114,47 @@ func (a *Alloc) provideAll(ctx context.Context) bool {
 			}
 			a.waits(err.Error(), try == 0)
 			if !sleep(ctx, nodeBackOff(try), nil) {
-				return false
+				return context.Cause(ctx)
 			}
 		}
 	}
 	given := &store.Given{}
 	for _, p := range providers {
-		if !a.provideOne(ctx, p, need, given) {
-			return false
+		if err := ask(ctx, p, need, given); err != nil {
+			return err
 		}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ending.Err() != nil {
-		return true // not all of it may be there, and none of it is needed
-	}
 	a.state.Given = given
-	a.why = ""
+	if a.state.Stop == "" {
+		a.why = ""
+	}
 	a.node.Store.Enqueue(store.PutState(a.id, &a.state)) // durable with the first start that relies on it
-	return true
+	return nil
 }
 
-// provideOne asks one provider until it could, the allocation ends, or ctx does (false).
-func (a *Alloc) provideOne(ctx context.Context, p Provider, need *Need, given *store.Given) bool {
+// insist asks one provider until it could, the allocation ends, or ctx does. An error: not all of it may be there, and none of it is needed.
+func (a *Alloc) insist(ctx context.Context, p Provider, need *Need, given *store.Given) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.ending, cancel)()
 	for try := 0; waiting.Err() == nil && a.ending.Err() == nil; try++ {
 		err := p.Provide(waiting, need, given)
-		switch {
-		case err == nil || waiting.Err() != nil:
-		case classify(err) == shortage && !(gaveUp(need.Alloc, try+1) && a.fresh()):
-			a.waits(err.Error(), try == 0)
-			sleep(waiting, nodeBackOff(try), nil)
-			continue
-		default:
-			a.end(err.Error(), true, false)
+		if waiting.Err() != nil {
+			break
 		}
-		break
+		if err == nil {
+			return nil
+		}
+		if classify(err) != shortage || gaveUp(need.Alloc, try+1) && a.fresh() {
+			a.end(err.Error(), true, false)
+			break
+		}
+		a.waits(err.Error(), try == 0)
+		sleep(waiting, nodeBackOff(try), nil)
 	}
-	return ctx.Err() == nil // tasks of an allocation that ends find out by themselves
+	return errInterrupted
 }
 
 // fresh reports whether no task was started yet.

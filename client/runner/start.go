@@ -159,8 +159,8 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 			return nil, err
 		}
 	}
-	if !t.provided(ctx) {
-		return nil, context.Cause(ctx)
+	if err := t.provided(ctx); err != nil {
+		return nil, err
 	}
 	if err := t.borrow(ctx); err != nil {
 		return nil, err
