@@ -76,9 +76,10 @@ type Agent struct {
 
 	secrets     http.Credentials  // of who uses the APIs of Mesos
 	executorKey mesos.ExecutorKey // nil: not a client
-	askTokens   atomic.Bool       // executors must show their tokens
-	frameworks  frameworks        // that have something on the node
-	passOn      atomic.Bool       // calls of schedulers are passed on to the leader
+	executed    mesos.ExecutorCounts
+	askTokens   atomic.Bool // executors must show their tokens
+	frameworks  frameworks  // that have something on the node
+	passOn      atomic.Bool // calls of schedulers are passed on to the leader
 
 	ctx         context.Context // ends when the agent stops
 	end         context.CancelFunc
@@ -526,7 +527,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 		o.Leader = a.toLeader()
 		o.Mesos = &mesos.Scheduler{Region: a.server, Log: a.log.With("part", "mesos")}
 		o.Tools = operator.NewServers(a.server, a.about, o.Mesos.Log)
-		o.Tools.Verbose, o.Tools.Calls = a.logs.verbose, o.Mesos.Calls
+		o.Tools.Verbose, o.Tools.Counts = a.logs.verbose, &o.Mesos.Counts
 	} else {
 		o.Forward = a.forward()
 	}

@@ -85,9 +85,10 @@ func (a *Agent) serveExecutors(context.Context) error {
 	log, port := a.log.With("part", "mesos"), a.executors.Addr().(*net.TCPAddr).Port
 	within := containers.New(a.client, func(actor string) (containers.Jobs, error) { return a.asking(actor) }, log)
 	a.node = http.NewNodePort(http.NodePortOptions{
-		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port, Log: log},
+		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port,
+			Counts: &a.executed, Log: log},
 		Tools: operator.NewClients(operator.ClientOptions{Client: a.client, About: a.about, Verbose: a.logs.verbose, Port: port,
-			Frameworks: a.frameworksOnNode, Containers: within, Log: log}),
+			Frameworks: a.frameworksOnNode, Containers: within, Counts: &a.executed, Log: log}),
 		Secrets: &a.secrets, Token: a.config.Token.Reveal(), Names: a.names(), Log: log})
 	ctx, cancel := context.WithCancel(a.ctx)
 	done := make(chan struct{})
@@ -121,6 +122,7 @@ func (a *Agent) takeMessages() {
 	node := a.client
 	rpc.Handle(a.rpc, server.MessageMethod, func(_ context.Context, m *server.ExecutorMessage) (*struct{}, error) {
 		e := node.Executor(m.Framework, m.Executor)
+		a.executed.Message(e != nil)
 		if e == nil {
 			return nil, structs.Errorf(structs.NotFound, "executor "+m.Executor, "the node does not have it")
 		}

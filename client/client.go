@@ -56,6 +56,7 @@ type Client struct {
 	health   health
 	diskUse  func() (int, error) // percent
 	unread   bool                // a record of an allocation cannot be used; set by New
+	counts   counts              // see Figures
 
 	mu      sync.Mutex
 	memory  store.Node
@@ -192,7 +193,7 @@ func (c *Client) load(ctx context.Context) error {
 		}
 	}
 	allocs, problems := c.store.Allocs()
-	c.unread = len(problems) > 0
+	c.unread, c.counts.unread = len(problems) > 0, len(problems)
 	for _, p := range problems {
 		c.log.Error("a record of the node cannot be used; what runs of it is not touched", "err", p)
 	}
@@ -200,6 +201,7 @@ func (c *Client) load(ctx context.Context) error {
 		run, err := runner.New(c.node, known)
 		if err != nil {
 			c.unread = true
+			c.counts.unread++
 			c.log.Error("a record of the node cannot be used; what runs of it is not touched", "alloc", known.Alloc.ID, "err", err)
 			continue
 		}
@@ -214,6 +216,7 @@ func (c *Client) load(ctx context.Context) error {
 	for _, id := range c.store.EndedIDs() {
 		e, err := c.store.Ended(id)
 		if err != nil {
+			c.counts.unread++
 			c.log.Error("the record of an end cannot be used", "alloc", id, "err", err)
 			continue
 		}
@@ -270,6 +273,7 @@ func (c *Client) machine() fingerprint.Config {
 // Start adopts what ran before and begins to serve. It returns once every task that was recorded was looked for, or ctx
 // ended. After an error, Stop.
 func (c *Client) Start(ctx context.Context) error {
+	begun := time.Now()
 	left, _ := c.lease.left()
 	c.mu.Lock()
 	adopted := make([]*runner.Alloc, 0, len(c.held))
@@ -291,6 +295,7 @@ func (c *Client) Start(ctx context.Context) error {
 			return structs.Errorf(structs.Unavailable, "node", "not all tasks were looked for: %w", context.Cause(ctx))
 		}
 	}
+	c.counts.adopting.Store(int64(time.Since(begun)))
 	if len(adopted) > 0 {
 		c.log.Info("adopted the allocations of the last run", "allocs", len(adopted), "quarantined", quarantined)
 	}

@@ -303,6 +303,7 @@ func (c *Client) over(h *held) {
 	id := h.run.ID()
 	c.dropLocked(h)
 	c.ended[id] = &ended{at: now(), folder: true}
+	c.counts.end(h.run.Now())
 	if c.jobs.release(h.job) {
 		c.store.Enqueue(store.DeleteJob(h.job.name, h.job.version))
 	}

@@ -134,8 +134,10 @@ func diskUse(dir string) (int, error) {
 func (c *Client) remove(v victim) {
 	if err := c.removeFolder(v.id); err != nil {
 		c.log.Warn("the folder of an ended allocation cannot be removed", "alloc", v.id, "err", err)
+		c.counts.unremoved.Add(1)
 		return
 	}
+	c.counts.removed.Add(1)
 	c.log.Debug("removed the folder of an ended allocation", "alloc", v.id, "why", v.why)
 	c.mu.Lock()
 	defer c.mu.Unlock()

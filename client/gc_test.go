@@ -80,6 +80,9 @@ func TestFoldersGoByCountAgeDiskAndWord(t *testing.T) {
 		if ids := fmt.Sprint(w.agent.store.EndedIDs()); ids != "[e0 e1 e3 e5 e6]" {
 			t.Errorf("ends that are still known: %s", ids)
 		}
+		if f := w.agent.Figures(); f.Ended != 7 || f.Folders != 3 || f.Removed != 4 || f.Unremoved != 0 || f.Tasks[structs.TaskFinished] != 7 || f.FolderAge != 24*time.Hour {
+			t.Errorf("figures: %+v", f)
+		}
 		w.stop()
 		w.start() // what was removed is remembered
 		if u, err := w.agent.Usage(w.t.Context(), 0); err != nil || u.Ended != 5 {

@@ -34,6 +34,7 @@ func (c *Client) watchSlack(ctx context.Context) {
 			next := c.tellSlack(told, slack)
 			if told == nil || next != *told {
 				told = &next
+				c.counts.slack.Store(told)
 				c.uplink.Slack(next)
 			}
 		}

@@ -3,6 +3,7 @@ package drivers
 import (
 	"context"
 
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -11,6 +12,12 @@ type Pruner interface {
 	// Prune removes those at once that no task uses, but for the ones that keep names, as tasks name them. What cannot be removed now is an
 	// error, and has its turn when images are cleaned up next.
 	Prune(ctx context.Context, keep []string) error
+}
+
+// Puller is a driver that pulls images.
+type Puller interface {
+	// Pulls says how long pulls took that succeeded. What was here already counts for none.
+	Pulls() timing.Summary
 }
 
 // Imager is a driver that keeps images and mounts them for the tasks of any driver whose processes the supervisor has: their ImageMounts.

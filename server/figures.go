@@ -19,7 +19,6 @@ type Figures struct {
 	Waits   timing.Summary // of committed changes, until the allocator looked at them
 	Waiting int            // committed changes that the loop has not taken
 	Filters map[string]int // what frameworks declined and are not offered for now, by role
-	Slack   structs.Slack  // what all nodes say that is reserved on them and not used
 
 	Passed, Lost uint64                   // messages of executors: queued for their frameworks, and to whom no framework listens
 	Refused      map[state.TaskEnd]uint64 // tasks that never were, as frameworks were told
@@ -63,9 +62,6 @@ func (s *Server) Figures() Figures {
 		return f
 	}
 	f.Waiting = l.feed.Waiting() + len(l.batches)
-	for _, r := range l.slack.all() {
-		f.Slack = f.Slack.Add(r.Size)
-	}
 	f.Offers = s.OfferFigures()
 	l.mu.Lock()
 	defer l.mu.Unlock()

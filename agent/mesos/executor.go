@@ -45,6 +45,7 @@ type Executors struct {
 	Demand func() bool
 	Port   int // where it serves, as executors are told
 	Log    *slog.Logger
+	Counts *ExecutorCounts // nil: nobody counts
 }
 
 // ServeHTTP answers one request.
@@ -103,6 +104,7 @@ func (x *Executors) serve(w http.ResponseWriter, r *http.Request) error {
 		if u, err = executorUpdate(&call.Update.Status); err == nil {
 			err = executor.Update(ctx, u)
 		}
+		x.Counts.update(err)
 	case wire.ExecutorCallMessage:
 		if x.Message != nil {
 			if lost := x.Message(ctx, framework, id, call.Message.Data); lost != nil {

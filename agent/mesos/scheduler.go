@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -32,26 +31,7 @@ type Scheduler struct {
 	Region Region
 	Log    *slog.Logger
 
-	calls [wire.CallUpdateFramework + 1]atomic.Uint64 // by type; see Calls
-	again atomic.Uint64                               // those SUBSCRIBEs that had an id
-}
-
-// Calls says how many well-formed calls of a type came to this server since it began, also such as were refused then. Of SUBSCRIBE it says
-// how many of them were of frameworks that had an id.
-func (s *Scheduler) Calls(kind wire.CallType) (all, again uint64) {
-	if kind == wire.CallSubscribe {
-		again = s.again.Load()
-	}
-	return s.calls[kind].Load(), again
-}
-
-func (s *Scheduler) count(c *wire.Call) {
-	if kind := int(*c.Type); kind >= 0 && kind < len(s.calls) {
-		s.calls[kind].Add(1)
-	}
-	if *c.Type == wire.CallSubscribe && idOf(c.FrameworkID) != "" {
-		s.again.Add(1)
-	}
+	Counts Counts
 }
 
 // refusal is an answer that says why not.
@@ -134,7 +114,7 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 			return elsewhere
 		}
 	}
-	s.count(call)
+	s.Counts.Count(call)
 	if *call.Type == wire.CallSubscribe {
 		return s.subscribe(w, r, who, call)
 	}
@@ -145,8 +125,10 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 		}
 	}
 	if err := s.Region.CheckSubscribed(id, stream); err != nil {
+		s.Counts.dropped.Add(1)
 		return err
 	}
+	s.Counts.Framework(id).call(call)
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	if *call.Type == wire.CallUpdateFramework {
@@ -419,7 +401,7 @@ func (s *Scheduler) call(ctx context.Context, who Caller, id structs.FrameworkID
 			return refuse(http.StatusRequestEntityTooLarge, "a message of %d bytes, and %d are taken", len(m.Data), server.MaxMessage)
 		}
 		err := region.MessageExecutor(ctx, id, stream, server.ExecutorMessage{Node: structs.NodeID(m.AgentID.Value), Executor: m.ExecutorID.Value, Data: m.Data})
-		if err != nil {
+		if s.Counts.message(err); err != nil {
 			s.Log.Debug("a message to an executor is lost", "framework", id, "executor", m.ExecutorID.Value, "err", err)
 		}
 		return nil

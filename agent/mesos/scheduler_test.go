@@ -39,12 +39,12 @@ func TestCallsAreCounted(t *testing.T) {
 	s := &Scheduler{}
 	for _, c := range []*wire.Call{{Type: new(wire.CallSubscribe)}, {Type: new(wire.CallSubscribe), FrameworkID: &wire.ID{Value: "f"}},
 		{Type: new(wire.CallAccept), FrameworkID: &wire.ID{Value: "f"}}, {Type: new(wire.CallType(99))}, {Type: new(wire.CallType(-1))}} {
-		s.count(c)
+		s.Counts.Count(c)
 	}
-	if all, again := s.Calls(wire.CallSubscribe); all != 2 || again != 1 {
+	if all, again := s.Counts.Calls(wire.CallSubscribe); all != 2 || again != 1 {
 		t.Errorf("%d subscribed, %d of them again", all, again)
 	}
-	if all, again := s.Calls(wire.CallAccept); all != 1 || again != 0 {
+	if all, again := s.Counts.Calls(wire.CallAccept); all != 1 || again != 0 {
 		t.Errorf("%d accepts, %d", all, again)
 	}
 }

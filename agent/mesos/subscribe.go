@@ -22,6 +22,17 @@ type stream struct {
 	region Region
 	leader string             // host:port of this server
 	of     *structs.Framework // as it was when it was last told something
+	counts *FrameworkCounts   // nil: nobody counts
+}
+
+func (o *stream) send(e *wire.Event) error {
+	o.counts.event(*e.Type)
+	return o.records.send(e)
+}
+
+func (o *stream) add(e *wire.Event) error {
+	o.counts.event(*e.Type)
+	return o.records.add(e)
 }
 
 // records is an answer of events, one record each.
@@ -69,6 +80,11 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 	defer sub.Close()
 	f.ID = sub.Framework
 	out.of = f
+	out.counts = s.Counts.framework(f.ID, func(id structs.FrameworkID) bool {
+		f := s.Region.Framework(id)
+		return f != nil && f.Ended == 0
+	})
+	out.counts.call(c)
 	out.leader, _, _ = s.Region.LeaderHTTP(r.Context())
 	s.Log.Info("a framework subscribed", "framework", f.Name, "id", f.ID, "again", sub.Again)
 	err = out.run(r.Context(), sub)

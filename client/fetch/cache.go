@@ -358,6 +358,9 @@ func (c *Cache) Used() structs.Bytes {
 	return structs.Bytes(c.total)
 }
 
+// Size returns how many it may hold.
+func (c *Cache) Size() structs.Bytes { return c.opts.Size }
+
 // transfer gets what is wanted into the cache; unchanged: the source said that what is here is still right. It is the only one of its key.
 func (c *Cache) transfer(ctx context.Context, object, key string, src source, j *job) (unchanged bool, err error) {
 	select {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/proffer/proffer/client/checks"
@@ -56,6 +57,15 @@ type Node struct {
 	ExecutorToken func(framework structs.FrameworkID, executor string, alloc structs.AllocID) string
 	// GPUs measures devices, by ID; nil: nobody does. What it returns is not changed.
 	GPUs func(ctx context.Context) map[string]*drivers.GPUStats
+
+	Counts Counts
+}
+
+// Counts is what happened since the agent began.
+type Counts struct {
+	Unstarted atomic.Uint64 // tasks that could not be started, and never will be
+	Fetched   atomic.Uint64 // times that all artifacts of a task were put into its folder
+	Unfetched atomic.Uint64 // times that they were not
 }
 
 // poststopLimit is how long one poststop task may take.

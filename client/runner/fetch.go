@@ -63,11 +63,15 @@ func (t *task) fetch(ctx context.Context, scope *taskdir.Scope, def *structs.Tas
 	for _, artifact := range list {
 		order := fetch.Order{Artifact: artifact, Root: root, UID: uid, GID: gid, Say: func(text string) { t.progress("fetching", text) }}
 		if err := a.node.Fetch.Deliver(ctx, order); err != nil {
+			if ctx.Err() == nil {
+				a.node.Counts.Unfetched.Add(1)
+			}
 			return err
 		}
 	}
 	if err := root.WriteFile(fetchedMark, []byte(mark), 0o600); err != nil {
 		return drivers.DiskError("task folder", err)
 	}
+	a.node.Counts.Fetched.Add(1)
 	return nil
 }

@@ -412,6 +412,7 @@ func (t *task) startFailed(err error, short *int) (again bool, wait time.Duratio
 		}
 		t.event("failed", why)
 		t.done(structs.TaskError, why)
+		a.node.Counts.Unstarted.Add(1)
 		return false, 0
 	case shortage:
 		wait = nodeBackOff(*short)

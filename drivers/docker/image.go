@@ -16,6 +16,7 @@ import (
 	"github.com/moby/moby/api/types/jsonstream"
 	"github.com/moby/moby/client"
 
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -28,6 +29,8 @@ type images struct {
 	given map[given]bool   // by registries; up to maxGiven
 	known map[string]*used // pulled by this node, by name
 	root  string           // folder of the engine; empty: not known
+
+	took timing.Times // to pull
 }
 
 // used is what is remembered of an image that the node pulled.
@@ -226,6 +229,7 @@ func (im *images) pull(ctx context.Context, named reference.Named, login, as str
 		return nil, im.d.engine.explain(ctx, ctx, object, "pull", structs.Unavailable, err)
 	}
 	tell(fmt.Sprintf("image %s", name))
+	begun := time.Now()
 	r, err := api.ImagePull(ctx, name, client.ImagePullOptions{RegistryAuth: login})
 	if err != nil {
 		switch kind := structs.KindOf(im.d.engine.explain(ctx, ctx, object, "", structs.Unavailable, err)); kind {
@@ -258,6 +262,7 @@ func (im *images) pull(ctx context.Context, named reference.Named, login, as str
 		}
 	}
 	if found, err = im.find(ctx, name); err == nil {
+		im.took.Since(begun)
 		im.pulled(name, found.id, as)
 	}
 	return found, err

@@ -13,6 +13,7 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -191,6 +192,9 @@ func (im *images) clean(ctx context.Context, now time.Time) {
 }
 
 var _ drivers.Pruner = (*Driver)(nil)
+
+// Pulls is of drivers.Puller.
+func (d *Driver) Pulls() timing.Summary { return d.images.took.Summary() }
 
 // Prune is for drivers.Pruner. What others pulled into the engine is theirs.
 func (d *Driver) Prune(ctx context.Context, keep []string) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/drivers/oci/images"
 	"github.com/proffer/proffer/drivers/remove"
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -42,6 +43,9 @@ func (d *Driver) removed(gone []images.Removed) {
 }
 
 var _ drivers.Pruner = (*Driver)(nil)
+
+// Pulls is of drivers.Puller.
+func (d *Driver) Pulls() timing.Summary { return d.store.Pulls() }
 
 // Prune is for drivers.Pruner.
 func (d *Driver) Prune(_ context.Context, keep []string) error {

@@ -8,7 +8,8 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-func BenchmarkState(b *testing.B) {
+// populous is a region of 1,000 nodes with 100 tasks each.
+func populous(b *testing.B) *state.Store {
 	const nodes, each = 1_000, 100
 	store, index := state.New(), uint64(0)
 	apply := func(c state.Command) any {
@@ -35,11 +36,26 @@ func BenchmarkState(b *testing.B) {
 		}
 		apply(p)
 	}
-	snap := store.Snapshot()
+	return store
+}
+
+func BenchmarkState(b *testing.B) {
+	snap := populous(b).Snapshot()
 	b.ReportAllocs()
 	for b.Loop() {
 		d := &document{picture: newPicture(snap), encoder: newEncoder(), offered: offeredBy(nil)}
 		d.state()
+		b.SetBytes(int64(d.body().size))
+	}
+}
+
+func BenchmarkMetrics(b *testing.B) {
+	r := &region{store: populous(b)}
+	s := r.servers()
+	b.ReportAllocs()
+	for b.Loop() {
+		d := &document{picture: newPicture(r.store.Snapshot()), encoder: newEncoder(), offered: offeredBy(nil), from: s}
+		d.encoder.figures(d.metrics(true, 0))
 		b.SetBytes(int64(d.body().size))
 	}
 }

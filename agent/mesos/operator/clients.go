@@ -35,6 +35,9 @@ type Client interface {
 
 	// PruneImages removes the images that no task uses, but for those that keep names.
 	PruneImages(ctx context.Context, keep []string) error
+
+	// Figures returns what the node counted and measured.
+	Figures() client.Figures
 }
 
 // ClientOptions is what this API is made of on a client.
@@ -46,6 +49,7 @@ type ClientOptions struct {
 	// Frameworks returns what the region knows of frameworks, of which the node has only ids; nil, or without some: only the ids are shown.
 	Frameworks func(context.Context, []structs.FrameworkID) []*structs.Framework
 	Containers *containers.Containers // those within tasks; nil: they are not served
+	Counts     *mesos.ExecutorCounts  // of executors; nil: nobody counts
 	Log        *slog.Logger
 }
 
@@ -263,5 +267,7 @@ func (c *Clients) used(ctx context.Context) (*local, *client.Usage, error) {
 
 func (c *Clients) metrics(ctx context.Context) figures {
 	_, registered := c.Client.Connected()
-	return c.now(ctx).metrics(registered, now())
+	f := c.at(ctx, 0).metrics(registered, now(), c.Client.Figures())
+	f.executors(c.Counts)
+	return f
 }

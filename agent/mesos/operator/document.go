@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/proffer/proffer/agent/mesos"
-	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -31,8 +30,8 @@ type document struct {
 	leader  string // host:port of the HTTP API of the leader
 	elected structs.Time
 	offered *offered
-	slacks  map[structs.NodeID]structs.Slack        // what is reserved on nodes and not used; only where the leader is asked
-	calls   func(wire.CallType) (all, again uint64) // see Servers.Calls
+	slacks  map[structs.NodeID]structs.Slack // what is reserved on nodes and not used; only where the leader is asked
+	from    *Servers                         // that it is of; nil: of a client
 
 	maintenance []*structs.NodeMaintenance // for GET_MAINTENANCE_STATUS
 }

@@ -51,6 +51,13 @@ func (s *subscribers) add(cut context.CancelCauseFunc, most int) (remove func())
 	}
 }
 
+// count says how many there are.
+func (s *subscribers) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
 // subscribe serves a stream of events until its reader goes, is too slow, or this server leads no more.
 func (s *Servers) subscribe(w http.ResponseWriter, r *http.Request, encoding wire.Encoding, c *wire.Follow) error {
 	f, err := followOf(c)

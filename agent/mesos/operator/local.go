@@ -80,8 +80,11 @@ func (l *local) Framework(id structs.FrameworkID) *structs.Framework {
 }
 
 // now looks at the node.
-func (c *Clients) now(ctx context.Context) *local {
-	l := &local{self: c.About(), node: c.Client.Node(), port: c.Port, known: c.Client.Known(mostEnded), versions: map[versionKey]*structs.JobVersion{},
+func (c *Clients) now(ctx context.Context) *local { return c.at(ctx, mostEnded) }
+
+// at looks at the node, and at no more allocations that ended than it is asked for.
+func (c *Clients) at(ctx context.Context, ended int) *local {
+	l := &local{self: c.About(), node: c.Client.Node(), port: c.Port, known: c.Client.Known(ended), versions: map[versionKey]*structs.JobVersion{},
 		remains: map[versionKey]*structs.Job{}}
 	l.lens = newLens(l)
 	byID := map[structs.FrameworkID]*localFramework{}
@@ -358,30 +361,4 @@ func (l *local) executorObject(e *encoder, k *client.Known) {
 	e.empty("queued_tasks")
 	e.close('}')
 	e.part()
-}
-
-// metrics computes what a client says of itself, by the names of Mesos. What is counted goes back when what ended is forgotten.
-func (l *local) metrics(registered bool, asked structs.Time) figures {
-	f := figures{"slave/uptime_secs": asked.Sub(l.self.Started).Std().Seconds(), "slave/registered": flag(registered)}
-	held := l.held()
-	f.share("slave/", l.node.Available(), held)
-	f["slave/cpus_revocable_used"], f["slave/mem_revocable_used"] = float64(held.Custom[revocableCPUs])/1000, float64(held.Custom[revocableMemory])/1000
-	count := tally{}
-	var frameworks, running, ended float64
-	for _, x := range l.frameworks {
-		if x.live() {
-			frameworks++
-		}
-		running, ended = running+float64(len(x.executors)), ended+float64(len(x.completed))
-	}
-	for i := range l.known {
-		l.tasks(l.known[i].Alloc, func(t *task) bool {
-			count[t.state]++
-			return true
-		})
-	}
-	f["slave/frameworks_active"], f["slave/executors_running"], f["slave/executors_terminated"] = frameworks, running, ended
-	f.tally("slave/", count)
-	f.system()
-	return f
 }

@@ -2,32 +2,35 @@ package operator
 
 import (
 	"math"
-	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/proffer/proffer/agent/mesos"
-	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
-// figures are metrics by the names that dashboards for Mesos look for.
+// figures are metrics by the names that dashboards for Mesos look for. website/docs/tools.md lists them, and a test holds it to that.
 type figures map[string]float64
 
 // metrics computes what a server says of itself and of its state. Counters begin anew with the server, as those of a master do.
 func (d *document) metrics(leads bool, asked structs.Time) figures {
 	f := figures{"master/elected": flag(leads), "master/uptime_secs": asked.Sub(d.self.Started).Std().Seconds()}
+	is := d.from.region.Figures()
 	f.nodes(d)
-	f.frameworks(d)
-	f.tasks(d)
-	f.messages(d.calls)
-	f.allocator(d)
+	of := d.byState()
+	f.frameworks(d, &is, of)
+	f.tasks(d, &is, of)
+	f.messages(d, &is)
+	f.registrar(&is.Consensus)
+	f.allocator(d, &is)
 	f["master/outstanding_offers"] = float64(len(d.offered.all))
 	for _, queue := range []string{"messages", "dispatches", "http_requests"} {
 		f["master/event_queue_"+queue] = 0 // there are none that grow: what cannot be taken is refused
 	}
+	f["master/operator_event_stream_subscribers"] = float64(d.from.subscribers.count())
+	f["master/http_cache_hits"] = float64(d.from.hits())
 	f.system()
 	return f
 }
@@ -79,52 +82,6 @@ func usual(r structs.Resources) map[string]float64 {
 	return map[string]float64{"cpus": float64(r.CPU) / 1000, "mem": float64(mebibytes(r.Memory)) / 1000, "disk": float64(mebibytes(r.Disk)) / 1000}
 }
 
-// messages has the calls of schedulers, by what Mesos called them when they were messages.
-func (f figures) messages(calls func(wire.CallType) (all, again uint64)) {
-	if calls == nil {
-		return
-	}
-	for kind, name := range map[wire.CallType]string{wire.CallTeardown: "unregister_framework", wire.CallAccept: "launch_tasks",
-		wire.CallDecline: "decline_offers", wire.CallRevive: "revive_offers", wire.CallSuppress: "suppress_offers", wire.CallKill: "kill_task",
-		wire.CallAcknowledge: "status_update_acknowledgement", wire.CallReconcile: "reconcile_tasks", wire.CallMessage: "framework_to_executor",
-		wire.CallRequest: "resource_request", wire.CallReconcileOperations: "reconcile_operations",
-		wire.CallAcknowledgeOperationStatus: "operation_status_update_acknowledgement"} {
-		n, _ := calls(kind)
-		f["master/messages_"+name] = float64(n)
-	}
-	all, again := calls(wire.CallSubscribe)
-	f["master/messages_register_framework"], f["master/messages_reregister_framework"] = float64(all-min(all, again)), float64(again)
-}
-
-// allocator has the shares of roles, and their quotas, by their names in Mesos.
-func (f figures) allocator(d *document) {
-	f["allocator/event_queue_dispatches"], f["allocator/mesos/event_queue_dispatches"] = 0, 0
-	for r := range d.Roles() {
-		name := mesos.RoleOut(r.Name)
-		has := usual(d.RoleUse(r.Name).Resources.Add(d.offered.toRole[r.Name]))
-		share := 0.0
-		for kind, x := range has {
-			if total := f["allocator/mesos/resources/"+kind+"/total"]; total > 0 {
-				share = max(share, x/total)
-			}
-		}
-		f["allocator/mesos/roles/"+name+"/shares/dominant"] = share
-		guaranteed, limited := scalarsOf(r.Guaranteed()), scalarsOf(r.Limited())
-		for _, kind := range [...]string{"cpus", "mem", "disk"} {
-			at := "allocator/mesos/quota/roles/" + name + "/resources/" + kind + "/"
-			if x := guaranteed[kind]; x != nil {
-				f[at+"guarantee"] = x.Value
-			}
-			if x := limited[kind]; x != nil {
-				f[at+"limit"] = x.Value
-			}
-			if guaranteed[kind] != nil || limited[kind] != nil {
-				f[at+"offered_or_allocated"] = has[kind]
-			}
-		}
-	}
-}
-
 // share has of each usual resource how much there is, how much is used, and the part of it.
 func (f figures) share(prefix string, total, used structs.Resources) {
 	for _, x := range [...]struct {
@@ -144,47 +101,41 @@ func (f figures) share(prefix string, total, used structs.Resources) {
 	}
 }
 
-// revocable has the same of what is revocable: what is reserved and not used is all there is.
-func (f figures) revocable(prefix string, size, held structs.Slack) {
-	all := func(s structs.Slack) structs.Resources { return structs.Resources{CPU: s.CPU, Memory: s.Memory} }
-	part := figures{}
-	part.share("", all(size), all(held))
-	for name, x := range part {
+// revocable has what of cores and memory is reserved and not used, and what is run on that. Nothing else can be revocable.
+func (f figures) revocable(prefix string, total, used structs.Slack) {
+	of := func(s structs.Slack) structs.Resources { return structs.Resources{CPU: s.CPU, Memory: s.Memory} }
+	all := figures{}
+	all.share("", of(total), of(used))
+	for name, x := range all {
 		kind, what, _ := strings.Cut(name, "_")
 		f[prefix+kind+"_revocable_"+what] = x
 	}
 }
 
-func (f figures) frameworks(d *document) {
-	var connected, away float64
-	for x := range d.Frameworks() {
-		switch {
-		case x.Ended != 0:
-		case x.Connected:
-			connected++
-		default:
-			away++
+// tasks has what becomes of tasks and nodes. What is forgotten stays counted, so that no counter goes back while the server lives.
+func (f figures) tasks(d *document, is *server.Figures, of map[structs.FrameworkID]tally) {
+	count, gone := tally{}, d.Tally()
+	for _, has := range of {
+		for status, n := range has {
+			count[status] += n
 		}
 	}
-	f["master/frameworks_active"], f["master/frameworks_inactive"] = connected, away
-	f["master/frameworks_connected"], f["master/frameworks_disconnected"] = connected, away
-}
-
-func (f figures) tasks(d *document) {
-	count := tally{}
-	for a := range d.Allocs() {
-		d.tasks(a, func(t *task) bool {
-			count[t.state]++
-			return true
-		})
-	}
-	// What is forgotten stays counted, so that no counter goes back while the server lives.
-	gone := d.Tally()
 	for status, n := range gone.Tasks {
 		if status == structs.TaskUnreachable { // it is not waited for any more
 			status = structs.TaskGone
 		}
 		count[status] += n
+	}
+	for end, n := range is.Refused {
+		count[end.State] += int(n)
+		f.ended(end, "master", float64(n))
+	}
+	for end, n := range gone.Ends {
+		source := "executor"
+		if end.Agent {
+			source = "slave"
+		}
+		f.ended(end, source, float64(n))
 	}
 	f.tally("master/", count)
 	for name, n := range map[string]int{"registrations": gone.Registered, "reregistrations": gone.Returned, "removals": gone.Lost + gone.Left,
@@ -196,36 +147,40 @@ func (f figures) tasks(d *document) {
 	f["master/recovery_slave_removals"] = 0 // nodes that a new leader does not hear of are lost like others
 }
 
+// ended has tasks that ended in one way for one reason.
+func (f figures) ended(end state.TaskEnd, source string, n float64) {
+	f[strings.ToLower("master/"+stateName(end.State)+"/source_"+source+"/reason_"+end.Reason)] += n
+}
+
+// byState counts the tasks of each framework.
+func (d *document) byState() map[structs.FrameworkID]tally {
+	out := map[structs.FrameworkID]tally{}
+	var last structs.FrameworkID
+	var of tally
+	for a := range d.Allocs() {
+		if of == nil || a.Framework != last {
+			if last, of = a.Framework, out[a.Framework]; of == nil {
+				of = tally{}
+				out[a.Framework] = of
+			}
+		}
+		d.tasks(a, func(t *task) bool {
+			of[t.state]++
+			return true
+		})
+	}
+	return out
+}
+
+// short is a state as it is within names.
+func short(s structs.TaskStatus) string {
+	return strings.ToLower(strings.TrimPrefix(stateName(s), "TASK_"))
+}
+
 // tally has how many tasks are in each state.
 func (f figures) tally(prefix string, count tally) {
 	for _, s := range tallied {
-		f[prefix+"tasks_"+strings.ToLower(strings.TrimPrefix(stateName(s), "TASK_"))] = float64(count[s])
-	}
-}
-
-// system has what the machine says of itself, where it says it.
-func (f figures) system() {
-	f["system/cpus_total"] = float64(runtime.NumCPU())
-	if raw, err := os.ReadFile("/proc/loadavg"); err == nil {
-		fields := strings.Fields(string(raw))
-		for i, name := range [...]string{"1min", "5min", "15min"} {
-			if i < len(fields) {
-				if x, err := strconv.ParseFloat(fields[i], 64); err == nil {
-					f["system/load_"+name] = x
-				}
-			}
-		}
-	}
-	if raw, err := os.ReadFile("/proc/meminfo"); err == nil {
-		for line := range strings.Lines(string(raw)) {
-			name, rest, _ := strings.Cut(line, ":")
-			key, wanted := map[string]string{"MemTotal": "system/mem_total_bytes", "MemFree": "system/mem_free_bytes"}[name]
-			if fields := strings.Fields(rest); wanted && len(fields) > 0 {
-				if kib, err := strconv.ParseFloat(fields[0], 64); err == nil {
-					f[key] = kib * 1024
-				}
-			}
-		}
+		f[prefix+"tasks_"+short(s)] = float64(count[s])
 	}
 }
 
@@ -250,24 +205,6 @@ func appendNumber(to []byte, x float64) []byte {
 		to = append(to, '.', '0')
 	}
 	return to
-}
-
-// stats writes what /system/stats.json says.
-func (e *encoder) stats() {
-	f := figures{}
-	f.system()
-	e.open('{')
-	e.key("cpus_total")
-	e.int(int64(runtime.NumCPU()))
-	for from, to := range map[string]string{"system/load_1min": "avg_load_1min", "system/load_5min": "avg_load_5min",
-		"system/load_15min": "avg_load_15min", "system/mem_total_bytes": "mem_total_bytes", "system/mem_free_bytes": "mem_free_bytes"} {
-		if x, there := f[from]; there {
-			e.key(to)
-			e.comma()
-			e.buf = appendNumber(e.buf, x)
-		}
-	}
-	e.close('}')
 }
 
 func now() structs.Time { return structs.At(time.Now()) }

@@ -214,6 +214,7 @@ func TestAgentState(t *testing.T) {
 		jobs.is("executors|0|tasks|0|id", `"shop1.web"`)
 		jobs.is("executors|0|completed_tasks|0|id", `"shop1.log"`)
 	}
+	m.figures = client.Figures{Ended: 2, Tasks: map[structs.TaskStatus]int{structs.TaskFailed: 2}} // as what is known still
 	f := m.tree(c, "/metrics/snapshot")
 	f.is("slave/tasks_running", "3")
 	f.is("slave/tasks_failed", "3")

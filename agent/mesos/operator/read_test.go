@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -215,14 +216,16 @@ func TestMetrics(t *testing.T) {
 	doc.is("allocator/mesos/quota/roles/eng/resources/cpus/limit", "4")
 	doc.is("allocator/mesos/quota/roles/eng/resources/cpus/offered_or_allocated", "5.8")
 	s := r.servers()
-	s.Calls = func(kind wire.CallType) (uint64, uint64) {
-		return 10 * uint64(kind), map[wire.CallType]uint64{wire.CallSubscribe: 4}[kind]
+	s.Counts = &mesos.Counts{}
+	for _, c := range []*wire.Call{{Type: new(wire.CallSubscribe)}, {Type: new(wire.CallSubscribe), FrameworkID: &wire.ID{Value: "f1"}}, {Type: new(wire.CallSubscribe)},
+		{Type: new(wire.CallAccept)}, {Type: new(wire.CallAcknowledge)}, {Type: new(wire.CallAccept)}} {
+		s.Counts.Count(c)
 	}
 	doc = r.tree(s, "/metrics/snapshot")
-	doc.is("master/messages_register_framework", "6")
-	doc.is("master/messages_reregister_framework", "4")
-	doc.is("master/messages_launch_tasks", "30")
-	doc.is("master/messages_status_update_acknowledgement", "80")
+	doc.is("master/messages_register_framework", "2")
+	doc.is("master/messages_reregister_framework", "1")
+	doc.is("master/messages_launch_tasks", "2")
+	doc.is("master/messages_status_update_acknowledgement", "1")
 	doc.is("master/slave_registrations", "3")
 	doc.is("master/slave_removals", "1")
 	doc.is("master/slave_removals/reason_unhealthy", "1")

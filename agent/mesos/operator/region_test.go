@@ -16,6 +16,7 @@ import (
 
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -29,6 +30,7 @@ type region struct {
 	leader  string
 	follows atomic.Bool
 	actors  []string
+	figures server.Figures
 
 	mu    sync.Mutex
 	index uint64
@@ -56,6 +58,8 @@ func (r *region) Read(context.Context, bool) (*state.Snapshot, error) {
 	r.reads++
 	return r.store.Snapshot(), nil
 }
+
+func (r *region) Figures() server.Figures { return r.figures }
 
 func (r *region) Store() *state.Store { return r.store }
 

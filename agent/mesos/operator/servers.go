@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos"
-	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -29,23 +29,25 @@ type Region interface {
 	// Slacks returns what is reserved on nodes and not used, where anything is.
 	Slacks(ctx context.Context) map[structs.NodeID]structs.Slack
 	Maintenance(ctx context.Context) ([]*structs.NodeMaintenance, error)
+	// Figures returns what the server counted and measured.
+	Figures() server.Figures
 }
 
 // Servers serves this API on a server.
 type Servers struct {
 	// Verbose has the log say more for so long; 0: no longer. Nil: it cannot.
 	Verbose func(time.Duration)
-	// Calls says how many calls of schedulers of a type came to this server, and how many of them were of frameworks that had an id. Nil: they
-	// are not counted. None of the two is changed once this serves.
-	Calls func(wire.CallType) (all, again uint64)
+	// Counts is what came of schedulers. Nil: it is not counted. None of the two is changed once this serves.
+	Counts *mesos.Counts
 
-	region Region
-	about  func() About
-	log    *slog.Logger
-	seed   maphash.Seed
-	views  map[string]*view
-	older  map[string]olderMethods
-	turn   chan struct{} // holds one while a call is answered that is about all of the state
+	region  Region
+	about   func() About
+	log     *slog.Logger
+	seed    maphash.Seed
+	views   map[string]*view
+	figures *shared // of /metrics/snapshot
+	older   map[string]olderMethods
+	turn    chan struct{} // holds one while a call is answered that is about all of the state
 
 	subscribers subscribers
 }
@@ -58,7 +60,7 @@ type view struct {
 
 // NewServers returns the API of a server. about is asked at each request.
 func NewServers(region Region, about func() About, log *slog.Logger) *Servers {
-	s := &Servers{region: region, about: about, log: log, seed: maphash.MakeSeed(), views: map[string]*view{}, turn: make(chan struct{}, 1)}
+	s := &Servers{region: region, about: about, log: log, seed: maphash.MakeSeed(), views: map[string]*view{}, figures: newShared(), turn: make(chan struct{}, 1)}
 	for name, write := range map[string]func(*document){
 		"state":         (*document).state,
 		"state-summary": (*document).summary,
@@ -70,6 +72,28 @@ func NewServers(region Region, about func() About, log *slog.Logger) *Servers {
 	}
 	s.older = s.olderPaths()
 	return s
+}
+
+// measured makes the answer to /metrics/snapshot, which each server gives for itself.
+func (s *Servers) measured(ctx context.Context, _ *body) (*body, error) {
+	leads := s.region.Elected() != 0
+	d := &document{picture: newPicture(s.region.Store().Snapshot()), encoder: newEncoder(), self: s.about(), offered: offeredBy(nil), from: s}
+	if leads {
+		if offers, err := s.region.Offers(ctx); err == nil {
+			d.offered = offeredBy(offers)
+		}
+		d.slacks = s.region.Slacks(ctx)
+	}
+	d.encoder.figures(d.metrics(leads, now()))
+	return d.body(), nil
+}
+
+// hits says how many answers of documents were not made anew.
+func (s *Servers) hits() (n uint64) {
+	for _, v := range s.views {
+		n += v.shared.hits.Load()
+	}
+	return n
 }
 
 // Paths are those of documents about the region.
@@ -100,16 +124,11 @@ func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
 	case "version", "flags", "system/stats":
 		return padding.send(w, ofSelf(name, self))
 	case "metrics/snapshot":
-		leads := s.region.Elected() != 0
-		d := &document{picture: newPicture(s.region.Store().Snapshot()), encoder: newEncoder(), self: self, offered: offeredBy(nil), calls: s.Calls}
-		if leads {
-			if offers, err := s.region.Offers(ctx); err == nil {
-				d.offered = offeredBy(offers)
-			}
-			d.slacks = s.region.Slacks(ctx)
+		b, err := s.figures.get(ctx, s.measured)
+		if err != nil {
+			return err
 		}
-		d.encoder.figures(d.metrics(leads, now()))
-		return padding.send(w, d.body())
+		return padding.send(w, b)
 	}
 	leader, err := s.leader(ctx, w, r, name)
 	if err != nil {
@@ -193,7 +212,7 @@ func (s *Servers) document(ctx context.Context, leader string) (*document, versi
 		of.slacks += maphash.Comparable(s.seed, slackOf{id, size})
 	}
 	return &document{picture: newPicture(snap), encoder: newEncoder(), self: s.about(), leader: leader, elected: s.region.Elected(),
-		offered: offeredBy(offers), slacks: slacks, calls: s.Calls}, of, nil
+		offered: offeredBy(offers), slacks: slacks, from: s}, of, nil
 }
 
 // Bounds of what /tasks answers.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	"github.com/proffer/proffer/structs"
@@ -34,6 +35,7 @@ type slackOf struct {
 // changed and the memory was not needed: it is held weakly.
 type shared struct {
 	turn chan struct{} // holds one while an answer is made
+	hits atomic.Uint64 // answers that were not made anew for who asked
 
 	mu   sync.Mutex
 	next *making // nobody began it
@@ -70,6 +72,9 @@ func (s *shared) get(ctx context.Context, build func(context.Context, *body) (*b
 			return nil, ctx.Err()
 		}
 		if mine || !errors.Is(m.err, errAbandoned) {
+			if !mine {
+				s.hits.Add(1)
+			}
 			return m.body, m.err
 		}
 	}
@@ -96,6 +101,9 @@ func (s *shared) run(ctx context.Context, m *making, build func(context.Context,
 			m.err = errAbandoned
 		}
 		return
+	}
+	if m.body == last {
+		s.hits.Add(1)
 	}
 	s.mu.Lock()
 	s.last = weak.Make(m.body)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/proffer/proffer/drivers/oci/registry"
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -56,6 +57,9 @@ type blob struct {
 	name   string // in an archive
 }
 
+// Pulls says how long pulls took that succeeded.
+func (s *Store) Pulls() timing.Summary { return s.took.Summary() }
+
 // Ensure returns the image, and marks it as used by holder until Release. It is pulled if it is missing, if Fresh is asked for, and
 // if nobody with these credentials has got it before: the registry has to say whether they may have it, and layers that are here
 // are not transferred again. What other callers pull at the same time is pulled once. progress may be nil; it is called from other
@@ -75,8 +79,11 @@ func (s *Store) Ensure(ctx context.Context, want Want, holder string, progress f
 			}
 		}
 	}
+	begun := time.Now()
 	im, err := s.pull(ctx, want, holder, progress)
-	if err != nil {
+	if err == nil {
+		s.took.Since(begun)
+	} else {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}

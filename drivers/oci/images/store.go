@@ -19,6 +19,7 @@ import (
 
 	"github.com/proffer/proffer/drivers/flight"
 	"github.com/proffer/proffer/drivers/oci/registry"
+	"github.com/proffer/proffer/drivers/timing"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -40,6 +41,7 @@ type Store struct {
 	lock *os.File
 
 	pulls      flight.Group
+	took       timing.Times  // to pull, see Pulls
 	lanes      chan struct{} // bounds layers that are pulled and unpacked at the same time
 	registries *registry.Client
 	key        []byte // see pass
