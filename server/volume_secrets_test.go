@@ -21,6 +21,9 @@ func TestSecretsOfVolumesAreSealed(t *testing.T) {
 		asked := volume("new")
 		_, _, err := r.servers[0].server.Propose(t.Context(), "", "ann", asked)
 		check(t, err)
+		if v := r.servers[0].server.Store().Snapshot().Volume("new"); v.CSI.Secrets != nil || v.CSI.Sealed.Key == "" {
+			t.Error("it was recorded in clear")
+		}
 		if asked.Volume.CSI.Secrets["password"] != "hunter2" {
 			t.Error("the command of the caller was changed")
 		}
