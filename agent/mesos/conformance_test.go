@@ -110,6 +110,8 @@ func wrongRequests(r *region, e wire.Encoding) {
 	post("a short uuid", 400, "not 16", &wire.Call{FrameworkID: id, Type: new(wire.CallAcknowledge), Acknowledge: &wire.Acknowledge{UUID: []byte("x")}})
 	subscribe := f.encoding.Marshal(f.subscribeCall())
 	send("nothing acceptable", 406, "Accept", "POST", subscribe, "Content-Type", kind, "Accept", "text/html")
+	operations := f.encoding.Marshal(&wire.Call{FrameworkID: id, Type: new(wire.CallReconcileOperations), ReconcileOps: &wire.ReconcileOps{}})
+	send("operations, nothing acceptable", 406, "Accept", "POST", operations, "Content-Type", kind, "Accept", "text/html")
 	send("not acceptable", 406, "Accept", "POST", subscribe, "Content-Type", kind, "Accept", kind+";q=0")
 	send("with a stream id", 400, "Mesos-Stream-Id", "POST", subscribe, "Content-Type", kind, "Mesos-Stream-Id", "x")
 	other := f.subscribeCall()

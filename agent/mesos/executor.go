@@ -202,7 +202,7 @@ func stateIn(s wire.TaskState) (structs.TaskStatus, bool) {
 func (x *Executors) subscribe(w http.ResponseWriter, r *http.Request, executor *runner.Executor, c *wire.ExecutorSubscribe) error {
 	encoding, ok := acceptable(r)
 	if !ok {
-		return refuse(http.StatusNotAcceptable, "Expecting 'Accept' to allow %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
+		return notAcceptable()
 	}
 	var tasks []string
 	for i := range c.Tasks {

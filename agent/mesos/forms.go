@@ -84,7 +84,7 @@ func OnlyPost(w http.ResponseWriter, r *http.Request) error { return onlyPost(w,
 func Acceptable(r *http.Request) (wire.Encoding, error) {
 	encoding, ok := acceptable(r)
 	if !ok {
-		return 0, refuse(http.StatusNotAcceptable, "Expecting 'Accept' to allow %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
+		return 0, notAcceptable()
 	}
 	return encoding, nil
 }

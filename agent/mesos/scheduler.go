@@ -115,8 +115,13 @@ func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) er
 		}
 	}
 	s.Counts.Count(call)
-	if *call.Type == wire.CallSubscribe {
+	switch *call.Type {
+	case wire.CallSubscribe:
 		return s.subscribe(w, r, who, call)
+	case wire.CallReconcileOperations: // as if its answer had a body
+		if _, ok := acceptable(r); !ok {
+			return notAcceptable()
+		}
 	}
 	id, stream := structs.FrameworkID(call.FrameworkID.Value), r.Header.Get("Mesos-Stream-Id")
 	if f := s.Region.Framework(id); f != nil {
@@ -203,6 +208,10 @@ func bodyEncoding(r *http.Request) (wire.Encoding, error) {
 		return wire.Protobuf, nil
 	}
 	return 0, refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
+}
+
+func notAcceptable() *refusal {
+	return refuse(http.StatusNotAcceptable, "Expecting 'Accept' to allow %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
 }
 
 // acceptable returns how to encode what is sent: JSON when both will do.

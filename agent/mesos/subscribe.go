@@ -52,7 +52,7 @@ const atOnce = 32 << 10
 func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller, c *wire.Call) error {
 	encoding, ok := acceptable(r)
 	if !ok {
-		return refuse(http.StatusNotAcceptable, "Expecting 'Accept' to allow %s or %s", wire.JSON.ContentType(), wire.Protobuf.ContentType())
+		return notAcceptable()
 	}
 	if r.Header.Get("Mesos-Stream-Id") != "" {
 		return refuse(http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
