@@ -170,7 +170,7 @@ func (c *Client) load(ctx context.Context) error {
 	if known != nil {
 		c.memory = *known
 	} else {
-		c.memory = store.Node{Format: store.Format, ID: structs.NodeID(structs.NewID()), Region: c.config.Region}
+		c.memory = store.Node{Format: store.Format, ID: structs.NewNodeID(), Region: c.config.Region}
 		if err := c.store.Commit(ctx, store.PutNode(&c.memory)); err != nil {
 			return err
 		}

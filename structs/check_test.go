@@ -26,7 +26,9 @@ func TestValidateChecks(t *testing.T) {
 		{"grpc", check(func(c *Check) { c.Type, c.Service = "grpc", "shop.v1.Cart" }), ""},
 		{"exec", check(func(c *Check) { c.Type, c.Port, c.Command = "exec", "", []string{"/bin/ok"} }), ""},
 		{"exec by another name", check(func(c *Check) { c.Type, c.Port, c.Command, c.Arg0 = "exec", "", []string{"/bin/busybox"}, new("ls") }), ""},
-		{"a name with a NUL", check(func(c *Check) { c.Type, c.Port, c.Command, c.Arg0 = "exec", "", []string{"/bin/busybox"}, new("l\x00s") }),
+		{"a name with a NUL", check(func(c *Check) {
+			c.Type, c.Port, c.Command, c.Arg0 = "exec", "", []string{"/bin/busybox"}, new("l\x00s")
+		}),
 			at + `.arg0: a value cannot hold a NUL byte`},
 		{"a name of http", check(func(c *Check) { c.Arg0 = new("ls") }), at + `.arg0: a check of type http has no arg0`},
 		{"unnamed", check(func(c *Check) { c.Name = "" }), "group.g.task.t.ready[0]: a check needs a name"},

@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// Ids are 32 lower-case hex digits of random data; commands show and take unique prefixes of at least four.
+// Ids are 32 lower-case hex digits of random data, those of nodes with "-S" among them; commands show and take unique prefixes of at least four.
 type (
 	NodeID      string // of a node, kept in its data folder
 	AllocID     string // of an allocation
@@ -22,6 +22,13 @@ func NewID() string {
 	var raw [16]byte
 	rand.Read(raw[:])
 	return hex.EncodeToString(raw[:])
+}
+
+// NewNodeID returns a new random id of a node: 22 digits, "-S" and 8 digits. Tools for Mesos take what is behind the dash for a short name of the
+// agent: mesos-dns makes it a part of names, whose labels have 63 characters.
+func NewNodeID() NodeID {
+	id := NewID()
+	return NodeID(id[:22] + "-S" + id[22:30])
 }
 
 // Short returns the first eight digits of an id, as tables show it.

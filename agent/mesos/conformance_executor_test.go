@@ -147,7 +147,7 @@ var environment = map[string]string{
 	"MESOS_CHECKPOINT":                     `1`,
 	"MESOS_RECOVERY_TIMEOUT":               `15mins`,
 	"MESOS_SUBSCRIPTION_BACKOFF_MAX":       `2secs`,
-	"MESOS_SLAVE_ID":                       `[0-9a-f]{32}`,
+	"MESOS_SLAVE_ID":                       `[0-9a-f]{22}-S[0-9a-f]{8}`,
 	"MESOS_SLAVE_PID":                      `slave\(1\)@10\.0\.1\.1:5051`,
 	"MESOS_HTTP_COMMAND_EXECUTOR":          `0`,
 	"MESOS_ALLOCATION_ROLE":                `eng`,
