@@ -33,6 +33,7 @@ type FrameworkOperation struct {
 type Launch struct {
 	Group     *structs.Group // what runs; the caller does not use it any more
 	Node      structs.NodeID // where the framework believes the offers are; empty: it does not say
+	Role      string         // for which the framework believes that they are; likewise
 	External  *structs.External
 	Resources structs.Resources      // with an executor: of the tasks alone, as its External says, too
 	Slack     structs.Slack          // what of Resources is of offers that are revocable; what has any is best-effort
@@ -166,6 +167,9 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 		}
 		if x := op.Launch; x != nil && x.Node != "" && x.Node != node.ID {
 			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "it is for node %s and the offers are of node %s", x.Node, node.ID)
+		}
+		if x := op.Launch; x != nil && x.Role != "" && x.Role != role {
+			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "its resources are allocated to role %q and the offers are for role %q", x.Role, role)
 		}
 		if wishes[i] != nil && wishes[i].Launch != nil {
 			alloc := wishes[i].Launch.Alloc

@@ -156,6 +156,9 @@ func (s *Scheduler) operations(f *structs.Framework, op *wire.Operation) (out []
 	case kind == wire.OperationLaunch && op.Launch != nil:
 		for _, t := range tasksOf(op) {
 			launch, err := launchOf(f, t)
+			if err == nil {
+				launch.Role, err = offeredFor([]*wire.TaskInfo{t}, nil)
+			}
 			if op.ID != nil {
 				err = errors.New("Operation 'id' is not supported for LAUNCH")
 			}
@@ -163,6 +166,9 @@ func (s *Scheduler) operations(f *structs.Framework, op *wire.Operation) (out []
 		}
 	case kind == wire.OperationLaunchGroup && op.Group != nil:
 		launch, err := groupOf(f, op.Group)
+		if err == nil {
+			launch.Role, err = offeredFor(tasksOf(op), &op.Group.Executor)
+		}
 		if op.ID != nil {
 			err = errors.New("Operation 'id' is not supported for LAUNCH_GROUP")
 		}

@@ -48,6 +48,7 @@ var rules = []struct {
 	{"21 what the agent runs is STARTING, then RUNNING, each until it is acknowledged", 1, 1, startsInOrder, nil},
 	{"22 tasks of an agent that an operator gave up are GONE_BY_OPERATOR, and so is whatever was there", 1, 2, givenUp, nil},
 	{"23 revocable resources are offered apart, used by tasks and executors, and taken back with CONTAINER_PREEMPTED", 1, 1, revocables, nil},
+	{"24 resources of a launch are allocated to one role, that of the offers", 1, 1, roleOfLaunches, nil},
 }
 
 func TestConformance(t *testing.T) {
@@ -346,6 +347,33 @@ func refusedOffers(r *region, e wire.Encoding) {
 	if !f.offered() {
 		r.t.Fatal("more than it refused is not offered")
 	}
+}
+
+func roleOfLaunches(r *region, e wire.Encoding) {
+	f := r.framework(home, e, func(i *wire.FrameworkInfo) {
+		i.Role, i.Roles = nil, []string{"eng", "ops"}
+		i.Capabilities = []wire.Capability{{Type: new(wire.CapabilityMultiRole)}}
+	}).begin()
+	allocated := func(o wire.Offer, id string, roles ...string) wire.TaskInfo {
+		t := task(o, id)
+		for i, role := range roles {
+			t.Resources[i].Allocation = &wire.AllocationInfo{Role: &role}
+		}
+		return t
+	}
+	o := f.offer("")
+	mine, other := *o.Allocation.Role, "ops"
+	if mine == other {
+		other = "eng"
+	}
+	f.accept(o, 0, launch(allocated(o, "other", other, other), allocated(o, "both", mine, other), allocated(o, "none"), allocated(o, "one", mine)))
+	for id, why := range map[string]string{"other": "allocated to role \"" + other, "both": "multiple allocation roles"} {
+		if u := f.update(id, wire.TaskError); *u.Reason != wire.ReasonTaskInvalid || u.UUID != nil || !strings.Contains(*u.Message, why) {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(u))
+		}
+	}
+	f.told("none", wire.TaskRunning)
+	f.told("one", wire.TaskRunning)
 }
 
 func updatesInOrder(r *region, e wire.Encoding) {

@@ -184,6 +184,35 @@ func roleOf(f *structs.Framework, resources []wire.Resource) string {
 	return structs.DefaultRole
 }
 
+// offeredFor returns the role that all resources of a launch say that they were offered for; empty: none says one.
+func offeredFor(tasks []*wire.TaskInfo, executor *wire.ExecutorInfo) (role string, err error) {
+	lists := make([][]wire.Resource, 0, len(tasks)+1)
+	for _, t := range tasks {
+		lists = append(lists, t.Resources)
+		if t.Executor != nil {
+			lists = append(lists, t.Executor.Resources)
+		}
+	}
+	if executor != nil {
+		lists = append(lists, executor.Resources)
+	}
+	for _, list := range lists {
+		for i := range list {
+			a := list[i].Allocation
+			if a == nil || a.Role == nil {
+				continue
+			}
+			switch is := roleIn(*a.Role); {
+			case role == "":
+				role = is
+			case is != role:
+				return "", fmt.Errorf("The resources have multiple allocation roles ('%.100s' and '%.100s') but only one allocation role is allowed", roleOut(role), roleOut(is))
+			}
+		}
+	}
+	return role, nil
+}
+
 // launching is a launch of tasks of an executor while it is made.
 type launching struct {
 	*server.Launch

@@ -183,7 +183,7 @@ func TestASharedNamespaceIsKept(t *testing.T) {
 	pid := shares("alloc", "pid_mode")
 	marker := "31536003." + strconv.Itoa(os.Getpid())
 	spec := s.member(`echo ready; exec sleep `+marker, pid)
-	task := s.start(spec)
+	s.start(spec)
 	s.until(spec, "ready")
 	sees := func(when string) {
 		t.Helper()
@@ -208,7 +208,8 @@ func TestASharedNamespaceIsKept(t *testing.T) {
 	if after := s.holder(); after != before {
 		t.Errorf("the holder was %d and is %d", before, after)
 	}
-	if task, err = s.driver.Recover(s.ctx, spec, nil); err != nil {
+	task, err := s.driver.Recover(s.ctx, spec, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	syscall.Kill(before, syscall.SIGKILL)

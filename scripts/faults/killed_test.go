@@ -26,7 +26,7 @@ import (
 	"github.com/moby/moby/client"
 	"golang.org/x/sys/unix"
 
-	"github.com/proffer/proffer/client/network"
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/client/supervisor"
 	"github.com/proffer/proffer/drivers/docker/dockertest"
 	"github.com/proffer/proffer/structs"
@@ -281,7 +281,7 @@ func (m *machine) agent(at int64, stop bool) *child {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if err := network.Inside(m.netns(), c.cmd.Start); err != nil {
+	if err := namespaces.Inside(m.netns(), c.cmd.Start); err != nil {
 		m.t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)

@@ -25,6 +25,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/proffer/proffer/client/namespaces"
 	"github.com/proffer/proffer/client/network"
 	"github.com/proffer/proffer/drivers/docker/dockertest"
 	"github.com/proffer/proffer/structs"
@@ -74,7 +75,7 @@ func (m *machine) boot() error {
 		return err
 	}
 	var l net.Listener
-	if err := network.Inside(m.netns(), func() (err error) { l, err = net.Listen("tcp", hubAddress); return err }); err != nil {
+	if err := namespaces.Inside(m.netns(), func() (err error) { l, err = net.Listen("tcp", hubAddress); return err }); err != nil {
 		return err
 	}
 	images, err := hub()
@@ -111,7 +112,7 @@ var hub = sync.OnceValues(func() (http.Handler, error) {
 // links lists what an allocation could leave in the machine's network and in the folders of what gives networks: links, addresses,
 // rules, and who has which address.
 func (m *machine) links() (all []string, err error) {
-	err = network.Inside(m.netns(), func() error {
+	err = namespaces.Inside(m.netns(), func() error {
 		links, err := netlink.LinkList()
 		if err != nil {
 			return err
