@@ -72,7 +72,7 @@ func nodeID(ctx context.Context, client *api.Client, given string) (string, erro
 		}
 		return string(self.Node), nil
 	}
-	if len(given) >= 4 && len(given) <= 32 && strings.Trim(given, "0123456789abcdef") == "" {
+	if structs.MayBeID(given) {
 		if _, _, err := client.Node(ctx, given, nil); structs.KindOf(err) != structs.NotFound {
 			return given, nil // found, or an error that the next call gives
 		}

@@ -3,6 +3,7 @@ package structs
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 )
 
 // Ids are 32 lower-case hex digits of random data, those of nodes with "-S" among them; commands show and take unique prefixes of at least four.
@@ -30,6 +31,12 @@ func NewNodeID() NodeID {
 	id := NewID()
 	return NodeID(id[:22] + "-S" + id[22:30])
 }
+
+// IDDigits are what ids are made of.
+const IDDigits = "0123456789abcdef-S"
+
+// MayBeID reports whether s may be an id, or the beginning of one that commands take.
+func MayBeID(s string) bool { return len(s) >= 4 && len(s) <= 32 && strings.Trim(s, IDDigits) == "" }
 
 // Short returns the first eight digits of an id, as tables show it.
 func Short[T ~string](id T) string {

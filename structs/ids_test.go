@@ -10,7 +10,7 @@ func TestNodeIDs(t *testing.T) {
 	shape, seen := regexp.MustCompile(`^[0-9a-f]{22}-S[0-9a-f]{8}$`), map[NodeID]bool{}
 	for range 1000 {
 		id := NewNodeID()
-		if !shape.MatchString(string(id)) || seen[id] {
+		if !shape.MatchString(string(id)) || !MayBeID(string(id)) || seen[id] {
 			t.Fatalf("%s", id)
 		}
 		seen[id] = true

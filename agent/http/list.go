@@ -193,7 +193,7 @@ func jsonField(v reflect.Value, name string) reflect.Value {
 func byPrefix[T any](noun, given string, key func(T) string, from func(id string) seq[T]) (T, error) {
 	var none, found T
 	object := fmt.Sprintf("%s %s", noun, given)
-	if len(given) > 32 || strings.Trim(given, "0123456789abcdef-S") != "" {
+	if len(given) > 32 || strings.Trim(given, structs.IDDigits) != "" {
 		return none, structs.Errorf(structs.Invalid, fmt.Sprintf("%s %.40q", noun, given), "it is not an id").
 			Advise("ids are up to 32 digits of 0-9 and a-f")
 	}

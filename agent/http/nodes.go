@@ -384,7 +384,7 @@ func (c *call) framework(snap *state.Snapshot) (*structs.Framework, error) {
 	case len(live) > 1:
 		return nil, structs.Errorf(structs.Conflict, "framework "+quoted(given), "there are %d of that name", len(live)).Advise("give its id")
 	}
-	if len(given) >= 4 && strings.Trim(given, "0123456789abcdef") == "" {
+	if structs.MayBeID(given) {
 		return byPrefix("framework", given, func(f *structs.Framework) string { return string(f.ID) }, func(id string) seq[*structs.Framework] {
 			return func(yield func(*structs.Framework) bool) {
 				for f := range snap.Frameworks() {

@@ -304,7 +304,7 @@ func TestDispatch(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
 	a := single(r)
-	for _, text := range examples(t, "jobs", 4) {
+	for _, text := range examples(t, "jobs", 5) {
 		if strings.HasPrefix(text, `job "render"`) {
 			a.proffer("job", "run", r.file("render.hcl", text)).has(t, "a form", 0, "proffer job dispatch render", "")
 		}

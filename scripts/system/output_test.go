@@ -3,6 +3,7 @@
 package system
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,6 +26,12 @@ func TestOutputOutlivesTheSupervisor(t *testing.T) {
 	check := func() {
 		t.Helper()
 		before := reached
+		await(t, "there is a supervisor", func() error { // the lines may all be of the last one
+			if a.supervisor() == 0 {
+				return errors.New("there is none")
+			}
+			return nil
+		})
 		await(t, "the output goes on", func() error {
 			// The last line may be half there.
 			text := a.must("alloc", "logs", "-job", "lines")
