@@ -26,7 +26,7 @@ func TestContainersShareNamespaces(t *testing.T) {
 	both := map[string]any{"pid_mode": "alloc", "ipc_mode": "alloc"}
 	marker := "31536006." + strconv.Itoa(os.Getpid())
 	beside := p.spec(`echo of exec > /dev/shm/x; echo ready; exec sleep `+marker, shares("alloc", "pid_mode", "ipc_mode"))
-	inside := p.container(`cat /dev/shm/x; readlink /proc/self/ns/ipc /proc/self/ns/pid; (setsid sleep `+marker+`1 &); echo ready; while :; do sleep 1000; done`, both)
+	inside := p.container(`cat /dev/shm/x; readlink /proc/self/ns/ipc; readlink /proc/self/ns/pid; (setsid sleep `+marker+`1 &); echo ready; while :; do sleep 1000; done`, both)
 	group := &structs.Group{Tasks: []*structs.Task{beside.Task, inside.Task}}
 	given := &store.Given{}
 	if err := provider.Provide(t.Context(), &runner.Need{Alloc: alloc, Group: group}, given); err != nil {

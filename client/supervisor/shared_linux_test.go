@@ -281,7 +281,7 @@ func TestNamespacesOfTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Remove(file)
-	_, out := n.run(n.spec(`readlink /proc/self/ns/pid /proc/self/ns/ipc; cat `+file+`; tr '\0' ' ' < /proc/`+strconv.Itoa(os.Getpid())+`/cmdline; cat /proc/sysrq-trigger >/dev/null 2>&1; echo 1 > /proc/sys/kernel/panic || echo kept`, both))
+	_, out := n.run(n.spec(`readlink /proc/self/ns/pid; readlink /proc/self/ns/ipc; cat `+file+`; tr '\0' ' ' < /proc/`+strconv.Itoa(os.Getpid())+`/cmdline; cat /proc/sysrq-trigger >/dev/null 2>&1; echo 1 > /proc/sys/kernel/panic || echo kept`, both))
 	pid, _ := os.Readlink("/proc/self/ns/pid")
 	ipc, _ := os.Readlink("/proc/self/ns/ipc")
 	if !strings.HasPrefix(out, pid+"\n"+ipc+"\nof the node\n") || !strings.Contains(out, filepath.Base(os.Args[0])) || !strings.HasSuffix(out, "kept\n") {
