@@ -322,7 +322,7 @@ func (n *nodeSession) send(d *session.Desired) error {
 		}
 	}
 	for _, v := range d.Volumes {
-		n.server.openFor(context.Background(), v)
+		n.server.openFor(n.server.ctx, v)
 	}
 	return n.conn.Send(&session.FromServer{Desired: d})
 }
