@@ -137,6 +137,11 @@ func (c *config) check(b *schema.Block) {
 		b.Problem("ports", "network_mode = %q maps no ports", c.network).Advise("leave ports out: with host, a task listens on the port of the node")
 	}
 	c.checkAddresses(b)
+	for key, mode := range map[string]string{structs.PIDModeKey: c.pidMode, structs.IPCModeKey: c.ipcMode} {
+		if mode == structs.NamespaceAlloc {
+			b.Problem(key, "containers of the engine cannot share those of their allocation").Advise("use the driver exec or oci")
+		}
+	}
 	for name := range c.labels {
 		if strings.HasPrefix(name, labelPrefix) {
 			b.Problem("labels."+name, "names that begin with %s are the driver's", labelPrefix)

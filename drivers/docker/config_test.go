@@ -70,7 +70,7 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 	}{
 		{"image", "Shop:1", "not the name of an image"}, {"image", "", "missing"}, {"imag", "x", `did you mean "image"?`},
 		{"work_dir", "srv", "not absolute"}, {"labels", map[string]any{"proffer.task": "x"}, "the driver's"},
-		{"ipv4_address", "fd00::9", "no such address"}, {"ipv6_address", "10.0.0.9", "no such address"}, {"ipv4_address", "10.0.0.9", "gives none that is asked for"},
+		{"pid_mode", "alloc", "use the driver exec or oci"}, {"ipc_mode", "alloc", "use the driver exec or oci"}, {"ipv4_address", "fd00::9", "no such address"}, {"ipv6_address", "10.0.0.9", "no such address"}, {"ipv4_address", "10.0.0.9", "gives none that is asked for"},
 		{"extra_hosts", []any{"db"}, "name:address"}, {"shm_size", 64.0, "64KiB"}, {"pids", 1.0, "from 16"},
 		{"cap_add", []any{"net admin"}, "capability"}, {"ulimit", map[string]any{"nofiles": "1"}, `did you mean "nofile"?`},
 		{"ulimit", map[string]any{"nofile": "5:3"}, "soft:hard"}, {"ulimit", map[string]any{"nofile": "many"}, "soft:hard"},
