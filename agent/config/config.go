@@ -159,8 +159,8 @@ type Reserve struct {
 type GC struct {
 	MaxAllocs int              `json:"max_allocs,omitempty" doc:"Folders of ended allocations that are kept. Default 1000."`
 	MaxAge    structs.Duration `json:"max_age,omitempty" doc:"How long they are kept. Default 24h."`
-	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 85."`
-	DiskFull  int              `json:"disk_full,omitempty" doc:"Percent of the disk in use above which the node gets no more work. Default 97."`
+	DiskUse   int              `json:"disk_use,omitempty" doc:"Percent of the disk in use above which the oldest are removed. Default 85; 100 with -dev."`
+	DiskFull  int              `json:"disk_full,omitempty" doc:"Percent of the disk in use above which the node gets no more work. Default 97; 100 with -dev."`
 	Interval  structs.Duration `json:"interval,omitempty" doc:"How often is looked. Default 1m."`
 }
 

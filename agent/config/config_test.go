@@ -146,6 +146,9 @@ func TestModes(t *testing.T) {
 		if c.Dev && (c.Bind != "127.0.0.1" || !c.Client.IsolationNone || c.Server.BootstrapExpect != 1) {
 			t.Errorf("%s: %s", x.args, c)
 		}
+		if want := map[bool]int{true: 100, false: 85}[c.Dev]; c.IsClient() && c.Client.GC.DiskUse != want {
+			t.Errorf("%s: ended allocations are removed when the disk is %d%% full", x.args, c.Client.GC.DiskUse)
+		}
 	}
 }
 
@@ -415,8 +418,7 @@ func TestReference(t *testing.T) {
 			continue
 		}
 		want, _, _ := strings.Cut(after+" ", ". ")
-		want = strings.Fields(strings.TrimSuffix(strings.TrimSpace(want), ";"))[0]
-		want = strings.TrimSuffix(want, ".")
+		want = strings.TrimRight(strings.Fields(want)[0], ".;")
 		if strings.HasPrefix(want, "0.0.0.0") {
 			want = "0.0.0.0"
 		}

@@ -50,6 +50,11 @@ func (c *Config) defaults() {
 		setDefault(&c.Server.BootstrapExpect, 1)
 		setDefault(&c.Bind, "127.0.0.1")
 		c.Client.IsolationNone = true
+		// It has no other machine to send work to, and the output of what has ended is what somebody tries it out for: a disk that is
+		// fuller than the nodes of a region like it must not take either away.
+		setBlock(&c.Client.GC)
+		setDefault(&c.Client.GC.DiskUse, 100)
+		setDefault(&c.Client.GC.DiskFull, 100)
 	}
 	setDefault(&c.Region, "global")
 	setDefault(&c.Datacenter, "dc1")

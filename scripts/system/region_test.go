@@ -186,8 +186,8 @@ func (a *agent) config() string {
 		text += fmt.Sprintf("token = %q\n", r.token)
 	}
 	if slices.Contains(a.args, "-client") {
-		// The disk of the machine may be fuller than nodes like it, which then remove what has ended.
-		text += "client {\n  isolation_none = true\n  gc {\n    disk_use = 98\n  }\n  resources {\n    cpu    = 64\n    memory = \"64GiB\"\n    disk   = \"64GiB\"\n  }\n" + a.inClient + "}\n"
+		// The disk of the machine may be fuller than nodes like it, which then remove what has ended and take no more work.
+		text += "client {\n  isolation_none = true\n  gc {\n    disk_use  = 100\n    disk_full = 100\n  }\n  resources {\n    cpu    = 64\n    memory = \"64GiB\"\n    disk   = \"64GiB\"\n  }\n" + a.inClient + "}\n"
 	}
 	return text + r.more
 }

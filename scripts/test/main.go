@@ -21,6 +21,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/proffer/proffer/client/fingerprint"
 )
 
 func main() {
@@ -31,6 +33,9 @@ func main() {
 	flag.Parse()
 
 	known := map[string]func(*suite){"unit": unit, "system": system, "soak": soak}
+	for _, low := range lowDisks() {
+		fmt.Printf("the disk of %s, and tests need room\n", low)
+	}
 	var ran []*suite
 	for _, name := range strings.Split(*suites, ",") {
 		start, ok := known[name]
@@ -80,12 +85,28 @@ func summarize(suites []*suite, all bool) (code int) {
 		default:
 			fmt.Printf("%-8s passed: %d tests, %d skipped, %s\n", s.name, s.passed, len(s.skipped), s.took)
 		}
+		if len(s.failures) > 0 {
+			for _, low := range lowDisks() {
+				fmt.Printf("%-8s may have failed for want of room: the disk of %s\n", s.name, low)
+			}
+		}
 		if all && (s.left != "" || s.passed == 0) {
 			fmt.Printf("%-8s was left out, and every suite is required here\n", s.name)
 			code = 1
 		}
 	}
 	return code
+}
+
+// lowDisks names the folders of tests and builds whose disk has so little room that they may fail, or wait in vain, for that.
+func lowDisks() (low []string) {
+	cache, _ := exec.Command("go", "env", "GOCACHE").Output()
+	for _, dir := range []string{os.TempDir(), strings.TrimSpace(string(cache))} {
+		if free, _, err := fingerprint.Disk(dir); err == nil && free < 4<<30 {
+			low = append(low, fmt.Sprintf("%s has %s left", dir, free.Human()))
+		}
+	}
+	return low
 }
 
 func unit(s *suite) {
