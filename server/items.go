@@ -134,7 +134,7 @@ func (s *Server) lookAt(ctx context.Context, snap *state.Snapshot, ref session.R
 		item.Missing = "there is none"
 		return item, keys, 0
 	}
-	values, err := s.openVariable(ctx, v)
+	values, err := s.unseal(ctx, v.Path, v.Sealed)
 	if err != nil {
 		item.Missing, item.Unknown = err.Error(), true
 		return item, keys, 10 * time.Second

@@ -24,14 +24,14 @@ const keyCall = 5 * time.Second // to another server
 // opKeep marks the error of keys that too few servers keep: all of them were asked just now.
 const opKeep = "keep"
 
-// openVariable opens what a variable holds. When this server lacks the key it asks the others for it.
-func (s *Server) openVariable(ctx context.Context, v *structs.Variable) (map[string]string, error) {
-	items, err := s.ring.Open(v.Path, v.Sealed)
+// unseal opens what is sealed for a path. When this server lacks the key it asks the others for it.
+func (s *Server) unseal(ctx context.Context, path string, sealed structs.Sealed) (map[string]string, error) {
+	items, err := s.ring.Open(path, sealed)
 	if missing := (*seal.Missing)(nil); errors.As(err, &missing) {
-		if err := s.fetchKey(ctx, v.Sealed.Key); err != nil {
+		if err := s.fetchKey(ctx, sealed.Key); err != nil {
 			return nil, err
 		}
-		items, err = s.ring.Open(v.Path, v.Sealed)
+		items, err = s.ring.Open(path, sealed)
 	}
 	return items, err
 }

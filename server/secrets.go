@@ -2,11 +2,9 @@ package server
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/proffer/proffer/client/session"
-	"github.com/proffer/proffer/server/seal"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -75,12 +73,7 @@ func (s *Server) lookAtSecret(ctx context.Context, a *structs.Allocation, ref se
 		item.Missing = "its framework sent none of that name"
 		return item, 0
 	}
-	values, err := s.ring.Open(secretPath(name), sealed)
-	if missing := (*seal.Missing)(nil); errors.As(err, &missing) {
-		if err = s.fetchKey(ctx, sealed.Key); err == nil {
-			values, err = s.ring.Open(secretPath(name), sealed)
-		}
-	}
+	values, err := s.unseal(ctx, secretPath(name), sealed)
 	if err != nil {
 		item.Missing, item.Unknown = err.Error(), true
 		return item, 10 * time.Second

@@ -2,9 +2,7 @@ package server
 
 import (
 	"context"
-	"errors"
 
-	"github.com/proffer/proffer/server/seal"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -38,17 +36,10 @@ func (s *Server) sealVolume(ctx context.Context, cmd state.Command) (state.Comma
 
 // volumeSecrets returns the secrets of a volume.
 func (s *Server) volumeSecrets(ctx context.Context, v *structs.Volume) (structs.Secrets, error) {
-	c := v.CSI
-	if c.Sealed.Key == "" {
-		return c.Secrets, nil // of a state from before they were sealed
+	if v.CSI.Sealed.Key == "" {
+		return v.CSI.Secrets, nil // of a state from before they were sealed
 	}
-	values, err := s.ring.Open(volumePath(v.Name), c.Sealed)
-	if missing := (*seal.Missing)(nil); errors.As(err, &missing) {
-		if err = s.fetchKey(ctx, c.Sealed.Key); err == nil {
-			values, err = s.ring.Open(volumePath(v.Name), c.Sealed)
-		}
-	}
-	return values, err
+	return s.unseal(ctx, volumePath(v.Name), v.CSI.Sealed)
 }
 
 // openFor opens the secrets of a volume that is told to a node, which is the caller's copy. Without the key the node is told of the volume all the same: all
@@ -62,30 +53,4 @@ func (s *Server) openFor(ctx context.Context, v *structs.Volume) {
 		s.log.Warn("a node gets a volume without its secrets: they cannot be opened", "volume", v.Name, "err", err)
 	}
 	v.CSI.Secrets, v.CSI.Sealed = secrets, structs.Sealed{}
-}
-
-// resealVolumes adds to a command the volumes that have secrets which are not sealed with the active key, for at most so many bytes. It returns the first
-// fault, and whether there may be more.
-func (s *Server) resealVolumes(ctx context.Context, snap *state.Snapshot, active string, budget int, c *state.ResealVariables) (left bool, fault error) {
-	for v := range snap.Volumes() {
-		if v.CSI == nil || v.CSI.Sealed.Key == active || v.CSI.Sealed.Key == "" && len(v.CSI.Secrets) == 0 {
-			continue
-		}
-		secrets, err := s.volumeSecrets(ctx, v)
-		var sealed structs.Sealed
-		if err == nil {
-			sealed, err = s.ring.Seal(active, volumePath(v.Name), secrets)
-		}
-		if err != nil {
-			if fault == nil {
-				fault = err
-			}
-			continue
-		}
-		if budget -= partBytes + len(v.Name) + len(sealed.Data); budget < 0 && len(c.Volumes) > 0 {
-			return true, fault
-		}
-		c.Volumes = append(c.Volumes, &state.ResealedVolume{Name: v.Name, ID: v.ID, Was: v.CSI.Sealed.Key, Sealed: sealed})
-	}
-	return false, fault
 }
