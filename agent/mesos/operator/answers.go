@@ -172,7 +172,7 @@ func (p *picture) frameworkMessage(f *structs.Framework, o *offered) wire.Framew
 	if o == nil {
 		return out
 	}
-	out.Allocated = messages(sumOf(p.byFramework(f.ID)), nil)
+	out.Allocated = messages(p.workOf(f.ID).used, nil)
 	out.Offered = messages(o.toFramework[f.ID], nil)
 	for _, x := range o.all {
 		if x.Framework != f.ID {

@@ -280,20 +280,24 @@ func (d *document) framework(f *structs.Framework, withTasks bool) {
 	d.open('{')
 	d.frameworkMembers(f)
 	if withTasks {
-		d.frameworkTasks(f)
+		executors := d.frameworkTasks(f)
 		d.offers(f)
-		d.executors(f)
+		d.executors(executors)
 	}
 	d.close('}')
 	d.part()
 }
 
-// frameworkTasks writes the lists of tasks of a framework. Most live: the others are looked for only where one was.
-func (d *document) frameworkTasks(f *structs.Framework) {
+// frameworkTasks writes the lists of tasks of a framework, and returns the allocations that are executors. Most tasks live: the others are
+// looked for only where one was.
+func (d *document) frameworkTasks(f *structs.Framework) (executors []*structs.Allocation) {
 	var others [completed + 1][]*structs.Allocation
 	d.key("tasks")
 	d.open('[')
-	for _, a := range d.byFramework(f.ID) {
+	d.walk(d.workOf(f.ID).allocs, func(a *structs.Allocation) {
+		if a.External != nil && a.External.Executor != "" && !a.Ended() {
+			executors = append(executors, a)
+		}
 		d.tasks(a, func(t *task) bool {
 			is := t.place()
 			if is == live {
@@ -303,7 +307,7 @@ func (d *document) frameworkTasks(f *structs.Framework) {
 			}
 			return true
 		})
-	}
+	})
 	d.close(']')
 	for is, key := range map[place]string{unreachable: "unreachable_tasks", completed: "completed_tasks"} {
 		d.key(key)
@@ -318,6 +322,7 @@ func (d *document) frameworkTasks(f *structs.Framework) {
 		}
 		d.close(']')
 	}
+	return executors
 }
 
 func (d *document) frameworkMembers(f *structs.Framework) {
@@ -344,10 +349,10 @@ func (d *document) frameworkMembers(f *structs.Framework) {
 	} else if len(roles) > 0 {
 		d.textAt("role", roles[0])
 	}
-	used := sumOf(d.byFramework(f.ID))
+	used := d.workOf(f.ID).used
 	var ports []structs.AssignedPort
 	if used.Ports > 0 {
-		for _, a := range d.byFramework(f.ID) {
+		for _, a := range d.workOf(f.ID).allocs {
 			if a.Holds() {
 				ports = append(ports, a.Ports...)
 			}
@@ -380,16 +385,13 @@ func (d *document) offers(f *structs.Framework) {
 	d.close(']')
 }
 
-func (d *document) executors(f *structs.Framework) {
+func (d *document) executors(of []*structs.Allocation) {
 	d.key("executors")
 	d.open('[')
-	for _, a := range d.byFramework(f.ID) {
-		if a.External == nil || a.External.Executor == "" || a.Ended() {
-			continue
-		}
+	for _, a := range of {
 		d.open('{')
 		d.textAt("executor_id", a.External.Executor)
-		d.textAt("framework_id", string(f.ID))
+		d.textAt("framework_id", string(a.Framework))
 		d.textAt("slave_id", string(a.Node))
 		d.textAt("name", executorInfo(a).name())
 		d.textAt("type", executorType(a))

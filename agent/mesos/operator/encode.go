@@ -72,14 +72,30 @@ func (e *encoder) raw(b []byte) {
 
 func (e *encoder) text(s string) {
 	e.comma()
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			raw, _ := json.Marshal(s) // text always can be written
-			e.buf = append(e.buf, raw...)
-			return
-		}
+	if !plain(s) {
+		raw, _ := json.Marshal(s) // text always can be written
+		e.buf = append(e.buf, raw...)
+		return
 	}
 	e.buf = append(append(append(e.buf, '"'), s...), '"')
+}
+
+// plain reports whether nothing in a text has to be escaped. It looks at eight bytes at once: subtracting n sets the high bit of a byte
+// below n, and of no other unless there is one below it (Hacker's Delight, 6-1).
+func plain(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; len(s) >= 8; s = s[8:] {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if (x|(x-' '*ones)|((x^'"'*ones)-ones)|((x^'\\'*ones)-ones))&highs != 0 {
+			return false
+		}
+	}
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 func (e *encoder) int(n int64) {

@@ -1,6 +1,8 @@
 package operator
 
 import (
+	"slices"
+
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/server"
@@ -12,7 +14,13 @@ import (
 type picture struct {
 	*state.Snapshot
 	*lens
-	of map[structs.FrameworkID][]*structs.Allocation
+	of map[structs.FrameworkID]*work
+}
+
+// work is what a framework has in the region.
+type work struct {
+	allocs []*structs.Allocation // in the order of their ids
+	used   structs.Resources     // of those that hold theirs
 }
 
 // lens shows allocations as this API does: a task of one is a task, also of the built-in frameworks. It is for one goroutine.
@@ -21,6 +29,7 @@ type lens struct {
 	groups map[groupKey]*group
 	hosts  map[structs.NodeID]string
 	one    task // that tasks yields
+	seen   int  // by walk, which must look
 	users  map[structs.FrameworkID]string
 
 	custom     *structs.Allocation // that customUser is of
@@ -56,15 +65,26 @@ func newLens(from source) *lens {
 	return &lens{from: from, groups: map[groupKey]*group{}, hosts: map[structs.NodeID]string{}, users: map[structs.FrameworkID]string{}}
 }
 
-// byFramework returns the allocations of a framework, in the order of their ids.
-func (p *picture) byFramework(id structs.FrameworkID) []*structs.Allocation {
+// workOf returns what a framework has.
+func (p *picture) workOf(id structs.FrameworkID) *work {
 	if p.of == nil {
-		p.of = map[structs.FrameworkID][]*structs.Allocation{}
+		p.of = map[structs.FrameworkID]*work{}
 		for a := range p.Allocs() {
-			p.of[a.Framework] = append(p.of[a.Framework], a)
+			w := p.of[a.Framework]
+			if w == nil {
+				w = &work{}
+				p.of[a.Framework] = w
+			}
+			w.allocs = append(w.allocs, a)
+			if a.Holds() {
+				w.used = w.used.Add(heldBy(a))
+			}
 		}
 	}
-	return p.of[id]
+	if w := p.of[id]; w != nil {
+		return w
+	}
+	return &work{}
 }
 
 // groupOf returns the group of an allocation; one without tasks when its version is gone.
@@ -138,6 +158,33 @@ func (p *lens) tasks(a *structs.Allocation, yield func(*task) bool) {
 		t.state = p.statusOf(a, nil, t.said)
 		if !yield(t) {
 			return
+		}
+	}
+}
+
+// walk calls yield with each of many allocations. What tasks looks at lies apart in memory, one behind the other: it is looked at for some
+// of them first, so that their memory is waited for at once (of 100,000 tasks, a sixth of the time of /state).
+func (p *lens) walk(all []*structs.Allocation, yield func(*structs.Allocation)) {
+	for some := range slices.Chunk(all, 32) {
+		for _, a := range some {
+			if a.External != nil {
+				p.seen += len(a.External.Tasks)
+			}
+		}
+		for _, a := range some {
+			if a.External != nil && len(a.External.Tasks) > 0 {
+				p.seen += len(a.External.Tasks[0].Name)
+			}
+		}
+		for _, a := range some {
+			if a.External != nil && len(a.External.Tasks) > 0 {
+				if said := a.Tasks[a.External.Tasks[0].Name]; said != nil {
+					p.seen += len(said.Status)
+				}
+			}
+		}
+		for _, a := range some {
+			yield(a)
 		}
 	}
 }
@@ -372,7 +419,7 @@ func (p *picture) rolesIn(f *structs.Framework) (out []string) {
 	}
 	seen := map[string]bool{}
 	last := ""
-	for _, a := range p.byFramework(f.ID) {
+	for _, a := range p.workOf(f.ID).allocs {
 		if a.Role != last && !seen[a.Role] {
 			seen[a.Role] = true
 			out = append(out, mesos.RoleOut(a.Role))

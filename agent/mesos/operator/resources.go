@@ -154,16 +154,6 @@ func offeredBy(all []*structs.Offer) *offered {
 	return o
 }
 
-// sumOf adds up what allocations that did not end hold.
-func sumOf(allocs []*structs.Allocation) (sum structs.Resources) {
-	for _, a := range allocs {
-		if a.Holds() {
-			sum = sum.Add(heldBy(a))
-		}
-	}
-	return sum
-}
-
 // What is revocable is shown as kinds of its own beside the others, by these names.
 const (
 	revocableCPUs   = "cpus_revocable"

@@ -275,7 +275,7 @@ func (d *document) chosen(framework, id string) (out []*structs.Allocation) {
 		}
 	}
 	if framework != "" {
-		return slices.Clone(d.byFramework(structs.FrameworkID(framework)))
+		return slices.Clone(d.workOf(structs.FrameworkID(framework)).allocs)
 	}
 	return slices.Collect(d.Allocs())
 }
