@@ -293,30 +293,41 @@ func TestImagesAreAskedForWithWhatCameWithTheTask(t *testing.T) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			asked = append(asked, spec.Task.Config["auth"])
+			for _, m := range spec.Task.ImageMounts {
+				asked = append(asked, m.Image)
+				if m.Auth != nil {
+					asked = append(asked, *m.Auth)
+				}
+			}
 			return structs.Errorf(structs.Invalid, "image", "that is all of it")
 		}
 		job := w.templated("job", &structs.Template{Destination: "secrets/image-1", Perms: "0444", ChangeMode: structs.ChangeNone, OnMissing: structs.MissingFail,
 			Secret: &structs.Secret{Sealed: "s1", Image: true}})
-		job.Job.Groups[0].Tasks[0].Config["image"] = "registry.example.com/shop/web:1"
+		task := job.Job.Groups[0].Tasks[0]
+		task.Templates = append(task.Templates, &structs.Template{Destination: "secrets/image-2", Perms: "0444", ChangeMode: structs.ChangeNone, OnMissing: structs.MissingFail,
+			Secret: &structs.Secret{Sealed: "s2", Image: true, Mount: "/models"}})
+		task.Config["image"] = "registry.example.com/shop/web:1"
+		task.ImageMounts = []*structs.ImageMount{{Image: "other.example.com/models:7", Destination: "/models"}, {Image: "other.example.com/more:1", Destination: "/more"}}
 		w.run("a1", job)
 		after(10 * time.Millisecond)
 		ref := session.SecretRef("a1", "s1")
-		if got := w.wanted(); len(got) != 1 || len(asked) != 0 {
+		if got := w.wanted(); len(got) != 2 || len(asked) != 0 {
 			t.Errorf("the node wants %v; images were asked for with %v", got, asked)
 		}
-		w.offer(&session.Item{Ref: ref, Secret: true, Values: map[string]string{"": `{"auths": {"registry.example.com": {"auth": "bWU6aHVudGVy"}}}`}})
+		w.offer(&session.Item{Ref: ref, Secret: true, Values: map[string]string{"": `{"auths": {"registry.example.com": {"auth": "bWU6aHVudGVy"}}}`}},
+			&session.Item{Ref: session.SecretRef("a1", "s2"), Secret: true, Values: map[string]string{"": `{"auths": {"other.example.com": {"username": "us", "password": "gatherer"}}}`}})
 		after(2 * time.Second)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		want := []any{map[string]any{"username": "me", "password": "hunter"}}
+		want := []any{map[string]any{"username": "me", "password": "hunter"}, "other.example.com/models:7", structs.ImageLogin{Username: "us", Password: "gatherer"}, "other.example.com/more:1"}
 		if !reflect.DeepEqual(asked, want) {
 			t.Errorf("images were asked for with %v, want %v", asked, want)
 		}
 		if text := w.file("a1", "secrets/image-1"); !strings.Contains(text, "no such file") {
 			t.Errorf("the task sees %q", text)
 		}
-		if config := job.Job.Groups[0].Tasks[0].Config; config["auth"] != nil {
-			t.Errorf("the job has it: %v", config)
+		if task.Config["auth"] != nil || task.ImageMounts[0].Auth != nil {
+			t.Errorf("the job has it: %v, %v", task.Config, task.ImageMounts[0])
 		}
 	})
 }

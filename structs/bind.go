@@ -31,6 +31,8 @@ type Secret struct {
 	Variable string `json:"variable,omitempty"`
 	Item     string `json:"item,omitempty"`
 	Env      string `json:"env,omitempty"` // the environment variable that it is; empty: none
-	// Image is of what the image of the task is asked for with, as docker login writes it: it is no file, and nothing of the task sees it.
-	Image bool `json:"image,omitempty"`
+	// Image is of what the image of the task is asked for with, as docker login writes it, or with a Mount that of its image_mount with this
+	// destination: it is no file, and nothing of the task sees it.
+	Image bool   `json:"image,omitempty"`
+	Mount string `json:"mount,omitempty"`
 }

@@ -13,7 +13,11 @@ func TestImageMounts(t *testing.T) {
 	}{
 		"of a container":         {ImageMount{Image: "models:7", Destination: "/models", Writable: true}, "oci", ""},
 		"of a program":           {ImageMount{Image: "docker-archive:local/models.tar", Destination: "/models"}, "exec", ""},
-		"of an engine":           {ImageMount{Image: "models:7", Destination: "/models"}, "docker", "the docker driver mounts no images"},
+		"of an engine":           {ImageMount{Image: "models:7", Destination: "/models"}, "docker", ""},
+		"of another driver":      {ImageMount{Image: "models:7", Destination: "/models"}, "mock", "the mock driver mounts no images"},
+		"with a login":           {ImageMount{Image: "models:7", Destination: "/models", Auth: &ImageLogin{"me", "hunter2"}}, "oci", ""},
+		"with half of a login":   {ImageMount{Image: "models:7", Destination: "/models", Auth: &ImageLogin{Username: "me"}}, "oci", "image_mount[0].auth: it needs username and password"},
+		"with a long login":      {ImageMount{Image: "models:7", Destination: "/models", Auth: &ImageLogin{"me", strings.Repeat("x", 64<<10)}}, "oci", "are longer than 65536 bytes"},
 		"of nothing":             {ImageMount{Destination: "/models"}, "oci", "image_mount[0].image: there is none"},
 		"a name with a space":    {ImageMount{Image: "models 7", Destination: "/models"}, "oci", "not the name of an image"},
 		"a name that is unknown": {ImageMount{Image: "models:${meta.x}", Destination: "/models"}, "oci", "not the name of an image"},

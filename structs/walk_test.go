@@ -69,7 +69,7 @@ func TestDocumentedDefaults(t *testing.T) {
 	// "Default: …" describes; these are values all the same, or nothing is set.
 	described := map[string]string{"role": "default", "priority": "", "datacenters": "", "group.task.user": "", "group.volume.source": "v", "group.on_lost": "fence", "group.task.logs.max_age": ""}
 	tree := func(jobType string) map[string]any {
-		task := &Task{Name: "t", Lifecycle: &Lifecycle{}, DispatchPayload: &DispatchPayload{}, Artifacts: []*Artifact{{}}, Templates: []*Template{{Wait: &Quiet{}}}, Ready: []*Check{{}}, Live: []*Check{{}}, Tmpfs: []*Tmpfs{{}}, ImageMounts: []*ImageMount{{}}, CSIPlugin: &CSIPlugin{}}
+		task := &Task{Name: "t", Lifecycle: &Lifecycle{}, DispatchPayload: &DispatchPayload{}, Artifacts: []*Artifact{{}}, Templates: []*Template{{Wait: &Quiet{}}}, Ready: []*Check{{}}, Live: []*Check{{}}, Tmpfs: []*Tmpfs{{}}, ImageMounts: []*ImageMount{{Auth: &ImageLogin{}}}, CSIPlugin: &CSIPlugin{}}
 		group := &Group{Name: "g", Network: &Network{Ports: []*Port{{}}}, Tasks: []*Task{task}, Volumes: []*GroupVolume{{Name: "v"}}, Constraints: []*Constraint{{}},
 			Affinities: []*Affinity{{}}, Spreads: []*Spread{{Targets: []*SpreadTarget{{}}}}}
 		job := &Job{Name: "j", Type: jobType, Parameterized: &Parameterized{}, Groups: []*Group{group}, Constraints: []*Constraint{{}}, Affinities: []*Affinity{{}}, Spreads: []*Spread{{}}}

@@ -62,7 +62,7 @@ func (b *building) image(c *wire.ContainerInfo) error {
 			return errors.New("Only images of the type DOCKER are served")
 		}
 		task.Driver, image = "oci", i.Docker.Name
-		if err := b.imageSecret(i.Docker); err != nil {
+		if err := b.imageSecret(i.Docker, ""); err != nil {
 			return err
 		}
 		if i.Cached != nil && !*i.Cached {

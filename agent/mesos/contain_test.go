@@ -79,6 +79,9 @@ func drawn(l *server.Launch, err error) string {
 			if m.ForcePull {
 				b.WriteString(" pulled")
 			}
+			if m.Auth != nil {
+				b.WriteString(" in clear")
+			}
 		}
 		for _, f := range t.Tmpfs {
 			fmt.Fprintf(&b, " %s=%s", f.Destination, f.Size)
@@ -94,6 +97,9 @@ func drawn(l *server.Launch, err error) string {
 				}
 			}
 			fmt.Fprintf(&b, " %s %s %s=%s", x.Destination, x.Perms, x.Secret.Env, value)
+			if x.Secret.Mount != "" {
+				b.WriteString(" for " + x.Secret.Mount)
+			}
 		}
 		b.WriteString("; ")
 	}
@@ -171,10 +177,13 @@ func TestWhatContainersAskFor(t *testing.T) {
 	}
 	linux := func(l *wire.LinuxInfo) *wire.TaskInfo { return in(func(c *wire.ContainerInfo) { c.Linux = l }) }
 	imaged := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
-	asking := func(with *wire.DockerImage) *wire.TaskInfo {
+	private := func(with *wire.DockerImage) *wire.Image {
+		with.Name = "cafe"
+		return &wire.Image{Type: wire.ImageDocker, Docker: with}
+	}
+	asking := func(with *wire.DockerImage, beside ...wire.Volume) *wire.TaskInfo {
 		return in(func(c *wire.ContainerInfo) {
-			c.Mesos = cafe()
-			with.Name, c.Mesos.Image.Docker = "cafe", with
+			c.Mesos, c.Volumes = &wire.MesosInfo{Image: private(with)}, beside
 		})
 	}
 	engine := func(x *wire.TaskInfo) *wire.TaskInfo {
@@ -206,6 +215,12 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"images", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image}, wire.Volume{ContainerPath: "y", Mode: wire.VolumeRW,
 			Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "models:7"}, Cached: new(false)}}), held + "exec map[] image:cafe>/x image:models:7>/local/y rw pulled"},
 		{"an image beside an image", imaged(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), held + "oci map[] image:cafe>/x"},
+		{"an image of an engine", engine(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), held + "docker map[network_mode:host] image:cafe>/x"},
+		{"images with credentials", asking(&wire.DockerImage{Config: value}, wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: private(&wire.DockerImage{Config: value})},
+			wire.Volume{ContainerPath: "y", Mode: wire.VolumeRO, Image: private(&wire.DockerImage{Config: reference("eng/pull", nil)})},
+			wire.Volume{ContainerPath: "/z", Mode: wire.VolumeRO, Image: private(&wire.DockerImage{Credential: &wire.Credential{Principal: "me", Secret: new("x")}})}),
+			held + "oci map[] image:cafe>/x image:cafe>/local/y image:cafe>/z secrets/image-1 0444 =value secrets/image-2 0444 =value for /x" +
+				" secrets/image-3 0444 =eng/pull# for /local/y secrets/image-4 0444 =another value for /z"},
 		{"what a storage has", seen(stored("/data", wire.VolumeRW, nil)), held + "borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; exec map[] volume-0>/data"},
 		{"what a storage has, in two places", imaged(seen(stored("/data", wire.VolumeRO, nil), stored("more", wire.VolumeRW, nil))),
 			held + "borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; oci map[] volume-0>/data ro volume-0>/local/more"},
@@ -272,10 +287,10 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a path of every task", seen(onHost("/proc/x", "/y", wire.VolumeRW)), "refused: Container path '/proc/x' is not supported"},
 		{"two sources", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW, HostPath: new("/y"), Source: &wire.VolumeSource{}}), "refused: the volume at '/x': it has a 'host_path' and a 'source'"},
 		{"no source", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRW}), "refused: the volume at '/x': it has neither"},
-		{"an image of an engine", engine(seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image})), "refused: the volume at '/x': an 'image' is a volume of containers of the type MESOS"},
 		{"an image of Appc", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: &wire.Image{Type: wire.ImageAPPC}}), "refused: the volume at '/x': only images of the type DOCKER"},
-		{"an image with a password", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "a", Config: value}}}),
-			"refused: the volume at '/x': credentials of an image are not taken"},
+		{"a mounted image with both", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: private(&wire.DockerImage{Config: value, Credential: &wire.Credential{Principal: "me"}})}),
+			"refused: 'Image.Docker' has a 'config' and a 'credential'"},
+		{"a mounted image with nothing", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: private(&wire.DockerImage{Config: &wire.Secret{}})}), "refused: the volume at '/x': 'Image.Docker.config': a secret must have"},
 		{"an image and a path", seen(wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, HostPath: new("/x"), Image: cafe().Image}), "refused: the volume at '/x': it has an 'image', and a 'host_path'"},
 		{"an image over a path", seen(onHost("/x", "/y", wire.VolumeRO), wire.Volume{ContainerPath: "/x", Mode: wire.VolumeRO, Image: cafe().Image}), "refused: the volume at '/x': Container path '/x' is used twice"},
 		{"a way out of the sandbox", seen(sandbox("/x", wire.SandboxSelf, "a/../../b")), "refused: the volume at '/x': 'a/../../b' is no path below the sandbox"},
@@ -490,12 +505,14 @@ func TestValuesAreShownToNobody(t *testing.T) {
 	shown := fmt.Sprintf("%s %s", jsonOf(t, l.Group), jsonOf(t, l.External))
 	for _, i := range []wire.DockerImage{{Name: "cafe", Config: value}, {Name: "cafe", Credential: &wire.Credential{Principal: "me", Secret: new(secret)}}} {
 		custom := func() *wire.TaskInfo {
-			i := i
+			image := func() *wire.Image { return &wire.Image{Type: wire.ImageDocker, Docker: new(i)} }
+			c := func() *wire.ContainerInfo {
+				return &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: image()},
+					Volumes: []wire.Volume{{ContainerPath: "/x", Mode: wire.VolumeRO, Image: image()}}}
+			}
 			return taskInfo("one", func(x *wire.TaskInfo) {
-				c := &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: &i}}}
-				x.Container = c
-				x.Executor = &wire.ExecutorInfo{ExecutorID: wire.ID{Value: "e"}, Command: x.Command, Container: &wire.ContainerInfo{Type: wire.ContainerMesos,
-					Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: new(i)}}}}
+				x.Container = c()
+				x.Executor = &wire.ExecutorInfo{ExecutorID: wire.ID{Value: "e"}, Command: x.Command, Container: c()}
 				x.Command = nil
 			})
 		}
@@ -503,7 +520,7 @@ func TestValuesAreShownToNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(l.External.Secrets) != 1 || len(l.External.Tasks[0].Secrets) != 1 {
+		if len(l.External.Secrets) != 2 || len(l.External.Tasks[0].Secrets) != 2 {
 			t.Errorf("%d and %d secrets", len(l.External.Secrets), len(l.External.Tasks[0].Secrets))
 		}
 		shown += fmt.Sprintf("%s %s %s %s %s", jsonOf(t, l.Group), l.External.Info, l.External.Tasks[0].Info, l.External.Framework, l.External.Tasks[0].About)

@@ -154,10 +154,6 @@ func (b *building) imageMount(v *wire.Volume, at string, ofPod bool) error {
 		return errors.New("it has an 'image', and a 'host_path' or a 'source': leave one out")
 	case i.Type != wire.ImageDocker || i.Docker == nil || i.Docker.Name == "":
 		return errors.New("only images of the type DOCKER are served")
-	case i.Docker.Credential != nil || i.Docker.Config != nil:
-		return errors.New("credentials of an image are not taken: the node has those of its registries")
-	case !structs.ImageMountable(b.task.Driver):
-		return errors.New("an 'image' is a volume of containers of the type MESOS: an engine has none of the node's images")
 	case ofPod && v.Mode != wire.VolumeRO:
 		return errors.New("an 'image' that an executor mounts for its tasks is for reading, since each of them would write to one of its own: use the mode RO, or a volume of the task")
 	}
@@ -166,7 +162,7 @@ func (b *building) imageMount(v *wire.Volume, at string, ofPod bool) error {
 		return err
 	}
 	b.task.ImageMounts = append(b.task.ImageMounts, m)
-	return nil
+	return b.imageSecret(i.Docker, at)
 }
 
 // source fills in what is seen.

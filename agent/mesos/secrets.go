@@ -59,8 +59,8 @@ func (b *building) secretFile(x *structs.Bind, s *wire.Secret) error {
 	return nil
 }
 
-// imageSecret has the image of the task asked for with what the framework sends for that.
-func (b *building) imageSecret(i *wire.DockerImage) error {
+// imageSecret has an image asked for with what the framework sends for that: the one that is mounted at a path, or without a path that of the task.
+func (b *building) imageSecret(i *wire.DockerImage, mount string) error {
 	if i.Config == nil {
 		return nil
 	}
@@ -68,7 +68,7 @@ func (b *building) imageSecret(i *wire.DockerImage) error {
 	if err != nil {
 		return fmt.Errorf("'Image.Docker.config': %w", err)
 	}
-	x.Image = true
+	x.Image, x.Mount = true, mount
 	b.texts(fmt.Sprintf("secrets/image-%d", b.made), x)
 	return nil
 }

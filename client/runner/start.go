@@ -177,7 +177,7 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	asks := asksForImage(spec.Task)
 	if asks {
 		if texts, err = t.texted(ctx, scope, spec); err == nil {
-			err = login(spec, taskdir.ImageConfig(texts))
+			err = login(spec, taskdir.ImageConfigs(texts))
 		}
 		if err != nil {
 			return nil, err

@@ -84,14 +84,16 @@ func (t *Text) noFile() bool {
 	return s != nil && (s.Env != "" || s.Image)
 }
 
-// ImageConfig is what the image of the task is asked for with, as docker login writes it; nil: nothing of its own.
-func ImageConfig(texts []*Text) []byte {
+// ImageConfigs are what images of the task are asked for with, as docker login writes it: by where one is mounted, and with an empty name that of
+// the task itself. One that is not there is asked for with nothing of its own.
+func ImageConfigs(texts []*Text) map[string][]byte {
+	out := map[string][]byte{}
 	for _, t := range texts {
 		if s := t.Template.Secret; s != nil && s.Image {
-			return t.data
+			out[s.Mount] = t.data
 		}
 	}
-	return nil
+	return out
 }
 
 // secretsOf returns the environment variables among texts that are secrets.

@@ -30,7 +30,11 @@ func startOf(id string) (start string, mount bool) {
 
 func wanted(object string, m *structs.ImageMount, spec *drivers.Spec) (images.Want, error) {
 	ref, err := images.ParseReference(object, m.Image)
-	return images.Want{Ref: ref, Fresh: m.ForcePull, Local: spec.TaskDir}, err
+	want := images.Want{Ref: ref, Fresh: m.ForcePull, Local: spec.TaskDir}
+	if m.Auth != nil {
+		want.Username, want.Password = m.Auth.Username, m.Auth.Password
+	}
+	return want, err
 }
 
 // PullImages gets what the task mounts.
