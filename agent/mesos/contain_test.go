@@ -413,9 +413,9 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 		return taskInfo("a", func(x *wire.TaskInfo) { x.Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: all} })
 	}
 	image := func(x *wire.TaskInfo) *wire.TaskInfo { x.Container.Mesos = cafe(); return x }
+	says := func(x *wire.TaskInfo, l *wire.LinuxInfo) *wire.TaskInfo { x.Container.Linux = l; return x }
 	shares := func(x *wire.TaskInfo) *wire.TaskInfo {
-		x.Container.Linux = &wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2))}
-		return x
+		return says(x, &wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2))})
 	}
 	custom := func(c *wire.ContainerInfo, command *wire.CommandInfo, tasks ...*wire.TaskInfo) *wire.LaunchGroup {
 		g := pod(&wire.ContainerInfo{}, tasks...)
@@ -432,25 +432,25 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 		group *wire.LaunchGroup
 		want  string
 	}{
-		{"what tasks share", pod(&wire.ContainerInfo{}, one(sandbox("/data", wire.SandboxParent, "shared"))), "holds 0 of [], lacks []; exec map[] shared:shared>/data"},
+		{"what tasks share", pod(&wire.ContainerInfo{}, one(sandbox("/data", wire.SandboxParent, "shared"))), "holds 0 of [], lacks []; exec map[ipc_mode:alloc] shared:shared>/data"},
 		{"what the executor mounts in its sandbox", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("store", "/srv/store", wire.VolumeRO), secretAt("key", value)}},
 			one(sandbox("/data", wire.SandboxParent, "store/a"), sandbox("/key", wire.SandboxParent, "key"))),
-			"holds 0 of [], lacks []; exec map[] host:/srv/store/a>/data ro secret:volume-0/key>/key ro secrets/volume-0/key 0400 =value"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc] host:/srv/store/a>/data ro secret:volume-0/key>/key ro secrets/volume-0/key 0400 =value"},
 		{"what the executor mounts in its root", pod(&wire.ContainerInfo{Volumes: []wire.Volume{onHost("/data", "/srv", wire.VolumeRW)}}, one(), image(one())),
-			"holds 0 of [], lacks []; exec map[] host:/srv>/data; oci map[]"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc] host:/srv>/data; oci map[ipc_mode:alloc] /dev/shm=64MiB"},
 		{"what a storage has for two tasks of a pod", pod(&wire.ContainerInfo{}, one(stored("/data", wire.VolumeRO, nil)), image(one(stored("/store", wire.VolumeRO, nil)))),
-			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] ro; exec map[] volume-0>/data ro; oci map[] volume-0>/store ro"},
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] ro; exec map[ipc_mode:alloc] volume-0>/data ro; oci map[ipc_mode:alloc] volume-0>/store ro /dev/shm=64MiB"},
 		{"what a storage has for an executor", custom(&wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, &wire.CommandInfo{Value: new("run")}, taskInfo("a", nil)),
 			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; exec map[] volume-0>/data"},
 		{"what a storage has for all of a pod", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, one()), "refused: of the executor: the volume at '/data': a volume of a storage plugin that an executor mounts"},
 		{"an image that the executor mounts", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(), image(one())),
-			"holds 0 of [], lacks []; exec map[] image:cafe>/data; oci map[]"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc] image:cafe>/data; oci map[ipc_mode:alloc] /dev/shm=64MiB"},
 		{"an image that the tasks of an executor write to", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRW, Image: cafe().Image}}}, one()),
 			"refused: of the executor: the volume at '/data': an 'image' that an executor mounts for its tasks is for reading"},
 		{"an image in the sandbox of the executor", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(sandbox("/x", wire.SandboxParent, "data"))),
 			"refused: the volume at '/x': of the executor: an 'image' of an executor has no folder in its sandbox"},
-		{"ports into a pod", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), ported), "in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[]"},
-		{"ports into a pod that lives", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), one()), "in bridge ; holds 0 of [], lacks [31001]; exec map[]"},
+		{"ports into a pod", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), ported), "in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[ipc_mode:alloc]"},
+		{"ports into a pod that lives", pod(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), one()), "in bridge ; holds 0 of [], lacks [31001]; exec map[ipc_mode:alloc]"},
 		{"an executor with a secret in a network", custom(bridge(wire.PortMapping{HostPort: 31001, ContainerPort: 80}), run, ported),
 			"in bridge ; holds 1 of [p31001=31001->80], lacks []; 1 ports [=31000->0]; exec map[] secrets/env-1 0400 A=value"},
 
@@ -458,11 +458,15 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 		{"limits of no process", pod(&wire.ContainerInfo{RLimits: &wire.RLimitInfo{}}, one()), "refused: 'ContainerInfo.rlimit_info' of a default executor"},
 		{"rights of no process", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{Effective: capabilitiesOf(1000)}}, one()), "refused: Capabilities and seccomp in 'ContainerInfo.linux_info' of a default executor"},
 		{"what tasks of a pod share", pod(&wire.ContainerInfo{}, shares(one()), image(shares(one())), one()),
-			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc]; oci map[ipc_mode:alloc pid_mode:alloc]; exec map[]"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc]; oci map[ipc_mode:alloc pid_mode:alloc]; exec map[ipc_mode:alloc]"},
+		{"what a task of a pod has for itself", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{IPC: new(wire.IpcMode(2))}}, says(one(), &wire.LinuxInfo{IPC: new(wire.IpcMode(1))}),
+			says(one(), &wire.LinuxInfo{ShmSize: new(uint32(1))})), "holds 0 of [], lacks []; exec map[]; exec map[] /dev/shm=1MiB"},
+		{"memory of an image in a pod", pod(&wire.ContainerInfo{}, image(says(one(), &wire.LinuxInfo{SharePID: new(false)})), image(says(one(), &wire.LinuxInfo{IPC: new(wire.IpcMode(2))}))),
+			"holds 0 of [], lacks []; oci map[ipc_mode:alloc] /dev/shm=64MiB; oci map[ipc_mode:alloc]"},
 		{"memory of a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{IPC: new(wire.IpcMode(1)), ShmSize: new(uint32(128))}}, shares(one()), one()),
-			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc shm_size:134217728]; exec map[]"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:alloc pid_mode:alloc shm_size:134217728]; exec map[ipc_mode:alloc shm_size:134217728]"},
 		{"what a pod has of the node", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{SharePID: new(true), IPC: new(wire.IpcMode(2))}}, shares(one()), one()),
-			"holds 0 of [], lacks []; exec map[ipc_mode:host pid_mode:host]; exec map[]"},
+			"holds 0 of [], lacks []; exec map[ipc_mode:host pid_mode:host]; exec map[ipc_mode:host]"},
 		{"memory of the node of a size for a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{IPC: new(wire.IpcMode(2)), ShmSize: new(uint32(1))}}, one()), "refused: 'LinuxInfo.shm_size' is for 'ipc_mode' PRIVATE"},
 		{"no memory for a pod", pod(&wire.ContainerInfo{Linux: &wire.LinuxInfo{ShmSize: new(uint32(0))}}, one()), "refused: 'LinuxInfo.shm_size' is 0"},
 		{"what an executor has of the node", custom(&wire.ContainerInfo{Type: wire.ContainerMesos, Linux: &wire.LinuxInfo{SharePID: new(true)}}, &wire.CommandInfo{Value: new("run")}, taskInfo("a", nil)),

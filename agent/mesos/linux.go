@@ -20,7 +20,7 @@ import (
 // confined has the driver of a task give it the limits and rights that its container asks for.
 func (b *building) confined(c *wire.ContainerInfo) error {
 	if c == nil {
-		return nil
+		return b.linux(nil)
 	}
 	if c.TTY != nil && c.Type != wire.ContainerMesos {
 		return errNoTerminal
@@ -84,7 +84,7 @@ var (
 
 func (b *building) linux(l *wire.LinuxInfo) error {
 	if l == nil {
-		return nil
+		return b.sharedMemory(&wire.LinuxInfo{})
 	}
 	if err := b.capabilities(l); err != nil {
 		return err
@@ -97,9 +97,40 @@ func (b *building) linux(l *wire.LinuxInfo) error {
 			return err
 		}
 	}
-	if sharesIPC(l) {
-		return b.sharedMemory(l)
+	return b.sharedMemory(l)
+}
+
+func sharesPID(l *wire.LinuxInfo) bool { return isTrue(l.SharePID) }
+func sharesIPC(l *wire.LinuxInfo) bool { return l.IPC != nil && l.IPC.String() == "SHARE_PARENT" }
+func ownIPC(l *wire.LinuxInfo) bool {
+	return l.IPC != nil && l.IPC.String() == "PRIVATE" || l.ShmSize != nil
+}
+
+// parents says whose namespace it is that a container shares with the one it is in: the node's, or that of the tasks of its pod, unless their
+// executor shares that of the node in its turn.
+func (b *building) parents(shares func(*wire.LinuxInfo) bool) string {
+	if b.pod == nil || b.pod.Linux != nil && shares(b.pod.Linux) {
+		return structs.NamespaceHost
 	}
+	return structs.NamespaceAlloc
+}
+
+// sharedMemory gives a task its own, or that of whatever it is in. A task of a pod that says nothing shares, as in Mesos, the segments,
+// semaphores and queues of its pod. Its /dev/shm would there be the agent's, which nobody keeps apart: it is the pod's here. With an image
+// it has its own.
+func (b *building) sharedMemory(l *wire.LinuxInfo) error {
+	switch {
+	case sharesIPC(l):
+		return b.parentsMemory(l)
+	case b.pod == nil || ownIPC(l):
+		return b.ownMemory(l)
+	case b.task.Driver != "exec":
+		b.task.Tmpfs = append(b.task.Tmpfs, &structs.Tmpfs{Destination: structs.SharedMemory, Size: structs.DefaultShmSize})
+	}
+	return b.parentsMemory(l)
+}
+
+func (b *building) ownMemory(l *wire.LinuxInfo) error {
 	size, err := shmSize(l)
 	switch {
 	case err != nil || size == 0:
@@ -111,20 +142,8 @@ func (b *building) linux(l *wire.LinuxInfo) error {
 	return b.setting("shm_size", structs.ShmSizeKey, int(size))
 }
 
-func sharesPID(l *wire.LinuxInfo) bool { return isTrue(l.SharePID) }
-func sharesIPC(l *wire.LinuxInfo) bool { return l.IPC != nil && l.IPC.String() == "SHARE_PARENT" }
-
-// parents says whose namespace it is that a container shares with the one it is in: the node's, or that of the tasks of its pod, unless their
-// executor shares that of the node in its turn.
-func (b *building) parents(shares func(*wire.LinuxInfo) bool) string {
-	if b.pod == nil || b.pod.Linux != nil && shares(b.pod.Linux) {
-		return structs.NamespaceHost
-	}
-	return structs.NamespaceAlloc
-}
-
-// sharedMemory gives a task that of whatever it is in. Of a pod the executor says how large it is.
-func (b *building) sharedMemory(l *wire.LinuxInfo) error {
+// parentsMemory gives a task that of whatever it is in. Of a pod the executor says how large it is.
+func (b *building) parentsMemory(l *wire.LinuxInfo) error {
 	if l.ShmSize != nil {
 		return errShmSize
 	}

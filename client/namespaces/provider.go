@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/proffer/proffer/client/runner"
@@ -20,6 +21,7 @@ import (
 // Supervisor is what a Provider needs of that of the node: a PID namespace is as long as its first process, which the supervisor keeps as it keeps
 // tasks. *supervisor.Client is one.
 type Supervisor interface {
+	Features(ctx context.Context) (*exec.Features, error)
 	Start(ctx context.Context, launch *exec.Launch) (*exec.Status, error)
 	Status(ctx context.Context, id string) (*exec.Status, error)
 	Stop(ctx context.Context, id string, signal int, grace time.Duration) error
@@ -57,8 +59,8 @@ func (*Provider) Needs(_ *structs.Allocation, group *structs.Group) bool {
 	return false
 }
 
-// Provide makes what the tasks share. Of the sizes of /dev/shm that they ask for the largest counts. An agent that is not root makes nothing: its
-// tasks are not isolated.
+// Provide makes what the tasks share. Of the sizes of /dev/shm that they ask for the largest counts, and one with a tmpfs of its own there keeps that.
+// Nothing is made for tasks that are not isolated, nor by an agent that is not root: they have what is the node's.
 func (p *Provider) Provide(ctx context.Context, need *runner.Need, given *store.Given) error {
 	if !able() {
 		return nil
@@ -67,14 +69,23 @@ func (p *Provider) Provide(ctx context.Context, need *runner.Need, given *store.
 	if err := os.MkdirAll(p.folder(need.Alloc.ID), 0o711); err != nil {
 		return drivers.DiskError(object, err)
 	}
+	f, err := p.sup.Features(ctx)
+	if err != nil {
+		return structs.Errorf(structs.Unavailable, object, "%w", err)
+	}
 	processes, size := false, structs.Bytes(0)
 	shm := p.path(need.Alloc.ID, "shm")
 	for _, t := range need.Group.Tasks {
+		if t.Driver == "exec" && !f.Full {
+			continue
+		}
 		processes = processes || t.SharesInAlloc(structs.PIDModeKey)
 		if t.SharesInAlloc(structs.IPCModeKey) {
 			with := schema.Read("task "+t.Name+".config", t.Config).Namespaces()
 			size = max(size, with.Shm)
-			given.Mount(t.Name, drivers.Mount{Source: shm, Target: structs.SharedMemory})
+			if !slices.ContainsFunc(t.Tmpfs, func(f *structs.Tmpfs) bool { return f.Destination == structs.SharedMemory }) {
+				given.Mount(t.Name, drivers.Mount{Source: shm, Target: structs.SharedMemory})
+			}
 		}
 	}
 	if size > 0 {

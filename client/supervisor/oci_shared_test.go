@@ -27,7 +27,9 @@ func TestContainersShareNamespaces(t *testing.T) {
 	marker := "31536006." + strconv.Itoa(os.Getpid())
 	beside := p.spec(`echo of exec > /dev/shm/x; echo ready; exec sleep `+marker, shares("alloc", "pid_mode", "ipc_mode"))
 	inside := p.container(`cat /dev/shm/x; readlink /proc/self/ns/ipc; readlink /proc/self/ns/pid; (setsid sleep `+marker+`1 &); echo ready; while :; do sleep 1000; done`, both)
-	group := &structs.Group{Tasks: []*structs.Task{beside.Task, inside.Task}}
+	files := p.container(`readlink /proc/self/ns/ipc; ls /dev/shm; grep -c ' /dev/shm ' /proc/self/mounts; df -m /dev/shm | grep -c ' 8 '`, map[string]any{"ipc_mode": "alloc"})
+	files.Task.Name, files.Task.Tmpfs = "files", []*structs.Tmpfs{{Destination: structs.SharedMemory, Size: 8 << 20}}
+	group := &structs.Group{Tasks: []*structs.Task{beside.Task, inside.Task, files.Task}}
 	given := &store.Given{}
 	if err := provider.Provide(t.Context(), &runner.Need{Alloc: alloc, Group: group}, given); err != nil {
 		t.Fatal(err)
@@ -37,7 +39,7 @@ func TestContainersShareNamespaces(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	for _, s := range []*drivers.Spec{beside, inside} {
+	for _, s := range []*drivers.Spec{beside, inside, files} {
 		s.Pidns, s.Ipcns, s.Mounts = given.Pidns, given.Ipcns, given.Mounts[s.Task.Name]
 	}
 	other := p.start(beside)
@@ -51,6 +53,13 @@ func TestContainersShareNamespaces(t *testing.T) {
 	exit, err := task.Exec(t.Context(), drivers.Command{Args: []string{"sh", "-c", `cat /proc/[0-9]*/cmdline | tr '\0' ' '; cat /dev/shm/x`}, Stdout: &in})
 	if err != nil || exit.Code != 0 || !strings.Contains(in.String(), "sleep "+marker+" ") || !strings.Contains(in.String(), "sleep "+marker+"1") || !strings.Contains(in.String(), "of exec") {
 		t.Errorf("a command in it: %+v, %v, %q", exit, err, in.String())
+	}
+	in.Reset()
+	if _, err := task.Exec(t.Context(), drivers.Command{Args: []string{"readlink", "/proc/self/ns/ipc"}, Stdout: &in}); err != nil {
+		t.Error(err)
+	}
+	if _, out := p.run(t, files); out != in.String()+"1\n1\n" {
+		t.Errorf("with a /dev/shm of its own it has %q, beside %q", out, in.String())
 	}
 	if err := task.Stop(t.Context(), "SIGTERM", 0); err != nil {
 		t.Error(err)
