@@ -70,13 +70,18 @@ func (p *pod) forget(names ...string) {
 }
 
 func (p *pod) kill(name string) {
+	p.task(name, func(x *structs.ExternalTask) { x.Kill = &structs.TaskKill{Grace: new(structs.Duration(time.Second))} })
+}
+
+// task changes what the region says of one.
+func (p *pod) task(name string, edit func(x *structs.ExternalTask)) {
 	x := *p.w.allocs[structs.AllocID(p.id)].External
 	x.Tasks = slices.Clone(x.Tasks)
 	for i, t := range x.Tasks {
 		if t.Name == name {
-			killed := *t
-			killed.Kill = &structs.TaskKill{Grace: new(structs.Duration(time.Second))}
-			x.Tasks[i] = &killed
+			changed := *t
+			edit(&changed)
+			x.Tasks[i] = &changed
 		}
 	}
 	p.w.want(p.w.change(p.id, func(a *structs.Allocation) { a.External = &x }))
@@ -101,6 +106,12 @@ func TestAPodTakesTasksWhileItRuns(t *testing.T) {
 		p.forget("two", "dos")
 		after(time.Minute)
 		w.expectTask("a", "three", structs.TaskFinished, "")
+		p.add(member{name: "four", config: serves, launch: 4})
+		after(time.Second)
+		p.task("four", func(x *structs.ExternalTask) { x.TakenBack = "others need it" })
+		after(10 * time.Second)
+		w.expectTask("a", "four", structs.TaskKilled, "others need it")
+		w.expectRunning("a/one/1", "a/uno/1")
 		w.expect("a", structs.AllocRunning, "")
 		p.kill("one")
 		after(10 * time.Second)

@@ -336,14 +336,19 @@ func (l *loop) place(decisions []allocator.Decision) {
 	}
 }
 
+const takenBack = "taken back: what it ran on is used again by those who reserved it"
+
 // preempt has the victims stopped, with the notice that their jobs give them. Their jobs ask for them again at once, and
 // keep their place in the order.
 func (l *loop) preempt(d *allocator.Preempt) {
 	if d.Request == "" {
 		for _, id := range d.Victims {
-			l.out.preempt(id, "taken back: what it ran on is used again by those who reserved it")
+			l.out.preempt(id, takenBack)
 		}
-		l.log.Info("revocable work is stopped: what it ran on is used again", "node", d.NodeName, "stopped", len(d.Victims))
+		for _, id := range d.Parts {
+			l.out.takeBack(id, takenBack)
+		}
+		l.log.Info("revocable work is stopped: what it ran on is used again", "node", d.NodeName, "stopped", len(d.Victims), "in_part", len(d.Parts))
 		return
 	}
 	for _, id := range d.Victims {

@@ -46,6 +46,14 @@ func (o *outbox) preempt(id structs.AllocID, why string) {
 	}
 }
 
+// takeBack has only what is revocable of an allocation end.
+func (o *outbox) takeBack(id structs.AllocID, why string) {
+	if _, asked := o.stops[id]; !asked {
+		o.stops[id] = struct{}{}
+		o.next.Stops = append(o.next.Stops, &state.Stop{ID: id, Why: why, Preempted: true, Revocable: true})
+	}
+}
+
 // replace stops an allocation for a version of its job; 0: for nothing.
 func (o *outbox) replace(id structs.AllocID, why string, by uint64) {
 	if _, asked := o.stops[id]; !asked {

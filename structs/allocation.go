@@ -136,9 +136,13 @@ func (s TaskStatus) Ended() bool {
 }
 
 // Told returns how an external framework is told that a task of a is, of which its node says s: one that could not be started has failed, since
-// TaskError is for what was never launched, and so has one that ran for too long.
-func (a *Allocation) Told(s TaskStatus) TaskStatus {
-	if s == TaskError || s == TaskKilled && a.Desired == DesiredRun && a.MaxRunDuration > 0 {
+// TaskError is for what was never launched, and so has one that ran for too long. One that made room for other work is gone: TaskKilled is for what
+// the framework wanted.
+func (a *Allocation) Told(x *ExternalTask, s TaskStatus) TaskStatus {
+	switch {
+	case s == TaskKilled && (a.External.Preempted || x.TakenBack != ""):
+		return TaskGone
+	case s == TaskError || s == TaskKilled && a.Desired == DesiredRun && a.MaxRunDuration > 0:
 		return TaskFailed
 	}
 	return s
@@ -152,7 +156,7 @@ func (a *Allocation) TaskIs(x *ExternalTask, said *TaskState) TaskStatus {
 		is = said.Status
 	}
 	if x != nil {
-		if is = a.Told(is); len(x.Updates) > 0 {
+		if is = a.Told(x, is); len(x.Updates) > 0 {
 			is = x.Updates[len(x.Updates)-1].State
 		}
 	}

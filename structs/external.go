@@ -61,6 +61,8 @@ type ExternalTask struct {
 	Terminal *Terminal     `json:"terminal,omitempty"`
 	Check    *Check        `json:"check,omitempty"` // whose answers are told and change nothing, of a task that the node runs; Port is an address, as the task sees it
 	Kill     *TaskKill     `json:"kill,omitempty"`  // its framework wants it killed
+	// TakenBack says why what it runs on is taken back, of a task of a pod of which the rest stays: it is killed.
+	TakenBack string `json:"taken_back,omitempty"`
 	// Updates are those that the framework did not acknowledge, oldest first, at most MaxUpdates. Only the first one is
 	// outstanding: the next is sent when it was acknowledged.
 	Updates []*TaskUpdate `json:"updates,omitempty"`
@@ -198,6 +200,45 @@ func (x *External) Sound() bool {
 		return s == nil || s.CPU >= 0 && s.Memory >= 0 && s.Within(of.Slack())
 	}
 	return sound(x.OwnRevocable, x.Own) && !slices.ContainsFunc(x.Tasks, func(t *ExternalTask) bool { return !sound(t.Revocable, t.Resources) })
+}
+
+// Reclaim is what ends when what is revocable of an allocation is taken back.
+type Reclaim struct {
+	Tasks []*ExternalTask // alone, of a pod; nil: all of it ends
+	Firm  bool            // also a task that has nothing revocable
+	Going Slack           // that is being taken back already, of tasks alone
+}
+
+// Reclaim says what ends when what is revocable of it is taken back. Of a pod those tasks do that have some, and what was launched in a
+// group with one. An executor that has some itself ends with all its tasks, and so does each custom one: nobody else can end its tasks for certain.
+func (a *Allocation) Reclaim() (r Reclaim) {
+	x := a.External
+	if x == nil || x.Executor == "" || a.OfSlack().IsZero() {
+		return r
+	}
+	has := func(t *ExternalTask) bool { return !t.Revocable.Amount().IsZero() }
+	lasts := func(t *ExternalTask) bool { s := a.Tasks[t.Name]; return s == nil || !s.Status.Ended() }
+	part, stay := !x.Custom && x.OwnRevocable.Amount().IsZero(), false
+	for _, t := range x.Tasks {
+		ends := has(t) || slices.ContainsFunc(x.Tasks, func(o *ExternalTask) bool {
+			return t.Together && o.Together && o.Launch == t.Launch && has(o) && lasts(o)
+		})
+		switch {
+		case !lasts(t):
+			continue
+		case part && !ends:
+			stay = true
+			continue
+		}
+		r.Tasks, r.Firm = append(r.Tasks, t), r.Firm || !has(t)
+		if t.TakenBack != "" {
+			r.Going = r.Going.Add(t.Revocable.Amount())
+		}
+	}
+	if !stay {
+		r.Tasks = nil
+	}
+	return r
 }
 
 // SentSecret is a value that a framework sent with work. Nobody sees it but that work. It is immutable.

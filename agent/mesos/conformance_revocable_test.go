@@ -96,7 +96,7 @@ func revocables(r *region, e wire.Encoding) {
 	n.up.Slack(structs.Slack{CPU: 300, Memory: 1 << 30})
 	for _, tasks := range [][]string{{"hard", "soft"}, {"firm", "one", "two"}} {
 		for _, id := range tasks {
-			if s := f.told(id, wire.TaskKilled); s.Reason == nil || *s.Reason != wire.ReasonContainerPreempted || *s.Source != wire.SourceAgent {
+			if s := f.told(id, wire.TaskLost); s.Reason == nil || *s.Reason != wire.ReasonContainerPreempted || *s.Source != wire.SourceAgent {
 				r.t.Errorf("%s ends with %s", id, wire.JSON.Marshal(s))
 			}
 		}

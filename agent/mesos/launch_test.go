@@ -137,6 +137,7 @@ func TestWhatIsLaunched(t *testing.T) {
 	}
 	debian := &wire.ContainerInfo{Type: wire.ContainerMesos, Mesos: &wire.MesosInfo{Image: &wire.Image{Type: wire.ImageDocker, Docker: &wire.DockerImage{Name: "debian"}}}}
 	shell := `map[args:[-c run $${HOME}] command:/bin/sh]`
+	beside := `map[args:[-c run $${HOME}] command:/bin/sh ipc_mode:alloc]` // others of its pod
 	for _, c := range []struct {
 		name   string
 		launch func() (*server.Launch, error)
@@ -150,8 +151,8 @@ func TestWhatIsLaunched(t *testing.T) {
 			"<http://h/run run 0755> <http://h/data.tar.gz  0644> <http://h/all.zip all.zip 0644>; executor=executor-2"},
 		{"a group of an executor", group(custom(func(e *wire.ExecutorInfo) { e.Command.URIs = nil }), taskInfo("a", nil), taskInfo("b", nil)),
 			"cpu 0.5+2; executor exec map[args:[-c ./run] command:/bin/sh]; a=a; b=b"},
-		{"a pod", group(pod, taskInfo("a b", nil), taskInfo("c d", in(debian))), "cpu 0.1+2; task exec " + shell +
-			"; task-2 oci map[args:[-c run $${HOME}] entrypoint:[/bin/sh] image:debian work_dir:/local]; a b=task; c d=task-2"},
+		{"a pod", group(pod, taskInfo("a b", nil), taskInfo("c d", in(debian))), "cpu 0.1+2; task exec " + beside +
+			"; task-2 oci map[args:[-c run $${HOME}] entrypoint:[/bin/sh] image:debian ipc_mode:alloc work_dir:/local]; a b=task; c d=task-2"},
 		{"a Docker container", one(taskInfo("one", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "redis", Network: new(wire.DockerBridge), Privileged: new(true)}}))),
 			"cpu 0+1; one docker map[args:[-c run $${HOME}] entrypoint:[/bin/sh] image:redis network_mode:bridge privileged:true work_dir:/local]; one=one"},
 		{"a health check", one(taskInfo("one", func(t *wire.TaskInfo) {
@@ -159,7 +160,7 @@ func TestWhatIsLaunched(t *testing.T) {
 		})), "cpu 0+1; one exec " + shell + " [/bin/sh -c ok] 2 3.5s; one=one"},
 		{"a terminal", one(taskInfo("one", in(&wire.ContainerInfo{Type: wire.ContainerMesos, TTY: &wire.TTYInfo{}}))), "cpu 0+1; one exec " + shell + "; one=one on 24x80"},
 		{"terminals in a pod", group(pod, taskInfo("a", nil), taskInfo("b", in(&wire.ContainerInfo{Type: wire.ContainerMesos,
-			TTY: &wire.TTYInfo{WindowSize: &wire.WindowSize{Rows: 40, Columns: 1 << 20}}}))), "cpu 0.1+2; a exec " + shell + "; b exec " + shell + "; a=a; b=b on 40x32767"},
+			TTY: &wire.TTYInfo{WindowSize: &wire.WindowSize{Rows: 40, Columns: 1 << 20}}}))), "cpu 0.1+2; a exec " + beside + "; b exec " + beside + "; a=a; b=b on 40x32767"},
 
 		{"both", one(taskInfo("one", func(t *wire.TaskInfo) { t.Executor = custom(nil) })), "refused: Task should have at least one (but not both)"},
 		{"an executor without a command", one(taskInfo("one", of(custom(func(e *wire.ExecutorInfo) { e.Command = nil })))), "refused: 'ExecutorInfo.command' must be set"},
@@ -172,12 +173,12 @@ func TestWhatIsLaunched(t *testing.T) {
 		{"an executor in a group's task", group(pod, taskInfo("a", func(t *wire.TaskInfo) { t.Executor = pod })), "refused: 'TaskInfo.executor' must not be set"},
 		{"a task without resources", one(taskInfo("one", func(t *wire.TaskInfo) { t.Resources = nil })), "refused: Task uses no resources"},
 		{"Docker in a pod", group(pod, taskInfo("a", in(&wire.ContainerInfo{Type: wire.ContainerDocker, Docker: &wire.DockerInfo{Image: "x"}}))), "refused: Docker ContainerInfo is not supported"},
-		{"revocable in a pod", group(pod, taskInfo("a", revocable), taskInfo("b", nil)), "cpu 0.1+2; a exec " + shell + "; b exec " + shell + "; of tasks cpu 1; a=a revocable cpu 1; b=b"},
+		{"revocable in a pod", group(pod, taskInfo("a", revocable), taskInfo("b", nil)), "cpu 0.1+2; a exec " + beside + "; b exec " + beside + "; of tasks cpu 1; a=a revocable cpu 1; b=b"},
 		{"revocable with an executor", one(taskInfo("a", func(t *wire.TaskInfo) { of(custom(plain))(t); revocable(t) })),
 			"cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh]; of tasks cpu 1; a=a revocable cpu 1"},
 		{"a revocable executor", one(taskInfo("a", of(custom(func(e *wire.ExecutorInfo) { plain(e); e.Resources[0].Revocable = &wire.Revocable{} })))),
 			"cpu 0.5+1; executor exec map[args:[-c ./run] command:/bin/sh]; revocable cpu 0.5; a=a"},
-		{"a pod that is revocable", group(soft, taskInfo("a", revocable)), "cpu 0.1+1; a exec " + shell + "; revocable cpu 0.1, memory 32MiB; of tasks cpu 1; a=a revocable cpu 1"},
+		{"a pod that is revocable", group(soft, taskInfo("a", revocable)), "cpu 0.1+1; a exec " + beside + "; revocable cpu 0.1, memory 32MiB; of tasks cpu 1; a=a revocable cpu 1"},
 		{"one name in both kinds", group(pod, taskInfo("a", func(t *wire.TaskInfo) { t.Resources = append(t.Resources, t.Resources[0]); revocable(t) })),
 			"refused: resource 'cpus' is in part revocable and in part not"},
 		{"one name in both kinds of an executor", one(taskInfo("a", of(custom(func(e *wire.ExecutorInfo) {

@@ -102,11 +102,15 @@ func (t *task) end(why string) {
 	}
 }
 
-// kills has those tasks end of which the framework wants it. The caller holds mu, or nobody else has the allocation yet.
+// kills has those tasks end of which the framework wants it, or whose resources are taken back. The caller holds mu, or nobody else has the allocation yet.
 func (p *pod) kills() {
 	for _, t := range p.alloc.tasks {
-		if x := p.alloc.alloc.External.Named(t.name); x != nil && x.Kill != nil {
+		switch x := p.alloc.alloc.External.Named(t.name); {
+		case x == nil:
+		case x.Kill != nil:
 			t.end("its framework killed it")
+		case x.TakenBack != "":
+			t.end(x.TakenBack)
 		}
 	}
 }

@@ -70,7 +70,7 @@ type Place struct {
 // from now on: a Place follows when the last of them has ended. The host answers nothing; the ends of the victims, or of
 // their node, are the answer.
 //
-// Without a Request it takes slack of a node back that is used again, and no Place follows.
+// Without a Request it takes slack of a node back that is used again, and no Place follows. Of Parts only what is revocable ends.
 type Preempt struct {
 	Request  string
 	Job      string
@@ -80,6 +80,7 @@ type Preempt struct {
 	Node     structs.NodeID
 	NodeName string
 	Victims  []structs.AllocID // in the order of the contract; empty when work that is being stopped already makes the room
+	Parts    []structs.AllocID
 }
 
 // Keep tells the host that room on a node is kept free for a request that others would overtake for ever. A Place follows

@@ -68,6 +68,9 @@ type hold struct {
 	ready   bool          // of a gang's claim: it has its room
 	ganged  bool          // it is of a gang
 	slack   structs.Slack // what of its resources is of the node's slack
+	yields  structs.Slack // of that: what is being taken back while the rest of it stays; it is not leaving
+	part    bool          // the rest of it stays when that is taken back
+	firm    bool          // what is not of the slack ends then, too
 	kin     *kin          // of what is committed, when it is of a gang
 }
 
@@ -300,13 +303,16 @@ func (a *Allocator) SetAllocation(alloc *structs.Allocation) {
 		return
 	}
 	a.RemoveAllocation(alloc.ID)
+	back := alloc.Reclaim()
 	h := &hold{alloc: alloc.ID, node: a.node(alloc.Node), client: a.clientOf(alloc.Framework, alloc.Role, alloc.Owner), job: alloc.Job,
 		group: alloc.Group, marks: alloc.Marks, tag: tag{alloc.Owner, alloc.FrameworkScheduler}, amount: a.amount(alloc.Resources),
 		resources: alloc.Resources, ports: alloc.Ports,
-		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang, slack: alloc.OfSlack()}
+		band: alloc.Priority.Band, created: alloc.Created, maxRun: alloc.MaxRunDuration, ends: EndOf(alloc), ganged: alloc.Gang, slack: alloc.OfSlack(),
+		part: back.Tasks != nil, firm: back.Firm}
 	a.allocs[alloc.ID] = h
 	a.take(h)
 	a.commit(h)
+	h.yield(back.Going)
 	if alloc.Desired == structs.DesiredStop {
 		a.leave(h)
 	}
@@ -323,7 +329,8 @@ func (a *Allocator) RemoveAllocation(id structs.AllocID) {
 
 // is reports whether h holds for alloc what alloc says.
 func (h *hold) is(alloc *structs.Allocation) bool {
-	return h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
+	back := alloc.Reclaim()
+	return h.part == (back.Tasks != nil) && h.firm == back.Firm && back.Going.Within(h.yields) && h.node.ID == alloc.Node && h.client.framework == alloc.Framework && h.client.account.path == orDefault(alloc.Role) &&
 		h.job == alloc.Job && h.group == alloc.Group && h.band == alloc.Priority.Band && h.created == alloc.Created && h.maxRun == alloc.MaxRunDuration &&
 		h.ganged == alloc.Gang && h.tag == tag{alloc.Owner, alloc.FrameworkScheduler} && h.marks.Equal(alloc.Marks) &&
 		h.slack == alloc.OfSlack() && equal(h.resources, alloc.Resources) && slices.Equal(h.ports, alloc.Ports)

@@ -46,6 +46,7 @@ func (a *Allocator) uncommit(h *hold) {
 	if h.kin != nil {
 		a.part(h)
 	}
+	h.yield(structs.Slack{})
 	if !h.leaving {
 		return
 	}
@@ -69,6 +70,7 @@ func (a *Allocator) leave(h *hold) {
 		h.kin.stays(h, -1)
 		a.stir(h.kin)
 	}
+	h.yield(structs.Slack{})
 	h.leaving = true
 	h.node.given = false
 	h.node.leaving++

@@ -182,8 +182,17 @@ func (a *Allocator) shrink(n *node) {
 	}
 }
 
-// reclaimSlack stops revocable work, with notice, where more of it is held than there is: lower bands first, then younger work, as
-// much as is needed; what turns out not to be needed is spared, the last first. It is bounded by nothing: the machine needs it.
+// yield notes how much of what is revocable of h is being taken back while the rest of h stays.
+func (h *hold) yield(amount structs.Slack) {
+	if amount != h.yields {
+		h.node.spare.leaving = h.node.spare.leaving.Sub(h.yields).Add(amount)
+		h.yields = amount
+	}
+}
+
+// reclaimSlack stops revocable work, with notice, where more of it is held than there is: lower bands first, then what takes nothing with it that
+// is not revocable, then younger work, as much as is needed; what turns out not to be needed is spared, the last first. It is bounded by nothing:
+// the machine needs it.
 func (a *Allocator) reclaimSlack() {
 	if len(a.shrunk) == 0 {
 		return
@@ -204,22 +213,28 @@ func (a *Allocator) reclaimSlack() {
 		}
 		var holds, going []*hold
 		for _, h := range n.allocs {
-			if !h.slack.IsZero() && !h.leaving {
+			if !h.leaving && h.slack != h.yields {
 				holds = append(holds, h)
 			}
 		}
 		slices.SortFunc(holds, func(x, y *hold) int {
-			return cmp.Or(cmp.Compare(x.band, y.band), cmp.Compare(y.created, x.created), strings.Compare(string(y.alloc), string(x.alloc)))
+			switch {
+			case x.band != y.band:
+				return cmp.Compare(x.band, y.band)
+			case x.firm != y.firm:
+				return map[bool]int{false: -1, true: 1}[x.firm]
+			}
+			return cmp.Or(cmp.Compare(y.created, x.created), strings.Compare(string(y.alloc), string(x.alloc)))
 		})
 		for _, h := range holds {
 			if stay.Within(size) {
 				break
 			}
-			stay = stay.Sub(h.slack)
+			stay = stay.Sub(h.slack.Sub(h.yields))
 			going = append(going, h)
 		}
 		for i := len(going) - 1; i >= 0; i-- {
-			if with := stay.Add(going[i].slack); with.Within(size) {
+			if with := stay.Add(going[i].slack.Sub(going[i].yields)); with.Within(size) {
 				stay, going = with, slices.Delete(going, i, i+1)
 			}
 		}
@@ -228,6 +243,11 @@ func (a *Allocator) reclaimSlack() {
 		}
 		p := &Preempt{Node: n.ID, NodeName: n.Name()}
 		for _, h := range going {
+			if h.part {
+				p.Parts = append(p.Parts, h.alloc)
+				h.yield(h.slack)
+				continue
+			}
 			p.Victims = append(p.Victims, h.alloc)
 			a.leave(h)
 		}

@@ -140,7 +140,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 				}
 			}
 		}
-	case "holds": // holds REQUEST[INDEX] cpu:1,mem:1GiB [revocable=cpu:1] [priority=P]: an executor, since tasks of it came or ended
+	case "holds": // holds REQUEST[INDEX] cpu:1,mem:1GiB [revocable=cpu:1] [beside=pod|custom] [priority=P]: an executor, since tasks of it came or ended
 		return "", p.holds(words, args)
 	case "end": // the allocation of REQUEST[INDEX]
 		p.a.RemoveAllocation(structs.AllocID(words[0]))
@@ -229,6 +229,9 @@ func (p *play) holds(words []string, args map[string]string) (err error) {
 			return err
 		}
 		alloc.Revocable = new(amount.Slack())
+	}
+	if kind := args["beside"]; kind != "" { // a task that has nothing revocable
+		alloc.External = &structs.External{Executor: "x", Custom: kind == "custom", Tasks: []*structs.ExternalTask{{Name: "soft", Revocable: alloc.Revocable}, {Name: "firm"}}}
 	}
 	if alloc.Priority, err = structs.ParsePriority(args["priority"]); err != nil {
 		return err
@@ -589,7 +592,11 @@ func (p *play) each() string {
 
 func preemptText(x *Preempt) string {
 	if x.Request == "" {
-		return fmt.Sprintf("what is used again on %s is taken back: stops %v\n", x.NodeName, x.Victims)
+		text := fmt.Sprintf("what is used again on %s is taken back: stops %v", x.NodeName, x.Victims)
+		if x.Parts != nil {
+			text += fmt.Sprintf(", and what is revocable of %v", x.Parts)
+		}
+		return text + "\n"
 	}
 	return fmt.Sprintf("%s[%d] claims %s, stops %v\n", x.Request, x.Slot.Index, x.NodeName, x.Victims)
 }

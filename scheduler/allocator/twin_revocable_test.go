@@ -36,6 +36,21 @@ func drawSlack(t *rapid.T, of structs.Resources) (s structs.Slack) {
 	return s
 }
 
+// drawExecutor draws what an allocation is of: none, one that ends as a whole, or a pod that may lose a part.
+func drawExecutor(t *rapid.T, slack structs.Slack) *structs.External {
+	x := &structs.External{Executor: "x", Tasks: []*structs.ExternalTask{{Name: "soft", Revocable: new(slack)}, {Name: "firm"}}}
+	switch rapid.IntRange(0, 4).Draw(t, "executor") {
+	case 0:
+		x.Custom = true
+	case 1:
+		x.Tasks[0].TakenBack = "it is"
+	case 2, 3:
+	default:
+		return nil
+	}
+	return x
+}
+
 // beyond is what of a request is not free on a node.
 func (w *twin) beyond(r *twinRequest, seen *placement.Node) (s structs.Slack) {
 	nodes, _ := w.books("", "", nil)
@@ -55,7 +70,7 @@ func (w *twin) slackOf(id structs.NodeID) (size, stay, held structs.Slack, known
 		if h.node == id {
 			held = held.Add(h.slack)
 			if !h.leaving {
-				stay = stay.Add(h.slack)
+				stay = stay.Add(h.slack).Sub(h.yields)
 			}
 		}
 	}
@@ -187,17 +202,18 @@ func (w *twin) reclaimSlack() {
 		}
 		var all []*twinHold
 		for _, h := range w.holds {
-			if h.node == id && !h.slack.IsZero() && h.alloc != "" && !h.leaving {
+			if h.node == id && h.slack != h.yields && h.alloc != "" && !h.leaving {
 				all = append(all, h)
 			}
 		}
 		slices.SortFunc(all, func(x, y *twinHold) int {
-			return cmp.Or(cmp.Compare(x.band, y.band), cmp.Compare(y.created, x.created), cmp.Compare(y.alloc, x.alloc))
+			firm := map[bool]int{true: 1}
+			return cmp.Or(cmp.Compare(x.band, y.band), firm[x.back.Firm]-firm[y.back.Firm], cmp.Compare(y.created, x.created), cmp.Compare(y.alloc, x.alloc))
 		})
 		fits := func(going []*twinHold) bool {
 			rest := stay
 			for _, h := range going {
-				rest = rest.Sub(h.slack)
+				rest = rest.Sub(h.slack).Add(h.yields)
 			}
 			return rest.Within(size)
 		}
@@ -214,12 +230,17 @@ func (w *twin) reclaimSlack() {
 		if len(going) == 0 {
 			continue
 		}
-		var ids []structs.AllocID
+		var ids, parts []structs.AllocID
 		for _, h := range going {
-			h.leaving = true
+			if h.back.Tasks != nil {
+				h.yields = h.slack
+				parts = append(parts, h.alloc)
+				continue
+			}
+			h.leaving, h.yields = true, structs.Slack{}
 			ids = append(ids, h.alloc)
 		}
-		w.out = append(w.out, fmt.Sprintf("preempt [0] on %s: %v", id, ids))
+		w.out = append(w.out, fmt.Sprintf("preempt [0] on %s: %v %v", id, ids, parts))
 	}
 }
 
@@ -278,9 +299,13 @@ func TestRevocableEqualsContract(t *testing.T) {
 					if h.slack, h.band = drawSlack(t, h.amount), structs.BatchBand; !h.slack.IsZero() {
 						h.band = structs.BestEffort
 					}
-					a.SetAllocation(&structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Owner: h.tag.owner,
-						Marks: h.marks, Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: new(h.slack)})
-					if !equal(was.amount, h.amount) || was.slack != h.slack || was.band != h.band {
+					alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Owner: h.tag.owner,
+						Marks: h.marks, Status: structs.AllocRunning, Priority: structs.Priority{Band: h.band}, Created: h.created, Revocable: new(h.slack), External: drawExecutor(t, h.slack)}
+					h.back = alloc.Reclaim()
+					a.SetAllocation(alloc)
+					if !equal(was.amount, h.amount) || was.slack != h.slack || was.band != h.band || was.back.Firm != h.back.Firm || (was.back.Tasks == nil) != (h.back.Tasks == nil) ||
+						!h.back.Going.Within(h.yields) {
+						h.yields = h.back.Going
 						w.drop(func(o *twinHold) bool { return o == h })
 						w.comeAndGo()
 						w.holds = append(w.holds, h)

@@ -92,6 +92,8 @@ type twinHold struct {
 	offer     structs.OfferID
 	expires   structs.Time
 	slack     structs.Slack
+	back      structs.Reclaim
+	yields    structs.Slack
 }
 
 type twinFilter struct {
@@ -639,7 +641,11 @@ func texts(decisions []Decision) (out []string) {
 			out = append(out, text)
 		case d.Preempt != nil:
 			p := d.Preempt
-			out = append(out, fmt.Sprintf("preempt %s[%d] on %s: %v", p.Request, p.Slot.Index, p.Node, p.Victims))
+			text := fmt.Sprintf("preempt %s[%d] on %s: %v", p.Request, p.Slot.Index, p.Node, p.Victims)
+			if p.Request == "" {
+				text += fmt.Sprintf(" %v", p.Parts)
+			}
+			out = append(out, text)
 		case d.Keep != nil:
 			k := d.Keep
 			out = append(out, fmt.Sprintf("keep %s for %s: %v %v", k.Node, k.Request, k.Known, k.Start))

@@ -207,6 +207,8 @@ type Stop struct {
 	// Preempted says that it makes room for other work, and Drained that its node is emptied: an external framework is told.
 	Preempted bool
 	Drained   bool `codec:",omitempty"`
+	// Revocable says that only those tasks end that run on what is revocable, where it can be: see structs.Reclaim.
+	Revocable bool `codec:",omitempty"`
 }
 
 // Update moves a running allocation to the current version of its job in place.

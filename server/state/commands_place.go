@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -16,6 +17,9 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 				stopped = make(map[structs.AllocID]uint64, len(c.Stops))
 			}
 			stopped[a.ID] = a.ModifyIndex
+			if s.Revocable && tx.takeBack(a, s.Why) {
+				continue
+			}
 			if s.Preempted || s.Drained {
 				a = tx.stoppedFor(a, s)
 			}
@@ -45,6 +49,26 @@ func (c *Place) Apply(tx *Tx) (any, error) {
 		status.Apply(tx) // a conflict changes nothing: the job moved on, and is looked at again
 	}
 	return out, nil
+}
+
+// takeBack has those tasks of a pod end that run on what is revocable; false: it ends as a whole.
+func (tx *Tx) takeBack(a *structs.Allocation, why string) bool {
+	back := a.Reclaim().Tasks
+	if back == nil {
+		return false
+	}
+	next, external := *a, *a.External
+	external.Tasks = slices.Clone(external.Tasks)
+	for i, t := range external.Tasks {
+		if slices.Contains(back, t) && t.TakenBack == "" {
+			taken := *t
+			taken.TakenBack = why
+			external.Tasks[i] = &taken
+		}
+	}
+	next.External, next.WantIndex = &external, tx.Index
+	tx.putAlloc(a, next)
+	return true
 }
 
 func (tx *Tx) update(u *Update) (Refusal, string) {

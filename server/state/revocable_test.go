@@ -129,6 +129,72 @@ func TestRevocableTasksComeAndGo(t *testing.T) {
 	}
 }
 
+// When what is revocable is taken back, a pod loses the tasks that have some and those of their groups, and goes on with the others. One without
+// others, one that itself has some, and a custom executor end.
+func TestOnlyWhatIsRevocableIsTakenBack(t *testing.T) {
+	core := &structs.Slack{CPU: 1000}
+	for _, c := range []struct {
+		name             string
+		own              *structs.Slack
+		custom, together bool
+		tasks            map[string]*structs.Slack
+		want             string
+	}{
+		{"a pod", nil, false, false, map[string]*structs.Slack{"a": core, "b": nil, "c": core}, "run: a gone CONTAINER_PREEMPTED, b , c gone CONTAINER_PREEMPTED, "},
+		{"a group", nil, false, true, map[string]*structs.Slack{"a": core, "b": nil}, "run: a gone CONTAINER_PREEMPTED, b gone CONTAINER_PREEMPTED, z , "},
+		{"nothing else", nil, false, false, map[string]*structs.Slack{"a": core}, "stop: a , "},
+		{"its own", core, false, false, map[string]*structs.Slack{"a": nil}, "stop: a , "},
+		{"a custom executor", nil, true, false, map[string]*structs.Slack{"a": core, "b": nil}, "stop: a , b , "},
+	} {
+		e := newExecutors(t)
+		x := &structs.External{Executor: "x", Custom: c.custom, Info: []byte("info"), Own: structs.Resources{CPU: 1000}, OwnRevocable: c.own}
+		job := &structs.Job{Groups: []*structs.Group{{Name: "g"}}}
+		launch := func(id string, tasks map[string]*structs.Slack, together bool) {
+			more, job := *x, job.Clone()
+			for _, name := range slices.Sorted(maps.Keys(tasks)) {
+				job.Groups[0].Tasks = append(job.Groups[0].Tasks, &structs.Task{Name: name})
+				more.Tasks = append(more.Tasks, &structs.ExternalTask{ID: name, Name: name, Resources: structs.Resources{CPU: 1000}, Revocable: tasks[name], Together: together})
+			}
+			if r := e.operate(&Operation{Launch: &Placement{Job: job, Alloc: &structs.Allocation{ID: structs.AllocID(id), Framework: "f", Role: "eng", Node: e.node,
+				Group: "g", External: &more, OnLost: "replace"}}})[0]; r.Refused != "" || r.ID != "a" {
+				t.Fatalf("%s: %+v", c.name, r)
+			}
+		}
+		if launch("a", c.tasks, c.together); c.together {
+			launch("b", map[string]*structs.Slack{"z": nil}, true)
+		}
+		e.must(&Place{Stops: []*Stop{{ID: "a", Why: "taken back", Preempted: true, Revocable: true}}})
+		tasks := map[string]*structs.TaskState{}
+		for _, x := range e.alloc("a").External.Tasks {
+			if tasks[x.Name] = (&structs.TaskState{Status: structs.TaskRunning}); x.TakenBack != "" {
+				tasks[x.Name] = &structs.TaskState{Status: structs.TaskKilled}
+			}
+		}
+		if !c.custom {
+			e.observe("a", structs.AllocRunning, tasks)
+		}
+		e.fork()
+		a := e.alloc("a")
+		got := string(a.Desired) + ": "
+		for _, x := range a.External.Tasks {
+			text := ""
+			if n := len(x.Updates); n > 0 && x.Updates[n-1].State != structs.TaskRunning {
+				u := x.Updates[n-1]
+				if text = fmt.Sprintf("%s %s", u.State, u.Reason); u.Message != "taken back" || !u.Agent {
+					t.Errorf("%s: %+v", c.name, u)
+				}
+			}
+			got += x.ID + " " + text + ", "
+		}
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+		if left := a.Reclaim(); a.Desired == structs.DesiredRun && (a.Revocable != nil || left.Tasks != nil || a.Priority.Band == structs.BestEffort) {
+			t.Errorf("%s: afterwards %s is revocable, of %s work: %+v", c.name, a.OfSlack(), a.Priority, left)
+		}
+	}
+}
+
 // What has nothing revocable says nothing of it in the log, nor in what is kept.
 func TestNothingRevocableTakesNoRoom(t *testing.T) {
 	e := newExecutors(t)

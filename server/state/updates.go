@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -28,7 +29,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 			if s != nil && s.Task == x.Name && s.Seq > x.Said && !x.Over {
 				u := s.Update
 				if next.External.Drained {
-					explained(next, &u)
+					explained(next, x, &u)
 				}
 				x = with(x, next.ID, &u)
 				x.Said = s.Seq
@@ -38,7 +39,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 			if ran := ranUnseen(old.Tasks[x.Name], next.Tasks[x.Name], x); ran != nil {
 				x = with(x, next.ID, ran)
 			}
-			explained(next, u)
+			explained(next, x, u)
 			x = with(x, next.ID, u)
 		}
 		if x == was {
@@ -84,10 +85,14 @@ func (tx *Tx) stoppedFor(a *structs.Allocation, s *Stop) *structs.Allocation {
 
 // explained gives the end of a task the reason why its allocation was stopped, when that is room for other work or a node that is emptied. Who said
 // that the task ends so stays the source of the latter, as in Mesos.
-func explained(a *structs.Allocation, u *structs.TaskUpdate) {
+func explained(a *structs.Allocation, t *structs.ExternalTask, u *structs.TaskUpdate) {
+	ends := u.State == structs.TaskGone || u.State == structs.TaskKilled || u.Reason == "EXECUTOR_TERMINATED"
 	switch x := a.External; {
-	case x.Preempted && (u.State == structs.TaskKilled || u.Reason == "EXECUTOR_TERMINATED"):
-		u.Reason, u.Agent, u.Message = "CONTAINER_PREEMPTED", true, a.DesiredWhy
+	case ends && (x.Preempted || t.TakenBack != ""):
+		if u.State != structs.TaskDropped {
+			u.State = structs.TaskGone
+		}
+		u.Reason, u.Agent, u.Message = "CONTAINER_PREEMPTED", true, cmp.Or(a.DesiredWhy, t.TakenBack)
 	case x.Drained && (u.State == structs.TaskKilled || u.State == structs.TaskKilling) && u.Reason == "":
 		u.Reason = ReasonDraining
 		if u.Message == "" {
@@ -157,7 +162,7 @@ func (tx *Tx) updateOf(old, next *structs.Allocation, x *structs.ExternalTask) *
 		}
 		return u
 	}
-	u.State, u.Message = next.Told(is.Status), is.Why
+	u.State, u.Message = next.Told(x, is.Status), is.Why
 	switch is.Status {
 	case structs.TaskStaging:
 		return nil

@@ -82,7 +82,7 @@ func TestHealthOfTasks(t *testing.T) {
 		{name: "its end", was: structs.CheckFailing, is: structs.CheckFailing, from: running, to: killed, healthy: no},
 	} {
 		old := &structs.Allocation{Desired: structs.DesiredStop, Tasks: map[string]*structs.TaskState{"t": {Status: c.from, Started: 1, Checks: live(c.was)}}}
-		next := &structs.Allocation{Desired: structs.DesiredStop, Tasks: map[string]*structs.TaskState{"t": {Status: c.to, Started: 1, Checks: live(c.is)}}}
+		next := &structs.Allocation{Desired: structs.DesiredStop, External: &structs.External{}, Tasks: map[string]*structs.TaskState{"t": {Status: c.to, Started: 1, Checks: live(c.is)}}}
 		u := (&Tx{}).updateOf(old, next, &structs.ExternalTask{Name: "t"})
 		switch {
 		case (u == nil) != c.nothing:
@@ -108,7 +108,7 @@ func TestReasonsOfStops(t *testing.T) {
 		{false, structs.TaskUpdate{State: structs.TaskKilled}, ""},
 	} {
 		u := c.u
-		if explained(&structs.Allocation{DesiredWhy: "room", External: &structs.External{Preempted: c.preempted}}, &u); u.Reason != c.want {
+		if explained(&structs.Allocation{DesiredWhy: "room", External: &structs.External{Preempted: c.preempted}}, &structs.ExternalTask{}, &u); u.Reason != c.want {
 			t.Errorf("%v %+v: %q", c.preempted, c.u, u.Reason)
 		}
 	}
@@ -123,7 +123,7 @@ func TestReasonsOfStops(t *testing.T) {
 		{structs.TaskUpdate{State: structs.TaskFinished}, ""},
 	} {
 		u := c.u
-		if explained(&structs.Allocation{DesiredWhy: "drain", External: &structs.External{Drained: true}}, &u); u.Reason != c.want || u.Agent {
+		if explained(&structs.Allocation{DesiredWhy: "drain", External: &structs.External{Drained: true}}, &structs.ExternalTask{}, &u); u.Reason != c.want || u.Agent {
 			t.Errorf("%+v: %+v", c.u, u)
 		}
 	}
