@@ -325,6 +325,13 @@ func TestUpdatesUntilAcknowledged(t *testing.T) {
 		if all := s.heard("one"); len(all) != 2 || all[1].State != structs.TaskRunning {
 			t.Errorf("%d more were sent within half a minute", len(all))
 		}
+		// Who asks hears what was sent: not that it ended, after which it would run again.
+		s.forget()
+		check(t, s.host.server.Reconcile(s.sub.Framework, s.sub.Connection, nil))
+		time.Sleep(time.Second)
+		if all := s.heard("one"); len(all) != 1 || all[0].State != structs.TaskRunning || all[0].UUID != nil {
+			t.Errorf("it asked, and was told %+v", all)
+		}
 		old := s.host
 		old.crash()
 		f := eng("spark")

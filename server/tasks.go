@@ -152,14 +152,17 @@ func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalT
 	if t := a.Tasks[x.Name]; t != nil {
 		n.State, n.Message, n.Healthy, n.Check = t.Status, t.Why, t.Healthy(), t.Answer
 	}
-	// What the framework did not acknowledge is newer than what it knows, the first of it the oldest: it hears the newest.
+	over := n.State.Ended()
+	// What the framework did not acknowledge is newer than what it knows. It hears the first of it, which is what it was sent: the others follow in
+	// their order, and a task of which it heard that it ended would run again for it.
 	if i := len(x.Updates) - 1; i >= 0 {
-		n.State, n.Message = x.Updates[i].State, x.Updates[i].Message
+		over = over || x.Updates[i].State.Ended()
+		n.State, n.Message = x.Updates[0].State, x.Updates[0].Message
 	}
 	if n.State == structs.TaskKilling && !canSeeKilling(snap, a.Framework) {
 		n.State = structs.TaskRunning
 	}
-	if a.Status == structs.AllocLost && !n.State.Ended() {
+	if a.Status == structs.AllocLost && !over {
 		n.State, n.Message = structs.TaskUnreachable, a.Why
 		switch node := snap.Node(a.Node); {
 		case snap.Gone(a.Node):
