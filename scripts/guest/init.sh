@@ -40,6 +40,10 @@ mount -t ext4 /disks/tmp /tmp && chmod 1777 /tmp
 for c in $(cat /sys/fs/cgroup/cgroup.controllers); do
   echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || echo "controller $c cannot be passed on"
 done
+
+# The first quota of CPU has the kernel patch its scheduler's code, and so has the end of the last one. An emulator with several processors
+# may go on with the code of while that was patched, a breakpoint, for ever: then the whole guest stands still. So there is always a quota.
+mkdir /sys/fs/cgroup/quota && echo 100000 100000 >/sys/fs/cgroup/quota/cpu.max
 echo "#guest up: Linux $(uname -r), $(nproc) processors, controllers $(cat /sys/fs/cgroup/cgroup.subtree_control)"
 
 for binary in $(find /tests -name '*.test' | sort); do
