@@ -45,7 +45,7 @@ func BenchmarkState(b *testing.B) {
 	for b.Loop() {
 		d := &document{picture: newPicture(snap), encoder: newEncoder(), offered: offeredBy(nil)}
 		d.state()
-		b.SetBytes(int64(d.body().size))
+		b.SetBytes(int64(sizeOf(d.body().chunks)))
 	}
 }
 
@@ -56,6 +56,6 @@ func BenchmarkMetrics(b *testing.B) {
 	for b.Loop() {
 		d := &document{picture: newPicture(r.store.Snapshot()), encoder: newEncoder(), offered: offeredBy(nil), from: s}
 		d.encoder.figures(d.metrics(true, 0))
-		b.SetBytes(int64(d.body().size))
+		b.SetBytes(int64(sizeOf(d.body().chunks)))
 	}
 }

@@ -13,26 +13,26 @@ const chunkSize = 256 << 10
 
 // encoder writes JSON behind each other, without a tree of it in between: an answer may be of a hundred thousand tasks.
 type encoder struct {
-	buf    []byte
-	chunks [][]byte // what was written before buf
-	bare   bool     // nothing is before the next value that a comma would part it from
+	buf  []byte
+	to   *body // has what was written before buf
+	bare bool  // nothing is before the next value that a comma would part it from
 }
 
-func newEncoder() *encoder { return &encoder{buf: make([]byte, 0, chunkSize+chunkSize/8), bare: true} }
+func newEncoder() *encoder {
+	return &encoder{buf: make([]byte, 0, chunkSize+chunkSize/8), to: newBody(), bare: true}
+}
 
 // body ends the answer.
 func (e *encoder) body() *body {
-	b := &body{chunks: append(e.chunks, e.buf)}
-	for _, c := range b.chunks {
-		b.size += len(c)
-	}
-	return b
+	e.to.end(true, e.buf)
+	e.buf = nil
+	return e.to
 }
 
 // part is called between the members of long lists.
 func (e *encoder) part() {
 	if len(e.buf) >= chunkSize {
-		e.chunks = append(e.chunks, e.buf)
+		e.to.add(e.buf)
 		e.buf = make([]byte, 0, chunkSize+chunkSize/8)
 	}
 }

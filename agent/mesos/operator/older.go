@@ -166,7 +166,9 @@ func (s *Servers) shows(kind wire.OperatorCallType, show func(*wire.OperatorResp
 			return err
 		}
 		raw := show(answer)
-		return padding.send(q.to, &body{chunks: [][]byte{raw}, size: len(raw)})
+		b := newBody()
+		b.end(true, raw)
+		return padding.send(q.to, b)
 	}
 }
 

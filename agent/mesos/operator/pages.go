@@ -3,6 +3,7 @@ package operator
 //lint:file-ignore ST1005 what clients and people know of Mesos begins with a capital
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -61,23 +62,34 @@ func paddingOf(r *http.Request) (padding, error) {
 	return padding(name), nil
 }
 
-// send writes an answer, piece by piece.
+// send writes an answer as it comes: its size is known if it is whole by the time that there is something to send. errCut: it did not come
+// to its end.
 func (p padding) send(w http.ResponseWriter, b *body) error {
-	h, size := w.Header(), b.size
-	h.Set("Content-Type", "application/json")
+	before, after := "", ""
+	w.Header().Set("Content-Type", "application/json")
 	if p != "" {
-		h.Set("Content-Type", "text/javascript")
-		size += len(p) + len("();")
+		w.Header().Set("Content-Type", "text/javascript")
+		before, after = string(p)+"(", ");"
 	}
-	h.Set("Content-Length", strconv.Itoa(size))
-	parts := b.chunks
-	if p != "" {
-		parts = append(append([][]byte{[]byte(p + "(")}, parts...), []byte(");"))
-	}
-	for _, part := range parts {
-		if _, err := w.Write(part); err != nil {
-			return nil // who asked went
+	for n, more := 0, true; more; {
+		var chunks [][]byte
+		var err error
+		if chunks, more, err = b.from(n); err != nil {
+			return err
+		}
+		if n == 0 {
+			if !more {
+				w.Header().Set("Content-Length", strconv.Itoa(len(before)+sizeOf(chunks)+len(after)))
+			}
+			io.WriteString(w, before) // who asked may have gone: then nothing that is written matters
+		}
+		n += len(chunks)
+		for _, chunk := range chunks {
+			if _, err := w.Write(chunk); err != nil {
+				return nil
+			}
 		}
 	}
+	io.WriteString(w, after)
 	return nil
 }

@@ -56,14 +56,10 @@ func (c *Clients) serve(w http.ResponseWriter, r *http.Request) error {
 		c.debug(e)
 	default:
 		v := c.views[name]
-		b, err := v.shared.get(ctx, func(ctx context.Context, _ *body) (*body, error) {
+		return v.shared.get(ctx, func(ctx context.Context, _ *body) (*body, func(), error) {
 			err := v.write(ctx, c, e)
-			return e.body(), err
-		})
-		if err != nil {
-			return err
-		}
-		return padding.send(w, b)
+			return e.body(), nil, err
+		}, func(b *body) error { return padding.send(w, b) })
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"net/http"
@@ -75,7 +76,7 @@ func NewServers(region Region, about func() About, log *slog.Logger) *Servers {
 }
 
 // measured makes the answer to /metrics/snapshot, which each server gives for itself.
-func (s *Servers) measured(ctx context.Context, _ *body) (*body, error) {
+func (s *Servers) measured(ctx context.Context, _ *body) (*body, func(), error) {
 	leads := s.region.Elected() != 0
 	d := &document{picture: newPicture(s.region.Store().Snapshot()), encoder: newEncoder(), self: s.about(), offered: offeredBy(nil), from: s}
 	if leads {
@@ -85,7 +86,7 @@ func (s *Servers) measured(ctx context.Context, _ *body) (*body, error) {
 		d.slacks = s.region.Slacks(ctx)
 	}
 	d.encoder.figures(d.metrics(leads, now()))
-	return d.body(), nil
+	return d.body(), nil, nil
 }
 
 // hits says how many answers of documents were not made anew.
@@ -106,7 +107,11 @@ func OpenPaths() []string { return spelt("/master/", "health", "version", "redir
 
 // Serve answers a request for one of Paths or OpenPaths.
 func (s *Servers) Serve(w http.ResponseWriter, r *http.Request, who mesos.Caller) {
-	mesos.Answer(w, r, s.serve(w, r))
+	err := s.serve(w, r)
+	if errors.Is(err, errCut) {
+		panic(http.ErrAbortHandler) // who asked must not take what came for the whole
+	}
+	mesos.Answer(w, r, err)
 }
 
 func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
@@ -117,41 +122,32 @@ func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	self := s.about()
+	send := func(b *body) error { return padding.send(w, b) }
 	switch name { // what each server answers for itself
 	case "health":
 		w.WriteHeader(http.StatusOK)
 		return nil
 	case "version", "flags", "system/stats":
-		return padding.send(w, ofSelf(name, self))
+		return send(ofSelf(name, self))
 	case "metrics/snapshot":
-		b, err := s.figures.get(ctx, s.measured)
-		if err != nil {
-			return err
-		}
-		return padding.send(w, b)
+		return s.figures.get(ctx, s.measured, send)
 	}
 	leader, err := s.leader(ctx, w, r, name)
 	if err != nil {
 		return err
 	}
 	if v := s.views[name]; v != nil && r.URL.Query().Get("slave_id")+r.URL.Query().Get("framework_id") == "" {
-		b, err := v.shared.get(ctx, func(ctx context.Context, last *body) (*body, error) {
+		return v.shared.get(ctx, func(ctx context.Context, last *body) (*body, func(), error) {
 			d, of, err := s.document(ctx, leader)
-			if err != nil {
-				return nil, err
+			switch {
+			case err != nil:
+				return nil, nil, err
+			case last != nil && last.of == of:
+				return last, nil, nil
 			}
-			if last != nil && last.of == of {
-				return last, nil
-			}
-			v.write(d)
-			b := d.body()
-			b.of = of
-			return b, nil
-		})
-		if err != nil {
-			return err
-		}
-		return padding.send(w, b)
+			d.to.of = of
+			return d.to, func() { v.write(d); d.body() }, nil
+		}, send)
 	}
 	q, err := tasksQuery(r)
 	if err != nil {
@@ -171,7 +167,7 @@ func (s *Servers) serve(w http.ResponseWriter, r *http.Request) error {
 	default:
 		s.views[name].write(d)
 	}
-	return padding.send(w, d.body())
+	return send(d.body())
 }
 
 // leader returns where the leader is, which is this server; whoever asks another one is sent there.
