@@ -88,6 +88,8 @@ func execIn(ctx context.Context, e *Environment, given string, isJob bool, task,
 	case result.Code < 0:
 		fmt.Fprintln(e.Err, clean(cmp.Or(result.Why, "its exit code is not known")))
 		return exitCode(exitProffer)
+	case result.Code == 127 && len(args) == 1 && a.Tasks[command[0]] != nil:
+		fmt.Fprintf(e.Err, "Hint: %q is a task of it: proffer alloc exec -task %s %s COMMAND\n", command[0], command[0], given)
 	}
 	return exitCode(result.Code) // why there was no command is in its output
 }

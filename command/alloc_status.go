@@ -72,7 +72,7 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 		d.add("Framework", a.Framework)
 		d.say("Executor", x.Executor)
 		for _, t := range x.Tasks {
-			told := "told"
+			told := "its framework acknowledged all that it was told"
 			if n := len(t.Updates); n > 0 {
 				told = fmt.Sprintf("%s not acknowledged, the first one %s", counted(n, "update is", "updates are"), t.Updates[0].State)
 			}

@@ -360,7 +360,7 @@ func TestCommands(t *testing.T) {
 		"job status", "job status web", "job status -all web", "job status wep", "job status slow", "job stop wep", "job status -t {{range.}}{{.name}}{{end}}", "job status -json -t x",
 		"job status -t {{.nme}} web", "job stauts", "jbo status", "job", "job status web extra", "job stop", "job stop -prge web",
 		"job validate web.hcl", "job validate bad.hcl", "job validate empty.hcl", "job validate none.hcl", "job plan -exit-code web.hcl", "job run -dry-run web.hcl",
-		"job explain web", "job history web", "job history -revert 1 web", "job inspect web", "job inspect -version 7 web",
+		"job explain web", "job explain spark", "job history web", "job history -revert 1 web", "job inspect web", "job inspect -version 7 web",
 		"job stop web", "job stop -purge web", "job restart web", "job scale web 5", "job scale web api reset", "job scale web many", "job init", "job init",
 		"job run -detach web.hcl", "job run -check x web.hcl",
 		"alloc status", "alloc status -job web", "alloc status 1a2b3c4d5", "alloc logs -job web", "alloc logs -job -stderr web main", "alloc logs -job web mian",

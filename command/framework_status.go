@@ -52,6 +52,10 @@ func frameworkStatus(e *Environment) *command {
 				d.say("Last offer", lastOffer(o.Last, e.Now()))
 			}
 			d.write(b)
+			if !f.BuiltIn && f.EndedWhy == "" {
+				fmt.Fprintf(b, "\nWhat runs of it: proffer alloc status -filter framework=%s\n", f.ID)
+				fmt.Fprintf(b, "What it is offered, and why not more: proffer offer explain %s\n", structs.Short(f.ID))
+			}
 			return nil
 		})
 	}

@@ -28,6 +28,12 @@ func jobExplain(e *Environment) *command {
 			group = args[1]
 		}
 		x, err := client.ExplainJob(ctx, args[0], group)
+		if structs.KindOf(err) == structs.NotFound && group == "" {
+			if f, _, _ := client.Framework(ctx, args[0], nil); f != nil && !f.BuiltIn {
+				return structs.Errorf(structs.NotFound, fmt.Sprintf("job %q", args[0]), "there is none, but a framework of that name, which decides itself what runs").
+					Advise("proffer offer explain %s says what it is offered, and why not more", args[0])
+			}
+		}
 		if err != nil {
 			return err
 		}

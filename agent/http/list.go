@@ -194,8 +194,11 @@ func byPrefix[T any](noun, given string, key func(T) string, from func(id string
 	var none, found T
 	object := fmt.Sprintf("%s %s", noun, given)
 	if len(given) > 32 || strings.Trim(given, structs.IDDigits) != "" {
-		return none, structs.Errorf(structs.Invalid, fmt.Sprintf("%s %.40q", noun, given), "it is not an id").
-			Advise("ids are up to 32 digits of 0-9 and a-f")
+		hint := "ids are up to 32 digits of 0-9 and a-f"
+		if noun == "allocation" { // people have the name of a job, or of a framework's task
+			hint += "; proffer alloc status lists them, with their tasks"
+		}
+		return none, structs.Errorf(structs.Invalid, fmt.Sprintf("%s %.40q", noun, given), "it is not an id").Advise("%s", hint)
 	}
 	if len(given) < 4 {
 		return none, structs.Errorf(structs.Invalid, object, "an id needs at least its first four digits")
