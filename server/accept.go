@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/proffer/proffer/scheduler/allocator"
@@ -133,6 +134,7 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	wishes := make([]*state.Operation, len(ops))
 	named := -1 // operations with an id before this one
 	stored := l.storedOn(node, role)
+	lost := sync.OnceValue(func() map[string]bool { return lostExecutors(l.server.store.Snapshot(), node.ID, id) })
 	for i, op := range ops {
 		asked[i], wishes[i], a.result.Faults[i] = operation(stored.named(op), role, priority, host)
 		switch x := op.Launch; {
@@ -140,6 +142,11 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 		case l.hasExecutor(node.ID, id, x.External.Executor, ops[:i], a.result.Faults):
 			if a.result.Faults[i] == nil {
 				a.result.Faults[i] = x.join()
+			}
+		case lost()[x.External.Executor]:
+			if a.result.Faults[i] == nil {
+				a.result.Faults[i] = &RefusedOperation{state.RefusedUntold, structs.Errorf(structs.Conflict, "executor "+x.External.Executor,
+					"it was lost with its node, which is back and has not told yet whether it runs").Advise("launch the task again")}
 			}
 		default:
 			asked[i].Resources, asked[i].Slack = asked[i].Resources.Add(x.External.Own), asked[i].Slack.Add(x.External.OwnRevocable.Amount())

@@ -93,6 +93,18 @@ func (l *loop) hasExecutor(node structs.NodeID, framework structs.FrameworkID, e
 	return slices.Contains(l.coming(framework, node), executor) || l.server.store.Snapshot().ExecutorOn(node, framework, executor) != nil
 }
 
+// lostExecutors returns the executors of a framework that were lost with a node. Of each the node tells as soon as it is back, whether it
+// runs or not. Until then there must be no other one of its name: both would run, as one for their node and for each other's tasks.
+func lostExecutors(snap *state.Snapshot, node structs.NodeID, framework structs.FrameworkID) map[string]bool {
+	out := map[string]bool{}
+	for a := range snap.AllocsOnNode(node) {
+		if x := a.External; x != nil && x.Executor != "" && a.Framework == framework && a.Status == structs.AllocLost {
+			out[x.Executor] = true
+		}
+	}
+	return out
+}
+
 // StopExecutor has an executor of a framework shut down, with its tasks. One that nobody knows is passed over.
 func (s *Server) StopExecutor(ctx context.Context, id structs.FrameworkID, connection string, node structs.NodeID, executor string) error {
 	if err := s.CheckSubscribed(id, connection); err != nil {

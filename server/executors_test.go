@@ -7,8 +7,10 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/proffer/proffer/server"
+	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -61,6 +63,37 @@ func TestLaunchesOfOneExecutorJoin(t *testing.T) {
 		if len(s.dropped) != 0 {
 			t.Errorf("%d offers were rescinded", len(s.dropped))
 		}
+	})
+}
+
+// While a node that was lost has not told what it still runs, no second executor of a name begins beside the one that may be there.
+func TestNoSecondExecutorBeforeItsNodeTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		s, n := r.subscribe(eng("spark")), r.nodes[0]
+		done, err := s.accept(s.offer(""), joins("one"))
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		was := r.snapshot().Alloc(done.Allocs[0])
+		s.acknowledge(s.told("one", structs.TaskRunning))
+		n.powerOff() // this kind of node forgets its work, and tells nothing of it
+		s.told("one", structs.TaskUnreachable)
+		n.start()
+		done, err = s.accept(s.offer(""), joins("two"), launches("alone", 1))
+		check(t, err)
+		var refused *server.RefusedOperation
+		if !errors.As(done.Faults[0], &refused) || refused.Reason != state.RefusedUntold || done.Faults[1] != nil {
+			t.Errorf("before the node told: %v", done.Faults)
+		}
+		n.mu.Lock()
+		n.up.Observe(&structs.AllocUpdate{ID: was.ID, Incarnation: was.Incarnation, Status: structs.AllocFailed, Time: structs.At(time.Now()),
+			Tasks: map[string]*structs.TaskState{"one": {Status: structs.TaskGone}}})
+		n.mu.Unlock()
+		s.told("one", structs.TaskGone)
+		done, err = s.accept(s.offer(""), joins("three"))
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		s.told("three", structs.TaskRunning)
 	})
 }
 
