@@ -50,7 +50,7 @@ func Apart(f func() error) error {
 	return <-done
 }
 
-// Inside runs f in the network namespace at path, on a thread of its own. What f opens there stays there.
+// Inside runs f in the namespace at path, of whatever kind, on a thread of its own. What f opens there stays there.
 func Inside(path string, f func() error) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -58,16 +58,15 @@ func Inside(path string, f func() error) error {
 	}
 	defer unix.Close(fd)
 	return Apart(func() error {
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter the network namespace: %w", err)
+		if err := unix.Setns(fd, 0); err != nil {
+			return fmt.Errorf("enter the namespace %s: %w", path, err)
 		}
 		return f()
 	})
 }
 
-// Make makes a namespace and mounts it at path, which keeps it without any process; first is called in it before that, if it is not nil. One that
-// is there already stays.
-func Make(kind Kind, path string, first func() error) error {
+// Make makes a namespace and mounts it at path, which keeps it without any process. One that is there already stays.
+func Make(kind Kind, path string) error {
 	if Kept(path) {
 		return nil
 	}
@@ -77,11 +76,6 @@ func Make(kind Kind, path string, first func() error) error {
 	return Apart(func() error {
 		if err := unix.Unshare(flags[kind]); err != nil {
 			return os.NewSyscallError("unshare", err)
-		}
-		if first != nil {
-			if err := first(); err != nil {
-				return err
-			}
 		}
 		return os.NewSyscallError("mount", unix.Mount("/proc/thread-self/ns/"+string(kind), path, "", unix.MS_BIND, ""))
 	})

@@ -66,7 +66,8 @@ func (p *Provider) Provide(ctx context.Context, need *runner.Need, given *store.
 		return nil
 	}
 	object := "namespaces of allocation " + structs.Short(need.Alloc.ID)
-	if err := os.MkdirAll(p.folder(need.Alloc.ID), 0o711); err != nil {
+	// Nobody but root comes by there: anybody may write to the shared memory itself.
+	if err := os.MkdirAll(p.folder(need.Alloc.ID), 0o700); err != nil {
 		return drivers.DiskError(object, err)
 	}
 	f, err := p.sup.Features(ctx)

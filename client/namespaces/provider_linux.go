@@ -16,11 +16,19 @@ func able() bool { return os.Geteuid() == 0 }
 
 // memory makes an IPC namespace at path and a file system in memory at shm, of a size at least. What tasks leave in either outlives them, and is
 // not bounded by their memory any more: so segments of System V together take no more than /dev/shm, and there are fewer queues and semaphores
-// than a namespace may have otherwise.
+// than a namespace may have otherwise. The bounds are there before the file system is, or is larger.
 func memory(path, shm string, size structs.Bytes) error {
-	pages := (int64(size) + int64(os.Getpagesize()) - 1) / int64(os.Getpagesize())
-	err := Make(IPC, path, func() error {
-		for name, value := range map[string]string{"shmall": fmt.Sprint(pages), "msgmni": "1024", "sem": "32000 65536 500 4096"} {
+	if err := Make(IPC, path); err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	mounted := isMount(shm) && unix.Statfs(shm, &st) == nil && st.Type == unix.TMPFS_MAGIC
+	if mounted && int64(st.Blocks)*st.Bsize >= int64(size) {
+		return nil
+	}
+	page := int64(os.Getpagesize())
+	err := Inside(path, func() error {
+		for name, value := range map[string]string{"shmall": fmt.Sprint((int64(size) + page - 1) / page), "msgmni": "1024", "sem": "32000 65536 500 4096"} {
 			if err := os.WriteFile("/proc/sys/kernel/"+name, []byte(value), 0); err != nil { // those of the thread's namespace
 				return err
 			}
@@ -30,18 +38,15 @@ func memory(path, shm string, size structs.Bytes) error {
 	if err != nil {
 		return err
 	}
+	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	options := fmt.Sprintf("mode=1777,size=%d", size)
-	var st unix.Statfs_t
-	if err := unix.Statfs(shm, &st); err == nil && st.Type == unix.TMPFS_MAGIC && isMount(shm) {
-		if int64(st.Blocks)*st.Bsize >= int64(size) {
-			return nil
-		}
-		return os.NewSyscallError("mount", unix.Mount("", shm, "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options))
+	if mounted {
+		return os.NewSyscallError("mount", unix.Mount("", shm, "", unix.MS_REMOUNT|flags, options))
 	}
 	if err := os.Mkdir(shm, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return os.NewSyscallError("mount", unix.Mount("shm", shm, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options))
+	return os.NewSyscallError("mount", unix.Mount("shm", shm, "tmpfs", flags, options))
 }
 
 // isMount reports whether something is mounted right there.

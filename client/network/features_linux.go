@@ -89,7 +89,7 @@ func (n *Networks) tryNamespace() error {
 	if err := namespaces.Drop(path); err != nil {
 		return err
 	}
-	err := namespaces.Make(namespaces.Net, path, nil)
+	err := namespaces.Make(namespaces.Net, path)
 	return errors.Join(err, namespaces.Drop(path))
 }
 

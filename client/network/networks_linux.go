@@ -167,7 +167,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 	if need.Sandbox != "" {
 		err = namespaces.Keep(need.Sandbox, ns)
 	} else {
-		err = namespaces.Make(namespaces.Net, ns, nil)
+		err = namespaces.Make(namespaces.Net, ns)
 	}
 	if err != nil {
 		return nil, err

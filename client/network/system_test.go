@@ -52,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	lo, err := netlink.LinkByName("lo")
 	must(t, err)
 	must(t, netlink.LinkSetUp(lo))
-	must(t, namespaces.Make(namespaces.Net, w.beside, nil))
+	must(t, namespaces.Make(namespaces.Net, w.beside))
 	fd, err := unix.Open(w.beside, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	must(t, err)
 	attrs := netlink.NewLinkAttrs()

@@ -246,7 +246,8 @@ func TestAFenceEndsASharedNamespace(t *testing.T) {
 	}
 }
 
-// Tasks that share memory have the same /dev/shm, of the largest size that one asks for, and the same segments, which are bounded as well.
+// Tasks that share memory have the same /dev/shm, of the largest size that one asks for, and the same segments, which are bounded by the same size.
+// Nobody else on the node comes by.
 func TestTasksShareMemory(t *testing.T) {
 	s := newSharing(t)
 	ipc := shares("alloc", "ipc_mode")
@@ -257,8 +258,11 @@ func TestTasksShareMemory(t *testing.T) {
 	_, third := s.run(s.member(look, ipc, config("shm_size", "128MiB")))
 	_, alone := s.run(s.member(look, config("shm_size", "3MiB")))
 	host, _ := os.Readlink("/proc/self/ns/ipc")
-	if want := ns(first) + "\nhello\n65536\n512\n"; second != want || !strings.HasPrefix(third, ns(first)+"\nhello\n131072\n") {
-		t.Errorf("it has %q, later %q; want %q", second, third, want)
+	if want := ns(first) + "\nhello\n65536\n16384\n"; !strings.HasSuffix(first, "\n2048\n512\n") || second != want || third != ns(first)+"\nhello\n131072\n32768\n" {
+		t.Errorf("it has %q, then %q, later %q; want %q", first, second, third, want)
+	}
+	if at, err := os.Stat(filepath.Join(s.dir, "namespaces", string(s.alloc.ID))); err != nil || at.Mode().Perm() != 0o700 {
+		t.Errorf("its folder is %v, %v", at.Mode(), err)
 	}
 	if ns(first) == host || ns(alone) == ns(first) || ns(alone) == host || !strings.Contains(alone, "\n3072\n") || strings.Contains(alone, "hello") {
 		t.Errorf("the host has %q, they %q, another task %q", host, first, alone)
