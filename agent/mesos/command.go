@@ -5,6 +5,7 @@ package mesos
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -108,7 +109,7 @@ func asks(task *structs.Task, to *structs.Check, c *wire.CommandInfo, what strin
 	if err != nil || len(to.Command) == 0 || to.Command[0] == "" {
 		return fmt.Errorf("The command of a %s has no 'value'", what)
 	}
-	for _, s := range append(c.Arguments, wire.TextOf(c.Value)) {
+	for _, s := range slices.Concat(to.Command, c.Arguments) { // of those the first may be what the program is called
 		if strings.Contains(s, "\x00") {
 			return fmt.Errorf("The command of a %s has a zero byte", what)
 		}

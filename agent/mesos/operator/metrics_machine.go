@@ -40,10 +40,10 @@ func (e *encoder) stats() {
 	e.open('{')
 	e.key("cpus_total")
 	e.int(int64(runtime.NumCPU()))
-	for from, to := range map[string]string{"system/load_1min": "avg_load_1min", "system/load_5min": "avg_load_5min",
-		"system/load_15min": "avg_load_15min", "system/mem_total_bytes": "mem_total_bytes", "system/mem_free_bytes": "mem_free_bytes"} {
-		if x, there := f[from]; there {
-			e.key(to)
+	for _, name := range [...][2]string{{"system/load_1min", "avg_load_1min"}, {"system/load_5min", "avg_load_5min"},
+		{"system/load_15min", "avg_load_15min"}, {"system/mem_total_bytes", "mem_total_bytes"}, {"system/mem_free_bytes", "mem_free_bytes"}} {
+		if x, there := f[name[0]]; there {
+			e.key(name[1])
 			e.comma()
 			e.buf = appendNumber(e.buf, x)
 		}

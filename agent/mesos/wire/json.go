@@ -188,6 +188,9 @@ func (f *field) readField(value any, v reflect.Value, at string, depth int) (set
 			list = []any{value} // one is taken for a list of it
 		}
 		for i, value := range list {
+			if value == nil {
+				continue // as if it were not there, in a list too
+			}
 			x := reflect.New(f.elem).Elem()
 			set, err := f.readValue(value, x, fmt.Sprintf("%s[%d]", at, i), depth)
 			if err != nil {

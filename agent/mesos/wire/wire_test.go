@@ -100,6 +100,8 @@ func TestJSONInput(t *testing.T) {
 		{`{"type":"DECLINE","decline":{"filters":{"refuse_seconds":"Infinity"}}}`, `{"type":"DECLINE","decline":{"filters":{"refuse_seconds":"Infinity"}}}`},
 		{`{"type":"NO_SUCH_CALL"}`, `{}`},
 		{`{"type":null}`, `{}`},
+		{`{"type":"REVIVE","revive":{"roles":[null,"eng",null]}}`, `{"type":"REVIVE","revive":{"roles":["eng"]}}`},
+		{`{"type":"DECLINE","decline":{"offer_ids":[null]}}`, `{"type":"DECLINE","decline":{}}`},
 		{`{"type":"REVIVE","revive":{"roles":"eng"}}`, `{"type":"REVIVE","revive":{"roles":["eng"]}}`},
 		{`{"type":"DECLINE","decline":{"filters":{"refuse_seconds":"2.5"}}}`, `{"type":"DECLINE","decline":{"filters":{"refuse_seconds":2.5}}}`},
 	} {

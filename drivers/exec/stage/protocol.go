@@ -176,13 +176,16 @@ func (p *Plan) encode(op uint32, report int) (msg []byte, fds []int, err error) 
 	} else {
 		add(p.Dir, p.Host)
 	}
-	add(p.Args[0])
-	if p.Arg0 != nil {
-		add(*p.Arg0)
+	if len(p.Args) == 0 { // of Hold: no file, and no arguments
+		add("")
 	} else {
-		add(p.Args[0])
+		called := p.Args[0]
+		if p.Arg0 != nil {
+			called = *p.Arg0
+		}
+		add(p.Args[0], called)
+		add(p.Args[1:]...)
 	}
-	add(p.Args[1:]...)
 	add(p.Env...)
 	add(p.Covers...)
 	for _, m := range p.Binds {

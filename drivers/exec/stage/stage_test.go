@@ -47,6 +47,9 @@ func TestPlansHaveBounds(t *testing.T) {
 	least := func() *Plan {
 		return &Plan{Args: []string{"x"}, Stdin: -1, Stdout: -1, Stderr: -1, KeepOut: -1, KeepErr: -1, Cgroup: -1, PidFD: -1, Netns: -1}
 	}
+	if _, _, err := (&Plan{Full: true, Hold: true}).encode(opStart, 3); err != nil { // it needs no program
+		t.Error(err)
+	}
 	if _, fds, err := least().encode(opStart, 3); err != nil || len(fds) != 1 {
 		t.Errorf("%v, %v", fds, err)
 	}
