@@ -141,8 +141,10 @@ func (o *records) send(e any) error {
 
 // add has an event written with those that follow it: at the latest by flush. In JSON each record is a chunk of HTTP of its own, as in
 // Mesos: clients in use take a chunk for a record, and pass over what has two.
-func (o *records) add(e any) error {
-	record := o.encoding.Marshal(e)
+func (o *records) add(e any) error { return o.addRecord(o.encoding.Marshal(e)) }
+
+// addRecord is add for an event that is encoded.
+func (o *records) addRecord(record []byte) error {
 	if o.waiting == nil {
 		o.waiting = make([]byte, 0, len(record)+8)
 	}
@@ -202,19 +204,19 @@ func (o *stream) run(ctx context.Context, sub *server.Subscription) error {
 	return err
 }
 
-// offersAtOnce bounds the offers of one event, far below the size of a record that clients take.
-const offersAtOnce = 256
+// Bounds of the offers of one event. Clients refuse a record of more than wire.MaxRecord, and the ports of a node may be in thousands of ranges.
+const (
+	offersAtOnce = 256
+	offersBytes  = wire.MaxRecord / 2
+)
 
 // sendAll sends events in their order; offers that follow each other go together.
 func (o *stream) sendAll(events []server.FrameworkEvent) error {
 	var offers []wire.Offer
 	together := func() error {
-		if len(offers) == 0 {
-			return nil
-		}
-		e := &wire.Event{Type: new(wire.EventOffers), Offers: &wire.Offers{Offers: offers}}
+		all := offers
 		offers = nil
-		return o.add(e)
+		return o.offer(all)
 	}
 	for i := range events {
 		x := &events[i]
@@ -236,6 +238,22 @@ func (o *stream) sendAll(events []server.FrameworkEvent) error {
 		return err
 	}
 	return o.flush()
+}
+
+// offer tells of offers together, in as many events as that takes.
+func (o *stream) offer(all []wire.Offer) error {
+	if len(all) == 0 {
+		return nil
+	}
+	record := o.encoding.Marshal(&wire.Event{Type: new(wire.EventOffers), Offers: &wire.Offers{Offers: all}})
+	if half := len(all) / 2; half > 0 && len(record) > offersBytes {
+		if err := o.offer(all[:half]); err != nil {
+			return err
+		}
+		return o.offer(all[half:])
+	}
+	o.counts.event(wire.EventOffers)
+	return o.addRecord(record)
 }
 
 // eventOf returns the event for what is no offer, or nil.
