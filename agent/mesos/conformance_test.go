@@ -49,6 +49,13 @@ var rules = []struct {
 	{"22 tasks of an agent that an operator gave up are GONE_BY_OPERATOR, and so is whatever was there", 1, 2, givenUp, nil},
 	{"23 revocable resources are offered apart, used by tasks and executors, and taken back with CONTAINER_PREEMPTED", 1, 1, revocables, nil},
 	{"24 resources of a launch are allocated to one role, that of the offers", 1, 1, roleOfLaunches, nil},
+	{"25 offers accepted together are of one agent, each once, or the tasks are lost and what is good is offered again", 1, 2, acceptTogether, nil},
+	{"26 what cannot be launched is TASK_ERROR with a reason, a group as a whole, and nothing else suffers", 1, 1, badLaunches, nil},
+	{"27 a second SUBSCRIBE says what is suppressed, and filters end with the connection", 1, 1, subscribedAgain, nil},
+	{"28 KILL of what nobody knows is answered as RECONCILE, and a call that is of no use is 202", 1, 1, killed, nil},
+	{"29 when an agent goes its tasks are UNREACHABLE, its offers rescinded, and every framework hears of it", 1, 1, agentLost, nil},
+	{"30 a window is asked for by inverse offers, and draining ends tasks with AGENT_DRAINING", 1, 1, drains, nil},
+	{"31 refuse_seconds is 5 unless it is said and makes sense", 1, 1, refuseSeconds, nil},
 }
 
 func TestConformance(t *testing.T) {

@@ -27,6 +27,8 @@ type framework struct {
 	info     wire.FrameworkInfo
 	client   *http.Client
 
+	suppressed []string // roles, with the next SUBSCRIBE
+
 	at     *host  // the server that it is subscribed with
 	stream string // id
 	header http.Header
@@ -83,7 +85,7 @@ func (f *framework) post(ctx context.Context, at *host, call *wire.Call, stream 
 }
 
 func (f *framework) subscribeCall() *wire.Call {
-	return &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallSubscribe), Subscribe: &wire.Subscribe{FrameworkInfo: f.info}}
+	return &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallSubscribe), Subscribe: &wire.Subscribe{FrameworkInfo: f.info, SuppressedRoles: f.suppressed}}
 }
 
 // subscribe subscribes with a server and waits for the first event.
