@@ -51,13 +51,19 @@ type custom struct {
 
 func (x *custom) post(c *wire.ExecutorCall) *http.Response {
 	x.t.Helper()
+	return x.send(c, x.encoding.ContentType())
+}
+
+// send is post with what is acceptable.
+func (x *custom) send(c *wire.ExecutorCall, accept string) *http.Response {
+	x.t.Helper()
 	c.FrameworkID, c.ExecutorID = wire.ID{Value: x.p.Env["MESOS_FRAMEWORK_ID"]}, wire.ID{Value: x.p.Env["MESOS_EXECUTOR_ID"]}
 	req, err := http.NewRequest("POST", "http://"+x.p.Env["MESOS_AGENT_ENDPOINT"]+"/api/v1/executor", bytes.NewReader(x.encoding.Marshal(c)))
 	if err != nil {
 		x.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", x.encoding.ContentType())
-	req.Header.Set("Accept", x.encoding.ContentType())
+	req.Header.Set("Accept", accept)
 	res, err := x.p.Transport.RoundTrip(req)
 	if err != nil {
 		x.t.Fatal(err)
@@ -115,6 +121,28 @@ func (x *custom) next(r *frameworktest.Region, what string, is func(*wire.Execut
 func (x *custom) status(task string, state wire.TaskState) wire.TaskStatus {
 	return wire.TaskStatus{TaskID: wire.ID{Value: task}, State: state, UUID: []byte((task + state.String() + strings.Repeat(".", 16))[:16]),
 		Source: new(wire.SourceExecutor)}
+}
+
+// beats says how many heartbeats came.
+func (x *custom) beats() (n int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.events {
+		if e.Type != nil && *e.Type == wire.ExecutorEventHeartbeat {
+			n++
+		}
+	}
+	return n
+}
+
+// refused demands the status of a call.
+func (x *custom) refused(status int, c *wire.ExecutorCall, accept string) {
+	x.t.Helper()
+	res := x.send(c, accept)
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode != status {
+		x.t.Errorf("%s is answered %s %q, want %d", c.Type, res.Status, text, status)
+	}
 }
 
 // update says how a task is, and waits until it is acknowledged.
@@ -192,6 +220,11 @@ func executors(t *testing.T, encoding wire.Encoding) {
 		}
 	}
 
+	kind := encoding.ContentType()
+	early := x.status("one", wire.TaskRunning)
+	x.refused(403, &wire.ExecutorCall{Type: new(wire.ExecutorCallUpdate), Update: &wire.Update{Status: early}}, kind)
+	x.refused(403, &wire.ExecutorCall{Type: new(wire.ExecutorCallMessage), Message: &wire.ExecutorMessage{Data: []byte("x")}}, kind)
+	x.refused(406, &wire.ExecutorCall{Type: new(wire.ExecutorCallSubscribe), Subscribe: &wire.ExecutorSubscribe{}}, "text/html")
 	x.subscribe(nil)
 	first := x.next(r, "SUBSCRIBED", func(*wire.ExecutorEvent) bool { return true }).Subscribed
 	if first == nil || first.ExecutorInfo.ExecutorID.Value != "x" || first.FrameworkInfo.ID == nil ||
@@ -207,6 +240,16 @@ func executors(t *testing.T, encoding wire.Encoding) {
 	}
 	x.update(r, "one", wire.TaskRunning)
 	told("one", "running")
+
+	// Executors in use die of an event that they do not know: no heartbeat comes before Mesos sends one.
+	time.Sleep(29 * time.Minute)
+	if x.beats() != 0 {
+		t.Error("a heartbeat comes within half an hour")
+	}
+	time.Sleep(2 * time.Minute)
+	if n := x.beats(); n != 1 {
+		t.Errorf("%d heartbeats come after half an hour", n)
+	}
 
 	// A restart of the agent: the process goes on, and subscribes again with what it knows.
 	r.Node(0).KillAgent()

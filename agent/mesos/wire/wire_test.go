@@ -46,6 +46,32 @@ func TestJSONIsThatOfMesos(t *testing.T) {
 	}
 }
 
+// Where the documentation of Mesos says otherwise than its code, the code is right: clients that work were made by it.
+func TestJSONIsThatOfTheCode(t *testing.T) {
+	for text, message := range map[string]any{
+		`{"type":"REVIVE","revive":{"roles":["eng"]}}`:                                          &Call{Type: new(CallRevive), Revive: &Roles{Roles: []string{"eng"}}},
+		`{"type":"SUPPRESS","suppress":{"roles":["eng"]}}`:                                      &Call{Type: new(CallSuppress), Suppress: &Roles{Roles: []string{"eng"}}},
+		`{"type":"REQUEST","request":{"requests":[{"agent_id":{"value":"a"}}]}}`:                &Call{Type: new(CallRequest), Request: &Requests{Requests: []Request{{AgentID: &ID{"a"}}}}},
+		`{"type":"ERROR","error":{"message":"m"}}`:                                              &Event{Type: new(EventError), Error: &Error{Message: "m"}},
+		`{"type":"OFFERS","offers":{}}`:                                                         &Event{Type: new(EventOffers), Offers: &Offers{}},
+		`{"type":"RESCIND","rescind":{"offer_id":{"value":"o"}}}`:                               &Event{Type: new(EventRescind), Rescind: &Rescind{OfferID: ID{"o"}}},
+		`{"task_id":{"value":"t"},"state":"TASK_FAILED","data":"eA=="}`:                         &TaskStatus{TaskID: ID{"t"}, State: TaskFailed, Data: []byte("x")},
+		`{"agent_id":{"value":"a"},"max_grace_period":{"seconds":60},"mark_gone":false}`:        &DrainAgent{AgentID: ID{"a"}, MaxGrace: &Duration{Seconds: new(int64(60))}},
+		`{"type":"SHUTDOWN","shutdown":{"executor_id":{"value":"x"},"agent_id":{"value":"a"}}}`: &Call{Type: new(CallShutdown), Shutdown: &Shutdown{ExecutorID: ID{"x"}, AgentID: ID{"a"}}},
+	} {
+		if got := string(JSON.Marshal(message)); got != text {
+			t.Errorf("got  %s\nwant %s", got, text)
+		}
+		back := reflect.New(reflect.TypeOf(message).Elem()).Interface()
+		if err := JSON.Unmarshal([]byte(text), back); err != nil || string(JSON.Marshal(back)) != text {
+			t.Errorf("%s becomes %s, %v", text, JSON.Marshal(back), err)
+		}
+	}
+	if err := JSON.Unmarshal([]byte(`{"agent_id":{"value":"a"},"max_grace_period":"60secs"}`), &DrainAgent{}); err == nil {
+		t.Error("a duration as a text is taken, which Mesos refuses")
+	}
+}
+
 // The bytes of a message, computed by hand from the numbers.
 func TestProtobufIsThatOfMesos(t *testing.T) {
 	call := &Call{FrameworkID: &ID{"F"}, Type: new(CallAcknowledge), Acknowledge: &Acknowledge{ID{"A"}, ID{"T"}, []byte{1, 2}}}
