@@ -2,8 +2,12 @@ package runner
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/distribution/reference"
 
@@ -66,4 +70,44 @@ func loginFor(object, image string, config []byte) (*structs.ImageLogin, error) 
 			Advise("identity tokens and credential helpers are not served: send both")
 	}
 	return &structs.ImageLogin{Username: l.Username, Password: l.Password}, nil
+}
+
+// fetchesLogin reports whether a start has files that may say what the image is asked for with. Mesos has the engine look for them in the sandbox of
+// a task, where its URIs brought them, so they are fetched before the image.
+func (t *task) fetchesLogin(spec *drivers.Spec) bool {
+	t.alloc.mu.Lock()
+	defer t.alloc.mu.Unlock()
+	return t.alloc.alloc.External != nil && driverOf(spec.Task) == "docker" && len(spec.Task.Artifacts) > 0
+}
+
+const maxLoginFile = 1 << 20 // bytes
+
+// fetchedLogin is login for what such files are: those of docker login, in the folder that it knows or of its older name. Without one, and where it
+// has nothing for the registry, the node's own counts.
+func fetchedLogin(spec *drivers.Spec) error {
+	root, err := os.OpenRoot(filepath.Join(spec.TaskDir, "local"))
+	if err != nil {
+		return drivers.DiskError("task "+spec.ID, err)
+	}
+	defer root.Close()
+	for _, name := range []string{".docker/config.json", ".dockercfg"} {
+		f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a former start of the task may have put a pipe there
+		if err != nil {
+			continue // it is not there, or no file of the folder
+		}
+		var config []byte
+		info, err := f.Stat()
+		if err == nil && info.Mode().IsRegular() {
+			config, err = io.ReadAll(io.LimitReader(f, maxLoginFile+1))
+		}
+		f.Close()
+		switch {
+		case err != nil:
+			return structs.Errorf(structs.Invalid, "task "+spec.ID, "%s, which its files brought: %w", name, err)
+		case len(config) > maxLoginFile:
+			return structs.Errorf(structs.Invalid, "task "+spec.ID, "%s, which its files brought, is larger than %s", name, structs.Bytes(maxLoginFile).Human())
+		}
+		return login(spec, map[string][]byte{"": config})
+	}
+	return nil
 }

@@ -183,6 +183,18 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 			return nil, err
 		}
 	}
+	fetch := func() error {
+		return t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) })
+	}
+	early := t.fetchesLogin(spec)
+	if early {
+		if err = fetch(); err == nil {
+			err = fetchedLogin(spec)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	if d, ok := driver.(drivers.Preparer); ok {
 		err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return d.Prepare(ctx, spec) })
 		if err != nil {
@@ -192,8 +204,10 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err := t.pullImages(ctx, spec); err != nil {
 		return nil, err
 	}
-	if err := t.unlessUnwanted(ctx, func(ctx context.Context) error { return t.fetch(ctx, scope, spec.Task) }); err != nil {
-		return nil, err
+	if !early {
+		if err := fetch(); err != nil {
+			return nil, err
+		}
 	}
 	if !asks {
 		if texts, err = t.texted(ctx, scope, spec); err != nil {
