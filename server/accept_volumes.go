@@ -46,6 +46,9 @@ type LaunchVolume struct {
 	// Outside is, in place of a name, what the storage of a plugin has: with its CSI, and the Access that it is recorded with when it is borrowed. The
 	// volume of the region that is this one is used instead, if there is one, as that may be used.
 	Outside *structs.Volume
+	// References are secrets of Outside beside its own that variables have when the launch is taken, by their names there.
+	References map[string]*structs.Secret
+	fault      error // why what they refer to cannot be had
 }
 
 // String names it as frameworks do.
@@ -306,6 +309,9 @@ func outsideName(c *structs.CSIVolume) string {
 func (s *stored) outside(want *LaunchVolume, alloc *structs.Allocation, placement *state.Placement) error {
 	wish := *want.Outside
 	object := fmt.Sprintf("volume %.200q of plugin %q", wish.CSI.External, wish.CSI.Plugin)
+	if want.fault != nil {
+		return structs.Errorf(structs.KindOf(want.fault), object, "its secrets: %w", want.fault)
+	}
 	is := s.snap.Outside(wish.CSI.Plugin, wish.CSI.External)
 	switch {
 	case is == nil:

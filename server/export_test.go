@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/server/state"
+	"github.com/proffer/proffer/structs"
 )
 
 // Between puts f between the loop and the log, for the tests of what the loop makes of an outcome.
@@ -32,3 +33,8 @@ func (s *Server) SetHeedWithin(d time.Duration) { s.heedWithin.Store(int64(d)) }
 
 // SetMaxUntold changes how many ends of tasks a framework may leave unacknowledged.
 func (s *Server) SetMaxUntold(n int) { s.maxUntold.Store(int64(n)) }
+
+// VolumeSecrets opens the secrets of a volume.
+func (s *Server) VolumeSecrets(ctx context.Context, v *structs.Volume) (structs.Secrets, error) {
+	return s.volumeSecrets(ctx, v)
+}

@@ -15,7 +15,7 @@ import (
 // secretPath is what a value is sealed for.
 func secretPath(name string) string { return "@secret/" + name }
 
-// sealSecrets seals what the launches of an accept bring in clear: that of which no key is named.
+// sealSecrets seals what the launches of an accept bring in clear, for their tasks and for volumes.
 func (s *Server) sealSecrets(ctx context.Context, ops []*FrameworkOperation) error {
 	key := ""
 	all := func(secrets []*structs.SentSecret) ([]*structs.SentSecret, error) {
@@ -41,6 +41,11 @@ func (s *Server) sealSecrets(ctx context.Context, ops []*FrameworkOperation) err
 	for _, op := range ops {
 		if op.Launch == nil {
 			continue
+		}
+		for _, v := range op.Launch.Volumes {
+			if err := s.sealOutside(ctx, v); err != nil {
+				return err
+			}
 		}
 		x := op.Launch.External
 		var err error

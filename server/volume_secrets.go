@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"strconv"
 
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
@@ -32,6 +34,57 @@ func (s *Server) sealVolume(ctx context.Context, cmd state.Command) (state.Comma
 		csi.Secrets, csi.Sealed = nil, sealed
 		v.CSI, c.Volume = &csi, &v
 	}), nil
+}
+
+// sealOutside has the secrets of a volume that a launch names in its storage sealed, for the record that it has while it is borrowed.
+func (s *Server) sealOutside(ctx context.Context, v *LaunchVolume) error {
+	if v.Outside == nil || len(v.Outside.CSI.Secrets) == 0 && len(v.References) == 0 {
+		return nil
+	}
+	secrets := maps.Clone(v.Outside.CSI.Secrets)
+	if secrets == nil {
+		secrets = structs.Secrets{}
+	}
+	snap := s.store.Snapshot()
+	for name, at := range v.References {
+		if secrets[name], v.fault = s.referred(ctx, snap, at); v.fault != nil {
+			return nil
+		}
+	}
+	var problems structs.Problems
+	if secrets.Check(&problems); problems.Err() != nil {
+		v.fault = problems.Err()
+		return nil
+	}
+	key, err := s.activeKey(ctx)
+	if err != nil {
+		return err
+	}
+	own, csi := *v.Outside, *v.Outside.CSI
+	if csi.Sealed, err = s.ring.Seal(key, volumePath(outsideName(&csi)), secrets); err != nil {
+		return err
+	}
+	csi.Secrets, own.CSI = nil, &csi
+	v.Outside, v.References = &own, nil
+	return nil
+}
+
+// referred returns what a variable has: an item of it, or without a name of that the only one.
+func (s *Server) referred(ctx context.Context, snap *state.Snapshot, at *structs.Secret) (string, error) {
+	_, items, err := s.OpenVariable(ctx, snap, at.Variable)
+	if err != nil {
+		return "", err
+	}
+	object := "variable " + strconv.Quote(at.Variable)
+	if at.Item == "" && len(items) != 1 {
+		return "", structs.Errorf(structs.Invalid, object, "it has %d items, and the reference has no key that says which", len(items))
+	}
+	for name, value := range items {
+		if name == at.Item || at.Item == "" {
+			return value, nil
+		}
+	}
+	return "", structs.Errorf(structs.NotFound, object, "it has no item %q", at.Item)
 }
 
 // volumeSecrets returns the secrets of a volume.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // CSIPlugin makes a task a plugin of the Container Storage Interface.
@@ -121,7 +122,8 @@ type CSIVolume struct {
 	MountFlags []string          `json:"mount_flags,omitempty"` //
 	Parameters map[string]string `json:"parameters,omitempty"`  // to make it
 	Context    map[string]string `json:"context,omitempty"`     // what the plugin said of it
-	// Secrets are those of a volume on its way to be sealed, or to a plugin; what the region records has Sealed in their place.
+	// Secrets are those of a volume on its way to be sealed, or to a plugin; what the region records has Sealed in their place. Names of those of a
+	// borrowed one begin with the call that they are for, see SecretsOf.
 	Secrets Secrets `json:"-" codec:"secrets,omitempty"`
 	Sealed  Sealed  `json:"-" codec:"sealed,omitempty"`
 	// Topology has the places that it can be reached from; empty: everywhere.
@@ -151,6 +153,33 @@ type Segments map[string]string
 
 // Secrets are given to plugins and shown to nobody.
 type Secrets map[string]string
+
+// Calls of plugins that the secrets of a borrowed volume are for. A framework has none for others.
+const (
+	StageCall      = "stage"
+	PublishCall    = "publish"
+	ControllerCall = "controller"
+)
+
+// SecretsOf are those that a call is given: all, but of a borrowed volume those alone whose names have the call before a slash, without that.
+func (c *CSIVolume) SecretsOf(call string) Secrets {
+	if !c.Borrowed {
+		return c.Secrets
+	}
+	var out Secrets
+	for name, value := range c.Secrets {
+		if rest, is := strings.CutPrefix(name, call+"/"); is {
+			if out == nil {
+				out = Secrets{}
+			}
+			out[rest] = value
+		}
+	}
+	return out
+}
+
+// Check adds what is wrong with them. It shows no value.
+func (s Secrets) Check(p *Problems) { checkCSIMap(p, "secrets", s) }
 
 // String hides them.
 func (s Secrets) String() string { return fmt.Sprintf("%d secrets", len(s)) }
@@ -294,7 +323,7 @@ func (v *Volume) csiProblems(p *Problems, at string) {
 		}
 	}
 	checkCSIMap(p, at+".parameters", c.Parameters)
-	checkCSIMap(p, "secrets", c.Secrets)
+	c.Secrets.Check(p)
 	if most := 2 * maxCSIBytes; len(c.Sealed.Data) > most {
 		p.Add("secrets", "%d bytes are more than %d", len(c.Sealed.Data), most)
 	}

@@ -16,7 +16,7 @@ type building struct {
 	says  *wire.CommandInfo      // what it runs
 	role  string                 // of what it is launched in
 	pod   *wire.ContainerInfo    // of the executor whose pod it is one of, which may say nothing; nil: of none
-	own   []ownVolume            // persistent volumes of that executor
+	own   []ownVolume            // volume blocks of that executor
 	group *structs.Group         // that it is the task of; nil: it is one of several, or an executor
 	ports []structs.AssignedPort // that it was given; they are told where they lead
 

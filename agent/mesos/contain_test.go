@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,15 @@ func drawn(l *server.Launch, err error) string {
 	for i, v := range l.Volumes {
 		if o := v.Outside; o != nil {
 			fmt.Fprintf(&b, "borrows %s of %s, %s %d %s%v %v", o.CSI.External, o.CSI.Plugin, o.Access, o.CSI.Mode, o.CSI.FSType, o.CSI.MountFlags, o.CSI.Context)
+			for _, name := range slices.Sorted(maps.Keys(o.CSI.Secrets)) {
+				fmt.Fprintf(&b, " %s=%s", name, o.CSI.Secrets[name])
+			}
+			for _, name := range slices.Sorted(maps.Keys(v.References)) {
+				fmt.Fprintf(&b, " %s=%s#%s", name, v.References[name].Variable, v.References[name].Item)
+			}
+			if v.Own {
+				b.WriteString(" own")
+			}
 			if l.Group.Volumes[i].ReadOnly {
 				b.WriteString(" ro")
 			}
@@ -229,6 +239,9 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a device of a storage", seen(stored("/dev/data", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
 			x.Capability.Mount, x.Capability.Block, x.Capability.Access.Mode = nil, &wire.CSIBlock{}, wire.CSIMultiNodeSingleWriter
 		})), held + "borrows vol-1 of folders, single_writer 4 [] map[folder:vol-1]; exec map[] volume-0>/dev/data"},
+		{"what a storage has with secrets", imaged(seen(stored("/data", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
+			x.StageSecrets, x.PublishSecrets = map[string]*wire.Secret{"key": value, "user": reference("db", new("user"))}, map[string]*wire.Secret{"key": reference("eng/web/db", nil)}
+		}))), held + "borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] stage/key=hunter2 publish/key=eng/web/db# stage/user=eng/web/db#user; oci map[] volume-0>/data"},
 		{"a path that spreads", seen(volumeFrom("/data", wire.VolumeSource{Type: new(wire.SourceHostPath), HostPath: &wire.HostPath{Path: "/srv", Propagation: &wire.MountPropagation{Mode: new(wire.PropagationBidirectional)}}})),
 			held + "exec map[] host:/srv>/databidirectional"},
 		{"a path of the sandbox", imaged(seen(sandbox("/data", wire.SandboxSelf, "a/b"))), held + "oci map[] own:a/b>/data"},
@@ -298,8 +311,19 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a parent of none", seen(sandbox("/x", wire.SandboxParent, "a")), "refused: the volume at '/x': a sandbox_path of the type PARENT"},
 		{"nothing of a storage", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "p"}})), "refused: the volume at '/x': 'CSIVolume.static_provisioning' is missing"},
 		{"a storage without a plugin", seen(volumeFrom("/x", wire.VolumeSource{Type: new(wire.SourceCSIVolume)})), "refused: the volume at '/x': its source has no 'csi_volume'"},
-		{"secrets of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.StageSecrets = map[string]*wire.Secret{"key": value} })),
-			"refused: the volume at '/x': secrets of a volume are not taken with a task"},
+		{"a secret of nothing of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.StageSecrets = map[string]*wire.Secret{"key": {}} })),
+			"refused: the volume at '/x': 'static_provisioning.node_stage_secrets': 'key': a secret must have a 'type'"},
+		{"secrets of others of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
+			x.PublishSecrets = map[string]*wire.Secret{"key": reference("ops/db", nil)}
+		})), "refused: the volume at '/x': 'static_provisioning.node_publish_secrets': 'key': work of role 'eng/web' may not read variable 'ops/db'"},
+		{"a secret of a storage that is no text", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
+			x.StageSecrets = map[string]*wire.Secret{"key": {Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte{0xff}}}}
+		})), "refused: the volume at '/x': 'static_provisioning.node_stage_secrets': 'key': its value is no text in UTF-8"},
+		{"a large secret of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) {
+			x.StageSecrets = map[string]*wire.Secret{"key": {Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: make([]byte, 5000)}}}
+		})), "refused: the volume at '/x': secrets.stage/key: a name has 1 to 256 bytes and a value up to 4096"},
+		{"two secrets of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.StageSecrets = map[string]*wire.Secret{"key": value} }), stored("/y", wire.VolumeRW, nil)),
+			"refused: volume 'vol-1' of plugin 'folders' is named twice, and to be used in two ways"},
 		{"a writer among readers", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Capability.Access.Mode = wire.CSISingleNodeReaderOnly })),
 			"refused: the volume at '/x': its 'access_mode' is SINGLE_NODE_READER_ONLY"},
 		{"files and a device of a storage", seen(stored("/x", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.Capability.Block = &wire.CSIBlock{} })),
@@ -441,8 +465,13 @@ func TestWhatContainersOfExecutorsAskFor(t *testing.T) {
 		{"what a storage has for two tasks of a pod", pod(&wire.ContainerInfo{}, one(stored("/data", wire.VolumeRO, nil)), image(one(stored("/store", wire.VolumeRO, nil)))),
 			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] ro; exec map[ipc_mode:alloc] volume-0>/data ro; oci map[ipc_mode:alloc] volume-0>/store ro /dev/shm=64MiB"},
 		{"what a storage has for an executor", custom(&wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, &wire.CommandInfo{Value: new("run")}, taskInfo("a", nil)),
-			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1]; exec map[] volume-0>/data"},
-		{"what a storage has for all of a pod", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("/data", wire.VolumeRW, nil)}}, one()), "refused: of the executor: the volume at '/data': a volume of a storage plugin that an executor mounts"},
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] own; exec map[] volume-0>/data"},
+		{"what a storage has for all of a pod", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("/data", wire.VolumeRW, func(x *wire.CSIStaticProvisioning) { x.StageSecrets = map[string]*wire.Secret{"key": value} })}}, one()),
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] stage/key=hunter2 own; exec map[] volume-0>/data"},
+		{"what a storage has in the sandbox of a pod", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("data", wire.VolumeRW, nil)}}, one(), image(one(sandbox("/x", wire.SandboxParent, "data"), stored("/y", wire.VolumeRO, nil)))),
+			"holds 0 of [], lacks []; borrows vol-1 of folders, exclusive 1 ext4[noatime] map[folder:vol-1] own; exec map[]; oci map[] volume-0>/x volume-0>/y ro"},
+		{"what a storage has below that", pod(&wire.ContainerInfo{Volumes: []wire.Volume{stored("data", wire.VolumeRW, nil)}}, one(sandbox("/x", wire.SandboxParent, "data/x"))),
+			"refused: the volume at '/x': 'data/x' is below the volume 'data' of the executor: name that"},
 		{"an image that the executor mounts", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRO, Image: cafe().Image}}}, one(), image(one())),
 			"holds 0 of [], lacks []; exec map[ipc_mode:alloc] image:cafe>/data; oci map[ipc_mode:alloc] /dev/shm=64MiB"},
 		{"an image that the tasks of an executor write to", pod(&wire.ContainerInfo{Volumes: []wire.Volume{{ContainerPath: "/data", Mode: wire.VolumeRW, Image: cafe().Image}}}, one()),

@@ -116,6 +116,11 @@ func podOf(f *structs.Framework, e *wire.ExecutorInfo, tasks []*wire.TaskInfo) (
 	if err := nothingRuns(pod); err != nil {
 		return nil, err
 	}
+	outside, err := ownOutside(l.Launch, roleOf(f, tasks[0].Resources), pod)
+	if err != nil {
+		return nil, err
+	}
+	own = append(own, outside...)
 	var mappings []mapping
 	if l.Group.Network, mappings, err = networkOf(pod); err != nil {
 		return nil, err

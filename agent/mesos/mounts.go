@@ -21,7 +21,7 @@ func (b *building) volumes(c *wire.ContainerInfo) error {
 	if b.pod != nil && (c == nil || c.Mesos == nil || c.Mesos.Image == nil) {
 		// A task without an image has the files of its executor, so also what that one mounts among them.
 		for i := range b.pod.Volumes {
-			if v := &b.pod.Volumes[i]; path.IsAbs(v.ContainerPath) {
+			if v := &b.pod.Volumes[i]; path.IsAbs(v.ContainerPath) && !ofStorage(v) {
 				if err := b.volume(v, true); err != nil {
 					return fmt.Errorf("of the executor: %w", err)
 				}
@@ -52,8 +52,8 @@ func (b *building) volume(v *wire.Volume, ofPod bool) error {
 	if v.Mode != wire.VolumeRW && v.Mode != wire.VolumeRO {
 		return fmt.Errorf("the volume at '%.200s' has no mode: RW or RO", v.ContainerPath)
 	}
-	if v.Source != nil && v.Source.Type != nil && *v.Source.Type == wire.SourceCSIVolume {
-		if err := b.outside(v, ofPod); err != nil {
+	if ofStorage(v) {
+		if err := b.outside(v); err != nil {
 			return fmt.Errorf("the volume at '%.200s': %w", v.ContainerPath, err)
 		}
 		return nil
@@ -90,7 +90,7 @@ func (b *building) volume(v *wire.Volume, ofPod bool) error {
 	return b.see(x)
 }
 
-// ownVolume is a persistent volume of an executor, in a volume block of its allocation.
+// ownVolume is a persistent volume of an executor, or one of a storage plugin, in a volume block of its allocation.
 type ownVolume struct {
 	taskVolume
 	block string
@@ -105,7 +105,7 @@ func (v *ownVolume) below() string {
 	return rest
 }
 
-// ownAt returns the persistent volume of its executor that a task sees by a path of the executor's sandbox; nil: it is none.
+// ownAt returns the volume block of its executor that a task sees by a path of the executor's sandbox; nil: it is none.
 func (b *building) ownAt(v *wire.Volume) (*ownVolume, error) {
 	if v.HostPath != nil || v.Source == nil || v.Source.SandboxPath == nil || v.Source.SandboxPath.Type == nil || *v.Source.SandboxPath.Type != wire.SandboxParent {
 		return nil, nil
@@ -118,7 +118,7 @@ func (b *building) ownAt(v *wire.Volume) (*ownVolume, error) {
 		case at == below:
 			return &b.own[i], nil
 		case strings.HasPrefix(at, below+"/"):
-			return nil, fmt.Errorf("the volume at '%.200s': '%.200s' is below the persistent volume '%.200s' of the executor: name that", v.ContainerPath, at, below)
+			return nil, fmt.Errorf("the volume at '%.200s': '%.200s' is below the volume '%.200s' of the executor: name that", v.ContainerPath, at, below)
 		}
 	}
 	return nil, nil
@@ -197,8 +197,6 @@ func (b *building) source(x *structs.Bind, v *wire.Volume, ofPod bool) error {
 			return missing("secret")
 		}
 		return b.secretFile(x, s.Secret)
-	case wire.SourceCSIVolume:
-		return errors.New("a volume of a storage plugin that an executor mounts for its tasks is not served: name it in the volumes of each task")
 	default:
 		return fmt.Errorf("a source of the type %s is not known", s.Type)
 	}

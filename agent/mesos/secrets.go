@@ -112,25 +112,35 @@ func (b *building) texts(destination string, s *structs.Secret) {
 
 // secret says where a secret is.
 func (b *building) secret(s *wire.Secret) (*structs.Secret, error) {
+	value, at, err := b.secretOf(s)
+	if err != nil || at != nil {
+		return at, err
+	}
+	name := structs.NewID()
+	b.secrets = append(b.secrets, &structs.SentSecret{Name: name, Sealed: structs.Sealed{Data: value}})
+	return &structs.Secret{Sealed: name}, nil
+}
+
+// secretOf returns the value of a secret, or the item of a variable that it is.
+func (b *building) secretOf(s *wire.Secret) (value []byte, at *structs.Secret, err error) {
 	kind := wire.SecretByUnknown
 	if s != nil && s.Type != nil {
 		kind = *s.Type
 	}
 	if b.made++; b.made > maxSecrets {
-		return nil, fmt.Errorf("more than %d secrets of a task", maxSecrets)
+		return nil, nil, fmt.Errorf("more than %d secrets of a task", maxSecrets)
 	}
 	switch {
 	case kind == wire.SecretByValue && s.Value != nil && s.Reference == nil:
 		if n := len(s.Value.Data); n > maxSecret {
-			return nil, fmt.Errorf("a secret of %d bytes, and %d are taken", n, maxSecret)
+			return nil, nil, fmt.Errorf("a secret of %d bytes, and %d are taken", n, maxSecret)
 		}
-		name := structs.NewID()
-		b.secrets = append(b.secrets, &structs.SentSecret{Name: name, Sealed: structs.Sealed{Data: s.Value.Data}})
-		return &structs.Secret{Sealed: name}, nil
+		return s.Value.Data, nil, nil
 	case kind == wire.SecretByReference && s.Reference != nil && s.Value == nil:
-		return b.reference(s.Reference)
+		at, err = b.reference(s.Reference)
+		return nil, at, err
 	}
-	return nil, errors.New("a secret must have a 'type' of REFERENCE or VALUE, and what belongs to it alone")
+	return nil, nil, errors.New("a secret must have a 'type' of REFERENCE or VALUE, and what belongs to it alone")
 }
 
 // reference is an item of a variable: of the role of the task when the name has no slash.

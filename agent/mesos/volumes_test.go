@@ -245,7 +245,7 @@ func TestVolumesOfExecutors(t *testing.T) {
 		{"a place twice in a custom one", of(wire.ExecutorCustom), []wire.TaskInfo{task("one", nil, at("b", "log")), task("two", nil, at("c", "log"))},
 			"refused: Container path '/local/log' is used twice, or one is below the other"},
 		{"below a volume", of(wire.ExecutorDefault, at("a", "data")), []wire.TaskInfo{task("one", parent("data/deeper", "mine", wire.VolumeRW))},
-			"refused: the volume at 'mine': 'data/deeper' is below the persistent volume 'data' of the executor: name that"},
+			"refused: the volume at 'mine': 'data/deeper' is below the volume 'data' of the executor: name that"},
 	} {
 		if got := mounts(groupOf(spark, &wire.LaunchGroup{Executor: c.executor, Tasks: wire.TaskGroupInfo{Tasks: c.tasks}})); got != c.want {
 			t.Errorf("%s:\n%s\nwant\n%s", c.name, got, c.want)

@@ -110,6 +110,7 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 	}
 	defer end()
 	a := &Answer{}
+	secrets := c.SecretsOf(structs.ControllerCall)
 	var m message
 	switch o.Do {
 	case Make:
@@ -117,7 +118,7 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 		m.bytes(2, capacity(o.Size))
 		m.bytes(3, use(v.Access, c))
 		m.texts(4, c.Parameters)
-		m.texts(5, c.Secrets)
+		m.texts(5, secrets)
 		if len(o.From) > 0 {
 			m.bytes(7, from(o.From))
 		}
@@ -133,7 +134,7 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 		m.text(1, c.External)
 		m.texts(2, c.Context)
 		m.bytes(3, use(v.Access, c))
-		m.texts(5, c.Secrets)
+		m.texts(5, secrets)
 		raw, err := s.call(ctx, "Controller/ValidateVolumeCapabilities", m)
 		switch {
 		case grpc.Code(err) == grpc.Unimplemented: // who does not say is believed, as one without a controller is
@@ -147,14 +148,14 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 		return a, confirmed(raw, v)
 	case Remove:
 		m.text(1, c.External)
-		m.texts(2, c.Secrets)
+		m.texts(2, secrets)
 		_, err := s.call(ctx, "Controller/DeleteVolume", m)
 		return a, unless(err, structs.NotFound)
 	case Attach:
 		m.text(1, c.External)
 		m.text(2, o.NodeID)
 		m.bytes(3, use(v.Access, c))
-		m.texts(5, c.Secrets)
+		m.texts(5, secrets)
 		m.texts(6, c.Context)
 		raw, err := s.call(ctx, "Controller/ControllerPublishVolume", m)
 		if err != nil {
@@ -170,13 +171,13 @@ func (p *Plugins) Controller(ctx context.Context, o *Order) (*Answer, error) {
 	case Detach:
 		m.text(1, c.External)
 		m.text(2, o.NodeID)
-		m.texts(3, c.Secrets)
+		m.texts(3, secrets)
 		_, err := s.call(ctx, "Controller/ControllerUnpublishVolume", m)
 		return a, unless(err, structs.NotFound)
 	case Grow:
 		m.text(1, c.External)
 		m.bytes(2, capacity(o.Size))
-		m.texts(3, c.Secrets)
+		m.texts(3, secrets)
 		m.bytes(4, use(v.Access, c))
 		raw, err := s.call(ctx, "Controller/ControllerExpandVolume", m)
 		if err != nil {

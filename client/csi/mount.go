@@ -68,7 +68,7 @@ func (p *Plugins) Publish(ctx context.Context, v *structs.Volume, at *structs.At
 		r.texts(2, at.Context)
 		r.text(3, stage)
 		r.bytes(4, use(v.Access, c))
-		r.texts(5, c.Secrets)
+		r.texts(5, c.SecretsOf(structs.StageCall))
 		r.texts(6, c.Context)
 		if _, err := s.call(ctx, "Node/NodeStageVolume", r); err != nil {
 			return "", again(err)
@@ -84,7 +84,7 @@ func (p *Plugins) Publish(ctx context.Context, v *structs.Volume, at *structs.At
 	r.text(4, target)
 	r.bytes(5, use(v.Access, c))
 	r.flag(6, readOnly)
-	r.texts(7, c.Secrets)
+	r.texts(7, c.SecretsOf(structs.PublishCall))
 	r.texts(8, c.Context)
 	if _, err := s.call(ctx, "Node/NodePublishVolume", r); err != nil {
 		return "", again(err)

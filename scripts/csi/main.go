@@ -123,6 +123,14 @@ func (p *plugin) known(id string) error {
 	return nil
 }
 
+// asks refuses a call without the secret that a volume has for it, in a file.
+func (p *plugin) asks(id, call string, secrets map[string]string) error {
+	if want := read(p.volume(id, call+"-secret")); want != "" && (secrets["key"] != want || len(secrets) != 1) {
+		return status.Errorf(codes.InvalidArgument, "%d secrets, and not that to %s", len(secrets), call)
+	}
+	return nil
+}
+
 func (p *plugin) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
 	return &csi.GetPluginInfoResponse{Name: "folders.proffer.test", VendorVersion: "1.2.3"}, nil
 }
@@ -320,6 +328,9 @@ func (p *plugin) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeReques
 	if err := p.known(r.VolumeId); err != nil {
 		return nil, err
 	}
+	if err := p.asks(r.VolumeId, "stage", r.Secrets); err != nil {
+		return nil, err
+	}
 	if r.PublishContext["device"] != "disk-of-"+p.node {
 		return nil, status.Errorf(codes.InvalidArgument, "publish context is %v", r.PublishContext)
 	}
@@ -343,6 +354,9 @@ func (p *plugin) NodeUnstageVolume(_ context.Context, r *csi.NodeUnstageVolumeRe
 }
 
 func (p *plugin) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+	if err := p.asks(r.VolumeId, "publish", r.Secrets); err != nil {
+		return nil, err
+	}
 	if r.VolumeCapability.GetBlock() != nil {
 		device := read(p.volume(r.VolumeId, "loop-on-"+p.node))
 		if device == "" {

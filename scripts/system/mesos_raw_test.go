@@ -107,12 +107,21 @@ func TestMesosRawDisk(t *testing.T) {
 	finished("unmake")
 
 	// What the storage has and nobody registered is mounted for a task, and recorded as long as that has it.
+	// Its plugin is given the secrets of its framework, each with the call that it is for.
 	shelf := p.there("shelf-1")
+	for call, secret := range map[string]string{"stage": "hunter2", "publish": "hunter3"} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(shelf), call+"-secret"), []byte(secret), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.must("var", "put", "-secret", "eng/store", "key=@"+r.file("key", "hunter3"))
 	s.launch("two", wire.TaskFinished, func(o *wire.Offer) bool { return true }, func(o *wire.Offer) []wire.Operation {
 		op := launch(o.AgentID, "two", "echo of two >data/log", scalar("cpus", 0.1, ""), scalar("mem", 32, ""))
 		folder := "shelf-1"
 		op.Launch.Tasks[0].Container = &wire.ContainerInfo{Type: wire.ContainerMesos, Volumes: []wire.Volume{{ContainerPath: "data", Mode: wire.VolumeRW,
 			Source: &wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "folders", Static: &wire.CSIStaticProvisioning{VolumeID: "shelf-1",
+				StageSecrets:   map[string]*wire.Secret{"key": {Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte("hunter2")}}},
+				PublishSecrets: map[string]*wire.Secret{"key": {Type: new(wire.SecretByReference), Reference: &wire.SecretReference{Name: "store", Key: new("key")}}},
 				Context: map[string]*string{"folder": &folder}, Capability: wire.CSICapability{Mount: &wire.CSIMount{}, Access: wire.CSIAccessMode{Mode: wire.CSISingleNodeWriter}}}}}}}}
 		return []wire.Operation{op}
 	})
@@ -125,6 +134,11 @@ func TestMesosRawDisk(t *testing.T) {
 		}
 		return nil
 	})
+	for _, at := range []string{filepath.Join(a.dir, "server"), filepath.Join(a.dir, "client"), a.log} {
+		if found := holding(t, at, "hunter"); len(found) > 0 {
+			t.Errorf("a secret is on the disk: %v", found)
+		}
+	}
 	if err := os.RemoveAll(filepath.Dir(shelf)); err != nil {
 		t.Error(err)
 	}

@@ -180,7 +180,10 @@ func (tx *Tx) borrowed(a *structs.Allocation, name string, borrow []*structs.Vol
 		return nil, ""
 	}
 	v = &structs.Volume{Name: name, Access: wish.Access, Role: a.Role, Principal: a.Owner, CSI: &structs.CSIVolume{Plugin: c.Plugin, External: c.External,
-		Block: c.Block, FSType: c.FSType, MountFlags: c.MountFlags, Context: c.Context, Mode: c.Mode, Borrowed: true, Unchecked: true}}
+		Block: c.Block, FSType: c.FSType, MountFlags: c.MountFlags, Context: c.Context, Mode: c.Mode, Sealed: c.Sealed, Borrowed: true, Unchecked: true}}
+	if key := c.Sealed.Key; key != "" && get(tx.regionKeys, key) == nil {
+		return nil, fmt.Sprintf("the key that the secrets of volume %q are sealed with was removed meanwhile", name)
+	}
 	if err := v.Problems().Err(); err != nil {
 		return nil, err.Error()
 	}
