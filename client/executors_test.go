@@ -361,7 +361,11 @@ func (p *process) limits() string {
 	if !known {
 		return "none"
 	}
-	return fmt.Sprintf("cpu %s/%s memory %s", l.CPU, l.CPULimit, l.Hard())
+	text := fmt.Sprintf("cpu %s/%s memory %s", l.CPU, l.CPULimit, l.Hard())
+	if l.Revocable {
+		text += ", revocable"
+	}
+	return text
 }
 
 // holding is a task that holds something, and may use more.
@@ -409,7 +413,7 @@ func TestLimitsOfAnExecutorFollowItsTasks(t *testing.T) {
 		soft.Revocable = &structs.Slack{CPU: 1000, Memory: 100 * mib}
 		p.begin(soft)
 		p.hears("launch soft false")
-		expect("cpu 1/3.5 memory 500MiB")
+		expect("cpu 1/3.5 memory 500MiB, revocable")
 		p.says("soft", structs.TaskFinished)
 		p.hears("ack soft1")
 		expect("cpu 1/2.5 memory 400MiB")

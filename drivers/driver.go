@@ -137,10 +137,11 @@ type Limits struct {
 	CPU               structs.Milli `codec:",omitempty"` // its weight against others; 0: as if it were one core
 	CPULimit          structs.Milli `codec:",omitempty"` // 0: none
 	Memory, MemoryMax structs.Bytes `codec:",omitempty"` // the larger is the hard limit; 0: none
+	Revocable         bool          `codec:",omitempty"` // something of it is: it goes first for want of memory, where the driver can change that
 }
 
 // Limits are those of the start.
-func (s *Spec) Limits() Limits { return Limits{s.CPU, s.CPULimit, s.Memory, s.MemoryMax} }
+func (s *Spec) Limits() Limits { return Limits{s.CPU, s.CPULimit, s.Memory, s.MemoryMax, s.Revocable} }
 
 // Hard is what it may use of memory at most; 0: all.
 func (l Limits) Hard() structs.Bytes { return max(l.Memory, l.MemoryMax) }

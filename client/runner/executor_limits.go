@@ -20,10 +20,11 @@ const shrinkAgain = 10 * time.Second
 // limitsOf sums up. CPU is bounded when one of the tasks says a limit, which the others then hold for theirs; memory always is, unless one
 // has no bound. What of its cores is revocable has no weight against others.
 func limitsOf(own structs.Resources, revocable structs.Slack, tasks []*structs.ExternalTask) drivers.Limits {
-	l := drivers.Limits{CPU: own.CPU - revocable.CPU, Memory: own.Memory}
+	l := drivers.Limits{CPU: own.CPU - revocable.CPU, Memory: own.Memory, Revocable: !revocable.IsZero()}
 	cpu, memory, bounded := own.CPU, own.Memory, false
 	for _, t := range tasks {
 		l.CPU, l.Memory = l.CPU+t.Resources.CPU-t.Revocable.Amount().CPU, l.Memory+t.Resources.Memory
+		l.Revocable = l.Revocable || !t.Revocable.Amount().IsZero()
 		bounded = bounded || t.CPULimit > 0
 		cpu += max(t.CPULimit, t.Resources.CPU)
 		memory += max(t.MemoryMax, t.Resources.Memory)

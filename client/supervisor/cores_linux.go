@@ -54,6 +54,14 @@ func (h *host) limit(rec *record, to drivers.Limits) error {
 	return h.group(rec).Limit(cgroup.Limits{CPU: to.CPU, CPULimit: to.CPULimit, Memory: to.Hard()})
 }
 
+// relikely has the processes of a task that runs go first for want of memory, or not.
+func (h *host) relikely(rec *record, revocable bool) error {
+	if rec.Cgroup == "" || h.cgroup == nil {
+		return nil
+	}
+	return relikely(h.group(rec), kind{revocable: !revocable}.likely(), kind{revocable: revocable}.likely())
+}
+
 // pin has tasks without cores of their own keep off those that others have. all are the records of tasks that have not ended, others are
 // cores that tasks outside have. It is called before a task with cores starts, after one ended, and, for a container, whose group the
 // runtime made, once it runs.

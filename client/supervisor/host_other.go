@@ -56,6 +56,7 @@ func (h *host) pin([]*record, []int)                      {}
 func (h *host) mount(t *task, _ *drivers.Mount) error     { return noMounts(t) }
 func (h *host) unmount(t *task, _ *drivers.Mount) error   { return noMounts(t) }
 func (h *host) limit(*record, drivers.Limits) error       { return nil }
+func (h *host) relikely(*record, bool) error              { return nil }
 func (h *host) give(string, []structs.AssignedPort) error { return nil }
 func (h *host) close()                                    {}
 

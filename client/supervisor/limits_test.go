@@ -136,6 +136,13 @@ func TestRevocableTasksGoFirst(t *testing.T) {
 			if got, err := os.ReadFile(file); err != nil || strings.TrimSpace(string(got)) != value {
 				t.Errorf("%s, revocable: %v: %s is %q, %v; want %s", isolation, revocable, filepath.Base(file), got, err, value)
 			}
+			other := map[bool]string{true: "0\n", false: "500\n"}[revocable] // as it changes with the tasks of an executor
+			limits := s.Limits()
+			limits.Revocable = !revocable
+			err = task.Limit(n.ctx, limits)
+			if got, _ := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", status.PID)); err != nil || string(got) != other {
+				t.Errorf("%s, revocable: no longer %v: oom_score_adj is %q, %v", isolation, revocable, got, err)
+			}
 			if err := task.Stop(n.ctx, "SIGTERM", patience); err != nil {
 				t.Fatal(err)
 			}

@@ -20,6 +20,9 @@ func (s *server) limit(t *task, to *drivers.Limits) error {
 	if !t.running() || t.proc == nil {
 		return structs.Errorf(structs.Conflict, object, "it has ended")
 	}
+	if err := s.host.relikely(t.rec, to.Revocable); err != nil && t.running() { // its limits matter more
+		s.log.Warn("how soon a task goes for want of memory stays as it is", "task", t.rec.Launch.ID, "revocable", to.Revocable, "err", err)
+	}
 	err := s.host.limit(t.rec, *to)
 	switch {
 	case err != nil && !t.running():
