@@ -102,10 +102,18 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 		if p.Protocol != "" {
 			text += "/" + p.Protocol
 		}
+		if p.Network != "" {
+			text += " in " + p.Network
+		}
 		ports = append(ports, joinNonEmpty("=", p.Label, text))
 	}
 	d.say("Ports", strings.Join(ports, ", "))
-	d.say("Addresses", strings.Join(ownAddresses(a), ", "))
+	if t := networked(a); t != nil {
+		d.say("Addresses", strings.Join(t.Addresses, ", "))
+		for _, n := range t.Joined {
+			d.add("In "+n.Name, joinNonEmpty(" on ", strings.Join(n.Addresses, ", "), n.Interface))
+		}
+	}
 	d.add("Created", age(now, a.Created)+" ago")
 	d.say("Replaces", structs.Short(a.Previous))
 	d.say("Replaced by", structs.Short(a.Next))
@@ -150,11 +158,11 @@ func writeAlloc(b *bytes.Buffer, a *api.AllocDetail, now time.Time) {
 }
 
 // taskOrder returns the names of an allocation's tasks: main ones first, then any that only its node knows.
-// ownAddresses are those of the allocation's own network, which all tasks that were started have.
-func ownAddresses(a *api.AllocDetail) []string {
+// networked is a task in the allocation's own networks, which all tasks that were started have; nil: there is none.
+func networked(a *api.AllocDetail) *structs.TaskState {
 	for _, name := range taskOrder(a) {
-		if t := a.Tasks[name]; t != nil && len(t.Addresses) > 0 {
-			return t.Addresses
+		if t := a.Tasks[name]; t != nil && len(t.Addresses)+len(t.Joined) > 0 {
+			return t
 		}
 	}
 	return nil

@@ -302,7 +302,8 @@ type Layered interface {
 // Addressed is a Task that has a network which its driver gave it, and not the node.
 type Addressed interface {
 	// Addresses are those that it has there, without loopback, IPv4 first; none when it has the network of the node.
-	Addresses(ctx context.Context) ([]string, error)
+	// joined are the networks that it is in beside the first one, in order, with their addresses.
+	Addresses(ctx context.Context) (addresses []string, joined []structs.JoinedNetwork, err error)
 }
 
 // Exit is how a task or command ended.

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ type TaskNews struct {
 	Alloc              structs.AllocID
 	Node               structs.NodeID
 	Host               string            // address of the node; empty: it is not known
-	Network            *TaskNetwork      // that it has for itself; nil: it has that of the node
+	Networks           []*TaskNetwork    // that it has for itself, in order; none: it has that of the node
 	Server             bool              // it comes from the servers
 	Unreachable        structs.Time      // since when its node is not heard of; zero: it is
 	Limit              structs.Resources // that it hit, where that is its Reason
@@ -56,35 +57,50 @@ type TaskNetwork struct {
 	Labels    map[string]string
 }
 
-// networkOf says in which network a task is, as far as its node has told.
-func networkOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask) *TaskNetwork {
+// networksOf says in which networks a task is, as far as its node has told.
+func networksOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask) []*TaskNetwork {
 	name := x.Name
 	if a.External.Custom {
 		name = ExecutorTask
 	}
 	t := a.Tasks[name]
-	if t == nil || len(t.Addresses) == 0 {
+	if t == nil || len(t.Addresses)+len(t.Joined) == 0 {
 		return nil
 	}
 	var group *structs.Group
 	if v := snap.Version(a.Job, a.Version); v != nil {
 		group = v.Job.Group(a.Group)
 	}
-	return NetworkOf(a, t, group)
+	return NetworksOf(a, t, group)
 }
 
-// NetworkOf says in which network a task is, by what its node said of it and what its group asks for, which may be nil.
-func NetworkOf(a *structs.Allocation, said *structs.TaskState, group *structs.Group) *TaskNetwork {
-	n := &TaskNetwork{Addresses: said.Addresses}
-	for _, p := range a.Ports {
-		if p.To != 0 {
-			n.Ports = append(n.Ports, p)
+// NetworksOf says in which networks a task is, in order, by what its node said of it and what its group asks for, which may be nil. None: in that
+// of the node.
+func NetworksOf(a *structs.Allocation, said *structs.TaskState, group *structs.Group) []*TaskNetwork {
+	if len(said.Addresses)+len(said.Joined) == 0 {
+		return nil
+	}
+	ports := func(network string) (out []structs.AssignedPort) {
+		for _, p := range a.Ports {
+			if p.To != 0 && p.Network == network {
+				out = append(out, p)
+			}
 		}
+		return out
 	}
-	if g := group; g != nil && g.Network != nil {
-		n.Name, n.Groups, n.Labels = strings.TrimPrefix(g.Network.Mode, structs.NetworkCNI), g.Network.Groups, g.Network.Labels
+	var ask structs.Network
+	if group != nil && group.Network != nil {
+		ask = *group.Network
 	}
-	return n
+	all := []*TaskNetwork{{Name: strings.TrimPrefix(ask.Mode, structs.NetworkCNI), Addresses: said.Addresses, Ports: ports(""), Groups: ask.Groups, Labels: ask.Labels}}
+	for _, x := range said.Joined {
+		n := &TaskNetwork{Name: x.Name, Addresses: x.Addresses, Ports: ports(x.Name)}
+		if i := slices.IndexFunc(ask.Further, func(f *structs.FurtherNetwork) bool { return f.Name == x.Name }); i >= 0 {
+			n.Groups, n.Labels = ask.Further[i].Groups, ask.Further[i].Labels
+		}
+		all = append(all, n)
+	}
+	return all
 }
 
 // reasonAway is why a framework is told of a task whose node went.
@@ -102,7 +118,7 @@ func newsOf(snap *state.Snapshot, key subject, kind tellKind) (out []*TaskNews) 
 	}
 	told := func(u structs.TaskUpdate) {
 		out = append(out, &TaskNews{TaskUpdate: u, Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node,
-			Host: hostOf(snap, a.Node), Network: networkOf(snap, a, x), Limit: limitOf(snap, a, x, u.Reason)})
+			Host: hostOf(snap, a.Node), Networks: networksOf(snap, a, x), Limit: limitOf(snap, a, x, u.Reason)})
 	}
 	if u := x.Outstanding(); u != nil {
 		if kind&tellStart != 0 && nextOf(x) == tellStart {
@@ -147,7 +163,7 @@ func limitOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTas
 // pictureOf says how a task is, by what is known now.
 func pictureOf(snap *state.Snapshot, a *structs.Allocation, x *structs.ExternalTask, reason string) *TaskNews {
 	n := &TaskNews{Task: x.ID, Executor: a.External.Executor, Within: within(a, x), Alloc: a.ID, Node: a.Node, Host: hostOf(snap, a.Node),
-		Network: networkOf(snap, a, x), Server: true}
+		Networks: networksOf(snap, a, x), Server: true}
 	n.Reason, n.Time, n.State = reason, snap.Time(), structs.TaskStaging
 	if t := a.Tasks[x.Name]; t != nil {
 		n.State, n.Message, n.Healthy, n.Check = t.Status, t.Why, t.Healthy(), t.Answer

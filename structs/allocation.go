@@ -192,6 +192,8 @@ type TaskState struct {
 	Answer *CheckAnswer `json:"answer,omitempty"`
 	// Addresses are those of its network, when that is not the node's; without loopback, IPv4 first.
 	Addresses []string `json:"addresses,omitempty"`
+	// Joined are the networks that it is in beside that one, in order. It is not changed in place.
+	Joined []JoinedNetwork `json:"joined_networks,omitempty"`
 	// Cores and Devices are what the node gave the task for itself alone, from its first start to its end. They are not changed in place.
 	Cores   []int            `json:"cores,omitempty"`
 	Devices []AssignedDevice `json:"devices,omitempty"`

@@ -54,6 +54,9 @@ func (g *Group) canonicalize(jobType string) {
 	setDefault(&r.Delay, Duration(5*time.Second))
 	setDefault(&r.MaxDelay, Duration(time.Hour))
 
+	if g.Network != nil {
+		g.Network.Canonicalize()
+	}
 	for _, v := range g.Volumes {
 		if v != nil {
 			v.canonicalize()

@@ -1,10 +1,12 @@
 package structs
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +21,17 @@ type Network struct {
 	Addresses []string          `json:"addresses,omitempty" doc:"Addresses that the allocation wants of its CNI network, such as 10.1.2.3, or 10.1.2.3/24 where the network demands that. It does not start without them."`
 	Groups    []string          `json:"groups,omitempty" doc:"Groups of the CNI network that the allocation is in, for plugins that know groups."`
 	Labels    map[string]string `json:"labels,omitempty" hcl:"map" doc:"Labels that the plugins of the CNI network are told."`
+
+	Further []*FurtherNetwork `json:"cni,omitempty" hcl:"block" doc:"CNI networks of the node that the tasks are in beside that of mode, which is bridge or cni/NAME. They are joined in this order."`
+}
+
+// FurtherNetwork is a CNI network beside the first network of a group.
+type FurtherNetwork struct {
+	Name      string            `json:"name" hcl:"label" doc:"The name of the CNI network."`
+	Interface string            `json:"interface,omitempty" doc:"The name of the interface in the tasks. Empty: eth1 for the first of these networks, eth2 for the second, and so on."`
+	Addresses []string          `json:"addresses,omitempty" doc:"Addresses that the allocation wants of this network. It does not start without them."`
+	Groups    []string          `json:"groups,omitempty" doc:"Groups of this network that the allocation is in, for plugins that know groups."`
+	Labels    map[string]string `json:"labels,omitempty" hcl:"map" doc:"Labels that the plugins of this network are told."`
 }
 
 // Port is one port of the host.
@@ -28,6 +41,7 @@ type Port struct {
 	To       int    `json:"to,omitempty" doc:"The port inside the task, where ports are mapped. Without it, the port of the host."`
 	Protocol string `json:"protocol,omitempty" doc:"tcp or udp: a fixed port may be given twice, once for each. Empty: both."`
 	Host     string `json:"host_network,omitempty" doc:"On which address of the node: the name of a host_network of the node, or a network such as 10.0.0.0/8. Empty: the node's first one."`
+	Network  string `json:"network,omitempty" doc:"The name of a cni block of the network: the port leads into that one. Empty: into the network of mode."`
 }
 
 // DNS is what a task's resolv.conf says.
@@ -63,6 +77,27 @@ type AssignedPort struct {
 	Port     int    `json:"port"`
 	To       int    `json:"to,omitempty"`
 	Protocol string `json:"protocol,omitempty"` // tcp or udp; empty: both
+	Network  string `json:"network,omitempty"`  // the further network that it leads into; empty: the first one
+}
+
+// JoinedNetwork is what a task has in a network beside its first one.
+type JoinedNetwork struct {
+	Name      string   `json:"name"`
+	Interface string   `json:"interface,omitempty"` // in the task; empty: it is not known
+	Addresses []string `json:"addresses,omitempty"` // IPv4 first
+}
+
+// AddressesIn returns the addresses in the network of that name among further ones; those of the first network, which has none, are first.
+func AddressesIn(network string, first []string, further []JoinedNetwork) []string {
+	if network == "" {
+		return first
+	}
+	for _, n := range further {
+		if n.Name == network {
+			return n.Addresses
+		}
+	}
+	return nil
 }
 
 // Inside returns the number of the port in an allocation to which ports are mapped.
@@ -90,6 +125,9 @@ func (n *Network) Needs() (names []string) {
 	} else {
 		names = append(names, n.Mode)
 	}
+	for _, x := range n.Further {
+		names = append(names, "cni."+x.Name)
+	}
 	if n.Egress > 0 {
 		names = append(names, "egress")
 	}
@@ -108,6 +146,7 @@ var (
 	dnsName     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,253}$`)
 	dnsOption   = regexp.MustCompile(`^[a-z0-9-]{1,32}(:[0-9]{1,5})?$`)
 	networkMode = regexp.MustCompile(`^(|host|bridge|none|cni/[A-Za-z0-9][A-Za-z0-9_.-]{0,62})$`)
+	linkName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,14}$`)
 )
 
 // Problems returns what is wrong with n, all at once.
@@ -135,11 +174,80 @@ func (n *Network) problems(p *Problems, at string) {
 	} else if n.Egress != 0 && (n.Egress < 1<<10 || n.Egress > 1<<40) {
 		p.Add(at+".egress", "%s a second is not from 1KiB to 1TiB", n.Egress)
 	}
-	n.asksPlugins(p, at)
+	if !strings.HasPrefix(n.Mode, NetworkCNI) {
+		for _, x := range []struct {
+			name string
+			some int
+		}{{"addresses", len(n.Addresses)}, {"groups", len(n.Groups)}, {"labels", len(n.Labels)}} {
+			if x.some > 0 {
+				p.Add(at+"."+x.name, "there is nothing that reads them but the plugins of a CNI network").Advise("use mode = \"cni/NAME\", or leave them out")
+			}
+		}
+	}
+	asksPlugins(p, at, n.Addresses, n.Groups, n.Labels)
+	n.furtherProblems(p, at)
 	if n.DNS != nil {
 		n.DNS.problems(p, at+".dns")
 	}
 }
+
+// FirstInterface is the name of the interface of a network of an allocation's own.
+const FirstInterface = "eth0"
+
+// Canonicalize names the interfaces of further networks.
+func (n *Network) Canonicalize() {
+	for i, x := range n.Further {
+		if x != nil {
+			x.Interface = n.Interface(i)
+		}
+	}
+}
+
+// Interface is the name of the interface of the further network at i.
+func (n *Network) Interface(i int) string {
+	return cmp.Or(n.Further[i].Interface, "eth"+strconv.Itoa(i+1))
+}
+
+// furtherProblems adds what is wrong with the networks beside the first one, and with the ports that lead into them.
+func (n *Network) furtherProblems(p *Problems, at string) {
+	if len(n.Further) > MaxNetworks-1 {
+		p.Add(at+".cni", "with that of mode, %d networks are more than %d", len(n.Further)+1, MaxNetworks)
+	}
+	if len(n.Further) > 0 && n.Mode != NetworkBridge && !strings.HasPrefix(n.Mode, NetworkCNI) {
+		p.Add(at+".cni", "they are beside a network of the allocation's own").Advise("use mode = \"bridge\", or the first one as mode = \"cni/NAME\"")
+	}
+	names, links := map[string]bool{strings.TrimPrefix(n.Mode, NetworkCNI): strings.HasPrefix(n.Mode, NetworkCNI)}, map[string]bool{FirstInterface: true, "lo": true}
+	for i, x := range n.Further {
+		if x == nil {
+			p.Add(index(at+".cni", i), "a network is missing (null)")
+			continue
+		}
+		object := at + ".cni." + x.Name
+		switch {
+		case !ValidName(x.Name):
+			p.Add(object, "%.100q is not the name of a CNI network", x.Name)
+		case names[x.Name]:
+			p.Add(object, "the tasks are in %s already: a network is joined once", x.Name)
+		}
+		names[x.Name] = true
+		switch {
+		case x.Interface != "" && !linkName.MatchString(x.Interface):
+			p.Add(object+".interface", "%.100q is not the name of an interface", x.Interface).Advise("a letter, and 14 letters, digits, - or _ at most behind it")
+		case links[x.Interface]:
+			p.Add(object+".interface", "there is an interface %s already", x.Interface)
+		}
+		links[x.Interface] = x.Interface != ""
+		asksPlugins(p, object, x.Addresses, x.Groups, x.Labels)
+	}
+	for _, port := range n.Ports {
+		if port != nil && port.Network != "" && !slices.ContainsFunc(n.Further, func(x *FurtherNetwork) bool { return x != nil && x.Name == port.Network }) {
+			p.Add(at+".port."+port.Label+".network", "the network block has no cni %q", port.Network).Advise("name one that it has, or leave it out for the network of mode")
+		}
+	}
+}
+
+// MaxNetworks bounds the networks of an allocation.
+const MaxNetworks = 8
 
 // Bounds of what the plugins of a network are asked for.
 const (
@@ -149,21 +257,13 @@ const (
 	maxNetworkText   = 1024
 )
 
-// asksPlugins looks at what only the plugins of a CNI network can give.
-func (n *Network) asksPlugins(p *Problems, at string) {
-	for _, x := range []struct {
-		name string
-		some int
-	}{{"addresses", len(n.Addresses)}, {"groups", len(n.Groups)}, {"labels", len(n.Labels)}} {
-		if x.some > 0 && !strings.HasPrefix(n.Mode, NetworkCNI) {
-			p.Add(at+"."+x.name, "there is nothing that reads them but the plugins of a CNI network").Advise("use mode = \"cni/NAME\", or leave them out")
-		}
-	}
-	if len(n.Addresses) > maxAddresses || len(n.Groups) > maxNetworkGroups || len(n.Labels) > maxNetworkLabels {
+// asksPlugins looks at what the plugins of a CNI network are asked for.
+func asksPlugins(p *Problems, at string, addresses, groups []string, labels map[string]string) {
+	if len(addresses) > maxAddresses || len(groups) > maxNetworkGroups || len(labels) > maxNetworkLabels {
 		p.Add(at, "more than %d addresses, %d groups or %d labels", maxAddresses, maxNetworkGroups, maxNetworkLabels)
 	}
 	seen := make(map[netip.Addr]bool)
-	for i, text := range n.Addresses {
+	for i, text := range addresses {
 		a := AddressIn(text)
 		if !a.IsValid() {
 			p.Add(index(at+".addresses", i), "%.100q is not an address, such as 10.1.2.3 or 10.1.2.3/24", text)
@@ -172,13 +272,13 @@ func (n *Network) asksPlugins(p *Problems, at string) {
 		}
 		seen[a] = true
 	}
-	for i, text := range n.Groups {
+	for i, text := range groups {
 		if text == "" || len(text) > maxNetworkText {
 			p.Add(index(at+".groups", i), "%.100q is not from 1 to %d bytes long", text, maxNetworkText)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
-		if value := n.Labels[key]; key == "" || len(key) > maxNetworkText || len(value) > maxNetworkText {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if value := labels[key]; key == "" || len(key) > maxNetworkText || len(value) > maxNetworkText {
 			p.Add(at+".labels", "the label %.100q has no name, or more than %d bytes", key, maxNetworkText)
 		}
 	}

@@ -92,6 +92,32 @@ func TestValidate(t *testing.T) {
 		{"an address twice", func(j *Job) { g(j).Network.Mode, g(j).Network.Addresses = "cni/a", []string{"10.0.0.1/24", "10.0.0.1"} }, `group.g.network.addresses[1]: 10.0.0.1 is there twice`},
 		{"no group", func(j *Job) { g(j).Network.Mode, g(j).Network.Groups = "cni/a", []string{""} }, `group.g.network.groups[0]: "" is not from 1 to 1024 bytes long`},
 		{"no label", func(j *Job) { g(j).Network.Mode, g(j).Network.Labels = "cni/a", map[string]string{"": "b"} }, `group.g.network.labels: the label "" has no name, or more than 1024 bytes`},
+		{"cni of the node's network", func(j *Job) { g(j).Network.Further = []*FurtherNetwork{{Name: "a"}} }, `group.g.network.cni: they are beside a network of the allocation's own (use mode = "bridge", or the first one as mode = "cni/NAME")`},
+		{"cni twice", func(j *Job) {
+			g(j).Network.Mode, g(j).Network.Further = "bridge", []*FurtherNetwork{{Name: "a"}, {Name: "a"}}
+		}, `group.g.network.cni.a: the tasks are in a already: a network is joined once`},
+		{"cni of the mode", func(j *Job) { g(j).Network.Mode, g(j).Network.Further = "cni/a", []*FurtherNetwork{{Name: "a"}} }, `group.g.network.cni.a: the tasks are in a already: a network is joined once`},
+		{"cni name", func(j *Job) { g(j).Network.Mode, g(j).Network.Further = "cni/a", []*FurtherNetwork{{Name: "../b"}} }, `group.g.network.cni.../b: "../b" is not the name of a CNI network`},
+		{"cni null", func(j *Job) { g(j).Network.Mode, g(j).Network.Further = "cni/a", []*FurtherNetwork{nil} }, `group.g.network.cni[0]: a network is missing (null)`},
+		{"interface twice", func(j *Job) {
+			g(j).Network.Mode, g(j).Network.Further = "bridge", []*FurtherNetwork{{Name: "a", Interface: "eth2"}, {Name: "b", Interface: "eth2"}}
+		}, `group.g.network.cni.b.interface: there is an interface eth2 already`},
+		{"interface of the first", func(j *Job) {
+			g(j).Network.Mode, g(j).Network.Further = "bridge", []*FurtherNetwork{{Name: "a", Interface: "eth0"}}
+		}, `group.g.network.cni.a.interface: there is an interface eth0 already`},
+		{"interface", func(j *Job) {
+			g(j).Network.Mode, g(j).Network.Further = "bridge", []*FurtherNetwork{{Name: "a", Interface: "a/../b"}}
+		}, `group.g.network.cni.a.interface: "a/../b" is not the name of an interface (a letter, and 14 letters, digits, - or _ at most behind it)`},
+		{"address of cni", func(j *Job) {
+			g(j).Network.Mode, g(j).Network.Further = "bridge", []*FurtherNetwork{{Name: "a", Addresses: []string{"10.0.0"}}}
+		}, `group.g.network.cni.a.addresses[0]: "10.0.0" is not an address, such as 10.1.2.3 or 10.1.2.3/24`},
+		{"many cni", func(j *Job) {
+			g(j).Network.Mode = "bridge"
+			for i := range 8 {
+				g(j).Network.Further = append(g(j).Network.Further, &FurtherNetwork{Name: fmt.Sprint("n", i)})
+			}
+		}, `group.g.network.cni: with that of mode, 9 networks are more than 8`},
+		{"network of a port", func(j *Job) { g(j).Network.Mode, g(j).Network.Ports[0].Network = "bridge", "a" }, `group.g.network.port.http.network: the network block has no cni "a" (name one that it has, or leave it out for the network of mode)`},
 		{"dns", func(j *Job) { g(j).Network.DNS = &DNS{Servers: []string{"localhost"}} }, `group.g.network.dns.servers[0]: "localhost" is not an IP address`},
 		{"dns option", func(j *Job) { g(j).Network.DNS = &DNS{Options: []string{"ndots: 2"}} }, `group.g.network.dns.options[0]: "ndots: 2" is not an option of the resolver`},
 		{"same label", func(j *Job) { g(j).Network.Ports = []*Port{{Label: "a", Static: 80}, {Label: "a", Static: 81}} }, `group.g.network.port.a: there are two ports "a"`},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,7 @@ var rules = []struct {
 	{"29 when an agent goes its tasks are UNREACHABLE, its offers rescinded, and every framework hears of it", 1, 1, agentLost, nil},
 	{"30 a window is asked for by inverse offers, and draining ends tasks with AGENT_DRAINING", 1, 1, drains, nil},
 	{"31 refuse_seconds is 5 unless it is said and makes sense", 1, 1, refuseSeconds, nil},
+	{"32 a container is in the networks that it names, and is told of them in that order; one that it names twice fails it", 1, 1, severalNetworks, nil},
 }
 
 func TestConformance(t *testing.T) {
@@ -727,4 +729,48 @@ func noRoles(r *region, e wire.Encoding) {
 	if f.offered() {
 		r.t.Error("it gave its role up, and is offered a node")
 	}
+}
+
+func severalNetworks(r *region, e wire.Encoding) {
+	f := r.framework(home, e).begin()
+	o := f.offer("")
+	n := r.nodes[0]
+	n.first, n.joined = []string{"10.2.0.3"}, []structs.JoinedNetwork{{Name: "a", Interface: "eth1", Addresses: []string{"10.1.0.3", "fd00::3"}}}
+	ports := wire.Resource{Name: "ports", Type: wire.ValueRanges, Ranges: &wire.Ranges{Range: []wire.Range{{Begin: 20000, End: 20001}}}}
+	in := func(id string, names ...string) wire.TaskInfo {
+		t := task(o, id)
+		t.Container = &wire.ContainerInfo{Type: wire.ContainerMesos}
+		for _, name := range names {
+			t.Container.Networks = append(t.Container.Networks, wire.NetworkInfo{Name: &name})
+		}
+		return t
+	}
+	both := in("both", "z", "a")
+	both.Resources = append(both.Resources, ports)
+	both.Container.Networks[0].PortMappings = []wire.PortMapping{{HostPort: 20000, ContainerPort: 80}}
+	both.Container.Networks[1].PortMappings = []wire.PortMapping{{HostPort: 20001, ContainerPort: 81}}
+	both.Container.Networks[1].Labels = &wire.Labels{Labels: []wire.Label{{Key: "app", Value: new("web")}}}
+	pod := in("pod", "z", "a").Container
+	f.accept(o, 0, launch(both, in("twice", "a", "z", "a"), in("elsewhere", "z", "nowhere")), wire.Operation{Type: new(wire.OperationLaunchGroup), Group: &wire.LaunchGroup{
+		Executor: wire.ExecutorInfo{ExecutorID: wire.ID{Value: "pod"}, Type: new(wire.ExecutorDefault), Container: pod, Resources: []wire.Resource{scalar("cpus", 0.1), scalar("mem", 32)}},
+		Tasks:    wire.TaskGroupInfo{Tasks: []wire.TaskInfo{task(o, "member")}}}})
+	for id, why := range map[string]string{"twice": "Attempted to join the network 'a' multiple times", "elsewhere": "network.cni.nowhere"} {
+		if u := f.update(id, wire.TaskError); *u.Reason != wire.ReasonTaskInvalid || !strings.Contains(*u.Message, why) {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(u))
+		}
+	}
+	address := func(text string, p wire.IPProtocol) wire.IPAddress {
+		return wire.IPAddress{IPAddress: &text, Protocol: &p}
+	}
+	want := []wire.NetworkInfo{{Name: new("z"), IPAddresses: []wire.IPAddress{address("10.2.0.3", wire.IPv4)}},
+		{Name: new("a"), IPAddresses: []wire.IPAddress{address("10.1.0.3", wire.IPv4), address("fd00::3", wire.IPv6)}}}
+	is := func(id string) {
+		r.t.Helper()
+		if u := f.told(id, wire.TaskRunning); !reflect.DeepEqual(u.ContainerStatus.NetworkInfos, want) {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(u))
+		}
+	}
+	is("member")
+	want[0].PortMappings, want[1].PortMappings, want[1].Labels = both.Container.Networks[0].PortMappings, both.Container.Networks[1].PortMappings, both.Container.Networks[1].Labels
+	is("both")
 }

@@ -36,6 +36,9 @@ func drawn(l *server.Launch, err error) string {
 		if n.Addresses != nil || n.Groups != nil || n.Labels != nil {
 			fmt.Fprintf(&b, "%v %v %v", n.Addresses, n.Groups, n.Labels)
 		}
+		for _, x := range n.Further {
+			fmt.Fprintf(&b, ", %s as %s %v %v %v", x.Name, x.Interface, x.Addresses, x.Groups, x.Labels)
+		}
 		b.WriteString("; ")
 	}
 	if x := l.External; x.Executor != "" {
@@ -118,7 +121,11 @@ func drawn(l *server.Launch, err error) string {
 
 func ports(list []structs.AssignedPort) (out []string) {
 	for _, p := range list {
-		out = append(out, fmt.Sprintf("%s=%d->%d", p.Label, p.Port, p.To))
+		text := fmt.Sprintf("%s=%d->%d", p.Label, p.Port, p.To)
+		if p.Network != "" {
+			text += " of " + p.Network
+		}
+		out = append(out, text)
 	}
 	return out
 }
@@ -279,6 +286,14 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"addresses of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{{Name: new("shop"), IPAddresses: []wire.IPAddress{{IPAddress: new("10.1.2.3")}, {IPAddress: new("fd00::3")}}}}
 		}), held + "docker map[ipv4_address:10.1.2.3 ipv6_address:fd00::3 network_mode:shop]"},
+		{"networks in order", net(mapped("z"), mapped(""), wire.NetworkInfo{Name: new("a"), Groups: []string{"shop"}, IPAddresses: []wire.IPAddress{{IPAddress: new("10.1.2.3")}}}, mapped("m")),
+			"in cni/z , a as eth1 [10.1.2.3] [shop] map[], m as eth2 [] [] map[]; " + held + "exec map[]"},
+		{"ports into two networks", imaged(net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80}), mapped("a", wire.PortMapping{HostPort: 31001, ContainerPort: 81}))),
+			"in bridge , a as eth1 [] [] map[]; 2 ports [p31000=31000->80 p31001=31001->81 of a]; oci map[]"},
+		{"networks of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{mapped("z", wire.PortMapping{HostPort: 31001, ContainerPort: 80, Protocol: new("tcp")}),
+				{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("10.1.2.3")}}}, mapped("m")}
+		}), "2 ports [=31000->0 p31001=31001->80]; docker map[network:[map[ipv4_address:10.1.2.3 name:a] map[name:m]] network_mode:z ports:[p31001]]"},
 		{"a network without a name", net(wire.NetworkInfo{}), held + "exec map[]"},
 		{"a bridge of the engine", docker(func(_ *wire.ContainerInfo, d *wire.DockerInfo) {
 			d.Network = new(wire.DockerBridge)
@@ -367,7 +382,27 @@ func TestWhatContainersAskFor(t *testing.T) {
 		{"a port to two", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80}, wire.PortMapping{HostPort: 31000, ContainerPort: 81, Protocol: new("udp")})), "refused: host port 31000 is mapped to 80 and to 81"},
 		{"a protocol that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80, Protocol: new("sctp")})), "refused: 'sctp' is no protocol"},
 		{"a port that is none", net(mapped("bridge", wire.PortMapping{HostPort: 31000, ContainerPort: 80000})), "refused: host port 31000 is mapped to 80000"},
-		{"two networks", net(mapped("a"), mapped("b")), "refused: 2 'network_infos'"},
+		{"a network twice", net(mapped("a"), mapped("b"), mapped("a")), "refused: Attempted to join the network 'a' multiple times"},
+		{"the bridge twice", net(mapped("bridge"), mapped("bridge")), "refused: Attempted to join the network 'bridge' multiple times"},
+		{"the bridge beside another", net(mapped("a"), mapped("bridge")), "refused: the network bridge is the first one of a container"},
+		{"nine networks", net(slices.Collect(func(yield func(wire.NetworkInfo) bool) {
+			for i := range 9 {
+				yield(mapped(fmt.Sprint("n", i)))
+			}
+		})...), "refused: network.cni: with that of mode, 9 networks are more than 8"},
+		{"a port into two networks", net(mapped("a", wire.PortMapping{HostPort: 31000, ContainerPort: 80}), mapped("b", wire.PortMapping{HostPort: 31000, ContainerPort: 80})),
+			"refused: host port 31000 is mapped into two networks"},
+		{"an address twice in a further network", net(mapped("a"), wire.NetworkInfo{Name: new("b"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}, {IPAddress: new("1.2.3.4/8")}}}),
+			"refused: network.cni.b.addresses[1]: 1.2.3.4 is there twice"},
+		{"ports into a further network of an engine", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{mapped("a"), mapped("b", wire.PortMapping{HostPort: 31000, ContainerPort: 80})}
+		}), "refused: 'port_mappings' of a network beside the first one are not served"},
+		{"a network of an engine twice", docker(func(c *wire.ContainerInfo, d *wire.DockerInfo) {
+			d.Network, c.Networks = new(wire.DockerUser), []wire.NetworkInfo{mapped("a"), mapped("a")}
+		}), "refused: Attempted to join the network 'a' multiple times"},
+		{"networks beside that of the node", docker(func(c *wire.ContainerInfo, _ *wire.DockerInfo) {
+			c.Networks = []wire.NetworkInfo{mapped("host"), mapped("a")}
+		}), "refused: 2 'network_infos' need 'DockerInfo.network' BRIDGE or USER, and it is HOST"},
 		{"an address that is none", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3")}}}), "refused: '1.2.3' of 'ip_addresses' is no address"},
 		{"an address of another protocol", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4"), Protocol: new(wire.IPv6)}}}), "refused: '1.2.3.4' of 'ip_addresses' is no address of its protocol"},
 		{"an address twice", net(wire.NetworkInfo{Name: new("a"), IPAddresses: []wire.IPAddress{{IPAddress: new("1.2.3.4")}, {IPAddress: new("1.2.3.4/8")}}}), "refused: network.addresses[1]: 1.2.3.4 is there twice"},

@@ -319,10 +319,10 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 		}
 		switch {
 		case len(out.ContainerStatus.NetworkInfos) > 0: // as an executor said
-		case n.Network != nil:
-			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{NetworkInfo(n.Network)}
+		case len(n.Networks) > 0:
+			out.ContainerStatus.NetworkInfos = NetworkInfos(n.Networks)
 		case n.Host != "":
-			out.ContainerStatus.NetworkInfos = []wire.NetworkInfo{OfNode(n.Host)}
+			out.ContainerStatus.NetworkInfos = OfNode(n.Host)
 		}
 	}
 	return out
@@ -343,12 +343,19 @@ func limitation(of structs.Resources) *wire.Limitation {
 }
 
 // OfNode is the network of a node, as tasks in it have it.
-func OfNode(host string) wire.NetworkInfo {
-	return NetworkInfo(&server.TaskNetwork{Addresses: []string{host}})
+func OfNode(host string) []wire.NetworkInfo {
+	return NetworkInfos([]*server.TaskNetwork{{Addresses: []string{host}}})
 }
 
-// NetworkInfo is the network of a task, as frameworks and tools are told.
-func NetworkInfo(n *server.TaskNetwork) wire.NetworkInfo {
+// NetworkInfos are the networks of a task, as frameworks and tools are told.
+func NetworkInfos(all []*server.TaskNetwork) (out []wire.NetworkInfo) {
+	for _, n := range all {
+		out = append(out, networkInfo(n))
+	}
+	return out
+}
+
+func networkInfo(n *server.TaskNetwork) wire.NetworkInfo {
 	out := wire.NetworkInfo{Name: wire.Optional(n.Name), Groups: n.Groups, Labels: wire.LabelsOf(n.Labels)}
 	for i, address := range n.Addresses {
 		a := wire.IPAddress{IPAddress: &n.Addresses[i], Protocol: new(wire.IPv4)}

@@ -28,14 +28,11 @@ func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 		mode = *d.Network
 	}
 	name := ""
-	if len(c.Networks) > 1 {
-		return fmt.Errorf("%d 'network_infos', and a container is in one network", len(c.Networks))
-	}
 	mappings := make([]wire.PortMapping, 0, len(d.PortMappings))
 	for _, m := range d.PortMappings {
 		mappings = append(mappings, wire.PortMapping(m))
 	}
-	if len(c.Networks) == 1 {
+	if len(c.Networks) > 0 {
 		var err error
 		if name, err = networkName(&c.Networks[0]); err != nil {
 			return err
@@ -62,6 +59,11 @@ func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 	if err := b.publish(mappings, mode, config); err != nil {
 		return err
 	}
+	if len(c.Networks) > 1 {
+		if err := engineNetworks(c.Networks[1:], mode, config); err != nil {
+			return err
+		}
+	}
 	if isTrue(d.ForcePull) {
 		config["force_pull"] = true
 	}
@@ -69,6 +71,39 @@ func (b *building) docker(c *wire.ContainerInfo, config map[string]any) error {
 		config["privileged"] = true
 	}
 	return b.parameters(d.Parameters, config)
+}
+
+// engineNetworks has a container in networks of the engine beside its first one, which config has.
+func engineNetworks(all []wire.NetworkInfo, mode wire.DockerNetwork, config map[string]any) error {
+	if mode != wire.DockerBridge && mode != wire.DockerUser {
+		return fmt.Errorf("%d 'network_infos' need 'DockerInfo.network' BRIDGE or USER, and it is %s", len(all)+1, mode)
+	}
+	if len(all) > structs.MaxNetworks-1 {
+		return fmt.Errorf("%d 'network_infos' are more than %d", len(all)+1, structs.MaxNetworks)
+	}
+	seen := map[any]bool{config["network_mode"]: true}
+	var networks []any
+	for i := range all {
+		name, err := networkName(&all[i])
+		switch {
+		case err != nil:
+			return err
+		case name == "":
+			return errors.New("one of several 'network_infos' has no name: name a network of the engine")
+		case seen[name]:
+			return errJoinedTwice(name)
+		case len(all[i].PortMappings) > 0:
+			return errors.New("'port_mappings' of a network beside the first one are not served: an engine chooses the network that ports lead into; put them into the first one")
+		}
+		seen[name] = true
+		x := map[string]any{"name": name}
+		if err := engineAddresses(&all[i], wire.DockerUser, x); err != nil {
+			return err
+		}
+		networks = append(networks, x)
+	}
+	config["network"] = networks
+	return nil
 }
 
 // engineAddresses asks the engine for addresses. What else a network may be told, the engine has nothing for.
@@ -109,7 +144,7 @@ func (b *building) publish(all []wire.PortMapping, mode wire.DockerNetwork, conf
 	if b.group == nil {
 		return errors.New("'port_mappings' are for the container of a task, and not of an executor")
 	}
-	mappings, err := mappingsOf(all)
+	mappings, err := mappingsOf(nil, all, "")
 	if err != nil {
 		return err
 	}

@@ -244,7 +244,7 @@ func (l launching) movePort(m mapping) bool {
 		}
 		t.Ports, l.Ports = slices.DeleteFunc(t.Ports, is), slices.DeleteFunc(l.Ports, is)
 		t.Resources, l.Resources, l.External.Own = t.Resources.Sub(one), l.Resources.Sub(one), l.External.Own.Add(one)
-		l.External.OwnPorts = append(l.External.OwnPorts, structs.AssignedPort{Port: m.from, To: m.to, Label: portLabel(m.from), Protocol: m.protocol})
+		l.External.OwnPorts = append(l.External.OwnPorts, structs.AssignedPort{Port: m.from, To: m.to, Label: portLabel(m.from), Protocol: m.protocol, Network: m.network})
 		return true
 	}
 	return false

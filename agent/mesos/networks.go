@@ -19,9 +19,11 @@ import (
 type mapping struct {
 	from, to int
 	protocol string // tcp or udp; empty: both
+	network  string // beside the first one, that it leads into; empty: the first one
 }
 
-func mappingsOf(all []wire.PortMapping) (out []mapping, err error) {
+// mappingsOf adds those of a network to others.
+func mappingsOf(out []mapping, all []wire.PortMapping, network string) ([]mapping, error) {
 	for _, m := range all {
 		protocol := strings.ToLower(wire.TextOf(m.Protocol))
 		if protocol != "" && protocol != structs.TCP && protocol != structs.UDP {
@@ -30,13 +32,15 @@ func mappingsOf(all []wire.PortMapping) (out []mapping, err error) {
 		if m.HostPort < 1 || m.HostPort > 65535 || m.ContainerPort < 1 || m.ContainerPort > 65535 {
 			return nil, fmt.Errorf("host port %d is mapped to %d: ports are from 1 to 65535", m.HostPort, m.ContainerPort)
 		}
-		x := mapping{int(m.HostPort), int(m.ContainerPort), protocol}
+		x := mapping{int(m.HostPort), int(m.ContainerPort), protocol, network}
 		i := slices.IndexFunc(out, func(o mapping) bool { return o.from == x.from })
 		switch {
 		case i < 0:
 			out = append(out, x)
 		case out[i].to != x.to:
 			return nil, fmt.Errorf("host port %d is mapped to %d and to %d: it can lead to one port alone", x.from, out[i].to, x.to)
+		case out[i].network != x.network:
+			return nil, fmt.Errorf("host port %d is mapped into two networks: it can lead into one alone", x.from)
 		case out[i].protocol != x.protocol:
 			out[i].protocol = ""
 		}
@@ -52,7 +56,7 @@ func through(ports []structs.AssignedPort, all []mapping) (rest []mapping) {
 			rest = append(rest, m)
 			continue
 		}
-		ports[i].To, ports[i].Label, ports[i].Protocol = m.to, portLabel(m.from), m.protocol
+		ports[i].To, ports[i].Label, ports[i].Protocol, ports[i].Network = m.to, portLabel(m.from), m.protocol, m.network
 	}
 	return rest
 }
@@ -64,48 +68,79 @@ func notHeld(m mapping) error {
 	return fmt.Errorf("host port %d is mapped and not among the 'ports' of the task: add it to its resources, from an offer that has it", m.from)
 }
 
-// networkOf returns the network of a container that has one of its own, with the ports that lead into it; nil: it has that of the node.
-func networkOf(c *wire.ContainerInfo) (*structs.Network, []mapping, error) {
-	if c == nil || len(c.Networks) == 0 {
-		if c != nil && c.Hostname != nil {
-			return nil, nil, errors.New("'ContainerInfo.hostname' needs a network of the container's own: name one in 'network_infos', such as bridge, or leave it out")
-		}
+// networkOf returns the networks of a container that has some of its own, with the ports that lead into them; nil: it has that of the node.
+func networkOf(c *wire.ContainerInfo) (n *structs.Network, mappings []mapping, err error) {
+	if c == nil {
 		return nil, nil, nil
 	}
-	if len(c.Networks) > 1 {
-		return nil, nil, fmt.Errorf("%d 'network_infos', and a container is in one network", len(c.Networks))
-	}
-	info := &c.Networks[0]
-	name, err := networkName(info)
-	if err != nil {
-		return nil, nil, err
-	}
-	mappings, err := mappingsOf(info.PortMappings)
-	if err != nil {
-		return nil, nil, err
-	}
-	if name == "" {
-		if len(mappings) > 0 || c.Hostname != nil || len(info.Groups) > 0 || info.Labels != nil || wishes(info) {
+	for i := range c.Networks {
+		info := &c.Networks[i]
+		name, err := networkName(info)
+		switch {
+		case err != nil:
+			return nil, nil, err
+		case name != "":
+		case len(info.PortMappings) > 0 || len(c.Networks) == 1 && c.Hostname != nil || len(info.Groups) > 0 || info.Labels != nil || wishes(info):
 			return nil, nil, errors.New("mapped ports, a host name, groups, labels and addresses need a network: set 'name' of 'network_infos', such as bridge or a CNI network of the node")
+		default: // the node's, unless others are named
+			continue
 		}
-		return nil, nil, nil
-	}
-	n := &structs.Network{Mode: structs.NetworkCNI + name}
-	if name == structs.NetworkBridge {
-		n.Mode = name
-	}
-	n.Hostname = wire.TextOf(c.Hostname)
-	if n.Mode != name {
-		if err := askPlugins(n, info); err != nil {
+		leadsInto := ""
+		if n == nil {
+			n, err = firstNetwork(info, name)
+		} else {
+			leadsInto, err = name, beside(n, info, name)
+		}
+		if err == nil {
+			mappings, err = mappingsOf(mappings, info.PortMappings, leadsInto)
+		}
+		if err != nil {
 			return nil, nil, err
 		}
-	} else if info.Groups != nil || info.Labels != nil || wishes(info) {
-		return nil, nil, errors.New("'groups', 'labels' and addresses that are asked for are for the plugins of a CNI network, and the network bridge is the node's own: leave them out")
 	}
+	switch {
+	case n == nil && c.Hostname != nil:
+		return nil, nil, errors.New("'ContainerInfo.hostname' needs a network of the container's own: name one in 'network_infos', such as bridge, or leave it out")
+	case n == nil:
+		return nil, nil, nil
+	}
+	n.Hostname = wire.TextOf(c.Hostname)
+	n.Canonicalize()
 	if err := n.Problems().Err(); err != nil {
 		return nil, nil, err
 	}
 	return n, mappings, nil
+}
+
+// firstNetwork is what a container has whose first network is called name.
+func firstNetwork(info *wire.NetworkInfo, name string) (n *structs.Network, err error) {
+	if name != structs.NetworkBridge {
+		n = &structs.Network{Mode: structs.NetworkCNI + name}
+		n.Addresses, n.Groups, n.Labels, err = pluginsAsked(info)
+		return n, err
+	}
+	if info.Groups != nil || info.Labels != nil || wishes(info) {
+		return nil, errors.New("'groups', 'labels' and addresses that are asked for are for the plugins of a CNI network, and the network bridge is the node's own: leave them out")
+	}
+	return &structs.Network{Mode: name}, nil
+}
+
+// beside adds a network to those that a container is in.
+func beside(n *structs.Network, info *wire.NetworkInfo, name string) (err error) {
+	switch {
+	case n.Mode == name || n.Mode == structs.NetworkCNI+name || slices.ContainsFunc(n.Further, func(x *structs.FurtherNetwork) bool { return x.Name == name }):
+		return errJoinedTwice(name)
+	case name == structs.NetworkBridge:
+		return errors.New("the network bridge is the first one of a container: put it first in 'network_infos'")
+	}
+	x := &structs.FurtherNetwork{Name: name}
+	x.Addresses, x.Groups, x.Labels, err = pluginsAsked(info)
+	n.Further = append(n.Further, x)
+	return err
+}
+
+func errJoinedTwice(name string) error {
+	return fmt.Errorf("Attempted to join the network '%s' multiple times: name it once in 'network_infos'", name)
 }
 
 // wishes reports whether a container asks for an address. One of a protocol alone is what any network gives as it can.
@@ -132,16 +167,15 @@ func wished(info *wire.NetworkInfo) (out []string, err error) {
 	return out, nil
 }
 
-// askPlugins has a network ask its plugins for what a container says.
-func askPlugins(n *structs.Network, info *wire.NetworkInfo) (err error) {
-	n.Groups = info.Groups
+// pluginsAsked is what a container says to the plugins of a network.
+func pluginsAsked(info *wire.NetworkInfo) (addresses, groups []string, labels map[string]string, err error) {
 	if info.Labels != nil {
-		if n.Labels = info.Labels.Map(); len(n.Labels) != len(info.Labels.Labels) {
-			return errors.New("'NetworkInfo.labels' have a key twice")
+		if labels = info.Labels.Map(); len(labels) != len(info.Labels.Labels) {
+			return nil, nil, nil, errors.New("'NetworkInfo.labels' have a key twice")
 		}
 	}
-	n.Addresses, err = wished(info)
-	return err
+	addresses, err = wished(info)
+	return addresses, info.Groups, labels, err
 }
 
 // networkName is the name of a network.

@@ -29,6 +29,8 @@ type node struct {
 	end    context.CancelFunc
 	done   chan struct{}
 
+	first      []string // addresses of what it runs, in a network of its own
+	joined     []structs.JoinedNetwork
 	mu         sync.Mutex
 	allocs     map[structs.AllocID]*work
 	generation string // that its work belongs to
@@ -158,6 +160,7 @@ func (n *node) Hello() *session.Hello {
 		ID: n.id, Name: n.name, Datacenter: "dc1", Address: n.ip + ":5052", Version: "test",
 		Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 100 << 30, Ports: 1000}, PortRange: structs.Range{First: 20000, Last: 20999},
 		Drivers: map[string]*structs.Driver{"exec": {Healthy: true}}, Hosts: []string{n.ip},
+		Attributes: map[string]string{"network.cni.a": "true", "network.cni.z": "true"},
 	}}
 	if n.shelf != nil {
 		n.shelf.describe(hello.Node)
@@ -247,7 +250,7 @@ func (n *node) begin(a *structs.Allocation) {
 	w := &work{alloc: a, status: structs.AllocRunning, tasks: map[string]*structs.TaskState{}}
 	n.allocs[a.ID] = w
 	n.region.witness.starts(w)
-	running := &structs.TaskState{Status: structs.TaskRunning, Started: structs.At(time.Now())}
+	running := &structs.TaskState{Status: structs.TaskRunning, Started: structs.At(time.Now()), Addresses: n.first, Joined: n.joined}
 	if a.External.Custom {
 		w.tasks[server.ExecutorTask] = running
 	} else {

@@ -95,7 +95,7 @@ func ContainerJob(node structs.NodeID, l *wire.LaunchAnyContainer) (*structs.Job
 		if label == "" {
 			label = "p" + strconv.Itoa(p.Port)
 		}
-		group.Network.Ports = append(group.Network.Ports, &structs.Port{Label: label, Static: p.Port, To: p.To, Protocol: p.Protocol})
+		group.Network.Ports = append(group.Network.Ports, &structs.Port{Label: label, Static: p.Port, To: p.To, Protocol: p.Protocol, Network: p.Network})
 	}
 	return &structs.Job{Name: ContainerJobName(node, id), Type: structs.BatchJob, Role: role, Meta: map[string]string{ContainerMeta: id}, Groups: []*structs.Group{group},
 		Constraints: []*structs.Constraint{{Attribute: "${node.id}", Operator: "=", Value: string(node)}}}, nil

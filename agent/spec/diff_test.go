@@ -33,8 +33,13 @@ const diffBase = `job "web" {
   group "api" {
     count = 2
     network {
+      mode = "bridge"
       port "http" {
         to = 80
+      }
+      cni "a" {
+      }
+      cni "b" {
       }
     }
     task "server" {
@@ -125,6 +130,12 @@ func TestDiff(t *testing.T) {
 		{"port", `port "http" {`, "port \"admin\" {\n }\n port \"http\" {", `job "web": edited
   ~ group "api": allocations are replaced
       + network.port.admin: {"name":"admin"} (replace)
+    group "db": unchanged
+`, Replace, None},
+		{"order of networks", "cni \"a\" {\n      }\n      cni \"b\"", "cni \"b\" {\n      }\n      cni \"a\"", `job "web": edited
+  ~ group "api": allocations are replaced
+      ~ network.cni.a.interface: eth1 -> eth2 (replace)
+      ~ network.cni.b.interface: eth2 -> eth1 (replace)
     group "db": unchanged
 `, Replace, None},
 		{"template", `data        = "x"`, `data = "y"`, `job "web": edited

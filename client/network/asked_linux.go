@@ -19,10 +19,6 @@ type asked struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 }
 
-func askedOf(n *structs.Network) asked {
-	return asked{Addresses: n.Addresses, Groups: n.Groups, Labels: n.Labels}
-}
-
 // capabilities is for the plugins that declare the capability; those of which none does get nothing of it.
 func (a asked) capabilities() map[string]any {
 	out := make(map[string]any)
@@ -55,26 +51,26 @@ func (a asked) labels() (out []labelArg) {
 }
 
 // networkInfo is what plugins for Mesos are told, in its JSON.
-func (r *record) networkInfo(name string) map[string]any {
+func (a asked) networkInfo(name string, leading []structs.AssignedPort) map[string]any {
 	out := map[string]any{"name": name}
-	if len(r.Asked.Groups) > 0 {
-		out["groups"] = r.Asked.Groups
+	if len(a.Groups) > 0 {
+		out["groups"] = a.Groups
 	}
-	if labels := r.Asked.labels(); len(labels) > 0 {
+	if labels := a.labels(); len(labels) > 0 {
 		out["labels"] = map[string]any{"labels": labels}
 	}
 	var addresses, ports []map[string]any
-	for _, text := range r.Asked.Addresses {
-		a, protocol := structs.AddressIn(text), "IPv4"
-		if a.Is6() {
+	for _, text := range a.Addresses {
+		address, protocol := structs.AddressIn(text), "IPv4"
+		if address.Is6() {
 			protocol = "IPv6"
 		}
-		addresses = append(addresses, map[string]any{"protocol": protocol, "ip_address": a.String()})
+		addresses = append(addresses, map[string]any{"protocol": protocol, "ip_address": address.String()})
 	}
 	if addresses != nil {
 		out["ip_addresses"] = addresses
 	}
-	for _, p := range r.Ports {
+	for _, p := range leading {
 		if p.To == 0 {
 			continue
 		}
@@ -90,8 +86,9 @@ func (r *record) networkInfo(name string) map[string]any {
 	return out
 }
 
-// tell returns the network with what the allocation asks for in the configuration of each plugin, beside the args that are there.
-func (r *record) tell(list *libcni.NetworkConfigList) (*libcni.NetworkConfigList, error) {
+// tell returns the network with what the allocation asks for in the configuration of each plugin, beside the args that are there. leading are the
+// ports that lead into it.
+func (a asked) tell(list *libcni.NetworkConfigList, leading []structs.AssignedPort) (*libcni.NetworkConfigList, error) {
 	told := *list
 	told.Plugins = make([]*libcni.PluginConfig, len(list.Plugins))
 	for i, p := range list.Plugins {
@@ -105,16 +102,16 @@ func (r *record) tell(list *libcni.NetworkConfigList) (*libcni.NetworkConfigList
 		if args == nil {
 			args = make(map[string]any)
 		}
-		args["org.apache.mesos"] = map[string]any{"network_info": r.networkInfo(list.Name)}
+		args["org.apache.mesos"] = map[string]any{"network_info": a.networkInfo(list.Name, leading)}
 		cni, _ := args["cni"].(map[string]any)
 		cni = maps.Clone(cni)
 		if cni == nil {
 			cni = make(map[string]any)
 		}
-		if len(r.Asked.Addresses) > 0 {
-			cni["ips"] = r.Asked.Addresses
+		if len(a.Addresses) > 0 {
+			cni["ips"] = a.Addresses
 		}
-		if labels := r.Asked.labels(); len(labels) > 0 {
+		if labels := a.labels(); len(labels) > 0 {
 			cni["labels"] = labels
 		}
 		if len(cni) > 0 {

@@ -74,9 +74,9 @@ func (n *Networks) cni(alloc structs.AllocID, lock *os.File) *libcni.CNIConfig {
 	return libcni.NewCNIConfigWithCacheDir(n.opts.CNIPlugins, filepath.Join(n.folder(alloc), "cni"), &plugins{RawExec: &invoke.RawExec{}, lock: lock})
 }
 
-// connection is what the plugins are told of an allocation.
-func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
-	rt := &libcni.RuntimeConf{CapabilityArgs: r.Asked.capabilities(), ContainerID: "proffer-" + string(r.Alloc), IfName: inner, NetNS: ns,
+// connection is what the plugins of a network are told of an allocation.
+func (n *Networks) connection(r *record, m *membership, ns string) *libcni.RuntimeConf {
+	rt := &libcni.RuntimeConf{CapabilityArgs: m.Asked.capabilities(), ContainerID: "proffer-" + string(r.Alloc), IfName: m.link(), NetNS: ns,
 		Args: [][2]string{{"IgnoreUnknown", "1"}, {"PROFFER_ALLOC_ID", string(r.Alloc)}}}
 	type portMapping struct {
 		HostPort      int    `json:"hostPort"`
@@ -85,7 +85,7 @@ func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
 		HostIP        string `json:"hostIP,omitempty"`
 	}
 	var ports []portMapping
-	for _, p := range r.Ports {
+	for _, p := range r.portsOf(m) {
 		for _, proto := range protocols(p.Protocol) {
 			name := structs.TCP
 			if proto == unix.IPPROTO_UDP {
@@ -100,13 +100,45 @@ func (n *Networks) connection(r *record, ns string) *libcni.RuntimeConf {
 	return rt
 }
 
-// join adds the namespace to a CNI network, once.
-func (n *Networks) join(ctx context.Context, name string, need *Need, r *record, ns string) error {
+// wanted are the memberships that an allocation asks for, in order.
+func wanted(ask *structs.Network) (all []*membership) {
+	if name, ok := cniName(ask.Mode); ok {
+		all = append(all, &membership{Name: name, Asked: asked{ask.Addresses, ask.Groups, ask.Labels}})
+	}
+	for i, x := range ask.Further {
+		all = append(all, &membership{Name: x.Name, Link: ask.Interface(i), Asked: asked{x.Addresses, x.Groups, x.Labels}})
+	}
+	return all
+}
+
+// joinAll adds the namespace to the CNI networks that the allocation asks for, one after the other. When it cannot be in one of them, it is taken
+// back from those before: it does not hold what others may wait for, while it waits itself.
+func (n *Networks) joinAll(ctx context.Context, need *Need, r *record, ns string) error {
+	all := r.memberships()
+	for i, as := range wanted(need.Ask)[:len(all)] {
+		all[i].Asked = as.Asked
+		err := n.join(ctx, i, all[i], need, r, ns)
+		if err == nil {
+			continue
+		}
+		if i > 0 {
+			if failed := n.leaveAll(ctx, r, ns); failed != nil && ctx.Err() == nil { // they are left before they are joined again, and by Release
+				n.warn("an allocation cannot be taken back from its CNI networks now", failed)
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+// join adds the namespace to a CNI network, once. i is its place among those of the record.
+func (n *Networks) join(ctx context.Context, i int, m *membership, need *Need, r *record, ns string) error {
+	name := m.Name
 	linked := namespaces.Inside(ns, func() error {
-		_, err := netlink.LinkByName(inner)
+		_, err := netlink.LinkByName(m.link())
 		return err
 	})
-	if len(r.Addresses) > 0 && linked == nil {
+	if m.joined() && linked == nil {
 		return nil
 	}
 	list, err := n.conflist(name)
@@ -115,14 +147,16 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 	}
 	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
 	defer cancel()
-	r.Ports, r.Asked = need.Ports, askedOf(need.Ask)
+	if r.Mode != structs.NetworkBridge { // whose ports may be looked at now, for the rules
+		r.Ports = need.Ports
+	}
 	lock, err := n.locked(ctx, r.Alloc)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	// An agent that was killed may have begun, or the machine was started anew.
-	if err := n.leaveLocked(ctx, name, r, ns, lock); err != nil {
+	if err := n.leaveLocked(ctx, m, r, ns, lock); err != nil {
 		return err
 	}
 	if err := os.MkdirAll(filepath.Join(n.folder(need.Alloc), "cni"), 0o711); err != nil {
@@ -132,14 +166,19 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 		return err
 	}
 	n.step("ports")
-	if list, err = r.tell(list); err != nil {
+	if list, err = m.Asked.tell(list, r.portsOf(m)); err != nil {
 		return plugin("join", name, err)
 	}
-	answer, err := n.cni(r.Alloc, lock).AddNetworkList(ctx, list, n.connection(r, ns))
+	answer, err := n.cni(r.Alloc, lock).AddNetworkList(ctx, list, n.connection(r, m, ns))
 	if err != nil {
 		return plugin("join", name, err)
 	}
 	n.step("joined")
+	if m != &r.membership {
+		if err := stepBack(ns, m.link(), i+1); err != nil {
+			return err
+		}
+	}
 	result, err := current.NewResultFromResult(answer)
 	if err != nil {
 		return plugin("read the answer of", name, err)
@@ -153,53 +192,79 @@ func (n *Networks) join(ctx context.Context, name string, need *Need, r *record,
 			given = append(given, a.String())
 		}
 	}
-	if missing := r.Asked.missing(given); missing != "" {
-		if err := n.leaveLocked(ctx, name, r, ns, lock); err != nil {
+	if missing := m.Asked.missing(given); missing != "" {
+		if err := n.leaveLocked(ctx, m, r, ns, lock); err != nil {
 			return err
 		}
 		return structs.Errorf(structs.Invalid, "CNI network "+name, "it does not give the address %s: it gave %s", missing, strings.Join(given, ", ")).
 			Advise("ask for an address that its address plugin may give, of a plugin that reads the capability ips or args.cni.ips, such as host-local or static")
 	}
 	slices.SortStableFunc(given, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
-	r.Addresses = given
+	m.Joined, m.Addresses = true, given[:min(len(given), maxGiven)]
 	return n.write(r)
 }
 
-// leave takes the allocation from its CNI network. It may be repeated, and also take from the network what was added halfway.
-func (n *Networks) leave(ctx context.Context, name string, r *record, ns string) error {
-	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
-	defer cancel()
+// maxGiven bounds how many addresses of a network are told.
+const maxGiven = 16
+
+// leaveAll takes the allocation from its CNI networks, the last one first. It may be repeated, and also take from them what was added
+// halfway.
+func (n *Networks) leaveAll(ctx context.Context, r *record, ns string) error {
+	all := r.memberships()
+	if len(all) == 0 {
+		return nil
+	}
 	lock, err := n.locked(ctx, r.Alloc)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	return n.leaveLocked(ctx, name, r, ns, lock)
+	for _, m := range slices.Backward(all) {
+		if err := n.leave(ctx, m, r, ns, lock); err != nil {
+			return err
+		}
+		n.step("left")
+	}
+	return nil
 }
 
-func (n *Networks) leaveLocked(ctx context.Context, name string, r *record, ns string, lock *os.File) error {
+// leave takes it from one, whose plugins have their time each.
+func (n *Networks) leave(ctx context.Context, m *membership, r *record, ns string, lock *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, cniTimeout)
+	defer cancel()
+	return n.leaveLocked(ctx, m, r, ns, lock)
+}
+
+func (n *Networks) leaveLocked(ctx context.Context, m *membership, r *record, ns string, lock *os.File) error {
+	name := m.Name
 	if !namespaces.Kept(ns) {
 		ns = "" // of a machine that was started anew: the plugins give addresses back
 	}
-	rt := n.connection(r, ns)
+	rt := n.connection(r, m, ns)
 	runs := n.cni(r.Alloc, lock)
 	list, err := n.conflist(name)
-	if kept, failed := runs.GetCachedAttachments(rt.ContainerID); failed == nil && len(kept) > 0 { // as it was when it joined
-		list, err = libcni.NetworkConfFromBytes(kept[0].Config)
+	kept, failed := runs.GetCachedAttachments(rt.ContainerID)
+	as := slices.IndexFunc(kept, func(k *libcni.NetworkAttachment) bool { return k.Network == name && k.IfName == rt.IfName })
+	if failed == nil && as >= 0 { // as it was when it joined
+		list, err = libcni.NetworkConfFromBytes(kept[as].Config)
 	}
 	if err != nil {
-		if len(r.Addresses) == 0 && structs.KindOf(err) == structs.Unavailable {
+		if !m.joined() && structs.KindOf(err) == structs.Unavailable {
 			return nil // it never joined
 		}
 		return err
 	}
-	if list, err = r.tell(list); err != nil {
+	if list, err = m.Asked.tell(list, r.portsOf(m)); err != nil {
 		return plugin("leave", name, err)
 	}
 	if err := runs.DelNetworkList(ctx, list, rt); err != nil {
 		return plugin("leave", name, err)
 	}
-	return nil
+	if !m.joined() {
+		return nil
+	}
+	m.Joined, m.Addresses = false, nil
+	return n.write(r)
 }
 
 // plugin makes an error of what a plugin said.

@@ -286,6 +286,59 @@ func (n *Networks) inside(r *record) error {
 	return nil
 }
 
+// everywhere reports whether a route is a default one.
+func everywhere(r *netlink.Route) bool {
+	if r.Dst == nil {
+		return true
+	}
+	bits, _ := r.Dst.Mask.Size()
+	return bits == 0
+}
+
+// stepBack puts the default routes of a network behind those of the networks before it, of which there are fewer than place. A plugin adds its own
+// before or beside all that are there.
+func stepBack(ns, name string, place int) error {
+	return namespaces.Inside(ns, func() error {
+		link, err := netlink.LinkByName(name)
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return nil // a plugin may give none
+		}
+		if err != nil {
+			return fmt.Errorf("look for the link %s: %w", name, err)
+		}
+		routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list the routes: %w", err)
+		}
+		for _, r := range routes {
+			if !everywhere(&r) {
+				continue
+			}
+			ways := r.MultiPath // of IPv6 routes that are alike the kernel makes one
+			if len(ways) == 0 {
+				ways = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw}}
+			}
+			for _, way := range ways {
+				if way.LinkIndex != link.Attrs().Index {
+					continue
+				}
+				old := r
+				old.MultiPath, old.LinkIndex, old.Gw = nil, way.LinkIndex, way.Gw
+				later := old
+				later.Priority += place << 16
+				if err := netlink.RouteAdd(&later); err != nil && !errors.Is(err, unix.EEXIST) {
+					return fmt.Errorf("put the default route of %s behind others: %w", name, err)
+				}
+				if err := netlink.RouteDel(&old); err != nil {
+					return fmt.Errorf("put the default route of %s behind others: %w", name, err)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // loopback sets lo up in the namespace at path.
 func loopback(path string) error {
 	return namespaces.Inside(path, func() error {

@@ -50,8 +50,9 @@ type Need struct {
 
 // Given is what an allocation has.
 type Given struct {
-	Netns     string            // host path of the namespace; empty: the host's
-	Addresses []string          // in the namespace, IPv4 first, without loopback
+	Netns     string   // host path of the namespace; empty: the host's
+	Addresses []string // in the first network, IPv4 first, without loopback
+	Joined    []structs.JoinedNetwork
 	Hostname  string            // empty: the node's
 	Files     map[string]string // what belongs over files of a task, by path there: host paths
 }

@@ -178,13 +178,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 	}
 	n.step("loopback")
 	g.Netns = ns
-	switch name, cni := cniName(ask.Mode); {
-	case cni:
-		if err := n.join(ctx, name, need, r, ns); err != nil {
-			return nil, err
-		}
-		g.Addresses = r.Addresses
-	case ask.Mode == structs.NetworkBridge:
+	if ask.Mode == structs.NetworkBridge {
 		if n.lock == nil {
 			return nil, structs.Errorf(structs.Unavailable, "bridge "+n.opts.Bridge, "another agent of this machine has it").
 				Advise("give each agent a bridge and a subnet of its own: client.network.bridge")
@@ -196,6 +190,15 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 		if r.V6.IsValid() {
 			g.Addresses = append(g.Addresses, r.V6.String())
 		}
+	}
+	if err := n.joinAll(ctx, need, r, ns); err != nil {
+		return nil, err
+	}
+	if _, cni := cniName(ask.Mode); cni {
+		g.Addresses = r.Addresses
+	}
+	for _, m := range r.Further {
+		g.Joined = append(g.Joined, structs.JoinedNetwork{Name: m.Name, Interface: m.link(), Addresses: m.Addresses})
 	}
 	return g, n.files(need, g)
 }
@@ -213,10 +216,8 @@ func (n *Networks) renew(ctx context.Context, need *Need, r *record, ns string) 
 	if err != nil || os.SameFile(has, wants) {
 		return err
 	}
-	if name, ok := cniName(r.Mode); ok {
-		if err := n.leave(ctx, name, r, ns); err != nil {
-			return err
-		}
+	if err := n.leaveAll(ctx, r, ns); err != nil {
+		return err
 	}
 	if err := n.cut(linkName(n.opts.Bridge, need.Alloc)); err != nil {
 		return err
@@ -272,12 +273,18 @@ func (n *Networks) begin(need *Need) (*record, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	r := n.records[need.Alloc]
-	mode := need.Ask.Mode
+	mode, further := need.Ask.Mode, wanted(need.Ask)
+	if _, cni := cniName(mode); cni {
+		further = further[1:]
+	}
 	bridged := mode == structs.NetworkBridge
-	if r != nil && r.Mode == mode && (!bridged || r.V4.IsValid()) {
+	if r != nil && r.Mode == mode && len(r.Further) == len(further) && (!bridged || r.V4.IsValid()) {
 		return r, nil
 	}
-	r = &record{Alloc: need.Alloc, Mode: mode, Sandbox: need.Sandbox != ""}
+	if r != nil {
+		n.pool.free(r.V4)
+	}
+	r = &record{Alloc: need.Alloc, Mode: mode, Sandbox: need.Sandbox != "", Further: further}
 	if bridged {
 		v4, v6, err := n.pool.take(need.Alloc)
 		if err != nil {
@@ -403,11 +410,8 @@ func (n *Networks) release(ctx context.Context, alloc structs.AllocID) error {
 	}
 	ns := filepath.Join(dir, nsFile)
 	if r != nil {
-		if name, ok := cniName(r.Mode); ok {
-			if err := n.leave(ctx, name, r, ns); err != nil {
-				return err
-			}
-			n.step("left")
+		if err := n.leaveAll(ctx, r, ns); err != nil {
+			return err
 		}
 		if r.Mode == structs.NetworkBridge && n.lock != nil && n.bridgeIsThere() { // without the bridge there is no table
 			if err := n.apply(); err != nil {

@@ -39,7 +39,7 @@ func (p Provider) Provide(ctx context.Context, need *runner.Need, given *store.G
 	if err != nil {
 		return err
 	}
-	given.Netns, given.Addresses, given.Hostname = g.Netns, g.Addresses, g.Hostname
+	given.Netns, given.Addresses, given.Joined, given.Hostname = g.Netns, g.Addresses, g.Joined, g.Hostname
 	for _, path := range slices.Sorted(maps.Keys(g.Files)) {
 		given.Files = append(given.Files, drivers.Mount{Source: g.Files[path], Target: path, ReadOnly: true})
 	}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -14,16 +15,50 @@ import (
 // record is what is known of an allocation's network; it is on the disk before anything of it is in the kernel, and goes after
 // everything. It need not outlive the machine's power: what it is about does not, either.
 type record struct {
-	Alloc   structs.AllocID        `json:"alloc"`
-	Mode    string                 `json:"mode"`
-	V4      netip.Addr             `json:"v4,omitzero"` // of bridge
-	V6      netip.Addr             `json:"v6,omitzero"`
-	Ports   []structs.AssignedPort `json:"ports,omitempty"`
-	Sandbox bool                   `json:"sandbox,omitempty"` // a driver made the namespace
-	// Addresses is what a CNI network answered, Asked what its plugins were asked for.
+	Alloc      structs.AllocID        `json:"alloc"`
+	Mode       string                 `json:"mode"`
+	V4         netip.Addr             `json:"v4,omitzero"` // of bridge
+	V6         netip.Addr             `json:"v6,omitzero"`
+	Ports      []structs.AssignedPort `json:"ports,omitempty"`
+	Sandbox    bool                   `json:"sandbox,omitempty"` // a driver made the namespace
+	Mapped     bool                   `json:"-"`                 // its ports are among the rules
+	membership                        // in the CNI network of the mode, when it is one
+	// Further are the CNI networks beside that of the mode, in the order in which they are joined. They are left the other way round.
+	Further []*membership `json:"further,omitempty"`
+}
+
+// membership is an allocation in one CNI network, or on its way in or out.
+type membership struct {
+	Name   string `json:"name,omitempty"`   // of the network
+	Link   string `json:"link,omitempty"`   // in the namespace; empty: the first one
+	Joined bool   `json:"joined,omitempty"` // the plugins said so, and were not told to take it back since
+	// Addresses is what they answered, Asked what they were asked for.
 	Addresses []string `json:"addresses,omitempty"`
 	Asked     asked    `json:"asked,omitzero"`
-	Mapped    bool     `json:"-"` // its ports are among the rules
+}
+
+func (m *membership) link() string { return cmp.Or(m.Link, inner) }
+
+// joined reports whether the plugins gave what they were asked for. Records of earlier releases say it by addresses alone.
+func (m *membership) joined() bool { return m.Joined || len(m.Addresses) > 0 }
+
+// memberships are those in the CNI networks of the record, in the order in which they are joined.
+func (r *record) memberships() (all []*membership) {
+	if name, ok := cniName(r.Mode); ok {
+		r.Name = name
+		all = append(all, &r.membership)
+	}
+	return append(all, r.Further...)
+}
+
+// portsOf are those that lead into a CNI network of the record.
+func (r *record) portsOf(m *membership) (out []structs.AssignedPort) {
+	for _, p := range r.Ports {
+		if p.Network == m.Name || p.Network == "" && m == &r.membership {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Names in the folder of an allocation.

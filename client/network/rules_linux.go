@@ -56,6 +56,9 @@ func (n *Networks) mappings(records []*record) (out []mapping) {
 	}
 	for _, r := range records {
 		for _, p := range r.Ports {
+			if p.Network != "" { // its plugins see to it
+				continue
+			}
 			inside := uint16(p.Port)
 			if p.To != 0 {
 				inside = uint16(p.To)

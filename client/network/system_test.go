@@ -131,8 +131,22 @@ func (w *world) count() string {
 		strings.Count(string(mounts), " - nsfs "), files)
 }
 
-func need(id string, mode string, ports ...structs.AssignedPort) *Need {
-	return &Need{Alloc: structs.AllocID(id), Ask: &structs.Network{Mode: mode}, Ports: ports}
+// need is of an allocation in networks "first+second+…", each a mode, with ports that lead into the last one.
+func need(id string, modes string, ports ...structs.AssignedPort) *Need {
+	mode, further, several := strings.Cut(modes, "+")
+	n := &Need{Alloc: structs.AllocID(id), Ask: &structs.Network{Mode: mode}, Ports: ports}
+	if !several {
+		return n
+	}
+	for more := range strings.SplitSeq(further, "+") {
+		name, _ := cniName(more)
+		n.Ask.Further = append(n.Ask.Further, &structs.FurtherNetwork{Name: name})
+		for i := range n.Ports {
+			n.Ports[i].Network = name
+		}
+	}
+	n.Ask.Canonicalize()
+	return n
 }
 
 func (w *world) provide(n *Need) *Given {
@@ -510,16 +524,17 @@ func (w *world) killed(a act) bool {
 
 // An agent that is killed after any change leaves nothing that the next one does not use, or remove.
 func TestKilledAfterEachChange(t *testing.T) {
-	for _, mode := range []string{"bridge", "none", "cni/test"} {
+	for _, mode := range []string{"bridge+cni/back", "none", "cni/test+cni/back"} {
 		t.Run(mode, func(t *testing.T) {
 			w := newWorld(t)
 			w.conflist()
-			if mode == "cni/test" { // what the plugins make once
+			if strings.Contains(mode, "cni/") { // what the plugins make once
 				w.provide(need("first", mode, at("http", node, 20001, 80, "")))
 				must(t, w.nets.Release(context.Background(), "first"))
 			}
 			empty := w.count()
 			n := need("a", mode, at("http", node, 20001, 80, ""))
+			n.Ports = append(n.Ports, at("first", node, 20002, 81, ""))
 			n.Ask.Egress = 1 << 30
 			all := func(structs.AllocID) bool { return true }
 			nobody := func(structs.AllocID) bool { return false }
@@ -542,7 +557,9 @@ func TestKilledAfterEachChange(t *testing.T) {
 								inner := *w
 								inner.T = t
 								inner.serve(g.Netns, ":80", "a")
+								inner.serve(g.Netns, ":81", "first")
 								inner.expect("mapped", inner.ask(w.beside, "tcp", node+":20001"), "a "+other)
+								inner.expect("mapped into the first", inner.ask(w.beside, "tcp", node+":20002"), "first "+other)
 							})
 						}
 						if full == "" {
@@ -680,7 +697,120 @@ func TestWhatPluginsAreAskedFor(t *testing.T) {
 	must(t, w.nets.Release(context.Background(), "a"))
 }
 
-// conflist makes a CNI network with Debian's plugins. Its rules are those of iptables, where there are any.
+// inside runs a command in a namespace, and returns what it says.
+func (w *world) inside(ns string, args ...string) string {
+	w.Helper()
+	var out []byte
+	must(w, namespaces.Inside(ns, func() (err error) {
+		out, err = exec.Command(args[0], args[1:]...).CombinedOutput()
+		return err
+	}))
+	return strings.TrimSpace(string(out))
+}
+
+// An allocation is in several networks, each with an interface and addresses of its own, the first one with the default route; ports lead
+// into the network that they name. It is found again by the next agent, and leaves nothing.
+func TestSeveralNetworks(t *testing.T) {
+	for first, told := range map[string]string{"bridge": "10.78.0.", "cni/test": "10.79.0."} {
+		t.Run(first, func(t *testing.T) {
+			w := newWorld(t)
+			w.conflist()
+			n := need("a", first+"+cni/back", at("back", node, 20001, 80, "tcp"))
+			n.Ask.Further[0].Interface, n.Ask.Further[0].Addresses = "back0", []string{"10.81.0.44"}
+			n.Ports = append(n.Ports, at("first", node, 20002, 81, "tcp"))
+			g := w.provide(n)
+			if len(g.Addresses) == 0 || !strings.HasPrefix(g.Addresses[0], told) || len(g.Joined) != 1 || len(g.Joined[0].Addresses) != 2 {
+				t.Fatalf("it is given %+v", g)
+			}
+			in := g.Joined[0]
+			w.expect("told", fmt.Sprint(in.Name, " ", in.Interface, " ", in.Addresses[0]), "back back0 10.81.0.44")
+			for link, has := range map[string][]string{"eth0": g.Addresses, "back0": in.Addresses} {
+				got := w.inside(g.Netns, "ip", "-o", "addr", "show", "dev", link, "scope", "global")
+				for _, a := range has {
+					if !strings.Contains(got, a+"/") || strings.Count(got, "\n") != len(has)-1 {
+						t.Errorf("%s has %s, want %v", link, got, has)
+					}
+				}
+			}
+			for family, ways := range map[string]int{"-4": 2, "-6": len(g.Addresses)} { // test has no IPv6
+				got := strings.Split(w.inside(g.Netns, "ip", family, "route", "show", "default"), "\n")
+				if len(got) != ways || !strings.Contains(got[len(got)-1], "dev back0") || ways == 2 && !strings.Contains(got[0], "dev eth0") {
+					t.Errorf("default routes: %q", got)
+				}
+			}
+			w.serve(g.Netns, net.JoinHostPort(in.Addresses[0], "80"), "back")
+			w.serve(g.Netns, net.JoinHostPort(g.Addresses[0], "81"), "first")
+			w.expect("its port", w.ask(w.beside, "tcp", node+":20001"), "back "+other)
+			w.expect("the port of the first", w.ask(w.beside, "tcp", node+":20002"), "first "+other)
+			if hosts := w.inside(g.Netns, "cat", g.Files["/etc/hosts"]); strings.Contains(hosts, "10.81.") || !strings.Contains(hosts, g.Addresses[0]) {
+				t.Errorf("the host name is %s", hosts)
+			}
+			full := w.count()
+			w.nets.Close()
+			w.nets = w.open()
+			must(t, w.nets.Keep(context.Background(), func(structs.AllocID) bool { return true }))
+			again := w.provide(n)
+			w.expect("again", fmt.Sprint(again.Addresses, again.Joined, w.count()), fmt.Sprint(g.Addresses, g.Joined, full))
+			// As after a start of the machine.
+			for _, link := range []string{"eth0", "back0"} { // the kernel does it sooner or later
+				must(t, namespaces.Inside(g.Netns, func() error { return w.nets.cut(link) }))
+			}
+			must(t, namespaces.Drop(g.Netns))
+			anew := w.provide(n)
+			w.expect("the wish", anew.Joined[0].Addresses[0], "10.81.0.44")
+			must(t, w.nets.Release(context.Background(), "a"))
+			if left, err := filepath.Glob(options(w.dir).CNIConfig + "/state/*/10.*"); err != nil || len(left) > 0 {
+				t.Errorf("held: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// What a network refuses is waited for with nothing of the others, and networks are left the other way round.
+func TestOneOfSeveralNetworksFails(t *testing.T) {
+	w := newWorld(t)
+	w.conflist()
+	config, programs, said := options(w.dir).CNIConfig, options(w.dir).CNIPlugins[1], t.TempDir()+"/said"
+	must(t, os.MkdirAll(programs, 0o755))
+	must(t, os.WriteFile(programs+"/says", []byte(`#!/bin/sh
+name=$(sed 's/.*"name":"\([a-z]*\)".*/\1/')
+echo $CNI_COMMAND $name $CNI_IFNAME >> `+said+`
+[ $CNI_COMMAND != ADD ] || [ ! -e `+said+`.$name ] || { echo '{"cniVersion": "0.4.0", "code": 100, "msg": "not now"}'; exit 1; }
+[ $CNI_COMMAND != ADD ] || nsenter --net=$CNI_NETNS ip link add $CNI_IFNAME type bridge
+[ $CNI_COMMAND != DEL ] || [ ! -e $CNI_NETNS ] || nsenter --net=$CNI_NETNS ip link del $CNI_IFNAME 2>/dev/null || :
+echo '{"cniVersion": "0.4.0"}'
+`), 0o755))
+	for _, name := range []string{"one", "two", "three"} {
+		must(t, os.WriteFile(config+"/20-"+name+".conflist", []byte(`{"cniVersion": "0.4.0", "name": "`+name+`", "plugins": [{"type": "says"}]}`), 0o644))
+	}
+	expect := func(what, want string) {
+		t.Helper()
+		raw, err := os.ReadFile(said)
+		must(t, err)
+		w.expect(what, strings.ReplaceAll(strings.TrimSpace(string(raw)), "\n", ", "), want)
+		must(t, os.Remove(said))
+	}
+	n := need("a", "cni/one+cni/two+cni/three")
+	must(t, os.WriteFile(said+".three", nil, 0o644))
+	if _, err := w.nets.Provide(context.Background(), n); structs.KindOf(err) != structs.Unavailable || !strings.Contains(err.Error(), "join the CNI network three: not now") {
+		t.Errorf("%v", err)
+	}
+	const joins = "DEL one eth0, ADD one eth0, DEL two eth1, ADD two eth1, DEL three eth2, ADD three eth2"
+	const leaves = "DEL three eth2, DEL two eth1, DEL one eth0"
+	expect("when the last one fails", joins+", "+leaves)
+	must(t, os.Remove(said+".three"))
+	g := w.provide(n)
+	expect("when none does", joins)
+	w.expect("told", fmt.Sprint(g.Addresses, g.Joined), "[] [{two eth1 []} {three eth2 []}]")
+	w.provide(n)
+	if _, err := os.Stat(said); err == nil {
+		t.Error("what is joined is joined again")
+	}
+	must(t, w.nets.Release(context.Background(), "a"))
+	expect("at the end", leaves)
+}
+
+// conflist makes the CNI networks test and back with Debian's plugins. Their rules are those of iptables, where there are any.
 func (w *world) conflist() {
 	w.Helper()
 	dir := options(w.dir).CNIConfig
@@ -690,8 +820,13 @@ func (w *world) conflist() {
 		{"type": "bridge", "bridge": "cnitest0", "isGateway": true, "ipMasq": false, "ipam": {"type": "host-local", "dataDir": "`+dir+`/state",
 			"ranges": [[{"subnet": "10.79.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
 		{"type": "portmap", "capabilities": {"portMappings": true}}]}`), 0o644))
+	must(w, os.WriteFile(dir+"/15-back.conflist", []byte(`{"cniVersion": "0.4.0", "name": "back", "plugins": [
+		{"type": "bridge", "bridge": "cnitest1", "isDefaultGateway": true, "ipMasq": false, "ipam": {"type": "host-local", "dataDir": "`+dir+`/state",
+			"ranges": [[{"subnet": "10.81.0.0/24"}], [{"subnet": "fd81::/64"}]]}},
+		{"type": "portmap", "capabilities": {"portMappings": true}}]}`), 0o644))
 	w.Cleanup(func() { // what the plugins keep
 		must(w, w.nets.cut("cnitest0"))
+		must(w, w.nets.cut("cnitest1"))
 		c, err := nftables.New()
 		must(w, err)
 		tables, err := c.ListTables()

@@ -109,7 +109,7 @@ func (a *Alloc) address(label string) string {
 		if p.Label != label || label == "" {
 			continue
 		}
-		if own := a.state.Given.OwnAddresses(); len(own) > 0 && a.group.Network.Mapped() {
+		if own := structs.AddressesIn(p.Network, a.state.Given.OwnAddresses(), a.state.Given.OwnNetworks()); len(own) > 0 && a.group.Network.Mapped() {
 			return net.JoinHostPort(own[0], strconv.Itoa(p.Inside()))
 		}
 		return net.JoinHostPort(p.Host, strconv.Itoa(p.Port))

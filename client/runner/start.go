@@ -50,7 +50,7 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 		return nil, nil, err
 	}
 	scope, err := taskdir.NewScope(taskdir.Subject{Seen: view, Region: a.node.Region, Node: a.node.Self(), Alloc: alloc, Job: job.Job,
-		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses(), Cores: cores, Devices: devices, Items: a.node.item})
+		Group: group, Task: def, Dir: a.dir, Owner: owner, Addresses: given.OwnAddresses(), Joined: given.OwnNetworks(), Cores: cores, Devices: devices, Items: a.node.item})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -263,25 +263,26 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 		}
 		return nil, err
 	}
-	t.started(handle, t.ownAddresses(ctx, handle))
+	addresses, joined := t.ownAddresses(ctx, handle)
+	t.started(handle, addresses, joined)
 	return handle, nil
 }
 
-// ownAddresses are those of the allocation's own network, or that the driver gave a task which just started.
-func (t *task) ownAddresses(ctx context.Context, handle drivers.Task) []string {
+// ownAddresses are those of the allocation's own network, with what it has beside it, or what the driver gave a task which just started.
+func (t *task) ownAddresses(ctx context.Context, handle drivers.Task) (addresses []string, joined []structs.JoinedNetwork) {
 	a := t.alloc
 	a.mu.Lock()
-	own := a.state.Given.OwnAddresses()
+	addresses, joined = a.state.Given.OwnAddresses(), a.state.Given.OwnNetworks()
 	a.mu.Unlock()
 	x, ok := handle.(drivers.Addressed)
-	if !ok || len(own) > 0 {
-		return own
+	if !ok || len(addresses) > 0 || len(joined) > 0 {
+		return addresses, joined
 	}
-	found, err := x.Addresses(ctx)
+	addresses, joined, err := x.Addresses(ctx)
 	if err != nil && ctx.Err() == nil {
 		a.log.Warn("the address of a task is not known", "task", t.name, "err", err)
 	}
-	return found
+	return addresses, joined
 }
 
 // look finds out whether a start happened whose answer was lost or given up. There is no other start before that is known.
@@ -370,7 +371,7 @@ func (t *task) write(scope *taskdir.Scope, spec *drivers.Spec, texts []*taskdir.
 }
 
 // started notes that a start went well.
-func (t *task) started(handle drivers.Task, addresses []string) {
+func (t *task) started(handle drivers.Task, addresses []string, joined []structs.JoinedNetwork) {
 	a := t.alloc
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -378,7 +379,7 @@ func (t *task) started(handle drivers.Task, addresses []string) {
 	t.handle = handle
 	t.rec.Handle = handle.Handle()
 	s := &t.rec.State
-	s.Status, s.Why, s.Started, s.Checks, s.Answer, s.Addresses = structs.TaskRunning, "", now, nil, nil, addresses
+	s.Status, s.Why, s.Started, s.Checks, s.Answer, s.Addresses, s.Joined = structs.TaskRunning, "", now, nil, nil, addresses, joined
 	t.beginChecks(handle)
 	if a.pod != nil {
 		a.pod.limit(t)

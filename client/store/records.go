@@ -61,12 +61,13 @@ type State struct {
 // Given is what an allocation was given that its tasks have in common.
 type Given struct {
 	Netns     string                     // path of its network namespace; empty: the host's
-	Addresses []string                   // in it, without loopback, IPv4 first
+	Addresses []string                   // in its first network, without loopback, IPv4 first
 	Hostname  string                     // in it
 	Files     []drivers.Mount            // of all tasks with a root of their own
 	Mounts    map[string][]drivers.Mount // by task
 
 	Project uint32                       `codec:",omitempty"` // by which the file system bounds its files; 0: it does not
+	Joined  []structs.JoinedNetwork      `codec:",omitempty"` // beside the first network
 	Pidns   string                       `codec:",omitempty"` // path of the PID namespace that its tasks share which say so; empty: there is none
 	Ipcns   string                       `codec:",omitempty"` // likewise
 	Env     map[string]map[string]string `codec:",omitempty"` // by task, beside what all have
@@ -99,6 +100,14 @@ func (g *Given) OwnAddresses() []string {
 		return nil
 	}
 	return g.Addresses
+}
+
+// OwnNetworks returns what it has beside the first one; nil may be asked.
+func (g *Given) OwnNetworks() []structs.JoinedNetwork {
+	if g == nil {
+		return nil
+	}
+	return g.Joined
 }
 
 // Task is one task of an allocation that has not ended.

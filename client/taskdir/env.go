@@ -25,6 +25,7 @@ type Subject struct {
 	Seen   drivers.View
 	// Addresses are those of the allocation's own network, when its ports are mapped into it or it has none; IPv4 first.
 	Addresses []string
+	Joined    []structs.JoinedNetwork // beside that one
 
 	Cores   []int // that it has for itself alone
 	Devices []structs.AssignedDevice
@@ -130,9 +131,19 @@ func (sc *Scope) addresses() {
 	if len(s.Node.Hosts) > 0 {
 		ip = s.Node.Hosts[0]
 	}
-	own, mapped := "", s.Group.Network.Mapped()
-	if len(s.Addresses) > 0 {
-		own = s.Addresses[0]
+	mapped := s.Group.Network.Mapped()
+	first := func(network string) string {
+		if all := structs.AddressesIn(network, s.Addresses, s.Joined); len(all) > 0 {
+			return all[0]
+		}
+		return ""
+	}
+	own := first("")
+	for _, n := range s.Joined {
+		e["PROFFER_NETWORK_INTERFACE_"+envName(n.Name)] = n.Interface
+		if ip := first(n.Name); ip != "" {
+			e["PROFFER_NETWORK_IP_"+envName(n.Name)] = ip
+		}
 	}
 	var unnamed []string
 	for _, p := range a.Ports {
@@ -148,7 +159,7 @@ func (sc *Scope) addresses() {
 		e["PROFFER_HOST_IP_"+name], e["PROFFER_HOST_PORT_"+name] = host, port
 		e["PROFFER_HOST_ADDR_"+name] = net.JoinHostPort(host, port)
 		if mapped {
-			host, port = own, strconv.Itoa(p.Inside())
+			host, port = first(p.Network), strconv.Itoa(p.Inside())
 		}
 		e["PROFFER_IP_"+name], e["PROFFER_PORT_"+name] = host, port
 		e["PROFFER_ADDR_"+name] = net.JoinHostPort(host, port)

@@ -67,14 +67,17 @@ func TestEnvironmentOfAnOwnNetwork(t *testing.T) {
 	s := subject(t, func(s *taskdir.Subject) {
 		s.Group.Network, s.Task.Env = &structs.Network{Mode: structs.NetworkBridge}, nil
 		s.Addresses = []string{"172.30.64.2", "fd00::2"}
-		s.Alloc.Ports = []structs.AssignedPort{{Label: "http", Host: "10.0.0.6", Port: 20001, To: 80}, {Label: "same", Host: "10.0.0.6", Port: 20002}}
+		s.Joined = []structs.JoinedNetwork{{Name: "store-a", Interface: "eth1", Addresses: []string{"10.1.0.2"}}, {Name: "wire", Interface: "eth2"}}
+		s.Alloc.Ports = []structs.AssignedPort{{Label: "http", Host: "10.0.0.6", Port: 20001, To: 80}, {Label: "same", Host: "10.0.0.6", Port: 20002, Network: "store-a"}}
 	})
-	want := "PROFFER_ADDR_http=172.30.64.2:80 PROFFER_ADDR_same=172.30.64.2:20002 PROFFER_HOST_ADDR_http=10.0.0.6:20001 " +
+	want := "PROFFER_ADDR_http=172.30.64.2:80 PROFFER_ADDR_same=10.1.0.2:20002 PROFFER_HOST_ADDR_http=10.0.0.6:20001 " +
 		"PROFFER_HOST_ADDR_same=10.0.0.6:20002 PROFFER_HOST_IP=10.0.0.6 PROFFER_HOST_IP_http=10.0.0.6 PROFFER_HOST_IP_same=10.0.0.6 " +
-		"PROFFER_HOST_PORT_http=20001 PROFFER_HOST_PORT_same=20002 PROFFER_IP=172.30.64.2 PROFFER_IP_http=172.30.64.2 PROFFER_IP_same=172.30.64.2 " +
+		"PROFFER_HOST_PORT_http=20001 PROFFER_HOST_PORT_same=20002 PROFFER_IP=172.30.64.2 PROFFER_IP_http=172.30.64.2 PROFFER_IP_same=10.1.0.2 " +
+		"PROFFER_NETWORK_INTERFACE_store_a=eth1 PROFFER_NETWORK_INTERFACE_wire=eth2 PROFFER_NETWORK_IP_store_a=10.1.0.2 " +
 		"PROFFER_PORT_http=80 PROFFER_PORT_same=20002"
 	got := slices.DeleteFunc(scope(t, s).Env(), func(e string) bool {
-		return !strings.HasPrefix(e, "PROFFER_ADDR") && !strings.HasPrefix(e, "PROFFER_HOST") && !strings.HasPrefix(e, "PROFFER_IP") && !strings.HasPrefix(e, "PROFFER_PORT")
+		return !strings.HasPrefix(e, "PROFFER_ADDR") && !strings.HasPrefix(e, "PROFFER_HOST") && !strings.HasPrefix(e, "PROFFER_IP") && !strings.HasPrefix(e, "PROFFER_PORT") &&
+			!strings.HasPrefix(e, "PROFFER_NETWORK")
 	})
 	if strings.Join(got, " ") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, " "), want)

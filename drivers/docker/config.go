@@ -30,10 +30,10 @@ type config struct {
 	init       bool
 	readOnly   bool
 
-	network    string
-	aliases    []string
-	ipv4, ipv6 string   // addresses in the network; empty: the engine chooses
-	ports      []string // labels
+	network string
+	endpoint
+	further    []endpoint // networks beside that, in order
+	ports      []string   // labels
 	extraHosts []string
 	dns        []string
 	dnsSearch  []string
@@ -60,6 +60,14 @@ type config struct {
 	options    *options
 	logDriver  string // empty: the driver's own
 	logOptions map[string]string
+}
+
+// endpoint is what a container wants of a network.
+type endpoint struct {
+	at         string // place, for messages; empty: the config itself
+	name       string // of a further network
+	aliases    []string
+	ipv4, ipv6 string // addresses in it; empty: the engine chooses
 }
 
 // Kinds of mounts.
@@ -96,14 +104,16 @@ func parse(object string, raw map[string]any) (*config, error) {
 		image: b.Required("image", `image = "debian:bookworm"`), forcePull: b.Bool("force_pull"),
 		entrypoint: b.Texts("entrypoint"), command: b.Text("command"), args: b.Texts("args"),
 		workDir: b.Text("work_dir"), hostname: b.Text("hostname"), init: b.Bool("init"), readOnly: b.Bool("read_only"),
-		network: b.Text("network_mode"), aliases: b.Texts("network_aliases"), ports: b.Texts("ports"),
-		ipv4: b.Text("ipv4_address"), ipv6: b.Text("ipv6_address"), extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
+		network: b.Text("network_mode"), ports: b.Texts("ports"),
+		endpoint:   endpoint{aliases: b.Texts("network_aliases"), ipv4: b.Text("ipv4_address"), ipv6: b.Text("ipv6_address")},
+		extraHosts: b.Texts("extra_hosts"), dns: b.Texts("dns"), dnsSearch: b.Texts("dns_search"),
 		labels: b.TextMap("labels"), capAdd: capabilities(b, "cap_add"), capDrop: capabilities(b, "cap_drop"),
 		privileged: b.Bool("privileged"), sysctls: b.TextMap("sysctls"), shm: b.Size("shm_size"),
 		pids: b.Whole("pids", drivers.MinPids, maxPids, 0), groups: b.Texts("group_add"), cpuset: b.Text("cpuset_cpus"),
 		security: b.Texts("security_opt"), pidMode: b.Text("pid_mode"), ipcMode: b.Text("ipc_mode"),
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}
+	c.further = networks(b)
 	c.username, c.password = b.Login("auth")
 	c.seccomp = b.Seccomp()
 	c.logDriver, c.logOptions = b.Text("log_driver"), b.TextMap("log_options")
@@ -136,7 +146,8 @@ func (c *config) check(b *schema.Block) {
 	if len(c.ports) > 0 && (c.network == "host" || c.network == "none") {
 		b.Problem("ports", "network_mode = %q maps no ports", c.network).Advise("leave ports out: with host, a task listens on the port of the node")
 	}
-	c.checkAddresses(b)
+	c.endpoint.check(b)
+	c.checkNetworks(b)
 	for key, mode := range map[string]string{structs.PIDModeKey: c.pidMode, structs.IPCModeKey: c.ipcMode} {
 		if mode == structs.NamespaceAlloc {
 			b.Problem(key, "containers of the engine cannot share those of their allocation").Advise("use the driver exec or oci")
@@ -170,21 +181,68 @@ func (c *config) check(b *schema.Block) {
 	}
 }
 
-// checkAddresses looks at the addresses that a task wants of its network.
-func (c *config) checkAddresses(b *schema.Block) {
-	for _, x := range []struct {
-		key, text string
-		is        func(netip.Addr) bool
-	}{{"ipv4_address", c.ipv4, netip.Addr.Is4}, {"ipv6_address", c.ipv6, netip.Addr.Is6}} {
+// networks reads network blocks: what a container is in beside network_mode.
+func networks(b *schema.Block) (out []endpoint) {
+	for i, block := range b.Blocks("network") {
+		out = append(out, endpoint{at: fmt.Sprintf("network[%d].", i), name: block.Required("name", `name = "storage"`), aliases: block.Texts("aliases"),
+			ipv4: block.Text("ipv4_address"), ipv6: block.Text("ipv6_address")})
+		block.Close("a network")
+	}
+	return out
+}
+
+// check looks at the addresses that a task wants of a network.
+func (e *endpoint) check(b *schema.Block) {
+	for _, x := range e.wishes() {
 		if x.text == "" || schema.Refers(x.text) {
 			continue
 		}
 		if a, err := netip.ParseAddr(x.text); err != nil || !x.is(a) || a.Zone() != "" {
-			b.Problem(x.key, "%.100q is no such address", x.text)
+			b.Problem(e.at+x.key, "%.100q is no such address", x.text)
 		}
-		if c.network == "bridge" || c.network == "host" || c.network == "none" || strings.HasPrefix(c.network, "container:") {
+	}
+}
+
+// wished is an address that a task wants, with the setting that says so.
+type wished struct {
+	key, text string
+	is        func(netip.Addr) bool
+}
+
+func (e *endpoint) wishes() []wished {
+	return []wished{{"ipv4_address", e.ipv4, netip.Addr.Is4}, {"ipv6_address", e.ipv6, netip.Addr.Is6}}
+}
+
+// alone reports whether a container of network_mode can be in no network beside it.
+func (c *config) alone() bool {
+	return c.network == "host" || c.network == "none" || strings.HasPrefix(c.network, "container:")
+}
+
+// checkNetworks looks at what a task wants to be in.
+func (c *config) checkNetworks(b *schema.Block) {
+	for _, x := range c.wishes() {
+		if x.text != "" && !schema.Refers(x.text) && (c.alone() || c.network == "bridge") {
 			b.Problem(x.key, "network_mode = %q gives none that is asked for", c.network).Advise("name a network that was made on the engine, with a subnet")
 		}
+	}
+	if len(c.further) > structs.MaxNetworks-1 {
+		b.Problem("network", "with that of network_mode, %d networks are more than %d", len(c.further)+1, structs.MaxNetworks)
+	}
+	if len(c.further) > 0 && c.alone() {
+		b.Problem("network", "network_mode = %q is alone", c.network).Advise("use bridge, or a network that was made on the engine")
+	}
+	seen := map[string]bool{c.network: true}
+	for i := range c.further {
+		e := &c.further[i]
+		e.check(b)
+		switch {
+		case e.name == "" || schema.Refers(e.name):
+		case e.name == "host" || e.name == "none" || !structs.ValidName(e.name):
+			b.Problem(e.at+"name", "%.100q is not the name of a network that a container can be in beside another one", e.name)
+		case seen[e.name]:
+			b.Problem(e.at+"name", "the container is in %s already", e.name)
+		}
+		seen[e.name] = true
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestAllSettingsAreTaken(t *testing.T) {
 	c, err := parse("task.config", map[string]any{
 		"image": "registry.example.com:5000/shop/web@sha256:" + strings.Repeat("0a", 32), "force_pull": true,
 		"entrypoint": []any{"/init"}, "command": "serve", "args": []any{"-v"}, "work_dir": "/srv", "hostname": "web", "init": true, "read_only": true,
-		"network_mode": "shop", "network_aliases": []any{"web"}, "ipv4_address": "10.0.0.9", "ipv6_address": "fd00::9", "ports": []any{"http", "dns/udp"}, "extra_hosts": []any{"db:10.0.0.1"},
+		"network_mode": "shop", "network_aliases": []any{"web"}, "ipv4_address": "10.0.0.9", "ipv6_address": "fd00::9", "network": []any{map[string]any{"name": "store", "ipv4_address": "10.0.1.9", "aliases": []any{"www"}}, map[string]any{"name": "${meta.net}"}}, "ports": []any{"http", "dns/udp"}, "extra_hosts": []any{"db:10.0.0.1"},
 		"dns": []any{"10.0.0.2"}, "dns_search": []any{"example.com"}, "labels": map[string]any{"team": "shop"},
 		"cap_add": []any{"net_admin"}, "cap_drop": []any{"ALL"}, "ulimit": map[string]any{"nofile": "1024:2048", "core": int64(0)},
 		"sysctls": map[string]any{"net.core.somaxconn": "1024"}, "shm_size": "64MiB", "pids": 100.0, "devices": []any{"/dev/fuse", "/dev/null:/dev/x:r"},
@@ -71,6 +72,10 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 		{"image", "Shop:1", "not the name of an image"}, {"image", "", "missing"}, {"imag", "x", `did you mean "image"?`},
 		{"work_dir", "srv", "not absolute"}, {"labels", map[string]any{"proffer.task": "x"}, "the driver's"},
 		{"pid_mode", "alloc", "use the driver exec or oci"}, {"ipc_mode", "alloc", "use the driver exec or oci"}, {"ipv4_address", "fd00::9", "no such address"}, {"ipv6_address", "10.0.0.9", "no such address"}, {"ipv4_address", "10.0.0.9", "gives none that is asked for"},
+		{"network", []any{map[string]any{"name": "a", "ipv6_address": "10.0.0.9"}}, "no such address"}, {"network", []any{map[string]any{"name": "bridge"}}, "in bridge already"},
+		{"network", []any{map[string]any{"name": "host"}}, "beside another one"}, {"network", []any{map[string]any{"name": "a", "ip": "10.0.0.9"}}, "no such setting"},
+		{"network", []any{map[string]any{"name": "a"}, map[string]any{"name": "a"}}, "in a already"}, {"network", []any{map[string]any{}}, "missing"},
+		{"network", slices.Repeat([]any{map[string]any{"name": "${meta.net}"}}, 8), "9 networks are more than 8"},
 		{"extra_hosts", []any{"db"}, "name:address"}, {"shm_size", 64.0, "64KiB"}, {"pids", 1.0, "from 16"},
 		{"cap_add", []any{"net admin"}, "capability"}, {"ulimit", map[string]any{"nofiles": "1"}, `did you mean "nofile"?`},
 		{"ulimit", map[string]any{"nofile": "5:3"}, "soft:hard"}, {"ulimit", map[string]any{"nofile": "many"}, "soft:hard"},
@@ -94,6 +99,9 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 		if structs.KindOf(err) != structs.Invalid || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "task.config."+c.key) {
 			t.Errorf("%s = %v: %v, want %q", c.key, c.value, err, c.want)
 		}
+	}
+	if err := (*Driver)(nil).Validate("c", map[string]any{"image": "x", "network_mode": "none", "network": []any{map[string]any{"name": "a"}}}); err == nil {
+		t.Error("a network beside none is taken")
 	}
 	if err := (*Driver)(nil).Validate("c", map[string]any{"image": "x", "network_mode": "host", "ports": []any{"http"}}); err == nil {
 		t.Error("ports with the host's network are taken")

@@ -29,6 +29,7 @@ const (
 	labelAlloc  = labelPrefix + "alloc"
 	labelJob    = labelPrefix + "job"
 	labelGroup  = labelPrefix + "group"
+	labelJoined = labelPrefix + "networks" // beside network_mode, in order, separated by commas
 )
 
 // nameOf is the name of a start's container. An engine has one container of a name: that is what makes a second start a Conflict.
@@ -70,7 +71,9 @@ func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, img 
 		return "", err
 	}
 	t := &task{d: d, id: id, spec: spec.ID}
-	err = d.give(ctx, spec, id, runsAs(spec, img))
+	if err = d.join(ctx, object, id, c.further); err == nil {
+		err = d.give(ctx, spec, id, runsAs(spec, img))
+	}
 	if err == nil && len(spec.Cores) == 0 && d.runsOn(c.cpuset) != own.HostConfig.CpusetCpus { // cores were given meanwhile
 		err = t.move(ctx, c.cpuset)
 	}
@@ -81,6 +84,26 @@ func (d *Driver) create(ctx context.Context, spec *drivers.Spec, c *config, img 
 		return "", err
 	}
 	return id, nil
+}
+
+// join connects a container with networks of the engine, one after the other, before it starts. One that the engine does not have is seen when
+// it starts, as that of network_mode is.
+func (d *Driver) join(ctx context.Context, object, id string, all []endpoint) error {
+	for i := range all {
+		e := &all[i]
+		wanted, err := e.settings(object)
+		if err != nil {
+			return err
+		}
+		err = d.engine.act(ctx, object, "connect it with the network "+e.name, func(ctx context.Context, api *client.Client) error {
+			_, err := api.NetworkConnect(ctx, e.name, client.NetworkConnectOptions{Container: id, EndpointConfig: wanted})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runsAs is the user of a container: the task's, or else the image's.
@@ -139,6 +162,13 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	}
 	labels := map[string]string{labelOwner: d.opts.Owner, labelTask: spec.ID, labelAlloc: string(spec.Alloc), labelJob: spec.Job, labelGroup: spec.Group}
 	maps.Copy(labels, c.labels)
+	if len(c.further) > 0 {
+		names := make([]string, len(c.further))
+		for i, e := range c.further {
+			names[i] = e.name
+		}
+		labels[labelJoined] = strings.Join(names, ",")
+	}
 	conf := &container.Config{Image: img.id, Hostname: c.hostname, User: spec.Task.User, Env: spec.Env, WorkingDir: c.workDir,
 		Labels: labels, Entrypoint: c.entrypoint, ExposedPorts: network.PortSet{}}
 	if c.command != "" {
@@ -196,7 +226,7 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	}
 	d.roots.bound(spec, host)
 	out := &client.ContainerCreateOptions{Config: conf, HostConfig: host, Name: nameOf(spec.ID)}
-	wanted, err := endpoint(object, c)
+	wanted, err := c.settings(object)
 	if err != nil {
 		return nil, err
 	}
@@ -206,26 +236,26 @@ func (d *Driver) describe(spec *drivers.Spec, c *config, img *image) (*client.Co
 	return out, nil
 }
 
-// endpoint is what a container wants in its network; nil: nothing.
-func endpoint(object string, c *config) (*network.EndpointSettings, error) {
-	if len(c.aliases) == 0 && c.ipv4 == "" && c.ipv6 == "" {
+// settings are what a container wants in a network, as the engine is told; nil: nothing.
+func (e *endpoint) settings(object string) (*network.EndpointSettings, error) {
+	if len(e.aliases) == 0 && e.ipv4 == "" && e.ipv6 == "" {
 		return nil, nil
 	}
-	out := &network.EndpointSettings{Aliases: c.aliases}
-	if c.ipv4 == "" && c.ipv6 == "" {
+	out := &network.EndpointSettings{Aliases: e.aliases}
+	if e.ipv4 == "" && e.ipv6 == "" {
 		return out, nil
 	}
 	out.IPAMConfig = &network.EndpointIPAMConfig{}
 	for key, to := range map[string]struct {
 		text string
 		addr *netip.Addr
-	}{"ipv4_address": {c.ipv4, &out.IPAMConfig.IPv4Address}, "ipv6_address": {c.ipv6, &out.IPAMConfig.IPv6Address}} {
+	}{"ipv4_address": {e.ipv4, &out.IPAMConfig.IPv4Address}, "ipv6_address": {e.ipv6, &out.IPAMConfig.IPv6Address}} {
 		var err error
 		if to.text == "" {
 			continue
 		}
 		if *to.addr, err = netip.ParseAddr(to.text); err != nil {
-			return nil, structs.Errorf(structs.Invalid, object+".config."+key, "%.100q is not an address", to.text)
+			return nil, structs.Errorf(structs.Invalid, object+".config."+e.at+key, "%.100q is not an address", to.text)
 		}
 	}
 	return out, nil

@@ -145,7 +145,7 @@ func (d *Driver) joins(ctx context.Context, spec *drivers.Spec) (string, error) 
 // own refuses what a container cannot have that joins another one's network.
 func (c *config) own(object string) error {
 	for key, set := range map[string]bool{"ports": len(c.ports) > 0, "hostname": c.hostname != "", "dns": len(c.dns) > 0,
-		"dns_search": len(c.dnsSearch) > 0, "extra_hosts": len(c.extraHosts) > 0, "network_aliases": len(c.aliases) > 0,
+		"dns_search": len(c.dnsSearch) > 0, "network": len(c.further) > 0, "extra_hosts": len(c.extraHosts) > 0, "network_aliases": len(c.aliases) > 0,
 		"ipv4_address": c.ipv4 != "", "ipv6_address": c.ipv6 != ""} {
 		if set {
 			return structs.Errorf(structs.Invalid, object+".config."+key, "the group's network says that for all its tasks").

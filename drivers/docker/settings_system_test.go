@@ -181,19 +181,58 @@ func TestLogDrivers(t *testing.T) {
 	}
 }
 
-// TestPublishedPorts: a port of the node leads into a container on a network of the engine, with the address that it asks for.
-func TestPublishedPorts(t *testing.T) {
-	name := fmt.Sprintf("proffer-ports-%d", os.Getpid())
-	subnet := netip.MustParsePrefix("10.213.77.0/28")
-	_, err := shared.API.NetworkCreate(within(t), name, client.NetworkCreateOptions{Driver: "bridge", IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: subnet}}}})
+// engineNetwork makes a network of the engine for a test, and returns its name.
+func engineNetwork(t *testing.T, of, subnet string) string {
+	t.Helper()
+	name := fmt.Sprintf("proffer-%s-%d", of, os.Getpid())
+	_, err := shared.API.NetworkCreate(within(t), name, client.NetworkCreateOptions{Driver: "bridge",
+		IPAM: &network.IPAM{Config: []network.IPAMConfig{{Subnet: netip.MustParsePrefix(subnet)}}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if _, err := shared.API.NetworkRemove(context.Background(), name, client.NetworkRemoveOptions{}); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return name
+}
+
+// TestSeveralNetworks: a container is in all networks that it names when it starts, and its addresses are told in their order, also by an
+// agent that comes later. One that the engine does not have is the reason, and leaves no container.
+func TestSeveralNetworks(t *testing.T) {
+	first, beside, third := engineNetwork(t, "first", "10.213.77.16/28"), engineNetwork(t, "beside", "10.213.77.32/28"), engineNetwork(t, "also", "10.213.77.48/28")
+	d := driver(t, shared, nil)
+	s := spec(t, "ip -o -4 addr | awk '{print $4}' | sort; echo ready; sleep 1000", map[string]any{"network_mode": first, "network": []any{
+		map[string]any{"name": beside, "ipv4_address": "10.213.77.40", "aliases": []any{"store"}}, map[string]any{"name": third, "ipv4_address": "10.213.77.60"}}})
+	begun := start(t, d, s)
+	defer take(t, begun)
+	await(t, "the task", func() bool { return strings.Contains(text(t, s, "stdout"), "ready") })
+	if got := text(t, s, "stdout"); got != "10.213.77.18/28\n10.213.77.40/28\n10.213.77.60/28\n127.0.0.1/8\nready\n" {
+		t.Errorf("in the container: %q", got)
+	}
+	found, err := driver(t, shared, nil).Recover(within(t), s, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range []drivers.Task{begun, found} {
+		own, joined, err := task.(drivers.Addressed).Addresses(within(t))
+		if got := fmt.Sprint(own, joined, err); got != fmt.Sprintf("[10.213.77.18] [{%s  [10.213.77.40]} {%s  [10.213.77.60]}] <nil>", beside, third) {
+			t.Errorf("told: %s", got)
+		}
+	}
+	bad := spec(t, "sleep 1000", map[string]any{"network_mode": first, "network": []any{map[string]any{"name": "nowhere"}}})
+	if _, err := d.Start(within(t), bad); err == nil || !strings.Contains(err.Error(), "network nowhere not found") {
+		t.Errorf("a network that there is not: %v", err)
+	}
+	if _, err := d.Recover(within(t), bad, nil); structs.KindOf(err) != structs.NotFound {
+		t.Errorf("its container: %v", err)
+	}
+}
+
+// TestPublishedPorts: a port of the node leads into a container on a network of the engine, with the address that it asks for.
+func TestPublishedPorts(t *testing.T) {
+	name := engineNetwork(t, "ports", "10.213.77.0/28")
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +254,7 @@ func TestPublishedPorts(t *testing.T) {
 		line, _ := bufio.NewReader(io.LimitReader(c, 100)).ReadString('\n')
 		return line == "hello\n"
 	})
-	if own, err := task.(drivers.Addressed).Addresses(within(t)); err != nil || len(own) != 1 || own[0] != "10.213.77.9" {
+	if own, _, err := task.(drivers.Addressed).Addresses(within(t)); err != nil || len(own) != 1 || own[0] != "10.213.77.9" {
 		t.Errorf("the container has the addresses %v, %v: it asked for 10.213.77.9", own, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 
 	"github.com/proffer/proffer/drivers"
@@ -51,26 +53,39 @@ func (t *task) inspect(ctx context.Context) (state *container.State, err error) 
 }
 
 // Addresses are those that the engine gave the container.
-func (t *task) Addresses(ctx context.Context) (out []string, err error) {
+func (t *task) Addresses(ctx context.Context) (first []string, joined []structs.JoinedNetwork, err error) {
 	err = t.d.engine.look(ctx, t.object(), "look at its container", func(ctx context.Context, api *client.Client) error {
 		r, err := api.ContainerInspect(ctx, t.id, client.ContainerInspectOptions{})
 		if err != nil || r.Container.NetworkSettings == nil {
 			return err
 		}
-		var six []string
-		for _, name := range slices.Sorted(maps.Keys(r.Container.NetworkSettings.Networks)) {
-			n := r.Container.NetworkSettings.Networks[name]
-			if n != nil && n.IPAddress.IsValid() {
-				out = append(out, n.IPAddress.String())
-			}
-			if n != nil && n.GlobalIPv6Address.IsValid() {
-				six = append(six, n.GlobalIPv6Address.String())
+		has := maps.Clone(r.Container.NetworkSettings.Networks)
+		if c := r.Container.Config; c != nil && c.Labels[labelJoined] != "" {
+			for name := range strings.SplitSeq(c.Labels[labelJoined], ",") {
+				joined = append(joined, structs.JoinedNetwork{Name: name, Addresses: addressesOf(has[name])})
+				delete(has, name)
 			}
 		}
-		out = append(out, six...)
+		for _, name := range slices.Sorted(maps.Keys(has)) {
+			first = append(first, addressesOf(has[name])...)
+		}
+		slices.SortStableFunc(first, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
 		return nil
 	})
-	return out, err
+	return first, joined, err
+}
+
+// addressesOf are those that a container has in a network; nil: it is not in it.
+func addressesOf(n *network.EndpointSettings) (out []string) {
+	if n == nil {
+		return nil
+	}
+	for _, a := range []netip.Addr{n.IPAddress, n.GlobalIPv6Address} {
+		if a.IsValid() {
+			out = append(out, a.String())
+		}
+	}
+	return out
 }
 
 // Wait returns when the container ended and its output is in the files. An engine that cannot be asked is asked again.

@@ -195,7 +195,7 @@ func (n *Node) Static(a *Ask) (out []structs.AssignedPort) {
 			if !ok {
 				host = unreachable
 			}
-			out = append(out, structs.AssignedPort{Label: p.Label, Host: host, Port: p.Static, To: p.To, Protocol: p.Protocol})
+			out = append(out, structs.AssignedPort{Label: p.Label, Host: host, Port: p.Static, To: p.To, Protocol: p.Protocol, Network: p.Network})
 		}
 	}
 	return out
@@ -240,7 +240,7 @@ func (n *Node) Assign(a *Ask) ([]structs.AssignedPort, bool) {
 				return false
 			}
 			places[i].last = port + 1
-			q := structs.AssignedPort{Label: p.Label, Host: host, Port: port, To: p.To, Protocol: p.Protocol}
+			q := structs.AssignedPort{Label: p.Label, Host: host, Port: port, To: p.To, Protocol: p.Protocol, Network: p.Network}
 			free := true
 			for j := range out[:fixed] {
 				free = free && (out[j].Port != port || out[j].Host != host && !anyHost(host))

@@ -345,27 +345,28 @@ func (t *task) container() wire.ContainerID {
 	return wire.ContainerID{Value: id + "." + name, Parent: &wire.ContainerID{Value: id}}
 }
 
-// networks are what a task is in, one alone; none: its address is not known.
+// networks are what a task is in, in order; none: its address is not known.
 func (p *lens) networks(t *task) []wire.NetworkInfo {
-	if own := p.ownNetwork(t); own != nil {
-		return []wire.NetworkInfo{mesos.NetworkInfo(own)}
+	if own := p.ownNetworks(t); own != nil {
+		return mesos.NetworkInfos(own)
 	}
 	if host := p.address(t); host != "" {
-		return []wire.NetworkInfo{mesos.OfNode(host)}
+		return mesos.OfNode(host)
 	}
 	return nil
 }
 
-// ownNetwork is the network of a task beside that of its node; nil: it has none. The version of an allocation is looked at for those alone that have.
-func (p *lens) ownNetwork(t *task) *server.TaskNetwork {
+// ownNetworks are the networks of a task beside that of its node; nil: it has none. The version of an allocation is looked at for those alone that
+// have.
+func (p *lens) ownNetworks(t *task) []*server.TaskNetwork {
 	said := t.said
 	if x := t.alloc.External; x != nil && x.Custom {
 		said = t.alloc.Tasks[server.ExecutorTask]
 	}
-	if said == nil || len(said.Addresses) == 0 {
+	if said == nil || len(said.Addresses)+len(said.Joined) == 0 {
 		return nil
 	}
-	return server.NetworkOf(t.alloc, said, p.groupOf(t.alloc).Group)
+	return server.NetworksOf(t.alloc, said, p.groupOf(t.alloc).Group)
 }
 
 // address is where a task in the network of its node is reached; empty: it is not known.

@@ -37,10 +37,13 @@ func TestNetworksInState(t *testing.T) {
 	r := peopled(t)
 	p := r.command("f1", "n1", "t4", structs.Resources{CPU: 100, Ports: 2})
 	p.Job.Groups[0].Network = &structs.Network{Mode: "cni/lan", Addresses: []string{"10.1.2.3"}, Groups: []string{"shop"}, Labels: map[string]string{"app": "web"}}
-	p.Alloc.Ports = []structs.AssignedPort{{Label: "p31001", Host: "10.0.0.9", Port: 31001, To: 80, Protocol: "tcp"}, {Host: "10.0.0.9", Port: 31002}}
-	r.place(p, structs.AllocRunning, map[string]*structs.TaskState{"t4": {Status: structs.TaskRunning, Addresses: []string{"10.1.2.3", "fd00::3"}}})
-	const want = `{"name":"lan","groups":["shop"],"labels":{"labels":[{"key":"app","value":"web"}]},"ip_addresses":[{"ip_address":"10.1.2.3","protocol":"IPv4"},` +
-		`{"ip_address":"fd00::3","protocol":"IPv6"}],"port_mappings":[{"container_port":80,"host_port":31001,"protocol":"tcp"}]}`
+	p.Job.Groups[0].Network.Further = []*structs.FurtherNetwork{{Name: "back", Interface: "eth1", Groups: []string{"store"}}}
+	p.Alloc.Ports = []structs.AssignedPort{{Label: "p31003", Host: "10.0.0.9", Port: 31003, To: 90, Network: "back"}, {Label: "p31001", Host: "10.0.0.9", Port: 31001, To: 80, Protocol: "tcp"}, {Host: "10.0.0.9", Port: 31002}}
+	r.place(p, structs.AllocRunning, map[string]*structs.TaskState{"t4": {Status: structs.TaskRunning, Addresses: []string{"10.1.2.3", "fd00::3"},
+		Joined: []structs.JoinedNetwork{{Name: "back", Interface: "eth1", Addresses: []string{"10.2.2.3"}}}}})
+	const want = `[{"name":"lan","groups":["shop"],"labels":{"labels":[{"key":"app","value":"web"}]},"ip_addresses":[{"ip_address":"10.1.2.3","protocol":"IPv4"},` +
+		`{"ip_address":"fd00::3","protocol":"IPv6"}],"port_mappings":[{"container_port":80,"host_port":31001,"protocol":"tcp"}]},` +
+		`{"name":"back","groups":["store"],"ip_addresses":[{"ip_address":"10.2.2.3","protocol":"IPv4"}],"port_mappings":[{"container_port":90,"host_port":31003}]}]`
 	same := func(what string, got any) {
 		t.Helper()
 		var has, wants any
@@ -52,10 +55,14 @@ func TestNetworksInState(t *testing.T) {
 			t.Errorf("%s: %s, want %s", what, raw, want)
 		}
 	}
-	same("/state", r.tree(r.servers(), "/state").in("frameworks|0|tasks|1|statuses|0|container_status|network_infos|0").v)
+	same("/state", r.tree(r.servers(), "/state").in("frameworks|0|tasks|1|statuses|0|container_status|network_infos").v)
 	for _, x := range newPicture(r.store.Snapshot()).getTasks().Tasks {
 		if x.TaskID.Value == "t4" {
-			same("GET_TASKS", wire.JSON.Marshal(&x.Statuses[0].ContainerStatus.NetworkInfos[0]))
+			var all []json.RawMessage
+			for _, n := range x.Statuses[0].ContainerStatus.NetworkInfos {
+				all = append(all, wire.JSON.Marshal(&n))
+			}
+			same("GET_TASKS", all)
 		}
 	}
 }

@@ -175,11 +175,12 @@ func (d page) status(t *task) {
 	e.open('{')
 	e.key("container_id")
 	e.containerID(t.container())
-	if own := d.ownNetwork(t); own != nil {
-		info := mesos.NetworkInfo(own)
+	if own := d.ownNetworks(t); own != nil {
 		e.key("network_infos")
 		e.open('[')
-		e.raw(wire.JSON.Marshal(&info))
+		for _, info := range mesos.NetworkInfos(own) {
+			e.raw(wire.JSON.Marshal(&info))
+		}
 		e.close(']')
 	} else if host := d.address(t); host != "" {
 		e.key("network_infos")
