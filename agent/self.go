@@ -66,7 +66,11 @@ func (a *self) Healthy(context.Context) error {
 		return structs.Errorf(structs.Unavailable, "server "+a.config.NodeName, "it knows no leader")
 	}
 	if a.client != nil {
-		if _, ok := a.client.Connected(); !ok {
+		switch _, ok := a.client.Connected(); {
+		case a.client.IsGone() && a.server == nil:
+			return structs.Errorf(structs.Unavailable, "client "+a.config.NodeName, "an operator marked it gone: it takes no work").
+				Advise("node purge -help says how its machine is had back")
+		case !ok && !a.client.IsGone():
 			return structs.Errorf(structs.Unavailable, "client "+a.config.NodeName, "it has no session with a server")
 		}
 	}

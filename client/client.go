@@ -68,6 +68,8 @@ type Client struct {
 	server  string // that the session is with; empty: there is none
 	leaving bool
 	stopped bool
+	gone    bool            // an operator marked the node gone
+	online  context.Context // ends when no session is tried any more; nil: none ever was
 }
 
 // slot is what only one allocation shall have at a time: each later one has a larger incarnation.
@@ -168,7 +170,11 @@ func (c *Client) load(ctx context.Context) error {
 		return err
 	}
 	if known != nil {
-		c.memory = *known
+		if c.memory, err = c.whoNow(ctx, *known); err != nil {
+			return err
+		}
+		c.gone = c.memory.Gone
+		c.leaving = c.gone
 	} else {
 		c.memory = store.Node{Format: store.Format, ID: structs.NewNodeID(), Region: c.config.Region}
 		if err := c.store.Commit(ctx, store.PutNode(&c.memory)); err != nil {
@@ -320,8 +326,18 @@ func (c *Client) Start(ctx context.Context) error {
 	if c.config.Plugins != nil {
 		c.routines.Go(func() { c.watchPlugins(c.watching) })
 	}
-	if c.uplink != nil {
-		c.routines.Go(func() { c.uplink.Run(c.watching) })
+	switch {
+	case c.gone:
+		c.routines.Go(func() { c.leaveForGood(c.watching) })
+	case c.uplink != nil:
+		var offline context.CancelFunc
+		c.mu.Lock()
+		c.online, offline = context.WithCancel(c.watching)
+		c.mu.Unlock()
+		c.routines.Go(func() {
+			defer offline()
+			c.uplink.Run(c.watching)
+		})
 	}
 	return nil
 }
@@ -394,29 +410,13 @@ var errStopping = structs.Errorf(structs.Unavailable, "node", "the agent stops")
 func (c *Client) Leave(ctx context.Context) error {
 	c.mu.Lock()
 	c.leaving = true
-	var runs, plugins []*runner.Alloc
-	for _, h := range c.held {
-		if h.run.Plugin() { // it is needed to end the others
-			plugins = append(plugins, h.run)
-			continue
-		}
-		runs = append(runs, h.run)
-	}
+	gone := c.gone
 	c.mu.Unlock()
-	for _, some := range [][]*runner.Alloc{runs, plugins} {
-		for _, run := range some {
-			run.Stop("the node leaves the region")
-		}
-		for _, run := range some {
-			select {
-			case <-run.Done():
-			case <-ctx.Done():
-				return errors.Join(structs.Errorf(structs.Unavailable, "node", "its work did not end: %w", context.Cause(ctx)), c.Stop(ctx))
-			}
-		}
+	if err := c.endWork(ctx, "the node leaves the region"); err != nil {
+		return errors.Join(err, c.Stop(ctx))
 	}
 	var err error
-	if c.uplink != nil {
+	if c.uplink != nil && !gone { // then it did, or nobody listens
 		err = c.uplink.Leave(ctx)
 	}
 	return errors.Join(err, c.Stop(ctx))

@@ -88,7 +88,8 @@ type uplink struct {
 	mu   sync.Mutex
 	said []*structs.Node
 	news chan struct{} // something was said; capacity 1
-	left bool
+	left atomic.Bool
+	ran  atomic.Bool
 
 	slack []structs.Slack
 	wants map[session.Ref]int // how often each was asked for
@@ -98,6 +99,7 @@ type uplink struct {
 }
 
 func (u *uplink) Run(ctx context.Context) error {
+	u.ran.Store(true)
 	<-ctx.Done()
 	return ctx.Err()
 }
@@ -185,7 +187,7 @@ func (u *uplink) Slack(s structs.Slack) {
 }
 
 func (u *uplink) Leave(context.Context) error {
-	u.left = true
+	u.left.Store(true)
 	return nil
 }
 

@@ -488,7 +488,7 @@ func TestLeaveStopsAllWork(t *testing.T) {
 		}
 		w.expectRunning()
 		w.expect("a000", structs.AllocComplete, "the node leaves")
-		if !w.up.left {
+		if !w.up.left.Load() {
 			t.Error("no goodbye")
 		}
 	})

@@ -22,12 +22,16 @@ func nodeDrain(e *Environment) *command {
 	deadline := c.flags.Duration("deadline", time.Hour, "stop what is left after this `TIME`; 0: never")
 	check := c.flags.String("check", "", "only when the drain was last set at this `INDEX`, as node status shows it")
 	reason := c.flags.String("reason", "", "why it is emptied, for people")
+	gone := c.flags.Bool("gone", false, "mark it gone once it is empty, as node purge -gone does")
 	detach := c.flags.Bool("detach", false, "return at once")
 	c.run = func(ctx context.Context, args []string) error {
 		if *deadline < 0 {
 			return usagef("-deadline: %s is negative; 0s is never, and 1s stops what is left almost at once", *deadline)
 		}
-		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(*deadline), Reason: *reason}
+		if *off && *gone {
+			return usagef("-gone: it goes with a drain that begins, not with -off")
+		}
+		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(*deadline), Reason: *reason, Gone: *gone}
 		if *off {
 			drain.Deadline = 0
 		}
@@ -53,7 +57,7 @@ func nodeDrain(e *Environment) *command {
 		if *detach {
 			return nil
 		}
-		return watchDrain(ctx, e, client, id, args[0])
+		return watchDrain(ctx, e, client, id, args[0], *gone)
 	}
 	return c
 }
@@ -61,12 +65,16 @@ func nodeDrain(e *Environment) *command {
 // drainPatience is how long nothing may leave a drained node before it is said what the rest waits for.
 var drainPatience = 5 * time.Second
 
-// watchDrain returns when nothing is left on the node.
-func watchDrain(ctx context.Context, e *Environment, client *api.Client, id, name string) error {
+// watchDrain returns when nothing is left on the node; with gone, when the region forgot it.
+func watchDrain(ctx context.Context, e *Environment, client *api.Client, id, name string, gone bool) error {
 	query := &api.Query{Wait: drainPatience}
 	last, explained, since := -1, false, time.Now()
 	for {
 		n, meta, err := client.Node(ctx, id, query)
+		if gone && structs.KindOf(err) == structs.NotFound {
+			_, err := fmt.Fprintf(e.Out, "Node %s is empty, and gone.\n", name)
+			return err
+		}
 		if err != nil {
 			return err
 		}
@@ -76,18 +84,18 @@ func watchDrain(ctx context.Context, e *Environment, client *api.Client, id, nam
 				left = append(left, a)
 			}
 		}
-		if len(left) == 0 {
+		if len(left) == 0 && !gone {
 			_, err := fmt.Fprintf(e.Out, "Node %s is empty.\n", name)
 			return err
 		}
-		if n.Drain == nil {
+		if n.Drain == nil && n.Gone == nil {
 			return structs.Errorf(structs.Conflict, "node "+name, "somebody ended the drain; %s left", counted(len(left), "allocation is", "allocations are"))
 		}
 		switch {
 		case len(left) != last:
 			fmt.Fprintf(e.Out, "  %s left\n", counted(len(left), "allocation", "allocations"))
 			last, explained, since = len(left), false, time.Now()
-		case !explained && time.Since(since) >= drainPatience:
+		case !explained && n.Drain != nil && time.Since(since) >= drainPatience:
 			explained = true
 			explainDrain(ctx, e, client, n, left, name)
 		}

@@ -107,6 +107,8 @@ func nodeState(n *structs.Node) string {
 	switch {
 	case n.Status != structs.NodeReady:
 		return string(n.Status)
+	case n.Gone != nil:
+		return "gone"
 	case n.Drain != nil:
 		return "draining"
 	case !n.Eligible:
@@ -204,6 +206,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		eligible = joinNonEmpty(": ", joinNonEmpty(" by ", "no, since "+age(now, x.Since), x.By), x.Reason)
 	}
 	d.add("Eligible", eligible)
+	if x := n.Gone; x != nil {
+		d.add("Gone", joinNonEmpty(" by ", "marked "+age(now, x.Since)+" ago", x.By)+"; it ends its work")
+	}
 	for _, p := range n.Problems {
 		d.add("Problem", p)
 	}
@@ -211,6 +216,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		deadline := "without a deadline"
 		if !n.Drain.Deadline.IsZero() {
 			deadline = "until " + n.Drain.Deadline.String()
+		}
+		if n.Drain.Gone {
+			deadline += ", then it is marked gone"
 		}
 		d.add("Drain", deadline)
 	}

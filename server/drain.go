@@ -12,7 +12,7 @@ import (
 const drainStops = 1024
 
 // watchDrains ends drains, for one term: at its deadline what is left on the node is stopped, and a node that is empty
-// stops draining and stays ineligible. Moving work away before that is the jobs' own decision.
+// stops draining and stays ineligible, or is marked gone. Moving work away before that is the jobs' own decision.
 func (s *Server) watchDrains(term context.Context) {
 	for term.Err() == nil {
 		snap := s.store.Snapshot()
@@ -34,8 +34,14 @@ func (s *Server) watchDrains(term context.Context) {
 			}
 			var cmd state.Command
 			switch {
+			case left == 0 && n.Drain.Gone:
+				if _, kept := snap.KeepsData(n); kept {
+					keys = append(keys, state.OfNodeVolumes(n.ID)) // made since; it goes when they did
+					break
+				}
+				cmd = &state.RemoveNode{Node: n.ID, Gone: true, ExpectIndex: &n.DrainIndex} // unless an operator was faster
 			case left == 0:
-				cmd = &state.SetDrain{Node: n.ID, Eligible: false, ExpectIndex: &n.DrainIndex} // unless an operator was faster
+				cmd = &state.SetDrain{Node: n.ID, Eligible: false, ExpectIndex: &n.DrainIndex} // likewise
 			case len(stops) > 0:
 				cmd = &state.Place{Stops: stops}
 			case !late && n.Drain.Deadline != 0:
@@ -50,7 +56,7 @@ func (s *Server) watchDrains(term context.Context) {
 				}
 				wait = min(wait, time.Second)
 			} else if left == 0 {
-				s.log.Info("node drained", "node", n.Name)
+				s.log.Info("node drained", "node", n.Name, "gone", n.Drain.Gone)
 			}
 		}
 		ctx, cancel := context.WithTimeout(term, wait)

@@ -396,6 +396,8 @@ type node struct {
 	end    context.CancelFunc
 	done   chan struct{}
 
+	leaving sync.WaitGroup
+
 	mu         sync.Mutex
 	allocs     map[structs.AllocID]*work
 	jobs       map[jobVersion]*structs.Job // that were sent in this session
@@ -496,6 +498,7 @@ func (n *node) start() {
 		var helpers sync.WaitGroup
 		helpers.Go(func() { n.fence(ctx) })
 		n.up.Run(ctx)
+		cancel() // it left, or is gone
 		helpers.Wait()
 	}()
 }
@@ -508,6 +511,7 @@ func (n *node) powerOff() {
 	n.region.mesh.Crash(n.ip)
 	n.end()
 	<-n.done
+	n.leaving.Wait()
 	n.pool.Close()
 	n.port.Close()
 	n.end = nil
@@ -677,6 +681,23 @@ func (n *node) Items(items []*session.Item) {
 		n.items[i.Ref] = i
 		n.sent++
 	}
+}
+
+func (n *node) MarkedGone(*session.Gone) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, w := range n.allocs {
+		if !w.status.Ended() {
+			n.kill(w)
+		}
+	}
+	up := n.up
+	n.leaving.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		up.Leave(ctx)
+	})
+	return true
 }
 
 func (n *node) Lost(error) {

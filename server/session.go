@@ -40,6 +40,7 @@ type nodeSession struct {
 	lease       structs.Duration // the longest that the node may hold when it begins
 	generation  string           // that Welcome named
 	conn        *session.Conn
+	gone        bool                  // the node was marked gone, and is not taken in
 	sent        map[jobVersion]uint64 // with the index of the version
 	over        chan struct{}         // closed when the session ended
 	provides    provides
@@ -106,6 +107,9 @@ func (s *Server) serveSession(ctx context.Context, stream *rpc.Stream) error {
 	n, err := s.openSession(ctx, conn, hello)
 	if err != nil {
 		return conn.Refuse(structs.AsError(err))
+	}
+	if n.gone {
+		return conn.RefuseGone(n.isGone(s.store.Snapshot()), structs.Errorf(structs.Forbidden, "node "+n.name, "an operator marked it gone"))
 	}
 	defer close(n.over)
 	old, refused := s.sessions.put(n)
@@ -179,7 +183,7 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 		return nil, structs.Errorf(structs.Unavailable, "region "+s.config.Region, "it is just being made")
 	}
 	is := answer.(*state.Registered)
-	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, incarnation: is.Incarnation,
+	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, gone: is.Gone, incarnation: is.Incarnation,
 		number: is.Session, lease: is.Lease, sent: make(map[jobVersion]uint64), over: make(chan struct{}),
 		provides: provides{more: make(chan struct{}, 1)}}, nil
 }
@@ -231,7 +235,7 @@ func (n *nodeSession) push(ctx context.Context) error {
 // all sends all that the region wants and returns the feed of what follows. The snapshot ends with it: a session is long,
 // and one that kept its first state would keep every record that has been replaced since.
 func (n *nodeSession) all() (*state.Feed, error) {
-	snap, feed := n.server.store.Subscribe(0, state.OfNodeAllocs(n.node), state.OfNodeVolumes(n.node))
+	snap, feed := n.server.store.Subscribe(0, state.OfNode(n.node), state.OfNodeAllocs(n.node), state.OfNodeVolumes(n.node))
 	if snap.Meta().Generation != n.generation {
 		// In a new generation the node must say anew what it holds.
 		feed.Close()
@@ -243,11 +247,34 @@ func (n *nodeSession) all() (*state.Feed, error) {
 			all.Volumes = append(all.Volumes, v.For(n.node))
 		}
 	}
-	if err := n.send(all); err != nil {
+	err := n.send(all)
+	if gone := n.isGone(snap); gone != nil && err == nil {
+		err = n.conn.Send(&session.FromServer{Gone: gone})
+	}
+	if err != nil {
 		feed.Close()
 		return nil, err
 	}
 	return feed, nil
+}
+
+// isGone returns what to tell a node that was marked gone; nil: it was not.
+func (n *nodeSession) isGone(snap *state.Snapshot) *session.Gone {
+	if !snap.MarkedGone(n.node) {
+		return nil
+	}
+	return &session.Gone{Generation: snap.Meta().Generation}
+}
+
+// goes reports whether a batch may have marked the node gone.
+func (n *nodeSession) goes(batch *state.Batch) bool {
+	return slices.ContainsFunc(batch.Changes, func(c state.Change) bool {
+		if old, _ := c.Old.(*structs.Node); old == nil || old.ID != n.node {
+			return false
+		}
+		now, _ := c.New.(*structs.Node)
+		return now == nil || now.Gone != nil
+	})
 }
 
 // follow sends what changes until the feed ends, and closes it.
@@ -260,6 +287,14 @@ func (n *nodeSession) follow(ctx context.Context, feed *state.Feed) error {
 		}
 		if err := n.send(n.changes(batch)); err != nil {
 			return err
+		}
+		if !n.goes(batch) {
+			continue
+		}
+		if gone := n.isGone(n.server.store.Snapshot()); gone != nil {
+			if err := n.conn.Send(&session.FromServer{Gone: gone}); err != nil {
+				return err
+			}
 		}
 	}
 }

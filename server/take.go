@@ -156,7 +156,9 @@ func (l *loop) takeNode(c state.Change) {
 	l.takeLostNode(was, n)
 	if n == nil {
 		id := c.Old.(*structs.Node).ID
-		l.takeGoneNode(id)
+		if was.Gone == nil { // otherwise they were told when it was marked
+			l.takeGoneNode(id)
+		}
 		l.allocator.RemoveNode(id)
 		l.slack.forget(id)
 		return

@@ -45,6 +45,7 @@ type Node struct {
 	Drain       *Drain     `json:"drain,omitempty"`
 	DrainIndex  uint64     `json:"drain_index"`      // the Raft index at which Eligible or Drain were last set
 	Closed      *Closed    `json:"closed,omitempty"` // why it is not eligible; nil: it is, or its maintenance says why
+	Gone        *Closed    `json:"gone,omitempty"`   // who marked it gone: it ends its work, and then it is forgotten; nil: nobody
 	Changed     Time       `json:"changed"`          // of Status
 	Reason      string     `json:"reason,omitempty"`
 	CreateIndex uint64     `json:"create_index"`
@@ -71,6 +72,7 @@ const (
 type Drain struct {
 	Deadline Time `json:"deadline"` // when what is left is stopped; zero: never
 	Started  Time `json:"started"`
+	Gone     bool `json:"gone,omitempty"` // once it is empty, it is marked gone
 }
 
 // Closed says who has had a node take no new work, and why.

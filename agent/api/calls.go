@@ -188,9 +188,14 @@ func (c *Client) Maintenance(ctx context.Context, q *Query) ([]*structs.NodeMain
 	return get[[]*structs.NodeMaintenance](ctx, c, q, "/v1/maintenance")
 }
 
-// PurgeNode forgets a node that is lost or left.
-func (c *Client) PurgeNode(ctx context.Context, id string) (*Written, error) {
-	return write[Written](ctx, c, "POST", nodePath(id, "purge"), nil, nil)
+// PurgeNode forgets a node that is lost or left. With gone that may be one that is there: it stops its work, and never comes back under
+// its id.
+func (c *Client) PurgeNode(ctx context.Context, id string, gone bool) (*Written, error) {
+	var params url.Values
+	if gone {
+		params = url.Values{"gone": {"true"}}
+	}
+	return write[Written](ctx, c, "POST", nodePath(id, "purge"), params, nil)
 }
 
 // Roles lists roles by name, a page at a time.

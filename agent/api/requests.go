@@ -134,6 +134,7 @@ type NodeDrain struct {
 	Off      bool             `json:"off,omitempty"`
 	Deadline structs.Duration `json:"deadline,omitempty"` // after which what is left is stopped; 0: never
 	Reason   string           `json:"reason,omitempty"`   // for people
+	Gone     bool             `json:"gone,omitempty"`     // once it is empty it is marked gone, as PurgeNode does it
 	// Keep leaves the node ineligible when Off is set.
 	Keep bool `json:"keep,omitempty"`
 	// Check, when set, must be the drain_index of the node now: nobody else set its drain or eligibility meanwhile.

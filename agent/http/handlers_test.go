@@ -239,7 +239,7 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Off: true, Check: &seen.DrainIndex})
 	must(err)
 	w.propose(&state.SetNodeStatus{Node: lost.ID, Status: structs.NodeLeft})
-	_, err = c.PurgeNode(ctx, "aa02")
+	_, err = c.PurgeNode(ctx, "aa02", false)
 	must(err)
 
 	_, err = c.PutRole(ctx, &structs.Role{Name: "eng/web", Weight: 2000})

@@ -110,11 +110,14 @@ func nodeDrain(c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
+	if body.Off && body.Gone {
+		return nil, structs.Errorf(structs.Invalid, "gone", "off is set too").Advise("use one of them")
+	}
 	return c.nodeWrite(func(n *structs.Node) state.Command {
 		if body.Off {
 			return &state.SetDrain{Node: n.ID, Eligible: !body.Keep, ExpectIndex: body.Check}
 		}
-		drain := &structs.Drain{}
+		drain := &structs.Drain{Gone: body.Gone}
 		if body.Deadline > 0 {
 			drain.Deadline = structs.At(time.Now()).Add(body.Deadline)
 		}
@@ -156,7 +159,7 @@ func maintenanceList(c *call) (any, error) {
 }
 
 func nodePurge(c *call) (any, error) {
-	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID} })
+	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID, Gone: c.yes("gone")} })
 }
 
 // pageOfRoles returns the page of roles that a call asks for.

@@ -115,7 +115,8 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/maintenance", Name: "Maintenance", Params: listParams, Result: []*structs.NodeMaintenance{}, Handle: maintenanceList,
 			Summary: "Lists the nodes with windows of maintenance by id, and what frameworks with work there say to them."},
 		{Method: "POST", Path: "/v1/node/{id}/purge", Name: "PurgeNode", Flags: Write, Result: api.Written{}, Handle: nodePurge,
-			Summary: "Forgets a node that is lost or left."},
+			Params:  []Param{{Name: "gone", Type: "boolean", Doc: "Also when it is there: it stops its work, and never comes back under its id."}},
+			Summary: "Forgets a node that is lost or left, or marks one gone."},
 
 		{Method: "GET", Path: "/v1/roles", Name: "Roles", Flags: Read | List, Result: []*api.RoleStatus{}, Handle: roleList,
 			Summary: "Lists roles and what they use."},

@@ -452,12 +452,39 @@ func givenUp(r *region, e wire.Encoding) {
 	}
 	aware.call(reconcileOperations("none@" + away.Value))
 	aware.outcome("none", wire.OperationGoneByOperator, false)
-	// When it comes back all the same, nobody gave it up.
+	// When it comes back all the same, it is sent away.
 	r.nodes[0].start()
-	r.eventually("the node is back", func() bool { return r.snapshot().Node(r.nodes[0].id) != nil && !r.snapshot().Gone(r.nodes[0].id) })
-	aware.forget()
-	aware.call(reconcile("none@" + away.Value))
-	aware.update("none", wire.TaskGone)
+	r.eventually("the node is told", r.nodes[0].isGone)
+
+	// One that is there is told to end its work, and its end is not news any more.
+	there := r.nodes[1]
+	for _, f := range []*framework{aware, other} {
+		o := f.offer(there.id)
+		f.accept(o, 0, launch(task(o, "two")))
+		f.told("two", wire.TaskRunning)
+		f.forget()
+	}
+	for range 2 {
+		aware.operates(&wire.OperatorCall{Type: new(wire.OperatorMarkAgentGone), MarkGone: &wire.NamedAgent{AgentID: wire.ID{Value: string(there.id)}}}, 200)
+	}
+	for f, state := range map[*framework]wire.TaskState{aware: wire.TaskGoneByOperator, other: wire.TaskLost} {
+		x := f.update("two", state)
+		if *x.Reason != wire.ReasonAgentRemovedByOperator || *x.Source != wire.SourceMaster || x.UUID != nil || x.AgentID.Value != string(there.id) {
+			r.t.Errorf("it is told %s", wire.JSON.Marshal(x))
+		}
+		f.await("the agent is lost", func(e *wire.Event) bool {
+			return *e.Type == wire.EventFailure && e.Failure.AgentID.Value == string(there.id) && e.Failure.ExecutorID == nil
+		})
+		f.forget()
+	}
+	r.eventually("the node is told", there.isGone)
+	r.pass(time.Minute)
+	for _, f := range []*framework{aware, other} {
+		f.none(wire.EventUpdate)
+	}
+	if n := r.snapshot().Node(there.id); n != nil {
+		r.t.Errorf("the node is %+v", n)
+	}
 }
 
 func startsInOrder(r *region, e wire.Encoding) {

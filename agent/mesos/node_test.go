@@ -28,6 +28,7 @@ type node struct {
 	up     *session.Client
 	end    context.CancelFunc
 	done   chan struct{}
+	gone   bool // it was told that it is marked gone
 
 	first      []string // addresses of what it runs, in a network of its own
 	joined     []structs.JoinedNetwork
@@ -345,3 +346,22 @@ func (n *node) executorEnds(w *work, code int) {
 func (n *node) Lease(session.Instant) {}
 func (n *node) Items([]*session.Item) {}
 func (n *node) Lost(error)            {}
+
+// isGone reports whether the node was told that it is marked gone.
+func (n *node) isGone() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.gone
+}
+
+func (n *node) MarkedGone(*session.Gone) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone = true
+	for _, w := range n.allocs {
+		if !w.status.Ended() {
+			n.kill(w)
+		}
+	}
+	return true
+}

@@ -38,6 +38,8 @@ type Node interface {
 	Items(items []*Item)
 	// Lease says until when the node holds its lease, on the session's Clock.
 	Lease(until Instant)
+	// MarkedGone says that an operator marked the node gone. When the node takes it, no other session is tried.
+	MarkedGone(*Gone) bool
 	// Lost says that a session ended that Welcome began; the next one is tried by itself.
 	Lost(err error)
 }
@@ -66,6 +68,7 @@ type Client struct {
 	slack   *structs.Slack     // as last said; nil: nothing was
 	early   bool               // a renewal is due for it
 	purged  []structs.VolumeID // to send
+	gone    bool               // the node was marked gone; of Run
 	wants   map[Ref]bool       // what the node wants
 	unsaid  map[Ref]bool       // what the server does not know of that: true to add, false to drop
 }
@@ -91,8 +94,8 @@ func New(c Config) *Client {
 	}
 }
 
-// Run keeps a session with one of the servers until ctx ends (it returns ctx's error then) or Leave went through (nil). Call
-// it once.
+// Run keeps a session with one of the servers until ctx ends (it returns ctx's error then), Leave went through (nil), or the session in
+// which the node learnt that it is marked gone ended (nil). Call it once.
 func (c *Client) Run(ctx context.Context) error {
 	tried, failures := map[string]int{}, 0
 	for number := 1; ; number++ {
@@ -107,6 +110,9 @@ func (c *Client) Run(ctx context.Context) error {
 			}
 			if ctx.Err() != nil {
 				return ctx.Err()
+			}
+			if c.gone {
+				return nil
 			}
 			if welcomed {
 				failures = 0
@@ -170,6 +176,7 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 		return false, because(ctx, err)
 	}
 	if welcome.Err != nil {
+		c.gone = welcome.Gone != nil && c.config.Node.MarkedGone(welcome.Gone)
 		return false, welcome.Err
 	}
 	if !late.Stop() || welcome.Lease <= 0 {
@@ -210,6 +217,8 @@ func (c *Client) session(ctx context.Context, addr string) (welcomed bool, err e
 			}
 		case m.Items != nil:
 			c.config.Node.Items(m.Items)
+		case m.Gone != nil:
+			c.gone = c.config.Node.MarkedGone(m.Gone)
 		case m.Bye != nil:
 			err = m.Bye
 		}

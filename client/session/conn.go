@@ -57,10 +57,17 @@ func Accept(ctx context.Context, s Stream) (*Conn, *Hello, error) {
 }
 
 // Refuse answers why not, and closes.
-func (c *Conn) Refuse(err *structs.Error) error {
+func (c *Conn) Refuse(err *structs.Error) error { return c.refuse(&Welcome{Err: err}) }
+
+// RefuseGone is Refuse for a node that is marked gone.
+func (c *Conn) RefuseGone(g *Gone, err *structs.Error) error {
+	return c.refuse(&Welcome{Gone: g, Err: err})
+}
+
+func (c *Conn) refuse(w *Welcome) error {
 	defer time.AfterFunc(closeTime, func() { c.stream.Close() }).Stop()
 	defer c.stream.Close()
-	return c.stream.Send(&Welcome{Err: err})
+	return c.stream.Send(w)
 }
 
 // Welcome takes the node in and starts the writer, which sends what was queued meanwhile. Call it once.

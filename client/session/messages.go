@@ -20,6 +20,7 @@ type Hello struct {
 // Welcome answers Hello, or refuses with Err.
 type Welcome struct {
 	Err         *structs.Error
+	Gone        *Gone  // with Err: there will be no session any more
 	Server      string // name of the server, for messages
 	Generation  string // changes when a snapshot is restored; see design "Killing needs proof"
 	Servers     []string
@@ -34,6 +35,13 @@ type FromServer struct {
 	Renewed *Renewed
 	Items   []*Item        // that the node wants and that are news to it
 	Bye     *structs.Error // the server closes: it left, or lost its quorum
+	Gone    *Gone
+}
+
+// Gone says that an operator marked the node gone, which the leader confirmed: it is to end all its work, and never says Hello again
+// under its id. A session goes on for as long as the node has ends to tell.
+type Gone struct {
+	Generation string // of the region, as in Welcome
 }
 
 // Desired is what the region wants of the node: changes since the last one, or all of it when Full.

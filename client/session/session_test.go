@@ -40,6 +40,10 @@ func (n *fakeNode) Desired(d *Desired)               { n.desired <- d }
 func (n *fakeNode) Lease(until Instant)              { n.lease <- until }
 func (n *fakeNode) Items(items []*Item)              { n.items <- items }
 func (n *fakeNode) Lost(err error)                   { n.events <- "lost: " + err.Error() }
+func (n *fakeNode) MarkedGone(g *Gone) bool {
+	n.events <- "gone in " + g.Generation
+	return g.Generation == "mine"
+}
 func (n *fakeNode) Welcome(w *Welcome) error {
 	n.events <- "welcome by " + w.Server
 	return n.refuse
@@ -364,6 +368,51 @@ func TestLeaving(t *testing.T) {
 			t.Errorf("run: %v", err)
 		}
 	})
+}
+
+// A node that is marked gone tells the ends of its work in the session in which it learns it, and looks for no other one; one that does not
+// take it, or is refused for another reason, does.
+func TestMarkedGone(t *testing.T) {
+	for name, told := range map[string]func(context.Context, *Conn, *Hello) error{
+		"in a session": func(_ context.Context, c *Conn, h *Hello) error {
+			if err := c.Welcome(&Welcome{Server: "s1", Lease: structs.Duration(lease)}); err != nil {
+				return err
+			}
+			c.Send(&FromServer{Gone: &Gone{"another"}})
+			c.Send(&FromServer{Gone: &Gone{"mine"}})
+			for {
+				m, err := c.Recv()
+				if err != nil || m.Observed != nil && len(m.Observed.Updates) > 0 {
+					return c.Close(nil)
+				}
+			}
+		},
+		"at hello": func(_ context.Context, c *Conn, h *Hello) error {
+			return c.RefuseGone(&Gone{"mine"}, structs.Errorf(structs.Forbidden, "node", "it is marked gone"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				tries := 0
+				s.serve(1, func(ctx context.Context, c *Conn, h *Hello) error {
+					if tries++; tries == 1 {
+						return c.RefuseGone(&Gone{"another"}, structs.Errorf(structs.Forbidden, "node", "it is marked gone"))
+					}
+					return told(ctx, c, h)
+				})
+				s.start(1)
+				for e := range s.node.events {
+					if e == "gone in mine" {
+						s.client.Observe(update("x", structs.AllocComplete))
+						break
+					}
+				}
+				if err := <-s.ran; err != nil || tries != 2 {
+					t.Errorf("run: %v, after %d tries", err, tries)
+				}
+			})
+		})
+	}
 }
 
 func TestLeavingWithoutServers(t *testing.T) {

@@ -40,6 +40,7 @@ type Node struct {
 	Boot       string // newest boot of the machine; Lease is of it
 	Lease      int64  // end of the lease, in nanoseconds of the clock that counts from the boot
 	Cut        int    // how many tasks ran when the boot before this one ended
+	Gone       bool   `codec:",omitempty"` // an operator marked it gone, and it knows
 }
 
 // Format is the version of the records that this build reads and writes.

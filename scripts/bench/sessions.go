@@ -67,6 +67,8 @@ func (n *quickNode) Items([]*session.Item) {}
 func (n *quickNode) Lease(session.Instant) {}
 func (n *quickNode) Lost(error)            {}
 
+func (n *quickNode) MarkedGone(*session.Gone) bool { return true }
+
 // openSessions opens three servers and so many nodes with sessions, and waits for a leader that knows them.
 func (b *bench) openSessions(ctx context.Context, name string, nodes int) (r *raftRegion, leader *server.Server, err error) {
 	if err := b.endDev(); err != nil {

@@ -10,12 +10,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
 )
 
 // nodePort is where tools ask about a node, as an offer of it says.
@@ -206,4 +208,55 @@ func TestMesosAgent(t *testing.T) {
 		t.Errorf("after a restart of the agent: %v", err)
 	}
 	read()
+	markedGone(t, s, server, node)
+}
+
+// markedGone marks an agent gone that is there while a task of a framework runs: that is over for the framework at once and ends on the node,
+// which stays out when it is started again, and is another one once its file is removed.
+func markedGone(t *testing.T, s *scheduler, server, node *agent) {
+	s.launch("last", wire.TaskRunning, func(o *wire.Offer) bool { return true }, func(o *wire.Offer) []wire.Operation {
+		return []wire.Operation{launch(o.AgentID, "last", "while :; do sleep 0.1; done", scalar("cpus", 0.1, ""), scalar("mem", 32, ""))}
+	})
+	was, err := node.api().Self(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := wire.JSON.Marshal(&wire.OperatorCall{Type: new(wire.OperatorMarkAgentGone), MarkGone: &wire.NamedAgent{AgentID: wire.ID{Value: string(was.Node)}}})
+	res, err := http.Post(server.url()+"/api/v1", wire.JSON.ContentType(), bytes.NewReader(call))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Body.Close(); res.StatusCode != 200 {
+		t.Fatalf("MARK_AGENT_GONE: %s", res.Status)
+	}
+	await(t, "the framework hears of it", func() error {
+		if x := s.find("last", func(is wire.TaskState) bool { return is == wire.TaskLost }); x == nil || *x.Reason != wire.ReasonAgentRemovedByOperator {
+			return fmt.Errorf("the task is lost as %s", wire.JSON.Marshal(x))
+		}
+		return nil
+	})
+	out := func(id structs.NodeID) error {
+		self, err := node.api().Self(t.Context())
+		if err != nil {
+			return err
+		}
+		if pids := node.tasks(); len(pids) > 0 || self.Node != id || self.Stats["client.server"] != "" {
+			return fmt.Errorf("node %s has the processes %v and a session with %q", self.Node, pids, self.Stats["client.server"])
+		}
+		return nil
+	}
+	await(t, "nothing runs on the node, and it is out", func() error { return out(was.Node) })
+	file := filepath.Join(node.dir, "client", "gone")
+	await(t, "its file is there", func() error { _, err := os.Stat(file); return err })
+	node.kill()
+	node.start()
+	await(t, "it stays out", func() error { return out(was.Node) })
+	node.kill()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	node.start()
+	if self, err := node.api().Self(t.Context()); err != nil || self.Node == was.Node {
+		t.Errorf("without its file it is %+v: %v", self, err)
+	}
 }

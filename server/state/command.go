@@ -78,6 +78,7 @@ type Registered struct {
 	Session     uint64           // the newest
 	Lease       structs.Duration // the longest that the node may hold
 	Changed     bool
+	Gone        bool `codec:",omitempty"` // it was marked gone: it is not registered, and nothing else is set
 }
 
 // SetLease records that a node holds no lease that is longer than Lease any more, since Session began so long ago. It is a
@@ -139,8 +140,16 @@ type BeginMaintenance struct {
 	Start structs.Time
 }
 
-// RemoveNode forgets a node that is lost or left; what did not end on it is lost. Answer: *Receipt.
-type RemoveNode struct{ Node structs.NodeID }
+// RemoveNode forgets a node that is lost or left; what did not end on it is lost. One that is ready is a conflict, unless it is to be
+// marked gone, which may be said of one that was removed before, too. It is a conflict while there is a volume on it whose data nobody gave up. Answer: *Receipt.
+type RemoveNode struct {
+	Node structs.NodeID
+	// Gone marks it gone, whether it is ready or not: it stops its work, and never registers under its id again. Of one that is marked
+	// already nothing changes.
+	Gone bool `codec:",omitempty"`
+	// ExpectIndex is that of SetDrain.
+	ExpectIndex *uint64 `codec:",omitempty"`
+}
 
 // SubmitJob stores a job: a first version, the next one when its text changed, or the same one, which is started again
 // when it was stopped. The job is normalised and validated. A role that does not exist is made, and forgotten when nothing

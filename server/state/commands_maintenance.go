@@ -8,7 +8,7 @@ import (
 
 // Apply gives a node a window, or ends it.
 func (c *SetMaintenance) Apply(tx *Tx) (any, error) {
-	old, err := tx.node(c.Node)
+	old, err := tx.present(c.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (c *SetMaintenance) Apply(tx *Tx) (any, error) {
 
 // Apply begins to empty a node for its window. A drain that an operator began goes on, with the earlier deadline.
 func (c *BeginMaintenance) Apply(tx *Tx) (any, error) {
-	old, err := tx.node(c.Node)
+	old, err := tx.present(c.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (c *BeginMaintenance) Apply(tx *Tx) (any, error) {
 	n, m, d := *old, *had, structs.Drain{Deadline: had.Start, Started: tx.Now}
 	m.Began, m.Eligible = true, old.Eligible
 	if old.Drain != nil {
-		d.Started = old.Drain.Started
+		d.Started, d.Gone = old.Drain.Started, old.Drain.Gone
 		d.Deadline = min(d.Deadline, cmp.Or(old.Drain.Deadline, d.Deadline))
 	}
 	n.Maintenance, n.Drain, n.Eligible, n.DrainIndex = &m, &d, false, tx.Index

@@ -29,6 +29,9 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		}
 	}
 	n, old := *c.Node, get(tx.nodes, c.Node.ID)
+	if tx.MarkedGone(n.ID) {
+		return &Registered{Index: tx.Index, Gone: true}, nil
+	}
 	was := structs.Node{Eligible: true} // what servers set
 	if old != nil {
 		was = *old
@@ -37,7 +40,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		tx.isBack(n.ID)
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
-	n.Status, n.Eligible, n.Drain, n.DrainIndex, n.Closed = was.Status, was.Eligible, was.Drain, was.DrainIndex, was.Closed
+	n.Status, n.Eligible, n.Drain, n.DrainIndex, n.Closed, n.Gone = was.Status, was.Eligible, was.Drain, was.DrainIndex, was.Closed, nil
 	n.Maintenance, n.Volumes, n.Attached = was.Maintenance, was.Volumes, was.Attached
 	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
 	if err := newestSession(&n, c.Session); err != nil {
@@ -107,6 +110,10 @@ func (c *SetNodeStatus) Apply(tx *Tx) (any, error) {
 	if old.Status == c.Status {
 		return tx.receipt(), nil
 	}
+	if old.Gone != nil && c.Status != structs.NodeReady {
+		tx.isOver(old)
+		return tx.receipt(), nil
+	}
 	n := *old
 	n.Status, n.Changed, n.Reason = c.Status, tx.Now, bounded(c.Why)
 	if c.Status == structs.NodeReady {
@@ -152,7 +159,7 @@ func (c *LoseAllocs) Apply(tx *Tx) (any, error) {
 
 // Apply opens or closes a node for new work.
 func (c *SetEligibility) Apply(tx *Tx) (any, error) {
-	old, err := tx.node(c.Node)
+	old, err := tx.present(c.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -180,13 +187,18 @@ func (tx *Tx) closed(before *structs.Closed, reason string) *structs.Closed {
 
 // Apply begins or ends a drain.
 func (c *SetDrain) Apply(tx *Tx) (any, error) {
-	old, err := tx.node(c.Node)
+	old, err := tx.present(c.Node)
 	if err != nil {
 		return nil, err
 	}
 	if c.ExpectIndex != nil && *c.ExpectIndex != old.DrainIndex {
 		return nil, structs.Errorf(structs.Conflict, nodeText(old), "its drain was set at index %d and index %d was expected",
 			old.DrainIndex, *c.ExpectIndex).Advise("look at it again and pass -check %d", old.DrainIndex)
+	}
+	if c.Drain != nil && c.Drain.Gone {
+		if name, kept := tx.keepsData(old); kept {
+			return nil, keepsIt(old, name)
+		}
 	}
 	n := *old
 	n.DrainIndex = tx.Index
@@ -204,26 +216,46 @@ func (c *SetDrain) Apply(tx *Tx) (any, error) {
 	return tx.receipt(), nil
 }
 
-// Apply forgets a node.
+// Apply forgets a node, or begins the end of one that is there.
 func (c *RemoveNode) Apply(tx *Tx) (any, error) {
+	if c.Gone && tx.MarkedGone(c.Node) {
+		return tx.receipt(), nil
+	}
 	old, err := tx.node(c.Node)
 	if err != nil {
+		if c.Gone && tx.Gone(c.Node) { // it was purged: now it may not come back either
+			tx.goes(c.Node, true)
+			return tx.receipt(), nil
+		}
 		return nil, err
 	}
-	if old.Status == structs.NodeReady {
+	if c.ExpectIndex != nil && *c.ExpectIndex != old.DrainIndex {
+		return nil, structs.Errorf(structs.Conflict, nodeText(old), "its drain was set at index %d and index %d was expected",
+			old.DrainIndex, *c.ExpectIndex)
+	}
+	if old.Status == structs.NodeReady && !c.Gone {
 		return nil, structs.Errorf(structs.Conflict, nodeText(old), "it is ready").
-			Advise("stop its agent first")
+			Advise("stop its agent first, or pass -gone: its work is stopped, and it never comes back under this id")
 	}
 	if name, kept := tx.keepsData(old); kept {
-		return nil, structs.Errorf(structs.Conflict, nodeText(old), "volume %q is on its disk", name).
-			Advise("bring the node back, or give the data up first: volume delete -purge %s", name)
+		return nil, keepsIt(old, name)
 	}
-	tx.goes(old.ID) // before its work hears of it
+	tx.goes(old.ID, c.Gone) // before its work hears of it
+	if old.Status == structs.NodeReady {
+		tx.leaves(old)
+		return tx.receipt(), nil
+	}
 	for _, a := range tx.held(c.Node) {
 		tx.lose(a, "its node was removed")
 	}
 	tx.forgetNode(old)
 	return tx.receipt(), nil
+}
+
+// keepsIt is why a node cannot be forgotten that has a volume.
+func keepsIt(n *structs.Node, volume string) error {
+	return structs.Errorf(structs.Conflict, nodeText(n), "volume %q is on its disk", volume).
+		Advise("bring the node back, or give the data up first: volume delete -purge %s", volume)
 }
 
 // nodeText names a node in texts.

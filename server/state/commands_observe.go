@@ -60,7 +60,7 @@ func (tx *Tx) observe(n *structs.Node, u *structs.AllocUpdate, jobs *drafts) (ch
 	if a == nil || a.Node != n.ID || a.Incarnation != u.Incarnation {
 		return false, true
 	}
-	if a.Ended() && a.Status != structs.AllocLost {
+	if a.Ended() && (a.Status != structs.AllocLost || n.Gone != nil) {
 		return false, false
 	}
 	status, known := allocStatus(u.Status)

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/proffer/proffer/structs"
@@ -54,4 +55,52 @@ func TestGoneNodes(t *testing.T) {
 	}
 	is("last", true)
 	is("b", false)
+}
+
+// A node that is marked gone never registers again. Of one that is there the work of frameworks is lost at once, and that of jobs stopped: it stays
+// until it said goodbye or its lease is over.
+func TestMarkedGone(t *testing.T) {
+	r := newRegion(t)
+	register := func(id structs.NodeID) *Registered {
+		t.Helper()
+		return r.must(&RegisterNode{Node: &structs.Node{ID: id, Name: string(id), Gone: &structs.Closed{}}}).(*Registered)
+	}
+	back := func(id structs.NodeID, gone bool) {
+		t.Helper()
+		if got := register(id); got.Gone != gone || got.Gone == (got.Incarnation != 0) {
+			t.Errorf("node %s: %+v", id, got)
+		}
+	}
+	back("away", false)
+	r.must(&SetNodeStatus{Node: "away", Status: structs.NodeLost})
+	r.must(&RemoveNode{Node: "away"})
+	back("away", false) // nobody marked it
+	r.must(&SetNodeStatus{Node: "away", Status: structs.NodeLost})
+	r.must(&RemoveNode{Node: "away"})
+	r.must(&RemoveNode{Node: "away", Gone: true}) // and now somebody does
+	back("away", true)
+
+	back("idle", false)
+	if err := r.fails(structs.Conflict, &RemoveNode{Node: "idle"}); !strings.Contains(err.Error(), "-gone") {
+		t.Errorf("of one that is ready: %v", err)
+	}
+	seen := uint64(7)
+	r.fails(structs.Conflict, &RemoveNode{Node: "idle", Gone: true, ExpectIndex: &seen})
+	r.must(&RemoveNode{Node: "idle", Gone: true})
+	if r.store.Snapshot().Node("idle") != nil {
+		t.Error("nothing is on it, and it stays")
+	}
+	r.must(&RemoveNode{Node: "idle", Gone: true})
+	back("idle", true)
+	r.fails(structs.NotFound, &RemoveNode{Node: "never", Gone: true})
+	var out bytes.Buffer
+	if err := r.store.Image().Persist(&out); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.store.Restore(&out); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.store.Snapshot(); !s.MarkedGone("idle") || s.MarkedGone("never") {
+		t.Error("it is not known any more who is marked gone")
+	}
 }

@@ -443,7 +443,7 @@ func (tx *Tx) lose(a *structs.Allocation, why string) {
 	next := *a
 	next.Status, next.Why = structs.AllocLost, bounded(why)
 	tx.putAlloc(a, next)
-	if n := get(tx.nodes, a.Node); n != nil && n.Status == structs.NodeLost && a.OnLost != structs.OnLostFence {
+	if n := get(tx.nodes, a.Node); n != nil && (n.Status == structs.NodeLost || n.Gone != nil) && a.OnLost != structs.OnLostFence {
 		tx.unfenced(a)
 	}
 }

@@ -137,9 +137,11 @@ func (p *picture) agentMessage(n *structs.Node, o *offered) wire.Agent {
 	slices.SortFunc(out.Capabilities, func(a, b wire.AgentCapability) int { return int(*a.Type - *b.Type) })
 	if n.Drain != nil {
 		d := &wire.DrainInfo{State: wire.Drained}
-		for range p.HeldOnNode(n.ID) {
+		if p.draining(n) {
 			d.State = wire.Draining
-			break
+		}
+		if n.Drain.Gone {
+			d.Config.MarkGone = new(true)
 		}
 		if n.Drain.Deadline != 0 {
 			d.Config.MaxGrace = &wire.DurationInfo{Nanoseconds: int64(max(0, n.Drain.Deadline.Sub(n.Drain.Started)))}
@@ -147,6 +149,14 @@ func (p *picture) agentMessage(n *structs.Node, o *offered) wire.Agent {
 		out.Drain, out.DrainStarted = d, timeInfo(n.Drain.Started)
 	}
 	return out
+}
+
+// draining reports whether a node that is drained has work still. One that is to be marked gone goes when it has none, and is never DRAINED.
+func (p *picture) draining(n *structs.Node) bool {
+	for range p.HeldOnNode(n.ID) {
+		return true
+	}
+	return n.Drain.Gone
 }
 
 func attributes(n *structs.Node) (out []wire.Attribute) {

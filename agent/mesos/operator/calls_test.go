@@ -275,14 +275,33 @@ func TestAgents(t *testing.T) {
 	if !node("n2").Schedulable() {
 		t.Error("it takes no work")
 	}
-	drain.Drain.MarkGone = new(true)
-	r.answers(s, drain, 400, "mark_gone")
+	drain.Drain.MarkGone, drain.Drain.AgentID.Value = new(true), "n2"
+	r.answers(s, drain, 200, "")
+	if d := node("n2").Drain; d == nil || !d.Gone {
+		t.Errorf("its drain is %+v", d)
+	}
+	r.answers(s, named(wire.OperatorReactivateAgent, "n2"), 400, "DRAINING")
+	for _, shown := range []string{r.post(s, wire.JSON, &wire.OperatorCall{Type: new(wire.OperatorGetAgents)}).Body.String(), r.ask(s, "GET", "/slaves").Body.String()} {
+		if strings.Count(shown, `"mark_gone":true`) != 1 || !strings.Contains(shown, `"DRAINING"`) {
+			t.Errorf("agents are shown as %s", shown)
+		}
+	}
 	r.answers(s, named(wire.OperatorMarkAgentGone, "none"), 404, "No agent")
-	r.answers(s, named(wire.OperatorMarkAgentGone, "n1"), 409, "its work goes on")
+	for range 2 {
+		r.answers(s, named(wire.OperatorMarkAgentGone, "n1"), 200, "") // it has work
+	}
+	if n := node("n1"); n.Gone == nil || n.Schedulable() || n.Drain != nil {
+		t.Errorf("it is %+v", n)
+	}
+	drain.Drain.AgentID.Value = "n1"
+	r.answers(s, drain, 409, "Agent is currently being marked gone")
+	r.answers(s, named(wire.OperatorReactivateAgent, "n1"), 409, "marked gone")
 	r.answers(s, named(wire.OperatorMarkAgentGone, "n3"), 200, "")
 	if node("n3") != nil {
 		t.Error("it is still there")
 	}
+	drain.Drain.AgentID.Value = "n3"
+	r.answers(s, drain, 400, "No agent")
 	r.answers(s, named(wire.OperatorDeactivateAgent, "none"), 400, "No agent")
 }
 

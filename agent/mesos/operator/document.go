@@ -230,9 +230,8 @@ func (d *document) reserved(n *structs.Node) (byRole map[string]structs.Resource
 
 func (d *document) drain(n *structs.Node) {
 	is := "DRAINED"
-	for range d.HeldOnNode(n.ID) {
+	if d.draining(n) {
 		is = "DRAINING"
-		break
 	}
 	d.key("drain_info")
 	d.open('{')
@@ -245,7 +244,7 @@ func (d *document) drain(n *structs.Node) {
 		d.intAt("nanoseconds", int64(max(0, n.Drain.Deadline.Sub(n.Drain.Started))))
 		d.close('}')
 	}
-	d.boolAt("mark_gone", false)
+	d.boolAt("mark_gone", n.Drain.Gone)
 	d.close('}')
 	d.close('}')
 	d.secondsAt("estimated_drain_start_time", n.Drain.Started)

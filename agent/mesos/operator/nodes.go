@@ -13,19 +13,14 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// markGone gives up an agent that is away, with what ran there. One that is there would go on with its work.
+// markGone marks an agent gone: with what runs or ran there it is given up, and never comes back under its id.
 func (s *Servers) markGone(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
-	snap, n, err := s.agent(ctx, c.MarkGone.AgentID)
-	if err != nil && snap != nil && snap.Gone(structs.NodeID(c.MarkGone.AgentID.Value)) {
-		return nil // it is done
-	}
-	if err != nil {
+	id := structs.NodeID(c.MarkGone.AgentID.Value)
+	snap, _, err := s.agent(ctx, c.MarkGone.AgentID)
+	if err != nil && (snap == nil || !snap.Gone(id)) {
 		return err
 	}
-	if n.Status == structs.NodeReady {
-		return mesos.Refuse(http.StatusConflict, "Agent '%s' has a session, and its work goes on: stop Proffer there, or drain it, first", n.Name)
-	}
-	return s.propose(ctx, who, &state.RemoveNode{Node: n.ID})
+	return s.propose(ctx, who, &state.RemoveNode{Node: id, Gone: true})
 }
 
 // drain has an agent emptied: what is left when the grace period is over is stopped.
@@ -34,10 +29,10 @@ func (s *Servers) drain(ctx context.Context, who mesos.Caller, c *wire.OperatorC
 	if err != nil {
 		return err
 	}
-	if c.Drain.MarkGone != nil && *c.Drain.MarkGone {
-		return invalid("'mark_gone' is not served: stop Proffer on the agent when it is drained, and MARK_AGENT_GONE then")
+	if n.Gone != nil {
+		return mesos.Refuse(http.StatusConflict, "Agent is currently being marked gone")
 	}
-	d := &structs.Drain{}
+	d := &structs.Drain{Gone: c.Drain.MarkGone != nil && *c.Drain.MarkGone}
 	if g := c.Drain.MaxGrace; g != nil {
 		var seconds, nanos int64
 		if g.Seconds != nil {
@@ -80,6 +75,9 @@ func (s *Servers) reactivateAsSeen(ctx context.Context, who mesos.Caller, c *wir
 		return invalid("Agent '%s' is not deactivated", n.Name)
 	case n.Drain == nil:
 		return s.propose(ctx, who, &state.SetEligibility{Node: n.ID, Eligible: true})
+	}
+	if n.Drain.Gone { // when it is empty it goes
+		return invalid("Agent '%s' is still in the DRAINING state", n.Name)
 	}
 	for range snap.HeldOnNode(n.ID) {
 		return invalid("Agent '%s' is still in the DRAINING state", n.Name)
