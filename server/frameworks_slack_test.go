@@ -46,14 +46,14 @@ func TestFrameworkUsesWhatOthersLeave(t *testing.T) {
 		}
 		s.acknowledge(s.told("soft", structs.TaskRunning))
 		n.up.Slack(structs.Slack{CPU: 1000, Memory: 1 << 30})
-		if end := s.told("soft", structs.TaskKilled); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
+		if end := s.told("soft", structs.TaskGone); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
 			t.Errorf("it is told %+v", end)
 		}
 	})
 }
 
 // An executor of a framework begins on what the node itself has, and is best-effort work as long as one of its tasks is on what others leave: when
-// they use that, it goes with all its tasks.
+// they use that, those tasks of a pod go, and the others stay.
 func TestExecutorsUseWhatOthersLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 3, 1)
@@ -122,10 +122,12 @@ func TestExecutorsUseWhatOthersLeave(t *testing.T) {
 		check(t, launch(soft("four")))
 		s.acknowledge(s.told("four", structs.TaskRunning))
 		n.up.Slack(structs.Slack{CPU: 500, Memory: 1 << 30})
-		for _, task := range []string{"firm", "four"} {
-			if end := s.told(task, structs.TaskKilled); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
-				t.Errorf("%s ends as %+v", task, end)
-			}
+		if end := s.told("four", structs.TaskGone); end.Reason != "CONTAINER_PREEMPTED" || !end.Agent || !strings.HasPrefix(end.Message, "taken back") {
+			t.Errorf("it ends as %+v", end)
+		}
+		is("without what was taken back", 0, structs.BatchBand)
+		if a := r.snapshot().Alloc(id); a.Desired != structs.DesiredRun || a.Tasks["firm"].Status != structs.TaskRunning {
+			t.Errorf("with it went %+v", a)
 		}
 		if r.running("web") != 1 {
 			t.Error("web does not run")

@@ -561,7 +561,7 @@ func (n *node) update(w *work) *structs.AllocUpdate {
 		for _, x := range w.alloc.External.Tasks {
 			t := &structs.TaskState{Status: structs.TaskRunning, Started: 1}
 			switch {
-			case w.status == structs.AllocComplete && w.killed, x.Kill != nil:
+			case w.status == structs.AllocComplete && w.killed, x.Kill != nil, x.TakenBack != "":
 				t.Status = structs.TaskKilled
 			case w.status == structs.AllocComplete:
 				t.Status = structs.TaskFinished

@@ -221,8 +221,10 @@ func (a *Allocator) reclaimSlack() {
 			switch {
 			case x.band != y.band:
 				return cmp.Compare(x.band, y.band)
-			case x.firm != y.firm:
-				return map[bool]int{false: -1, true: 1}[x.firm]
+			case y.firm && !x.firm:
+				return -1
+			case x.firm && !y.firm:
+				return 1
 			}
 			return cmp.Or(cmp.Compare(y.created, x.created), strings.Compare(string(y.alloc), string(x.alloc)))
 		})

@@ -122,7 +122,7 @@ func TestMesosRawDisk(t *testing.T) {
 			Source: &wire.VolumeSource{Type: new(wire.SourceCSIVolume), CSI: &wire.CSIVolume{Plugin: "folders", Static: &wire.CSIStaticProvisioning{VolumeID: "shelf-1",
 				StageSecrets:   map[string]*wire.Secret{"key": {Type: new(wire.SecretByValue), Value: &wire.SecretValue{Data: []byte("hunter2")}}},
 				PublishSecrets: map[string]*wire.Secret{"key": {Type: new(wire.SecretByReference), Reference: &wire.SecretReference{Name: "store", Key: new("key")}}},
-				Context: map[string]*string{"folder": &folder}, Capability: wire.CSICapability{Mount: &wire.CSIMount{}, Access: wire.CSIAccessMode{Mode: wire.CSISingleNodeWriter}}}}}}}}
+				Context:        map[string]*string{"folder": &folder}, Capability: wire.CSICapability{Mount: &wire.CSIMount{}, Access: wire.CSIAccessMode{Mode: wire.CSISingleNodeWriter}}}}}}}}
 		return []wire.Operation{op}
 	})
 	if text, err := os.ReadFile(filepath.Join(shelf, "log")); err != nil || string(text) != "of two\n" {
