@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
 	"github.com/proffer/proffer/structs"
 )
@@ -49,6 +51,34 @@ func TestWaitForALostNode(t *testing.T) {
 		if on == 0 || replaced() != on || r.witness.count() != 4 {
 			t.Errorf("%d of %d were replaced\n%s", replaced(), on, r.describe())
 		}
+	})
+}
+
+// What runs on a node that was lost keeps its room when the node is back, also if other work waits for room: none is placed there before the
+// node told what it runs.
+func TestANodeThatIsBackTellsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegion(t, 1, 1)
+		s, away := r.subscribe(eng("spark")), r.nodes[0]
+		o := s.offer("")
+		work := launches("work", 1)
+		work.Launch.Resources.CPU = o.Resources.CPU
+		done, err := s.accept(o, work)
+		check(t, err)
+		check(t, errors.Join(done.Faults...))
+		s.acknowledge(s.told("work", structs.TaskRunning))
+		r.mesh.Cut([]string{away.ip}, r.ip())
+		s.told("work", structs.TaskUnreachable)
+		r.propose(&state.SubmitJob{Job: job("web", "service", 1)})
+		r.mesh.Heal()
+		s.forget()
+		s.told("work", structs.TaskRunning)
+		time.Sleep(time.Minute)
+		if a := r.snapshot().Alloc(done.Allocs[0]); a.Status != structs.AllocRunning || a.Desired != structs.DesiredRun || r.running("web") != 0 {
+			t.Errorf("its room was given away\n%s", r.describe())
+		}
+		check(t, s.host.server.KillTask(t.Context(), s.sub.Framework, s.sub.Connection, server.TaskName{Task: "work"}))
+		r.eventually("the room is used again", func() bool { return r.running("web") == 1 })
 	})
 }
 

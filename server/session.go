@@ -41,6 +41,7 @@ type nodeSession struct {
 	generation  string           // that Welcome named
 	conn        *session.Conn
 	gone        bool                  // the node was marked gone, and is not taken in
+	untold      bool                  // it gets no work before it told all that it runs
 	sent        map[jobVersion]uint64 // with the index of the version
 	over        chan struct{}         // closed when the session ended
 	provides    provides
@@ -183,7 +184,7 @@ func (s *Server) openSession(ctx context.Context, conn *session.Conn, hello *ses
 		return nil, structs.Errorf(structs.Unavailable, "region "+s.config.Region, "it is just being made")
 	}
 	is := answer.(*state.Registered)
-	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, gone: is.Gone, incarnation: is.Incarnation,
+	return &nodeSession{server: s, node: hello.Node.ID, name: hello.Node.Name, conn: conn, gone: is.Gone, untold: is.Untold, incarnation: is.Incarnation,
 		number: is.Session, lease: is.Lease, sent: make(map[jobVersion]uint64), over: make(chan struct{}),
 		provides: provides{more: make(chan struct{}, 1)}}, nil
 }
@@ -449,17 +450,21 @@ func (n *nodeSession) propose(ctx context.Context, cmd state.Command) (any, erro
 	}
 }
 
-// observed commits updates in commands that an entry takes.
+// observed commits updates in commands that an entry takes. With the last one of all that the node runs, it may get new work.
 func (n *nodeSession) observed(ctx context.Context, o *session.Observed) error {
 	updates := slices.DeleteFunc(o.Updates, func(u *structs.AllocUpdate) bool { return u == nil })
-	for len(updates) > 0 {
+	for told := !o.Full || !n.untold; len(updates) > 0 || !told; {
 		budget := n.server.entryBytes / 2
-		updates[0] = fitting(updates[0], budget)
-		if first, rest := splitSaid(updates[0], budget); rest != nil {
-			updates = append([]*structs.AllocUpdate{first, rest}, updates[1:]...)
+		if len(updates) > 0 {
+			updates[0] = fitting(updates[0], budget)
+			if first, rest := splitSaid(updates[0], budget); rest != nil {
+				updates = append([]*structs.AllocUpdate{first, rest}, updates[1:]...)
+			}
 		}
 		chunk := part(&updates, &budget, updateBytes)
-		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Session: n.number, Updates: chunk}); err != nil {
+		told = told || len(updates) == 0
+		if _, err := n.propose(ctx, &state.Observe{Node: n.node, NodeIncarnation: n.incarnation, Session: n.number, Updates: chunk,
+			Told: o.Full && len(updates) == 0}); err != nil {
 			return err
 		}
 	}

@@ -46,6 +46,7 @@ type Node struct {
 	DrainIndex  uint64     `json:"drain_index"`      // the Raft index at which Eligible or Drain were last set
 	Closed      *Closed    `json:"closed,omitempty"` // why it is not eligible; nil: it is, or its maintenance says why
 	Gone        *Closed    `json:"gone,omitempty"`   // who marked it gone: it ends its work, and then it is forgotten; nil: nobody
+	Untold      bool       `json:"untold,omitempty"` // it is back, and has not told yet what it runs: that may need the room
 	Changed     Time       `json:"changed"`          // of Status
 	Reason      string     `json:"reason,omitempty"`
 	CreateIndex uint64     `json:"create_index"`
@@ -84,7 +85,7 @@ type Closed struct {
 
 // Schedulable reports whether new work may be placed on n.
 func (n *Node) Schedulable() bool {
-	return n.Status == NodeReady && n.Eligible && n.Drain == nil && len(n.Problems) == 0
+	return n.Status == NodeReady && !n.Untold && n.Eligible && n.Drain == nil && len(n.Problems) == 0
 }
 
 // Forgettable reports whether the region has not heard from n since before t.

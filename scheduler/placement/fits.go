@@ -22,7 +22,7 @@ type Reason struct {
 type ReasonKind string
 
 const (
-	NodeNotReady     ReasonKind = "node_not_ready"    // lost or left
+	NodeNotReady     ReasonKind = "node_not_ready"    // lost or left, or it is back and has not told what it runs
 	NodeIneligible   ReasonKind = "node_ineligible"   // by the operator
 	NodeDraining     ReasonKind = "node_draining"     //
 	NodeUnhealthy    ReasonKind = "node_unhealthy"    // by what it says of itself
@@ -217,6 +217,9 @@ func (c *check) state(n *Node) bool {
 		return false
 	}
 	if spec.Status != structs.NodeReady && c.refuse(Reason{Kind: NodeNotReady, Have: string(spec.Status)}) {
+		return true
+	}
+	if spec.Untold && c.refuse(Reason{Kind: NodeNotReady, Have: "back, and has not told yet what it runs"}) {
 		return true
 	}
 	if spec.Drain != nil && c.refuse(Reason{Kind: NodeDraining, Have: drainWhy(spec)}) {

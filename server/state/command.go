@@ -78,6 +78,7 @@ type Registered struct {
 	Session     uint64           // the newest
 	Lease       structs.Duration // the longest that the node may hold
 	Changed     bool
+	Untold      bool `codec:",omitempty"` // no work is placed on it until an Observe that is Told
 	Gone        bool `codec:",omitempty"` // it was marked gone: it is not registered, and nothing else is set
 }
 
@@ -290,6 +291,7 @@ type Observe struct {
 	NodeIncarnation uint64
 	Session         uint64 // 0: any
 	Updates         []*structs.AllocUpdate
+	Told            bool `codec:",omitempty"` // with it the node has told of all that it runs
 }
 
 // Observed answers Observe.

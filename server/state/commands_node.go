@@ -41,7 +41,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	}
 	n.Incarnation, n.Session, n.Lease = was.Incarnation, was.Session, was.Lease
 	n.Status, n.Eligible, n.Drain, n.DrainIndex, n.Closed, n.Gone = was.Status, was.Eligible, was.Drain, was.DrainIndex, was.Closed, nil
-	n.Maintenance, n.Volumes, n.Attached = was.Maintenance, was.Volumes, was.Attached
+	n.Untold, n.Maintenance, n.Volumes, n.Attached = was.Untold, was.Maintenance, was.Volumes, was.Attached
 	n.Changed, n.Reason, n.CreateIndex, n.ModifyIndex = was.Changed, was.Reason, was.CreateIndex, was.ModifyIndex
 	if err := newestSession(&n, c.Session); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	}
 	if n.Status != structs.NodeReady {
 		n.Incarnation++
-		n.Status, n.Changed, n.Reason = structs.NodeReady, tx.Now, ""
+		n.Status, n.Changed, n.Reason, n.Untold = structs.NodeReady, tx.Now, "", old != nil
 	}
 	changed := old == nil || !reflect.DeepEqual(old, &n)
 	if changed {
@@ -62,7 +62,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 			tx.tallied().Described++
 		}
 	}
-	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Session: n.Session, Lease: n.Lease, Changed: changed}, nil
+	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Session: n.Session, Lease: n.Lease, Changed: changed, Untold: n.Untold}, nil
 }
 
 // newestSession is a conflict when session, unless it is 0, is not n's newest one.

@@ -39,6 +39,12 @@ func (c *Observe) Apply(tx *Tx) (any, error) {
 			reports.Again++
 		}
 	}
+	if c.Told && n.Untold {
+		old := get(tx.nodes, n.ID) // reports may have changed it
+		told := *old
+		told.Untold = false
+		tx.putNode(old, told)
+	}
 	for _, d := range jobs.inOrder {
 		if d.record != d.old {
 			tx.putJob(d.old, *d.record)

@@ -27,6 +27,16 @@ func TestRegisterNode(t *testing.T) {
 	if got := r.store.Snapshot().Node("n1"); back.Incarnation != 2 || got.Status != structs.NodeReady || got.Eligible || got.Reason != "" {
 		t.Errorf("after it was lost: %+v %+v", back, got)
 	}
+	// It gets no work before it told all that it runs, whatever else it says of itself and in which session.
+	r.must(&SetEligibility{Node: "n1", Eligible: true})
+	r.must(&Observe{Node: "n1", NodeIncarnation: 2})
+	if again := r.must(&RegisterNode{Node: n, Open: true}).(*Registered); first.Untold || !back.Untold || !again.Untold || r.store.Snapshot().Node("n1").Schedulable() {
+		t.Errorf("before it told: %+v, %+v, %+v", first, back, again)
+	}
+	r.must(&Observe{Node: "n1", NodeIncarnation: 2, Told: true})
+	if !r.store.Snapshot().Node("n1").Schedulable() || r.must(&RegisterNode{Node: n}).(*Registered).Untold {
+		t.Errorf("it told, and %+v", r.store.Snapshot().Node("n1"))
+	}
 	r.fails(structs.Conflict, &SetNodeStatus{Node: "n1", Incarnation: 1, Status: structs.NodeLost})
 	r.fails(structs.Conflict, &RemoveNode{Node: "n1"})
 	r.must(&SetNodeStatus{Node: "n1", Status: structs.NodeLeft})

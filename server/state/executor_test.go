@@ -57,7 +57,7 @@ func (e *executors) launch(id, info string, custom bool, tasks ...string) PlaceR
 func (e *executors) observe(id string, status structs.AllocStatus, tasks map[string]*structs.TaskState, said ...*structs.TaskSaid) {
 	e.t.Helper()
 	n, a := e.store.Snapshot().Node(e.node), e.alloc(id)
-	e.must(&Observe{Node: e.node, NodeIncarnation: n.Incarnation, Session: n.Session, Updates: []*structs.AllocUpdate{{ID: a.ID, Incarnation: a.Incarnation,
+	e.must(&Observe{Node: e.node, NodeIncarnation: n.Incarnation, Session: n.Session, Told: true, Updates: []*structs.AllocUpdate{{ID: a.ID, Incarnation: a.Incarnation,
 		Status: status, Tasks: tasks, Said: said}}})
 	e.check()
 }

@@ -482,7 +482,7 @@ func (r *region) refused(want Refusal, p *Placement) {
 func (r *region) observe(a *structs.Allocation, status structs.AllocStatus, task structs.TaskStatus) *structs.Allocation {
 	r.t.Helper()
 	s := r.store.Snapshot()
-	r.must(&Observe{Node: a.Node, NodeIncarnation: s.Node(a.Node).Incarnation, Updates: []*structs.AllocUpdate{{ID: a.ID,
+	r.must(&Observe{Node: a.Node, NodeIncarnation: s.Node(a.Node).Incarnation, Told: true, Updates: []*structs.AllocUpdate{{ID: a.ID,
 		Incarnation: a.Incarnation, Status: status, Tasks: map[string]*structs.TaskState{"main": {Status: task}}}}})
 	return r.store.Snapshot().Alloc(a.ID)
 }

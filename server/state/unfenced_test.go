@@ -128,6 +128,7 @@ func TestUnfencedWorkKeepsItsVolume(t *testing.T) {
 	r.settleVolume("data", false)
 	r.must(&SetNodeStatus{Node: one, Status: structs.NodeLost})
 	r.uncontrolled("2")
+	r.must(&Observe{Node: two, NodeIncarnation: r.store.Snapshot().Node(two).Incarnation, Told: true})
 	r.refused(RefusedVolume, r.placement("db", "a", 0, two))
 	r.must(&RemoveNode{Node: one})
 	r.nodes = slices.DeleteFunc(r.nodes, func(id structs.NodeID) bool { return id == one })
