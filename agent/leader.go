@@ -109,6 +109,7 @@ func (a *Agent) leaderProxy() *httputil.ReverseProxy {
 			for _, ours := range []string{"X-Request-Id", "X-Content-Type-Options", "Cache-Control"} {
 				r.Header.Del(ours) // this server has set them
 			}
+			recordsApart(r)
 			return nil
 		},
 		ErrorHandler: func(w nethttp.ResponseWriter, r *nethttp.Request, err error) {
