@@ -278,7 +278,9 @@ func (n *Networks) inside(r *record) error {
 		if i > 0 {
 			everywhere = ipNet(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
 		}
-		if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: everywhere, Gw: via.AsSlice()}); err != nil {
+		// It exists, behind that of another network, when an agent died that joined one: that is left, and joined anew.
+		err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: everywhere, Gw: via.AsSlice()})
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("default route through %s: %w", via, err)
 		}
 	}

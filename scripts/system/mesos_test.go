@@ -336,7 +336,7 @@ func TestMesosFramework(t *testing.T) {
 				}
 				return nil
 			})
-			if out := r.up()[0].must("alloc", "status", alloc); !strings.Contains(out, `"one": told`) || !strings.Contains(out, s.info.ID.Value) {
+			if out := r.up()[0].must("alloc", "status", alloc); !strings.Contains(out, `"one": its framework acknowledged`) || !strings.Contains(out, s.info.ID.Value) {
 				t.Errorf("alloc status says\n%s", out)
 			}
 			if out := r.up()[0].must("alloc", "exec", alloc, "echo", "in it"); !strings.Contains(out, "in it") {
