@@ -11,7 +11,15 @@ import (
 // drainStops bounds the stops in one command; the next look finds the others.
 const drainStops = 1024
 
-// watchDrains ends drains, for one term: at its deadline what is left on the node is stopped, and a node that is empty
+// whyDrained says why work is stopped on a node that is emptied.
+func whyDrained(late bool) string {
+	if late {
+		return "the drain of its node reached its deadline"
+	}
+	return "its node is drained"
+}
+
+// watchDrains ends drains, for one term: at its deadline what is left on the node is stopped, what Drain.Kills says at once, and a node that is empty
 // stops draining and stays ineligible, or is marked gone. Moving work away before that is the jobs' own decision.
 func (s *Server) watchDrains(term context.Context) {
 	for term.Err() == nil {
@@ -28,8 +36,8 @@ func (s *Server) watchDrains(term context.Context) {
 			var stops []*state.Stop
 			for a := range snap.HeldOnNode(n.ID) {
 				left++
-				if late && a.Desired == structs.DesiredRun && len(stops) < drainStops && !(len(n.Attached) > 0 && isPlugin(snap, a)) {
-					stops = append(stops, &state.Stop{ID: a.ID, Why: "the drain of its node reached its deadline", Drained: true})
+				if (late || n.Drain.Kills && a.External != nil) && a.Desired == structs.DesiredRun && len(stops) < drainStops && !(len(n.Attached) > 0 && isPlugin(snap, a)) {
+					stops = append(stops, &state.Stop{ID: a.ID, Why: whyDrained(late), Drained: true})
 				}
 			}
 			var cmd state.Command

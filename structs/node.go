@@ -73,7 +73,8 @@ const (
 type Drain struct {
 	Deadline Time `json:"deadline"` // when what is left is stopped; zero: never
 	Started  Time `json:"started"`
-	Gone     bool `json:"gone,omitempty"` // once it is empty, it is marked gone
+	Gone     bool `json:"gone,omitempty"`  // once it is empty, it is marked gone
+	Kills    bool `json:"kills,omitempty"` // tasks of external frameworks are stopped at once, as a drain of Mesos does
 }
 
 // Closed says who has had a node take no new work, and why.

@@ -283,7 +283,11 @@ func drains(r *region, e wire.Encoding) {
 		r.t.Errorf("an operator is told %s", said)
 	}
 	plan()
-	f.operates(&wire.OperatorCall{Type: new(wire.OperatorDrainAgent), Drain: &wire.DrainAgent{AgentID: wire.ID{Value: string(n.id)}, MaxGrace: &wire.Duration{Seconds: new(int64(1))}}}, 200)
+	drain := &wire.DrainAgent{AgentID: wire.ID{Value: string(n.id)}} // its tasks are killed at once, whatever it says of their grace
+	if e == wire.JSON {
+		drain.MaxGrace = &wire.Duration{Seconds: new(int64(24 * 3600))}
+	}
+	f.operates(&wire.OperatorCall{Type: new(wire.OperatorDrainAgent), Drain: drain}, 200)
 	if x := f.told("one", wire.TaskKilled); x.Reason == nil || *x.Reason != wire.ReasonAgentDraining || len(x.UUID) != 16 {
 		r.t.Errorf("it is told %s", wire.JSON.Marshal(x))
 	}

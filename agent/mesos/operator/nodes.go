@@ -23,7 +23,7 @@ func (s *Servers) markGone(ctx context.Context, who mesos.Caller, c *wire.Operat
 	return s.propose(ctx, who, &state.RemoveNode{Node: id, Gone: true})
 }
 
-// drain has an agent emptied: what is left when the grace period is over is stopped.
+// drain has an agent emptied: tasks of external frameworks are stopped at once, and what is left when the grace period is over.
 func (s *Servers) drain(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
 	_, n, err := s.agent(ctx, c.Drain.AgentID)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *Servers) drain(ctx context.Context, who mesos.Caller, c *wire.OperatorC
 	if n.Gone != nil {
 		return mesos.Refuse(http.StatusConflict, "Agent is currently being marked gone")
 	}
-	d := &structs.Drain{Gone: c.Drain.MarkGone != nil && *c.Drain.MarkGone}
+	d := &structs.Drain{Kills: true, Gone: c.Drain.MarkGone != nil && *c.Drain.MarkGone}
 	if g := c.Drain.MaxGrace; g != nil {
 		var seconds, nanos int64
 		if g.Seconds != nil {
