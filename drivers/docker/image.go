@@ -219,8 +219,11 @@ func (im *images) pull(ctx context.Context, named reference.Named, login, as str
 				Advise("look at the registry %s", reference.Domain(named))
 		}
 		failed := structs.Errorf(kind, object, "pull: %w", err)
-		if kind == structs.Exhausted {
-			failed = im.d.engine.full(failed)
+		switch kind {
+		case structs.Exhausted:
+			return im.d.engine.full(failed)
+		case structs.Forbidden:
+			return failed.Advise("check that it exists, and the name and password for %s", reference.Domain(named))
 		}
 		return failed
 	}

@@ -123,8 +123,11 @@ func TestImagesOfATask(t *testing.T) {
 		return err
 	}
 	d := driver(t, shared, options)
-	if ask(d, ref, "") == nil || ask(d, ref, "guess") == nil {
-		t.Error("it was pulled without a password")
+	for _, password := range []string{"", "guess"} {
+		err := ask(d, ref, password)
+		if structs.KindOf(err) != structs.Forbidden || !strings.Contains(structs.AsError(err).Do, "password for "+h.host()) {
+			t.Errorf("without the password: %v, %q", err, structs.AsError(err).Do)
+		}
 	}
 	if err := ask(d, ref, "s3cret"); err != nil {
 		t.Fatal(err)
