@@ -163,22 +163,23 @@ func (p *lens) tasks(a *structs.Allocation, yield func(*task) bool) {
 }
 
 // walk calls yield with each of many allocations. What tasks looks at lies apart in memory, one behind the other: it is looked at for some
-// of them first, so that their memory is waited for at once (of 100,000 tasks, a sixth of the time of /state).
+// of them first, step by step, so that their memory is waited for at once (of 100,000 tasks, a fifth of the time of /state).
 func (p *lens) walk(all []*structs.Allocation, yield func(*structs.Allocation)) {
 	for some := range slices.Chunk(all, 32) {
 		for _, a := range some {
+			p.seen += len(a.Role) + len(a.Status) + len(a.Tasks) + len(a.Ports) + int(a.Modified)
 			if a.External != nil {
 				p.seen += len(a.External.Tasks)
 			}
 		}
 		for _, a := range some {
-			if a.External != nil && len(a.External.Tasks) > 0 {
-				p.seen += len(a.External.Tasks[0].Name)
+			if t := firstOf(a); t != nil {
+				p.seen += len(t.Name) + len(t.Info) + len(t.TakenBack) + len(t.Updates)
 			}
 		}
 		for _, a := range some {
-			if a.External != nil && len(a.External.Tasks) > 0 {
-				if said := a.Tasks[a.External.Tasks[0].Name]; said != nil {
+			if t := firstOf(a); t != nil {
+				if said := a.Tasks[t.Name]; said != nil {
 					p.seen += len(said.Status)
 				}
 			}
@@ -187,6 +188,14 @@ func (p *lens) walk(all []*structs.Allocation, yield func(*structs.Allocation)) 
 			yield(a)
 		}
 	}
+}
+
+// firstOf returns the first task of an allocation of an external framework; nil: it has none.
+func firstOf(a *structs.Allocation) *structs.ExternalTask {
+	if a.External == nil || len(a.External.Tasks) == 0 {
+		return nil
+	}
+	return a.External.Tasks[0]
 }
 
 // info returns what a framework said of its task, which has the name that it gave it from then on; nil: it said nothing more, or the task is
