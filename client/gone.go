@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/proffer/proffer/client/replace"
 	"github.com/proffer/proffer/client/runner"
 	"github.com/proffer/proffer/client/session"
 	"github.com/proffer/proffer/client/store"
@@ -90,7 +91,7 @@ func (c *Client) rememberGone(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	if err := writeSynced(c.goneFile(), fmt.Sprintf(goneText, next.ID)); err != nil {
+	if err := replace.Bytes(c.goneFile(), fmt.Appendf(nil, goneText, next.ID)); err != nil {
 		return err
 	}
 	if err := c.store.Commit(ctx, store.PutNode(&next)); err != nil {
@@ -100,15 +101,6 @@ func (c *Client) rememberGone(ctx context.Context) error {
 	c.memory.Gone = true
 	c.mu.Unlock()
 	return nil
-}
-
-func writeSynced(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // endWork stops all work, storage plugins last: they are needed to end the others. It returns when all ended, or ctx did.

@@ -81,8 +81,8 @@ type slackOf struct {
 }
 
 // shared makes one answer for all who ask for the same. One is made at a time, so that any number of tools costs one core at most; who
-// asks while one is made gets the next, which is not older than the question. It is sent while it is made. What was made last serves again for as long as nothing
-// changed and the memory was not needed: it is held weakly.
+// asks while one is made gets the next, which is not older than the question. It is sent while it is made. What was made last serves again
+// for as long as nothing changed and the memory was not needed: it is held weakly.
 type shared struct {
 	turn chan struct{} // holds one while an answer is made
 	hits atomic.Uint64 // answers that were not made anew for who asked
