@@ -5,6 +5,7 @@ package system
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -230,7 +231,11 @@ func markedGone(t *testing.T, s *scheduler, server, node *agent) {
 		t.Fatalf("MARK_AGENT_GONE: %s", res.Status)
 	}
 	await(t, "the framework hears of it", func() error {
-		if x := s.find("last", func(is wire.TaskState) bool { return is == wire.TaskLost }); x == nil || *x.Reason != wire.ReasonAgentRemovedByOperator {
+		x := s.find("last", func(is wire.TaskState) bool { return is == wire.TaskLost })
+		switch {
+		case x == nil:
+			return errors.New("no update says that the task is lost")
+		case x.Reason == nil || *x.Reason != wire.ReasonAgentRemovedByOperator:
 			return fmt.Errorf("the task is lost as %s", wire.JSON.Marshal(x))
 		}
 		return nil

@@ -25,9 +25,13 @@ func (e Encoding) ContentType() string {
 	return "application/json"
 }
 
-// Marshal encodes a message: a pointer to a struct of this package.
+// Marshal encodes a message: a pointer to a struct of this package. A nil one is the empty message.
 func (e Encoding) Marshal(message any) []byte {
-	v := reflect.ValueOf(message).Elem()
+	v := reflect.ValueOf(message)
+	if v.IsNil() {
+		v = reflect.New(v.Type().Elem())
+	}
+	v = v.Elem()
 	if e == Protobuf {
 		return appendMessage(nil, v)
 	}

@@ -44,6 +44,9 @@ func TestJSONIsThatOfMesos(t *testing.T) {
 	if got := string(JSON.Marshal(status)); got != `{"task_id":{"value":"1"},"state":"TASK_RUNNING","uuid":"+/8="}` {
 		t.Errorf("status: %s", got)
 	}
+	if got, bits := JSON.Marshal((*Labels)(nil)), Protobuf.Marshal((*Labels)(nil)); string(got) != "{}" || len(bits) != 0 {
+		t.Errorf("nothing at all: %s, %x", got, bits)
+	}
 }
 
 // Where the documentation of Mesos says otherwise than its code, the code is right: clients that work were made by it.
