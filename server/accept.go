@@ -134,7 +134,7 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	wishes := make([]*state.Operation, len(ops))
 	named := -1 // operations with an id before this one
 	stored := l.storedOn(node, role)
-	lost := sync.OnceValue(func() map[string]bool { return lostExecutors(l.server.store.Snapshot(), node.ID, id) })
+	stopped := sync.OnceValue(func() map[string]bool { return stoppedExecutors(l.server.store.Snapshot(), node.ID, id) })
 	for i, op := range ops {
 		asked[i], wishes[i], a.result.Faults[i] = operation(stored.named(op), role, priority, host)
 		switch x := op.Launch; {
@@ -143,10 +143,10 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 			if a.result.Faults[i] == nil {
 				a.result.Faults[i] = x.join()
 			}
-		case lost()[x.External.Executor]:
+		case stopped()[x.External.Executor]:
 			if a.result.Faults[i] == nil {
-				a.result.Faults[i] = &RefusedOperation{state.RefusedUntold, structs.Errorf(structs.Conflict, "executor "+x.External.Executor,
-					"it was lost with its node, which is back and has not told yet whether it runs").Advise("launch the task again")}
+				a.result.Faults[i] = &RefusedOperation{state.RefusedEnding, structs.Errorf(structs.Conflict, "executor "+x.External.Executor,
+					"it was given up while its node was away, and is being stopped").Advise("launch the task again")}
 			}
 		default:
 			asked[i].Resources, asked[i].Slack = asked[i].Resources.Add(x.External.Own), asked[i].Slack.Add(x.External.OwnRevocable.Amount())

@@ -93,12 +93,14 @@ func (l *loop) hasExecutor(node structs.NodeID, framework structs.FrameworkID, e
 	return slices.Contains(l.coming(framework, node), executor) || l.server.store.Snapshot().ExecutorOn(node, framework, executor) != nil
 }
 
-// lostExecutors returns the executors of a framework that were lost with a node. Of each the node tells as soon as it is back, whether it
-// runs or not. Until then there must be no other one of its name: both would run, as one for their node and for each other's tasks.
-func lostExecutors(snap *state.Snapshot, node structs.NodeID, framework structs.FrameworkID) map[string]bool {
+// stoppedExecutors returns the executors of a framework that were lost with a node, which told when it came back that they run, and now stops
+// them: what they held is not free any more, or they were killed meanwhile. Until one has ended there must be no other one of its name: both
+// would run, as one for their node and for each other's tasks. All other lost ones are not there: a node gets no work before it told what it
+// runs (Node.Untold), and does not begin what the region knows as lost.
+func stoppedExecutors(snap *state.Snapshot, node structs.NodeID, framework structs.FrameworkID) map[string]bool {
 	out := map[string]bool{}
 	for a := range snap.AllocsOnNode(node) {
-		if x := a.External; x != nil && x.Executor != "" && a.Framework == framework && a.Status == structs.AllocLost {
+		if x := a.External; x != nil && x.Executor != "" && a.Framework == framework && a.Status == structs.AllocLost && a.Desired == structs.DesiredStop {
 			out[x.Executor] = true
 		}
 	}

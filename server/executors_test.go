@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/server/state"
@@ -66,30 +65,34 @@ func TestLaunchesOfOneExecutorJoin(t *testing.T) {
 	})
 }
 
-// While a node that was lost has not told what it still runs, no second executor of a name begins beside the one that may be there.
-func TestNoSecondExecutorBeforeItsNodeTold(t *testing.T) {
+// An executor that was lost with its node may still run there and not be wanted any more when the node is back. Until it has ended none of its
+// name begins beside it.
+func TestNoSecondExecutorBeforeTheFirstEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 1, 1)
 		s, n := r.subscribe(eng("spark")), r.nodes[0]
-		done, err := s.accept(s.offer(""), joins("one"))
+		done, err := s.accept(s.offer(""), joins("one"), joins("two"))
 		check(t, err)
 		check(t, errors.Join(done.Faults...))
-		was := r.snapshot().Alloc(done.Allocs[0])
-		s.acknowledge(s.told("one", structs.TaskRunning))
-		n.powerOff() // this kind of node forgets its work, and tells nothing of it
+		first := done.Allocs[0]
+		s.told("one", structs.TaskRunning)
+		s.told("two", structs.TaskRunning)
+		n.slowly(true)
+		r.mesh.Cut([]string{n.ip}, r.ip())
 		s.told("one", structs.TaskUnreachable)
-		n.start()
-		done, err = s.accept(s.offer(""), joins("two"), launches("alone", 1))
+		r.propose(&state.PutReservation{Reservation: &structs.Reservation{ID: "ops", Node: n.id, Role: "ops", Resources: structs.Resources{CPU: 6000}}})
+		r.mesh.Heal()
+		done, err = s.accept(s.offer(""), joins("three"))
 		check(t, err)
 		var refused *server.RefusedOperation
-		if !errors.As(done.Faults[0], &refused) || refused.Reason != state.RefusedUntold || done.Faults[1] != nil {
-			t.Errorf("before the node told: %v", done.Faults)
+		if !errors.As(done.Faults[0], &refused) || refused.Reason != state.RefusedEnding {
+			t.Errorf("while the first one ends: %v", done.Faults)
 		}
-		n.mu.Lock()
-		n.up.Observe(&structs.AllocUpdate{ID: was.ID, Incarnation: was.Incarnation, Status: structs.AllocFailed, Time: structs.At(time.Now()),
-			Tasks: map[string]*structs.TaskState{"one": {Status: structs.TaskGone}}})
-		n.mu.Unlock()
-		s.told("one", structs.TaskGone)
+		if a := r.snapshot().Alloc(first); a.Status != structs.AllocLost || a.Desired != structs.DesiredStop {
+			t.Fatalf("the first one is %+v", a)
+		}
+		n.slowly(false)
+		r.eventually("the first one has ended", func() bool { return r.snapshot().Alloc(first).Status == structs.AllocComplete })
 		done, err = s.accept(s.offer(""), joins("three"))
 		check(t, err)
 		check(t, errors.Join(done.Faults...))

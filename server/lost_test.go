@@ -57,6 +57,11 @@ func TestWaitForALostNode(t *testing.T) {
 // What runs on a node that was lost keeps its room when the node is back, also if other work waits for room: none is placed there before the
 // node told what it runs.
 func TestANodeThatIsBackTellsFirst(t *testing.T) {
+	t.Run("lost", func(t *testing.T) { backTellsFirst(t, false) })
+	t.Run("forgotten", func(t *testing.T) { backTellsFirst(t, true) })
+}
+
+func backTellsFirst(t *testing.T, forgotten bool) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegion(t, 1, 1)
 		s, away := r.subscribe(eng("spark")), r.nodes[0]
@@ -70,6 +75,9 @@ func TestANodeThatIsBackTellsFirst(t *testing.T) {
 		r.mesh.Cut([]string{away.ip}, r.ip())
 		s.told("work", structs.TaskUnreachable)
 		r.propose(&state.SubmitJob{Job: job("web", "service", 1)})
+		if forgotten {
+			r.propose(&state.RemoveNode{Node: away.id})
+		}
 		r.mesh.Heal()
 		s.forget()
 		s.told("work", structs.TaskRunning)

@@ -409,6 +409,7 @@ type node struct {
 	index      uint64
 	until      session.Instant
 	renewed    chan struct{} // until moved
+	slow       bool          // what is to end goes on
 
 	items map[session.Ref]*session.Item // newest of each
 	sent  int                           // items that came
@@ -426,6 +427,7 @@ type work struct {
 	key    string
 
 	quarantined bool
+	stopping    bool
 	killed      bool
 }
 
@@ -653,9 +655,24 @@ func (n *node) begin(w *work) {
 }
 
 func (n *node) kill(w *work) {
+	if w.stopping = true; n.slow {
+		return
+	}
 	w.status, w.killed = structs.AllocComplete, true
 	n.region.witness.stop(w.key, n)
 	n.up.Observe(n.update(w))
+}
+
+// slowly has what is to end go on until it is called with false.
+func (n *node) slowly(slow bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.slow = slow
+	for _, w := range n.allocs {
+		if w.stopping && !w.status.Ended() {
+			n.kill(w)
+		}
+	}
 }
 
 func (n *node) Lease(until session.Instant) {

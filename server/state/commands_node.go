@@ -53,7 +53,7 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 	}
 	if n.Status != structs.NodeReady {
 		n.Incarnation++
-		n.Status, n.Changed, n.Reason, n.Untold = structs.NodeReady, tx.Now, "", old != nil
+		n.Status, n.Changed, n.Reason, n.Untold = structs.NodeReady, tx.Now, "", old != nil || tx.hadWork(n.ID)
 	}
 	changed := old == nil || !reflect.DeepEqual(old, &n)
 	if changed {
@@ -63,6 +63,14 @@ func (c *RegisterNode) Apply(tx *Tx) (any, error) {
 		}
 	}
 	return &Registered{Index: tx.Index, Incarnation: n.Incarnation, Session: n.Session, Lease: n.Lease, Changed: changed, Untold: n.Untold}, nil
+}
+
+// hadWork reports whether a node that is not known had work: an operator forgot it while it was away, and it may still run that.
+func (tx *Tx) hadWork(id structs.NodeID) bool {
+	for range tx.onNode(id, true) {
+		return true
+	}
+	return false
 }
 
 // newestSession is a conflict when session, unless it is 0, is not n's newest one.

@@ -42,6 +42,9 @@ func TestRegisterNode(t *testing.T) {
 	r.must(&SetNodeStatus{Node: "n1", Status: structs.NodeLeft})
 	r.must(&RemoveNode{Node: "n1"})
 	r.fails(structs.NotFound, &RemoveNode{Node: "n1"})
+	if r.must(&RegisterNode{Node: n}).(*Registered).Untold {
+		t.Error("a node that had no work has to tell what it runs")
+	}
 	images := map[string]structs.Bytes{}
 	for i := range structs.MaxImages + 1 {
 		images[fmt.Sprint("web:", i)] = 1
