@@ -14,7 +14,6 @@ import (
 func TestNewAddresses(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
-	r.lease = "10m"
 	w := r.witness()
 	var servers []*agent
 	for _, name := range []string{"s0", "s1", "s2"} {

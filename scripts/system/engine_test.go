@@ -108,8 +108,9 @@ func engineFails(t *testing.T, tasks, rounds int) {
 		}
 	}
 	for i, alloc := range r.allocs("stays", 4) {
-		if alloc.ID != stays[i].ID || alloc.Tasks["t"].Restarts > 0 {
-			t.Errorf("%s is %s now, with %d restarts", stays[i].ID, alloc.ID, alloc.Tasks["t"].Restarts)
+		before := stays[i].Tasks["t"].Restarts // an engine that was slow may have been asked more than once
+		if now := alloc.Tasks["t"].Restarts; alloc.ID != stays[i].ID || now > before {
+			t.Errorf("%s is %s now, with %d restarts, and had %d", stays[i].ID, alloc.ID, now, before)
 		}
 	}
 	count := func(want int) {

@@ -128,7 +128,6 @@ func (w *writer) check(r *region) {
 func TestKill(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
-	r.lease = "10m" // at first no node is to be lost, however slow this machine is
 	w := r.witness()
 	servers, clients := three(r)
 	r.submit(w.job("service", "web", 6, forever, ""))
@@ -268,7 +267,6 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	const count = 50
 	r := newRegion(t)
-	r.lease = "10m"
 	w := r.witness()
 	a := r.agent("a", "-server", "-client", "-bootstrap-expect", "1")
 	r.startAll()

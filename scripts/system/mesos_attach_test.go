@@ -29,22 +29,26 @@ func (a *agent) ofItsOwn() *agent {
 
 // ask sends a call to a node as tools of Mesos do.
 func (a *agent) ask(body io.Reader, head ...string) *http.Response {
-	t := a.region.t
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+net.JoinHostPort(a.addr, strconv.Itoa(mesosPort))+"/api/v1", body)
+	a.region.t.Helper()
+	answer, err := a.answers(body, head...)
 	if err != nil {
-		t.Fatal(err)
+		a.region.t.Fatal(err)
+	}
+	return answer
+}
+
+// answers is ask for other goroutines than that of the test.
+func (a *agent) answers(body io.Reader, head ...string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(a.region.t.Context(), http.MethodPost, "http://"+net.JoinHostPort(a.addr, strconv.Itoa(mesosPort))+"/api/v1", body)
+	if err != nil {
+		return nil, err
 	}
 	r.Header.Set("Content-Type", "application/json")
 	for _, line := range head {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)
 	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer
+	return http.DefaultClient.Do(r)
 }
 
 // about is a call about a container, with more members.
@@ -85,9 +89,14 @@ func (a *agent) typeFor(container string) *typing {
 	body, to := io.Pipe()
 	w := &typing{to, make(chan int, 1)}
 	go func() {
-		r := a.ask(body, "Content-Type: application/recordio", "Message-Content-Type: application/json")
+		r, err := a.answers(body, "Content-Type: application/recordio", "Message-Content-Type: application/json")
+		body.Close() // nobody types on in vain
+		if err != nil {
+			a.region.t.Error(err)
+			w.done <- 0
+			return
+		}
 		r.Body.Close()
-		body.Close()
 		w.done <- r.StatusCode
 	}()
 	w.record(`"type":"CONTAINER_ID","container_id":` + container)

@@ -75,7 +75,7 @@ func TestMesosWatch(t *testing.T) {
 	msh, mwatch := mesosClient(t, "msh"), mesosClient(t, "mwatch")
 	r := newRegion(t)
 	a := single(r)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	watch := exec.CommandContext(ctx, mwatch, "-master", a.addr, "-port", fmt.Sprint(r.http))
 	said, err := watch.StdoutPipe()
 	if err == nil {
@@ -87,14 +87,21 @@ func TestMesosWatch(t *testing.T) {
 	defer func() { cancel(); watch.Wait() }()
 	lines := bufio.NewScanner(said)
 	lines.Buffer(nil, 4<<20)
-	tasks := make(chan error, 1)
+	heard, tasks := make(chan struct{}), make(chan error, 1)
 	defer func() {
+		close(heard)
 		if err := <-tasks; err != nil {
 			t.Error(err)
 		}
 	}()
-	go func() { // the first task may begin before the watcher listens
-		for range 2 {
+	go func() { // the first tasks may begin before the watcher listens, which it does not say
+		for {
+			select {
+			case <-heard:
+				tasks <- nil
+				return
+			default:
+			}
 			out, err := exec.CommandContext(t.Context(), msh, "-master", net.JoinHostPort(a.addr, fmt.Sprint(r.http)), "-user", "root",
 				"-cpus", "0.1", "-memory", "32", "--", "true").CombinedOutput()
 			if err != nil {
@@ -102,7 +109,6 @@ func TestMesosWatch(t *testing.T) {
 				return
 			}
 		}
-		tasks <- nil
 	}()
 	for _, want := range []string{"FRAMEWORK_ADDED", "TASK_ADDED", "TASK_RUNNING", "TASK_FINISHED", "FRAMEWORK_REMOVED"} {
 		for lines.Scan() && !strings.Contains(lines.Text(), want) {
@@ -140,8 +146,11 @@ func TestMesosExecutor(t *testing.T) {
 		t.Fatalf("%d allocations, %v", len(allocs), err)
 	}
 	for _, x := range allocs {
-		if said := a.must("alloc", "status", string(x.ID)); !strings.Contains(said, `Task "executor": finished`) {
-			t.Errorf("the allocation is\n%s", said)
-		}
+		await(t, "the executor ends, as its framework did", func() error {
+			if said := a.must("alloc", "status", string(x.ID)); !strings.Contains(said, `Task "executor": finished`) {
+				return fmt.Errorf("the allocation is\n%s", said)
+			}
+			return nil
+		})
 	}
 }

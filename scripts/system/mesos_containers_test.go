@@ -280,6 +280,9 @@ is "the shared memory" "$(df -k /dev/shm | tail -n 1 | awk '{print $2}')" 8192`
 	within := netip.MustParsePrefix("172.30.64.0/20")
 	check := func(x *wire.TaskStatus, name string, in netip.Prefix, mapped int) {
 		t.Helper()
+		if c := x.ContainerStatus; c == nil || len(c.NetworkInfos) != 1 || len(c.NetworkInfos[0].IPAddresses) == 0 || c.NetworkInfos[0].IPAddresses[0].IPAddress == nil {
+			t.Fatalf("it has no address: %s", wire.JSON.Marshal(x))
+		}
 		info := x.ContainerStatus.NetworkInfos[0]
 		address, err := netip.ParseAddr(*info.IPAddresses[0].IPAddress)
 		if err != nil || !in.Contains(address) || name != "" && (info.Name == nil || *info.Name != name) || len(info.PortMappings) != mapped {

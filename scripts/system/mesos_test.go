@@ -336,9 +336,12 @@ func TestMesosFramework(t *testing.T) {
 				}
 				return nil
 			})
-			if out := r.up()[0].must("alloc", "status", alloc); !strings.Contains(out, `"one": its framework acknowledged`) || !strings.Contains(out, s.info.ID.Value) {
-				t.Errorf("alloc status says\n%s", out)
-			}
+			await(t, "its status says what its framework knows", func() error {
+				if out := r.up()[0].must("alloc", "status", alloc); !strings.Contains(out, `"one": its framework acknowledged`) || !strings.Contains(out, s.info.ID.Value) {
+					return fmt.Errorf("it says\n%s", out)
+				}
+				return nil
+			})
 			if out := r.up()[0].must("alloc", "exec", alloc, "echo", "in it"); !strings.Contains(out, "in it") {
 				t.Errorf("alloc exec says %q", out)
 			}

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // TestOutputOutlivesTheSupervisor: a task writes lines all the time while its supervisor is killed again and again, also
@@ -65,7 +63,7 @@ func TestASupervisorReturnsAtOnce(t *testing.T) {
 	r := newRegion(t)
 	a := single(r)
 	pid := a.supervisor()
-	unix.Kill(pid, unix.SIGKILL)
+	a.killSupervisor()
 	await(t, "there is another supervisor", func() error {
 		if now := a.supervisor(); now == 0 || now == pid {
 			return fmt.Errorf("there is %d", now)
@@ -82,23 +80,25 @@ func TestNodeSettings(t *testing.T) {
 	r := newRegion(t)
 	a := single(r)
 	pid := a.supervisor()
-	look := []string{"run", "--", "sh", "-c", "ls -d /opt /etc/passwd 2>/dev/null; grep -o proffer-settings/work /proc/self/cgroup | sort -u"}
+	top := fmt.Sprintf("proffer-settings-%d", os.Getpid()) // of these tests alone
+	below := top + "/work"
+	look := []string{"run", "--", "sh", "-c", "ls -d /opt /etc/passwd 2>/dev/null; grep -o " + below + " /proc/self/cgroup | sort -u"}
 	if out := a.must(look...); !strings.Contains(out, "/etc/passwd\n") || strings.Contains(out, "settings") {
 		t.Errorf("by default a task sees %q", out)
 	}
 	if code := a.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	a.inClient = "  host_paths    = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"/etc/hostname\"]\n  cgroup_parent = \"proffer-settings/work\"\n"
+	a.inClient = "  host_paths    = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"/etc/hostname\"]\n  cgroup_parent = \"" + below + "\"\n"
 	a.start()
-	if out := a.must(look...); out != "proffer-settings/work\n" {
+	if out := a.must(look...); out != below+"\n" {
 		t.Errorf("with other settings a task sees %q", out)
 	}
 	if now := a.supervisor(); now == 0 || now == pid {
 		t.Errorf("the supervisor without work was %d and is %d", pid, now)
 	}
 	a.stop()
-	for _, path := range []string{"proffer-settings/work", "proffer-settings"} {
+	for _, path := range []string{below, top} {
 		found, _ := filepath.Glob("/sys/fs/cgroup/*/" + path)
 		unified, _ := filepath.Glob("/sys/fs/cgroup/" + path)
 		for _, dir := range append(found, unified...) {

@@ -38,7 +38,7 @@ type region struct {
 	dir    string // of the test
 	key    string
 	token  string // of the HTTP API; empty: none
-	lease  string // of nodes
+	lease  string // of nodes; by default none is lost while its agent is killed and started, however slow this machine is
 	more   string // further lines of every configuration
 	http   int    // port of the API
 	number int
@@ -71,7 +71,7 @@ func newRegion(t *testing.T) *region {
 	number := int(regions.Add(1))
 	key := make([]byte, 32)
 	rand.Read(key)
-	r := &region{t: t, number: number, name: fmt.Sprintf("r%d-%d", os.Getpid(), number), lease: "15s", http: ports.http,
+	r := &region{t: t, number: number, name: fmt.Sprintf("r%d-%d", os.Getpid(), number), lease: "10m", http: ports.http,
 		dir: filepath.Join(root, strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())+"-"+strconv.Itoa(number)),
 		key: base64.StdEncoding.EncodeToString(key)}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {

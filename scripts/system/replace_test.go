@@ -77,7 +77,7 @@ func TestImagesBeforeAStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.Allocations) != 1 || s.Allocations[0].ID != old.ID || s.Allocations[0].Status != structs.AllocRunning || s.Allocations[0].ReplacedBy != 2 {
-		t.Errorf("before its image is there: %+v", s.Allocations[0])
+		t.Errorf("before its image is there: %d allocations, of %+v", len(s.Allocations), old)
 	}
 	if out := a.must("alloc", "status", string(old.ID)); !strings.Contains(out, "replaced by version 2") {
 		t.Errorf("%s", out)

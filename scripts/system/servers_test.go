@@ -41,7 +41,6 @@ func (r *region) peers(names ...string) {
 func TestServers(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
-	r.lease = "10m"
 	w := r.witness()
 	servers, clients := three(r)
 	r.peers("s0", "s1", "s2")
@@ -163,7 +162,6 @@ func (r *region) followed(a *structs.Allocation, drained string) *structs.Alloca
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
-	r.lease = "10m"
 	w := r.witness()
 	r.server("s", "-bootstrap-expect", "1")
 	a, b := r.client("a"), r.client("b")

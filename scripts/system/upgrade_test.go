@@ -46,7 +46,6 @@ func TestRollingUpgrade(t *testing.T) {
 	const count = 6
 	next := nextRelease(t)
 	r := newRegion(t)
-	r.lease = "10m"
 	w := r.witness()
 	servers, clients := three(r)
 	r.submit(w.job("service", "kept", count, forever, ""))

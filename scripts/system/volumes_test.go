@@ -25,7 +25,7 @@ func stored(job, volume string) string {
 func TestVolumes(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
-	r.lease = "4s"
+	r.lease = "15s" // for longer than an agent needs to be there again
 	s := r.agent("s", "-server", "-bootstrap-expect", "1")
 	shelf := filepath.Join(r.dir, "shelf")
 	mountFor := func(at string) { // shared with whoever has it mounted
