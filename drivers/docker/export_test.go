@@ -6,3 +6,13 @@ import "github.com/proffer/proffer/drivers"
 func Blind(t drivers.Task) {
 	t.(*task).written = written{asked: true}
 }
+
+// Waiting returns how many wait for the pulls of images.
+func Waiting(d *Driver) (n int) {
+	d.images.mu.Lock()
+	defer d.images.mu.Unlock()
+	for _, p := range d.images.pulls {
+		n += len(p.waiting)
+	}
+	return n
+}

@@ -21,6 +21,7 @@ import (
 // TestTheEnginesDiskIsFull: neither a start nor a pull leaves anything half done on a disk of the engine that is full, both say which one it is,
 // what runs is not ended by it, and all goes on once there is room.
 func TestTheEnginesDiskIsFull(t *testing.T) {
+	t.Parallel()
 	e, err := dockertest.StartOn("48m")
 	if err != nil {
 		t.Fatal(err)
@@ -31,9 +32,7 @@ func TestTheEnginesDiskIsFull(t *testing.T) {
 		}
 	})
 	d := driver(t, e, nil)
-	if f := d.Fingerprint(within(t)); !f.Healthy {
-		t.Fatal(f.Why)
-	}
+	healthy(t, d)
 	filler := filepath.Join(e.Data(), "filler")
 	fill := func(left int64) {
 		t.Helper()

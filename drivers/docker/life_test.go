@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -167,7 +168,7 @@ grep CapEff /proc/self/status | grep -q 0000000000000000 && echo "no rights"
 
 // TestImagesAreTold: a node says what images its engine has, for placement.
 func TestImagesAreTold(t *testing.T) {
-	f := driver(t, shared, nil).Fingerprint(within(t))
+	f := healthy(t, driver(t, shared, nil))
 	name := structs.ImageName("busybox:test")
 	if size := structs.BoundImages(f.Images)[name]; size < 1<<20 {
 		t.Errorf("%s has %s; all: %v", name, size, f.Images)
@@ -321,6 +322,7 @@ func TestAStartThatWasCutOff(t *testing.T) {
 // TestTheEngineFails: killed, hung and restarted under running tasks, it leaves none stuck and loses no end. Only what a task writes
 // when the engine is gone, and ends before it is back, the engine itself may lose.
 func TestTheEngineFails(t *testing.T) {
+	t.Parallel()
 	e, err := dockertest.Start()
 	if err != nil {
 		t.Fatal(err)
@@ -330,7 +332,8 @@ func TestTheEngineFails(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	d := driver(t, e, func(o *docker.Options) { o.CallTimeout = time.Second })
+	const soon = 10 * time.Second // is what a call waits for an engine that hangs. One that works and is slow answers sooner.
+	d := driver(t, e, func(o *docker.Options) { o.CallTimeout = soon })
 	gate := func(name string) string {
 		return fmt.Sprintf("echo begun; until [ -e /local/%s ]; do sleep 0.05; done; echo ended; exit 3", name)
 	}
@@ -349,19 +352,29 @@ func TestTheEngineFails(t *testing.T) {
 
 	// Hung: calls end, the node says so, and a start that may have happened is Unknown until it can be looked for.
 	e.Signal(unix.SIGSTOP)
-	if f := d.Fingerprint(within(t)); f.Healthy || !strings.Contains(f.Why, "does not answer") {
-		t.Errorf("a hanging engine: %+v", f)
-	}
-	if _, err := running.Stats(within(t)); structs.KindOf(err) != structs.Unavailable {
-		t.Errorf("stats: %v", err)
-	}
-	if err := running.Stop(within(t), "SIGTERM", time.Second); structs.KindOf(err) != structs.Unavailable {
-		t.Errorf("stop: %v", err)
-	}
 	late := spec(t, "sleep 100000", nil)
-	if _, err := d.Start(within(t), late); structs.KindOf(err) != structs.Unavailable && structs.KindOf(err) != structs.Unknown {
-		t.Errorf("start: %v", err)
-	}
+	var calls sync.WaitGroup
+	calls.Go(func() {
+		if f := d.Fingerprint(within(t)); f.Healthy || !strings.Contains(f.Why, "does not answer") {
+			t.Errorf("a hanging engine: %+v", f)
+		}
+	})
+	calls.Go(func() {
+		if _, err := running.Stats(within(t)); structs.KindOf(err) != structs.Unavailable {
+			t.Errorf("stats: %v", err)
+		}
+	})
+	calls.Go(func() {
+		if err := running.Stop(within(t), "SIGTERM", time.Second); structs.KindOf(err) != structs.Unavailable {
+			t.Errorf("stop: %v", err)
+		}
+	})
+	calls.Go(func() {
+		if _, err := d.Start(within(t), late); structs.KindOf(err) != structs.Unavailable && structs.KindOf(err) != structs.Unknown {
+			t.Errorf("start: %v", err)
+		}
+	})
+	calls.Wait()
 	e.Signal(unix.SIGCONT)
 	await(t, "health", func() bool { return d.Fingerprint(within(t)).Healthy })
 	if task, err := d.Recover(within(t), late, nil); err == nil {

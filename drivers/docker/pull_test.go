@@ -149,7 +149,7 @@ func TestOnePullForAll(t *testing.T) {
 			}
 		})
 	}
-	await(t, "the pull to begin for the first", func() bool { return heard[0].has("pulling image "+ref) || h.blobs.Load() > 0 })
+	await(t, "all to wait for the pull", func() bool { return docker.Waiting(d) == len(heard) })
 	close(hold)
 	tasks.Wait()
 	h.misbehave(nil)
@@ -229,11 +229,11 @@ func TestRegistriesAskForCredentials(t *testing.T) {
 func TestPullsThatFail(t *testing.T) {
 	h := newHub(t)
 	ref, _ := h.push(t, "slow/web:1", "slow")
-	d := driver(t, shared, func(o *docker.Options) { o.PullStall = 3 * time.Second })
-	prepare := func(ctx context.Context, image string) error {
-		return d.Prepare(ctx, spec(t, "true", map[string]any{"image": image}))
+	hasty, patient := driver(t, shared, func(o *docker.Options) { o.PullStall = 3 * time.Second }), driver(t, shared, nil)
+	prepare := func(d *docker.Driver, image string) error {
+		return d.Prepare(within(t), spec(t, "true", map[string]any{"image": image}))
 	}
-	if err := prepare(within(t), h.host()+"/none/web:1"); structs.KindOf(err) != structs.NotFound {
+	if err := prepare(patient, h.host()+"/none/web:1"); structs.KindOf(err) != structs.NotFound {
 		t.Errorf("an image that is not there: %v", err)
 	}
 	gone := make(chan struct{})
@@ -248,10 +248,9 @@ func TestPullsThatFail(t *testing.T) {
 		}
 		return true
 	})
-	if err := prepare(within(t), ref); structs.KindOf(err) != structs.Unavailable || !strings.Contains(err.Error(), "no progress") {
+	if err := prepare(hasty, ref); structs.KindOf(err) != structs.Unavailable || !strings.Contains(err.Error(), "no progress") {
 		t.Errorf("a registry that hangs: %v", err)
 	}
-	patient := driver(t, shared, nil)
 	ctx, cancel := context.WithCancel(within(t))
 	left := make(chan error, 1)
 	var heard said
@@ -267,13 +266,13 @@ func TestPullsThatFail(t *testing.T) {
 		io.WriteString(w, "this is not what the digest says")
 		return true
 	})
-	if err := prepare(within(t), ref); err == nil {
+	if err := prepare(hasty, ref); err == nil {
 		t.Error("a wrong blob was taken")
 	} else if k := structs.KindOf(err); k != structs.Unavailable {
 		t.Errorf("a wrong blob: %v (%s)", err, k)
 	}
 	h.misbehave(nil)
-	if err := prepare(within(t), ref); err != nil {
+	if err := prepare(patient, ref); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }

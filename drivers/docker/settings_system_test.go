@@ -236,20 +236,17 @@ func TestSeveralNetworks(t *testing.T) {
 // TestPublishedPorts: a port of the node leads into a container on a network of the engine, with the address that it asks for.
 func TestPublishedPorts(t *testing.T) {
 	name := engineNetwork(t, "ports", "10.213.77.0/28")
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
+	// An address of this process alone: nobody takes the port between the look and the use.
+	const port = 8080
+	host := fmt.Sprintf("127.88.%d.%d", os.Getpid()/250%250+1, os.Getpid()%250+1)
 	d := driver(t, shared, nil)
 	s := spec(t, "while :; do echo hello | nc -l -p 80; done", map[string]any{"network_mode": name, "ports": []any{"http"}, "network_aliases": []any{"web"},
 		"ipv4_address": "10.213.77.9"})
-	s.Ports = []structs.AssignedPort{{Label: "http", Port: port, To: 80, Host: "127.0.0.1"}}
+	s.Ports = []structs.AssignedPort{{Label: "http", Port: port, To: 80, Host: host}}
 	task := start(t, d, s)
 	defer take(t, task)
 	await(t, "an answer at the port", func() bool {
-		c, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		c, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
 			return false
 		}
@@ -271,7 +268,7 @@ func TestWholeCores(t *testing.T) {
 	}
 	begin := func() (*docker.Driver, func()) {
 		d := docker.New(docker.Options{Endpoint: shared.Endpoint(), Owner: "cores", Folder: folder})
-		if f := d.Fingerprint(within(t)); f.Attributes["cores"] != "1" || f.Attributes["io"] != "1" {
+		if f := healthy(t, d); f.Attributes["cores"] != "1" || f.Attributes["io"] != "1" {
 			t.Fatalf("the node has no cores to give: %v", f.Attributes)
 		}
 		ctx, cancel := context.WithCancel(within(t))

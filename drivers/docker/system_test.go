@@ -10,6 +10,7 @@ import (
 
 	"github.com/proffer/proffer/drivers/docker"
 	"github.com/proffer/proffer/drivers/docker/dockertest"
+	"github.com/proffer/proffer/structs"
 )
 
 // patience bounds what must happen; it says nothing about how long it takes.
@@ -42,4 +43,14 @@ func driver(t *testing.T, e *dockertest.Engine, change func(*docker.Options)) *d
 	d := docker.New(o)
 	t.Cleanup(d.Close)
 	return d
+}
+
+// healthy waits until the engine tells how it is, for which an agent leaves it some seconds.
+func healthy(t *testing.T, d *docker.Driver) (f *structs.Driver) {
+	t.Helper()
+	await(t, "the engine to be well", func() bool {
+		f = d.Fingerprint(within(t))
+		return f.Healthy
+	})
+	return f
 }

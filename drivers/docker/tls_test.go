@@ -123,9 +123,7 @@ func TestAnEngineBehindTLS(t *testing.T) {
 		}
 	}
 	d := connect(a)
-	if f := d.Fingerprint(within(t)); !f.Healthy {
-		t.Fatalf("%+v", f)
-	}
+	healthy(t, d)
 	s := spec(t, "echo over TLS", nil)
 	if exit := wait(t, start(t, d, s)); exit.Code != 0 || text(t, s, "stdout") != "over TLS\n" {
 		t.Errorf("exit %+v, output %q", exit, text(t, s, "stdout"))
