@@ -19,10 +19,10 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
-// iptables runs it in the network of the test.
+// iptables runs it in the network of the test. Its lock is one for the machine.
 func (w *world) iptables(args ...string) string {
 	w.Helper()
-	out, err := exec.Command("iptables", append([]string{"-w", "5"}, args...)...).CombinedOutput()
+	out, err := exec.Command("iptables", append([]string{"-w", "300"}, args...)...).CombinedOutput()
 	if err != nil {
 		w.Fatalf("iptables %s: %v: %s", strings.Join(args, " "), err, out)
 	}
@@ -110,7 +110,7 @@ func (w *world) dockerd(dir string) (end func()) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", sock)
 	}}}
 	defer client.CloseIdleConnections()
-	tick, late := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+	tick, late := time.NewTicker(50*time.Millisecond), time.After(5*time.Minute)
 	defer tick.Stop()
 	for {
 		if r, err := client.Get("http://engine/_ping"); err == nil {

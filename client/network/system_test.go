@@ -125,10 +125,15 @@ func (w *world) count() string {
 	must(w, err)
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	must(w, err)
+	spaces := 0 // of others, what was mounted when the tests began goes when it is removed outside
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line); len(at) > 4 && strings.HasPrefix(at[4], filepath.Dir(w.dir)+"/") && strings.Contains(line, " - nsfs ") {
+			spaces++
+		}
+	}
 	files := 0
 	filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error { files++; return nil })
-	return fmt.Sprintf("links %v, %d addresses, %d tables, %d namespaces, %d files", names, len(addrs), len(tables),
-		strings.Count(string(mounts), " - nsfs "), files)
+	return fmt.Sprintf("links %v, %d addresses, %d tables, %d namespaces, %d files", names, len(addrs), len(tables), spaces, files)
 }
 
 // need is of an allocation in networks "first+second+…", each a mode, with ports that lead into the last one.
