@@ -1,14 +1,17 @@
 package allocator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/proffer/proffer/structs"
 )
 
 // Operation uses a part of accepted offers for one allocation, or changes how a part is reserved.
 type Operation struct {
+	Name       string // what it is, in what is said of it; empty: it is called by its place
 	Job, Group string // whose peers it joins, for distinct_hosts and the like; may be empty
 	Priority   structs.Priority
 	Resources  structs.Resources
@@ -189,14 +192,16 @@ func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resourc
 	c, n := offers[0].client, offers[0].node
 	var taken []structs.AssignedPort
 	var used structs.Resources
-	placed, named := 0, n.portsNamed(offers)
+	placed, offered := 0, sync.OnceValue(func() []structs.Range { return a.portsOffered(offers) })
 	faults = make([]error, len(ops))
 	for i := range ops {
-		op, object := &ops[i], fmt.Sprintf("operation %d", i)
+		op := &ops[i]
+		object := cmp.Or(op.Name, fmt.Sprintf("operation %d", i))
 		faults[i] = a.fault(n, left, slack, op, object, taken)
 		for _, p := range op.Ports {
-			if faults[i] == nil && structs.HasIndex(named, p.Port) {
-				faults[i] = structs.Errorf(structs.Conflict, object, "port %d of node %s is in another offer", p.Port, n.Name())
+			if faults[i] == nil && !structs.HasIndex(offered(), p.Port) {
+				faults[i] = structs.Errorf(structs.Invalid, object, "port %d of node %s is not among those of the offers", p.Port, n.Name()).
+					Advise("take one of the ranges of ports that they name")
 			}
 		}
 		if faults[i] == nil && !op.Reserves {

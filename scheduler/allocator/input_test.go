@@ -56,6 +56,7 @@ func TestBadInput(t *testing.T) {
 		"negative":       {accept(Operation{Resources: structs.Resources{CPU: -1}}), structs.Invalid},
 		"unasked port":   {accept(Operation{Ports: []structs.AssignedPort{{Port: 80}}}), structs.Invalid},
 		"no such port":   {accept(Operation{Resources: structs.Resources{Ports: 1}, Ports: []structs.AssignedPort{{Port: 70000}}}), structs.Conflict},
+		"port of others": {accept(Operation{Resources: structs.Resources{Ports: 1}, Ports: []structs.AssignedPort{{Port: 80}}}), structs.Invalid},
 		"no offer":       {func() error { _, err := a.Accept("spark", nil, nil, Filter{}, 2e9); return err }(), structs.Invalid},
 		"past its time": {func() error {
 			_, err := a.Accept("spark", []structs.OfferID{id}, nil, Filter{}, structs.Time(1e9).Add(DefaultOfferTimeout))

@@ -1,8 +1,6 @@
 package allocator
 
 import (
-	"slices"
-
 	"github.com/proffer/proffer/structs"
 )
 
@@ -17,18 +15,25 @@ func (a *Allocator) PortsOf(id structs.OfferID) []structs.Range {
 		return nil
 	}
 	if o.ports == nil {
-		o.ports = o.node.FreePorts(o.Resources.Ports, o.node.portsNamed(nil))
+		o.ports = o.node.FreePorts(o.Resources.Ports, o.node.portsNamed())
 	}
 	return o.ports
 }
 
-// portsNamed returns the ports that were named of the offers of a node, but for some of them.
-func (n *node) portsNamed(but []*offer) (out []structs.Range) {
+// portsNamed returns the ports that were named of the offers of a node.
+func (n *node) portsNamed() []structs.Range {
 	var all structs.Resources
 	for _, o := range n.offers {
-		if len(o.ports) > 0 && !slices.Contains(but, o) {
-			all = all.Add(structs.Resources{Ranges: map[string][]structs.Range{"ports": o.ports}})
-		}
+		all = all.Add(structs.Resources{Ranges: map[string][]structs.Range{"ports": o.ports}})
+	}
+	return all.Ranges["ports"]
+}
+
+// portsOffered returns the ports of offers: an accept of them may name these.
+func (a *Allocator) portsOffered(offers []*offer) []structs.Range {
+	var all structs.Resources
+	for _, o := range offers {
+		all = all.Add(structs.Resources{Ranges: map[string][]structs.Range{"ports": a.PortsOf(o.ID)}})
 	}
 	return all.Ranges["ports"]
 }
