@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -28,6 +29,18 @@ type FrameworkOperation struct {
 	// that follow each other are parts of one: they are done together or not at all. Info is that one as structs.Operation has it.
 	ID   string
 	Info []byte
+}
+
+// name is what an operation is called in what is said of it: a framework knows its tasks, and not by their place in an accept.
+func (op *FrameworkOperation) name() string {
+	if op.Launch == nil || len(op.Launch.External.Tasks) == 0 {
+		return "operation"
+	}
+	name := fmt.Sprintf("task %q", op.Launch.External.Tasks[0].ID)
+	if more := len(op.Launch.External.Tasks) - 1; more > 0 {
+		return fmt.Sprintf("%s and %d more of its group", name, more)
+	}
+	return name
 }
 
 // Launch starts an allocation, or more tasks of an executor that has one.
@@ -137,6 +150,7 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 	stopped := sync.OnceValue(func() map[string]bool { return stoppedExecutors(l.server.store.Snapshot(), node.ID, id) })
 	for i, op := range ops {
 		asked[i], wishes[i], a.result.Faults[i] = operation(stored.named(op), role, priority, host)
+		asked[i].Name = op.name()
 		switch x := op.Launch; {
 		case x == nil || x.External.Executor == "":
 		case l.hasExecutor(node.ID, id, x.External.Executor, ops[:i], a.result.Faults):
@@ -173,10 +187,10 @@ func (l *loop) accept(sub *Subscription, offers []structs.OfferID, ops []*Framew
 			a.result.Faults[i] = networkOn(node, x.Group.Network)
 		}
 		if x := op.Launch; x != nil && x.Node != "" && x.Node != node.ID {
-			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "it is for node %s and the offers are of node %s", x.Node, node.ID)
+			a.result.Faults[i] = structs.Errorf(structs.Invalid, op.name(), "it is for node %s and the offers are of node %s", x.Node, node.ID)
 		}
 		if x := op.Launch; x != nil && x.Role != "" && x.Role != role {
-			a.result.Faults[i] = structs.Errorf(structs.Invalid, "operation", "its resources are allocated to role %q and the offers are for role %q", x.Role, role)
+			a.result.Faults[i] = structs.Errorf(structs.Invalid, op.name(), "its resources are allocated to role %q and the offers are for role %q", x.Role, role)
 		}
 		if wishes[i] != nil && wishes[i].Launch != nil {
 			alloc := wishes[i].Launch.Alloc
@@ -415,7 +429,7 @@ func refusal(r state.PlaceResult) error {
 	if r.Refused == state.RefusedInvalid {
 		kind = structs.Invalid
 	}
-	return &RefusedOperation{r.Refused, structs.Errorf(kind, "operation", "%s", r.Why)}
+	return &RefusedOperation{r.Refused, structs.Errorf(kind, "", "%s", r.Why)}
 }
 
 // operationBytes is what an operation takes in an entry, or a little more.

@@ -240,7 +240,8 @@ func (l *loop) subscribed(id structs.FrameworkID, connection string) (*Subscript
 	case sub == nil || sub.Err() != nil:
 		return nil, structs.Errorf(structs.Forbidden, frameworkObject(id), "Framework is not subscribed")
 	case sub.Connection != connection:
-		return nil, structs.Errorf(structs.Invalid, frameworkObject(id), "the stream id is missing, or not that of its subscription")
+		return nil, structs.Errorf(structs.Invalid, frameworkObject(id), "the stream id is missing, or not that of its subscription").
+			Advise("send the one that the answer to its last SUBSCRIBE has: each of them has another, also that of a second scheduler with its id")
 	}
 	return sub, nil
 }
