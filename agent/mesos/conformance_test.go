@@ -2,6 +2,7 @@ package mesos_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"net/http"
@@ -122,6 +123,18 @@ func wrongRequests(r *region, e wire.Encoding) {
 	send("nothing acceptable", 406, "Accept", "POST", subscribe, "Content-Type", kind, "Accept", "text/html")
 	operations := f.encoding.Marshal(&wire.Call{FrameworkID: id, Type: new(wire.CallReconcileOperations), ReconcileOps: &wire.ReconcileOps{}})
 	send("operations, nothing acceptable", 406, "Accept", "POST", operations, "Content-Type", kind, "Accept", "text/html")
+	packed := func(raw []byte) []byte {
+		var out bytes.Buffer
+		z := gzip.NewWriter(&out)
+		z.Write(raw)
+		r.check(z.Close())
+		return out.Bytes()
+	}
+	send("packed, and nothing acceptable", 406, "Accept", "POST", packed(subscribe), "Content-Type", kind, "Accept", "text/html", "Content-Encoding", "gzip")
+	send("too much of it, packed", 413, "more than", "POST", packed(make([]byte, 8<<20+1)), "Content-Type", kind, "Content-Encoding", "gzip")
+	send("said to be packed", 400, "Failed to read body", "POST", subscribe, "Content-Type", kind, "Content-Encoding", "gzip")
+	send("packed, and not all of it", 400, "Failed to read body", "POST", packed(subscribe)[:30], "Content-Type", kind, "Content-Encoding", "gzip")
+	send("packed in another way", 415, "gzip", "POST", subscribe, "Content-Type", kind, "Content-Encoding", "br")
 	send("not acceptable", 406, "Accept", "POST", subscribe, "Content-Type", kind, "Accept", kind+";q=0")
 	send("with a stream id", 400, "Mesos-Stream-Id", "POST", subscribe, "Content-Type", kind, "Mesos-Stream-Id", "x")
 	other := f.subscribeCall()

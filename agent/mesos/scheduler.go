@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -89,13 +90,14 @@ func statusOf(err error) int {
 // plain is the text of an error as Mesos would say it: without what it is about, unless nobody would know then what it is.
 func plain(err error) string {
 	var e *structs.Error
-	switch {
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		return err.Error()
-	case e.Object != "" && (strings.HasPrefix(e.Why, "it ") || strings.HasPrefix(e.Why, "its ")):
-		return e.Object + ": " + e.Why
 	}
-	return e.Why
+	said := structs.Error{Why: e.Why, Do: e.Do}
+	if strings.HasPrefix(e.Why, "it ") || strings.HasPrefix(e.Why, "its ") {
+		said.Object = e.Object
+	}
+	return said.Error()
 }
 
 func (s *Scheduler) serve(w http.ResponseWriter, r *http.Request, who Caller) error {
@@ -248,25 +250,49 @@ func acceptable(r *http.Request) (wire.Encoding, bool) {
 	return 0, false
 }
 
-// readBody reads the body of a request.
+// readBody reads the body of a request, and unpacks it where it is said to be packed.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxCall { // before it is read
-		return nil, refuse(http.StatusRequestEntityTooLarge, "a call of more than %d bytes", MaxCall)
+		return nil, tooLarge()
+	}
+	packed := strings.ToLower(r.Header.Get("Content-Encoding"))
+	if packed != "" && packed != "identity" && packed != "gzip" {
+		return nil, refuse(http.StatusUnsupportedMediaType, "Expecting 'Content-Encoding' of gzip, or none")
 	}
 	rc := http.NewResponseController(w)
 	rc.SetReadDeadline(time.Now().Add(slowRead))
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxCall))
+	raw, err := unpacked(http.MaxBytesReader(w, r.Body, MaxCall), packed == "gzip")
 	if err == nil { // else it holds for what the HTTP server reads of the rest
 		rc.SetReadDeadline(time.Time{})
 	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return nil, refuse(http.StatusRequestEntityTooLarge, "a call of more than %d bytes", large.Limit)
+		return nil, tooLarge()
 	case err != nil:
 		return nil, refuse(http.StatusBadRequest, "Failed to read body: %s", err)
 	}
 	return raw, nil
+}
+
+func tooLarge() error {
+	return refuse(http.StatusRequestEntityTooLarge, "a call of more than %d bytes", MaxCall)
+}
+
+// unpacked reads all of a body, which may be packed: what it becomes has the same bound.
+func unpacked(body io.Reader, packed bool) ([]byte, error) {
+	if packed {
+		z, err := gzip.NewReader(body)
+		if err != nil {
+			return nil, err
+		}
+		body = io.LimitReader(z, MaxCall+1)
+	}
+	raw, err := io.ReadAll(body)
+	if err == nil && len(raw) > MaxCall {
+		err = &http.MaxBytesError{Limit: MaxCall}
+	}
+	return raw, err
 }
 
 // readCall reads the body of a request into call.
