@@ -77,7 +77,7 @@ type Raft struct {
 // Client configures a node.
 type Client struct {
 	Enabled       *bool             `json:"enabled,omitempty" doc:"Default true in a client block."`
-	Meta          map[string]string `json:"meta,omitempty" hcl:"map" change:"reload" doc:"Free names and values that constraints can ask for."`
+	Meta          map[string]string `json:"meta,omitempty" hcl:"map" change:"reload" doc:"Free names and values that constraints can ask for. Frameworks are offered them as attributes."`
 	Attributes    map[string]string `json:"attributes,omitempty" hcl:"map" change:"reload" doc:"Attributes beside those that are found; these win."`
 	Resources     *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
 	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
