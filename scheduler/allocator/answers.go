@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/proffer/proffer/structs"
 )
@@ -192,14 +191,18 @@ func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resourc
 	c, n := offers[0].client, offers[0].node
 	var taken []structs.AssignedPort
 	var used structs.Resources
-	placed, offered := 0, sync.OnceValue(func() []structs.Range { return a.portsOffered(offers) })
+	placed := 0
+	var offered []structs.Range // once somebody names a port
 	faults = make([]error, len(ops))
 	for i := range ops {
 		op := &ops[i]
 		object := cmp.Or(op.Name, fmt.Sprintf("operation %d", i))
 		faults[i] = a.fault(n, left, slack, op, object, taken)
+		if len(op.Ports) > 0 && offered == nil {
+			offered = a.portsOffered(offers)
+		}
 		for _, p := range op.Ports {
-			if faults[i] == nil && !structs.HasIndex(offered(), p.Port) {
+			if faults[i] == nil && !structs.HasIndex(offered, p.Port) {
 				faults[i] = structs.Errorf(structs.Invalid, object, "port %d of node %s is not among those of the offers", p.Port, n.Name()).
 					Advise("take one of the ranges of ports that they name")
 			}
