@@ -56,8 +56,9 @@ type agent struct {
 	dir    string // data folder
 	log    string // file
 	args   []string
-	space  string // network namespace; empty: that of the tests
-	binary string // program; empty: the one that was built
+	space  string   // network namespace; empty: that of the tests
+	binary string   // program; empty: the one that was built
+	env    []string // beside that of the tests
 
 	inClient string // further lines of the client block
 
@@ -230,7 +231,7 @@ func (a *agent) launch() *agent {
 		name, args = "nsenter", append([]string{"--net=/run/netns/" + a.space, name}, args...)
 	}
 	a.cmd = exec.Command(name, args...)
-	a.cmd.Stdout, a.cmd.Stderr, a.cmd.Dir = log, log, a.region.dir
+	a.cmd.Stdout, a.cmd.Stderr, a.cmd.Dir, a.cmd.Env = log, log, a.region.dir, append(os.Environ(), a.env...)
 	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := start(a.cmd); err != nil {
 		t.Fatal(err)
