@@ -286,7 +286,7 @@ func region() canned {
 			Roles: []*structs.RoleOffers{{Role: "eng", Outstanding: 2, Nodes: 3, Hidden: []*structs.HiddenNodes{{Why: "constraint ${meta.rack} = 1", Nodes: 2, On: "node-2"},
 				{Why: "it was declined, and has no more now", Nodes: 1, On: "node-1", Until: structs.At(now.Add(5 * time.Second))}}},
 				{Role: "ops", Suppressed: true, Limit: "ops", Nodes: 3}}},
-		"/v1/offers":                       []*structs.Offer{{ID: structs.OfferID(id("0f")), Framework: structs.FrameworkID(id("fe01")), Role: "eng", NodeName: "node-1", Made: ago(5 * time.Second), Expires: structs.At(now.Add(55 * time.Second)), Resources: structs.Resources{CPU: 1000}}},
+		"/v1/offers":                       []*structs.Offer{{ID: "00000000000000020000000000000031", Framework: structs.FrameworkID(id("fe01")), Role: "eng", NodeName: "node-1", Made: ago(5 * time.Second), Expires: structs.At(now.Add(55 * time.Second)), Resources: structs.Resources{CPU: 1000}}},
 		"/v1/servers":                      []*api.Member{{Name: "s1", Address: "10.0.0.1:5052", Role: "server", Status: "alive", Leader: true, Version: "1.2.3"}, {Name: "c1", Address: "10.0.0.2:5052", Role: "client", Status: "failed"}},
 		"POST /v1/servers/join":            api.Joined{Joined: 1},
 		"POST /v1/servers/force-leave":     api.Done{Done: true},

@@ -68,7 +68,7 @@ func writeHidden(b *bytes.Buffer, r *structs.RoleOffers, e *Environment) {
 	case r.NoPrincipal:
 		fmt.Fprintf(b, "Role %s has a user_limit, and the framework has no principal: nothing is offered to it.\n", r.Limit)
 	case r.Limit != "":
-		fmt.Fprintf(b, "The limit of role %s leaves nothing to offer.\n", r.Limit)
+		fmt.Fprintf(b, "The limit of role %s leaves too little for an offer.\n", r.Limit)
 	}
 	if len(r.Hidden) == 0 {
 		return

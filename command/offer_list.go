@@ -26,7 +26,7 @@ func offerList(e *Environment) *command {
 			}
 			t := newTable("ID", "FRAMEWORK", "ROLE", "NODE", "AGE", "EXPIRES IN", "RESOURCES")
 			for _, o := range list {
-				t.row(structs.Short(o.ID), structs.Short(o.Framework), o.Role, o.NodeName, age(e.Now(), o.Made), span(o.Expires.Std().Sub(e.Now())), o.Text())
+				t.row(string(o.ID), structs.Short(o.Framework), o.Role, o.NodeName, age(e.Now(), o.Made), span(o.Expires.Std().Sub(e.Now())), o.Text())
 			}
 			t.write(b)
 			return nil

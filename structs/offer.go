@@ -107,7 +107,7 @@ type RoleOffers struct {
 	Role        string         `json:"role"`
 	Outstanding int            `json:"outstanding"`
 	Suppressed  bool           `json:"suppressed"`             // by the framework
-	Limit       string         `json:"limit,omitempty"`        // the role whose limit leaves nothing to offer
+	Limit       string         `json:"limit,omitempty"`        // the role whose limit leaves too little for an offer
 	NoPrincipal bool           `json:"no_principal,omitempty"` // that is because it has a user_limit, and the framework no principal
 	Revocable   string         `json:"revocable,omitempty"`    // what there is of that for it, when it takes it
 	Nodes       int            `json:"nodes"`                  // all that are known

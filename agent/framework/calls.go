@@ -80,7 +80,7 @@ func (s *session) use(on []*Offer) (ids []wire.ID, err error) {
 	defer s.mu.Unlock()
 	for _, o := range on {
 		if s.offers[o.ID] == nil {
-			return nil, structs.Errorf(structs.Conflict, "offer "+structs.Short(o.ID), "it is not good any more").Advise("wait for the next offers")
+			return nil, structs.Errorf(structs.Conflict, "offer "+string(o.ID), "it is not good any more").Advise("wait for the next offers")
 		}
 		ids = append(ids, wire.ID{Value: o.ID})
 	}
