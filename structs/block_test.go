@@ -76,3 +76,32 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
+
+// A job that everybody reads the password of a registry in is warned of, and one that names a variable is not.
+func TestPasswordsInAJobAreWarnedOf(t *testing.T) {
+	const secret = "hunter2"
+	clear, named := map[string]any{"username": "me", "password": secret}, map[string]any{"variable": "default/registry"}
+	for name, x := range map[string]struct {
+		auth  any // of the config
+		mount *ImageLogin
+		want  string
+	}{
+		"none":                 {nil, nil, ""},
+		"variables":            {named, &ImageLogin{Variable: "default/registry"}, ""},
+		"in clear":             {clear, nil, `group "g": task "t": whoever may read the job reads the password that its image is asked for with`},
+		"as a block":           {[]any{clear}, nil, "its image"},
+		"of a mount":           {named, &ImageLogin{Username: "me", Password: secret}, "the image at /models"},
+		"what is not readable": {7, nil, ""},
+	} {
+		task := &Task{Name: "t", Driver: "oci", Config: map[string]any{"image": "shop:1"}, ImageMounts: []*ImageMount{{Image: "models:7", Destination: "/models", Auth: x.mount}}}
+		if x.auth != nil {
+			task.Config[LoginKey] = x.auth
+		}
+		j := &Job{Name: "j", Groups: []*Group{{Name: "g", Tasks: []*Task{task}}}}
+		j.Canonicalize()
+		got := strings.Join(j.Warnings(nil), "\n")
+		if (x.want == "") != (got == "") || !strings.Contains(got, x.want) || strings.Contains(got, secret) {
+			t.Errorf("%s: %q, want %q", name, got, x.want)
+		}
+	}
+}

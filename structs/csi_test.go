@@ -18,7 +18,7 @@ func TestSecretsOfCalls(t *testing.T) {
 			t.Errorf("of one that is registered, %s is given %s", call, got)
 		}
 	}
-	if got := fmt.Sprintf("%v %+v %#v", ImageMount{Auth: &ImageLogin{"me", "hunter2"}}.Auth, &ImageLogin{"me", "hunter2"}, &ImageLogin{"me", "hunter2"}); got != "a login a login a login" {
+	if got := fmt.Sprintf("%v %+v %#v", ImageMount{Auth: &ImageLogin{"", "me", "hunter2"}}.Auth, &ImageLogin{"", "me", "hunter2"}, &ImageLogin{"", "me", "hunter2"}); got != "a login a login a login" {
 		t.Errorf("a login is shown as %s", got)
 	}
 }

@@ -12,20 +12,6 @@ type ImageMount struct {
 	Auth *ImageLogin `json:"auth,omitempty" hcl:"block" doc:"What the registry is asked with. Without it, with what the node has for it."`
 }
 
-// ImageLogin is what a registry asks for. No message shows the password.
-type ImageLogin struct {
-	Username string `json:"username,omitempty" doc:"The name of an account of the registry."`
-	Password string `json:"password,omitempty" doc:"Its password, or a token that takes the place of one."`
-}
-
-// String hides the password.
-func (l *ImageLogin) String() string { return "a login" }
-
-// GoString hides it, too.
-func (l *ImageLogin) GoString() string { return l.String() }
-
-const maxLogin = 64 << 10 // bytes: tokens are long
-
 // ImagesDriver is the driver that keeps the images of image_mount blocks.
 const ImagesDriver = "oci"
 
@@ -41,13 +27,7 @@ func (m *ImageMount) problems(p *Problems, at string, t *Task) {
 	case len(m.Image) > MaxImageName || strings.ContainsAny(m.Image, " \t\n\x00") || strings.Contains(m.Image, "${"):
 		p.Add(at+".image", "%.200q is not the name of an image", m.Image).Advise("write a name with a tag or a digest, without spaces and references")
 	}
-	switch a := m.Auth; {
-	case a == nil:
-	case a.Username == "" || a.Password == "":
-		p.Add(at+".auth", "it needs username and password")
-	case len(a.Username)+len(a.Password) > maxLogin:
-		p.Add(at+".auth", "username and password are longer than %d bytes", maxLogin)
-	}
+	m.Auth.Problems(p, at+".auth")
 	switch {
 	case !ImageMountable(t.Driver):
 		p.Add(at, "the %s driver mounts no images in its tasks", t.Driver).Advise("use driver = \"oci\", \"docker\" or \"exec\"")

@@ -85,6 +85,11 @@ func (j *Job) Problems(drivers ConfigChecks) Problems {
 		seen.check(&p, "group", "a group", i, g.Name)
 		g.problems(&p, "group."+g.Name, drivers)
 		g.checkMigrate(&p, "group."+g.Name, j.Type)
+		for _, t := range g.Tasks {
+			if t != nil {
+				t.loginProblems(&p, "group."+g.Name+".task."+t.Name, j.Role)
+			}
+		}
 		if n := len(j.Constraints) + len(g.Constraints) + len(j.Affinities) + len(g.Affinities); n > MaxRules {
 			p.Add("group."+g.Name, "%d constraints and affinities, with those of the job, are more than %d", n, MaxRules)
 		}

@@ -6,6 +6,11 @@ import "fmt"
 func (j *Job) Warnings(drivers ConfigChecks) (out []string) {
 	for _, g := range j.Groups {
 		for _, t := range g.Tasks {
+			if w := g.showsPassword(t); w != "" {
+				out = append(out, w)
+			}
+		}
+		for _, t := range g.Tasks {
 			if w := g.waitsForNode(t, drivers[t.Driver].Unfenced); w != "" {
 				out = append(out, w)
 				break // one of a group says it

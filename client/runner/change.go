@@ -130,7 +130,7 @@ func (t *task) newTexts(ctx context.Context) (*taskdir.Scope, []*taskdir.Text, e
 	if err != nil {
 		return nil, nil, err
 	}
-	texts, err := t.ask(scope)
+	texts, err := ask(t, scope, scope.Texts, false)
 	return scope, texts, err
 }
 

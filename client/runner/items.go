@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"github.com/proffer/proffer/drivers"
 )
 
-// asks are the variables and services that the templates of a task ask for. It is under alloc.mu.
+// asks are the variables and services that the templates of a task, and the logins of its images, ask for. It is under alloc.mu.
 type asks struct {
 	held  []session.Ref
 	news  bool        // something came since the task was last rendered and could not be started
@@ -28,26 +29,40 @@ func (n *Node) item(ref session.Ref) *session.Item {
 	return n.Items.Item(ref)
 }
 
-// ask renders the templates, and has the task told of changes of what they asked for. Only run and recover call it.
-func (t *task) ask(scope *taskdir.Scope) ([]*taskdir.Text, error) {
+// ask has a look at what the region knows, and the task told of changes of what that asked for. What an earlier look asked for is forgotten, unless
+// this one is had beside it. Only run and recover call it.
+func ask[T any](t *task, scope *taskdir.Scope, look func() (T, error), beside bool) (T, error) {
 	a := t.alloc
-	texts, err := scope.Texts()
+	seen, err := look()
 	asked := scope.Asked()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	t.asks.news = false
-	if a.node.Items == nil || len(asked) == 0 && len(t.asks.held) == 0 || t.rec.Done {
-		return texts, err
+	if a.node.Items == nil || len(asked) == 0 && (beside || len(t.asks.held) == 0) || t.rec.Done {
+		return seen, err
 	}
 	refs := slices.Sorted(maps.Keys(asked))
+	if beside {
+		refs = slices.Compact(slices.Sorted(slices.Values(slices.Concat(refs, t.asks.held))))
+	}
 	a.node.Items.Hold(t, t.asks.held, refs)
 	t.asks.held = refs
-	for _, ref := range refs {
-		if a.node.Items.Item(ref) != asked[ref] { // it came between the look and the hold
+	for ref, was := range asked {
+		if a.node.Items.Item(ref) != was { // it came between the look and the hold
 			t.changedItem()
 		}
 	}
-	return texts, err
+	return seen, err
+}
+
+// asked is ask; what no server has said anything of yet is waited for, shortly.
+func asked[T any](ctx context.Context, t *task, scope *taskdir.Scope, look func() (T, error), beside bool) (T, error) {
+	seen, err := ask(t, scope, look, beside)
+	if waits := (*taskdir.Waits)(nil); errors.As(err, &waits) && !waits.Known && t.awaitItems(ctx) {
+		scope.AskAgain()
+		seen, err = ask(t, scope, look, beside)
+	}
+	return seen, err
 }
 
 // awaitItems waits a moment until something that was asked for comes. False: nothing did.

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/distribution/reference"
 
+	"github.com/proffer/proffer/client/taskdir"
 	"github.com/proffer/proffer/drivers"
 	"github.com/proffer/proffer/structs"
 )
@@ -23,34 +25,64 @@ func asksForImage(t *structs.Task) bool {
 
 // login has the images of a start asked for with what the task brought for them; configs is of taskdir.ImageConfigs. Where one has nothing for
 // the registry, the node's own counts.
-func login(spec *drivers.Spec, configs map[string][]byte) error {
-	with := *spec.Task
+func login(spec *drivers.Spec, configs map[string][]byte) (err error) {
+	logins := map[string]*structs.ImageLogin{}
 	if config, brought := configs[""]; brought {
-		image, _ := with.Config[structs.ImageKey].(string)
-		l, err := loginFor("task "+spec.ID+".config."+structs.ImageKey, image, config)
-		if err != nil {
+		image, _ := spec.Task.Config[structs.ImageKey].(string)
+		if logins[""], err = loginFor("task "+spec.ID+".config."+structs.ImageKey, image, config); err != nil {
 			return err
 		}
-		if l != nil {
-			with.Config = maps.Clone(with.Config)
-			with.Config["auth"] = map[string]any{"username": l.Username, "password": l.Password}
-		}
 	}
-	with.ImageMounts = slices.Clone(with.ImageMounts)
-	for i, m := range with.ImageMounts {
+	for i, m := range spec.Task.ImageMounts {
 		config, brought := configs[m.Destination]
 		if !brought {
 			continue
 		}
-		own := *m
-		var err error
-		if own.Auth, err = loginFor(fmt.Sprintf("task %s.image_mount[%d]", spec.ID, i), m.Image, config); err != nil {
+		if logins[m.Destination], err = loginFor(fmt.Sprintf("task %s.image_mount[%d]", spec.ID, i), m.Image, config); err != nil {
 			return err
 		}
-		with.ImageMounts[i] = &own
+	}
+	useLogins(spec, logins)
+	return nil
+}
+
+// useLogins has the images of a start asked for with logins, by where they are mounted; nil is the node's own. What the task is defined by stays
+// as it is: nothing but the start knows them.
+func useLogins(spec *drivers.Spec, logins map[string]*structs.ImageLogin) {
+	if len(logins) == 0 {
+		return
+	}
+	with := *spec.Task
+	if l := logins[""]; l != nil {
+		with.Config = maps.Clone(with.Config)
+		with.Config[structs.LoginKey] = map[string]any{structs.LoginUsername: l.Username, structs.LoginPassword: l.Password}
+	}
+	with.ImageMounts = slices.Clone(with.ImageMounts)
+	for i, m := range with.ImageMounts {
+		if l, is := logins[m.Destination]; is {
+			own := *m
+			own.Auth, with.ImageMounts[i] = l, &own
+		}
 	}
 	spec.Task = &with
-	return nil
+}
+
+// logins are what the variables hold that the logins of the task name. They are waited for as what templates ask for is.
+func (t *task) logins(ctx context.Context, scope *taskdir.Scope, def *structs.Task) (map[string]*structs.ImageLogin, error) {
+	if !namesLogin(def) {
+		return nil, nil
+	}
+	return asked(ctx, t, scope, scope.Logins, true)
+}
+
+// namesLogin reports whether a task has a variable that says what an image of it is asked for with.
+func namesLogin(t *structs.Task) bool {
+	for _, l := range t.Logins() {
+		if l.Variable != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // loginFor finds what the registry of an image asks for in what docker login writes; nil: it has nothing for that.

@@ -52,9 +52,9 @@ func (t *task) recover(ctx context.Context, try int) bool {
 		if err = specErr; err == nil {
 			found, err = driver.Recover(ctx, spec, t.rec.Handle)
 		}
-		if err == nil && len(spec.Task.Templates) > 0 {
+		if err == nil && (len(spec.Task.Templates) > 0 || namesLogin(spec.Task)) {
 			// As they were written, but for what the node changed meanwhile. With items they are compared with the files, once those come.
-			t.texts, _ = t.ask(scope)
+			t.texts, _ = ask(t, scope, scope.Texts, false)
 		}
 	}
 	a.mu.Lock()

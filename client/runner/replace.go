@@ -56,8 +56,13 @@ func (a *Alloc) prepareNext(ctx context.Context, next *structs.JobVersion, group
 	if !tells {
 		t = &task{alloc: a, name: def.Name, def: def} // one that only the newer version has
 	}
-	spec, _, err := t.specOf(ctx, driver, fmt.Sprintf("%s/%s/next", a.id, def.Name), next, group, def)
+	spec, scope, err := t.specOf(ctx, driver, fmt.Sprintf("%s/%s/next", a.id, def.Name), next, group, def)
+	var logins map[string]*structs.ImageLogin
 	if err == nil {
+		logins, err = scope.Logins() // as far as the node has them already
+	}
+	if err == nil {
+		useLogins(spec, logins)
 		if spec.Event = nil; tells {
 			spec.Event = func(_, text string) { t.progress("replacing", fmt.Sprintf("version %d: %s", next.Version, text)) }
 		}

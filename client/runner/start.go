@@ -173,6 +173,11 @@ func (t *task) start(ctx context.Context) (drivers.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	logins, err := t.logins(ctx, scope, spec.Task)
+	if err != nil {
+		return nil, err
+	}
+	useLogins(spec, logins)
 	var texts []*taskdir.Text
 	asks := asksForImage(spec.Task)
 	if asks {
@@ -347,12 +352,7 @@ func (t *task) texted(ctx context.Context, scope *taskdir.Scope, spec *drivers.S
 	if err := scope.Payload(); err != nil {
 		return nil, err
 	}
-	texts, err := t.ask(scope)
-	if waits := (*taskdir.Waits)(nil); errors.As(err, &waits) && !waits.Known && t.awaitItems(ctx) {
-		scope.AskAgain()
-		texts, err = t.ask(scope)
-	}
-	return texts, err
+	return asked(ctx, t, scope, scope.Texts, false)
 }
 
 // write writes the files that the start needs.

@@ -20,6 +20,11 @@ const MaxAsked = 256
 // Asked returns the items that the templates asked for so far, with what they were then (nil: nothing had come yet).
 func (sc *Scope) Asked() map[session.Ref]*session.Item { return sc.asked }
 
+// begin has what is noted of a text be of the next one.
+func (sc *Scope) begin() {
+	sc.waits, sc.greedy, sc.absent, sc.secret, sc.variables = nil, nil, false, false, false
+}
+
 // ask looks an item up and notes that it was.
 func (sc *Scope) ask(ref session.Ref) (*session.Item, error) {
 	if item, again := sc.asked[ref]; again {
@@ -173,16 +178,16 @@ func (sc *Scope) missing(t *structs.Template) *Waits {
 	if sc.absent && t.OnMissing == structs.MissingFail {
 		kind = structs.Invalid
 	}
-	return waitsFor(kind, sc.absent, sc.waits)
+	return waitsFor("templates", "they wait for", kind, sc.absent, sc.waits)
 }
 
-func waitsFor(kind structs.Kind, known bool, what []string) *Waits {
+func waitsFor(object, wait string, kind structs.Kind, known bool, what []string) *Waits {
 	const most = 8 // that are named
 	text := strings.Join(what[:min(len(what), most)], ", ")
 	if more := len(what) - most; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return &Waits{known, what, structs.Errorf(kind, "templates", "they wait for %s", text)}
+	return &Waits{known, what, structs.Errorf(kind, object, "%s %s", wait, text)}
 }
 
 // and is what both wait for.
@@ -200,7 +205,7 @@ func (w *Waits) and(o *Waits) *Waits {
 			all = append(all, what)
 		}
 	}
-	return waitsFor(kind, w.Known && o.Known, all)
+	return waitsFor("templates", "they wait for", kind, w.Known && o.Known, all)
 }
 
 // inSecrets reports whether a path below the task folder is in the folder of secrets.

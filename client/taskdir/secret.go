@@ -16,7 +16,7 @@ func (sc *Scope) secretText(t *structs.Template, name string, mode fs.FileMode) 
 	if !inSecrets(name) {
 		return nil, structs.Errorf(structs.Invalid, object, "a secret is written below secrets/ only")
 	}
-	sc.waits, sc.greedy, sc.absent, sc.secret, sc.variables = nil, nil, false, false, false
+	sc.begin()
 	value, err := sc.secretValue(t.Secret)
 	if sc.greedy != nil {
 		return nil, sc.greedy

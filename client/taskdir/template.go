@@ -61,11 +61,15 @@ func (t *Text) Same(o *Text) bool {
 // Name is the path below the task folder.
 func (t *Text) Name() string { return t.name }
 
-// Texts renders the templates of the task; with a *Waits as its error all of them are looked at, so that Asked knows all. Those with a source read it below the task folder, following no link out of it. Its error is
-// Invalid for a faulty template, and Unavailable or Exhausted for one of the disk.
+// Texts renders the templates of the task; with a *Waits as its error all of them are looked at, so that Asked knows all. Those with a source read it
+// below the task folder, following no link out of it. Its error is Invalid for a faulty template, and Unavailable or Exhausted for one of the disk.
 func (sc *Scope) Texts() ([]*Text, error) {
 	var texts []*Text
 	var waits *Waits
+	if _, err := sc.Logins(); err != nil && !errors.As(err, &waits) { // they stay among what is asked for: the next start may have no server
+		return nil, err
+	}
+	waits = nil // what runs has its images
 	for _, t := range sc.subject.Task.Templates {
 		text, err := sc.text(t)
 		if later := (*Waits)(nil); errors.As(err, &later) {
@@ -112,7 +116,7 @@ func (sc *Scope) text(t *structs.Template) (*Text, error) {
 	if err != nil {
 		return nil, err
 	}
-	sc.waits, sc.greedy, sc.absent, sc.secret, sc.variables = nil, nil, false, false, false
+	sc.begin()
 	out := &bounded{}
 	err = parsed.Execute(out, nil)
 	if sc.greedy != nil {

@@ -20,8 +20,7 @@ import (
 type config struct {
 	image      string
 	forcePull  bool
-	username   string // with password, for the registry; empty: the node's
-	password   string
+	login      *structs.ImageLogin // nil: the node's
 	entrypoint []string
 	command    string
 	args       []string
@@ -114,7 +113,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		usernsMode: b.Text("userns_mode"), runtime: b.Text("runtime"),
 	}
 	c.further = networks(b)
-	c.username, c.password = b.Login("auth")
+	c.login = b.Login()
 	c.seccomp = b.Seccomp()
 	c.logDriver, c.logOptions = b.Text("log_driver"), b.TextMap("log_options")
 	c.check(b)
@@ -252,8 +251,8 @@ func aboutSeccomp(option string) bool { return strings.HasPrefix(option, "seccom
 // wish is the image that a start wants.
 func (c *config) wish(newest bool) *wish {
 	w := &wish{ref: c.image, newest: newest}
-	if c.username != "" {
-		w.own = &Credentials{Username: c.username, Password: c.password}
+	if c.login != nil {
+		w.own = &Credentials{Username: c.login.Username, Password: c.login.Password}
 	}
 	return w
 }

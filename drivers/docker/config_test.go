@@ -90,6 +90,7 @@ func TestAllThatIsWrongIsSaid(t *testing.T) {
 		{"volume_driver", "../x", "not the name of a plugin"},
 		{"devices", []any{"/etc/passwd"}, "/dev/name"}, {"devices", []any{"/dev/../etc/x"}, "/dev/name"}, {"devices", []any{"/dev/x:/dev/x:q"}, "/dev/name"},
 		{"cpuset_cpus", "0-x", "not a list of cores"}, {"auth", map[string]any{"username": "x"}, "needs username and password"},
+		{"auth", map[string]any{"variable": "eng/registry", "password": "x"}, "there is a variable, too"}, {"auth", map[string]any{"variable": "registry"}, "not a role and a name"},
 		{"log_driver", "none", "alloc logs"}, {"log_options", map[string]any{"tag": "x"}, "those of a log_driver"},
 		{"options", map[string]any{"Binds": []any{"/:/host"}}, "decided by mount"}, {"options", map[string]any{"binds": []any{"/:/host"}}, "no such field"},
 		{"options", map[string]any{"OomScoreAdi": 1.0}, "did you mean OomScoreAdj?"}, {"options", map[string]any{"OomScoreAdj": "high"}, "as the engine's API has it"},

@@ -45,6 +45,7 @@ func Parse(object string, config map[string]any) (*Config, error) {
 		BusyAfter: b.Duration("busy_after").Std(), BusyCores: int(b.Whole("busy_cores", 0, 1<<20, 0)),
 		Image: b.Text("image"), ImageSize: b.Size("image_size"), PullDelay: b.Duration("pull_delay").Std(),
 	}
+	b.Login() // auth: it asks nobody
 	if config["run_for"] == "forever" {
 		b.Text("run_for")
 		c.RunFor = -1

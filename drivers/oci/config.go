@@ -15,9 +15,9 @@ import (
 
 // config is what a job writes for a task of this driver. What has the same name in the docker driver means the same.
 type config struct {
-	image              string
-	forcePull          bool
-	username, password string
+	image     string
+	forcePull bool
+	login     *structs.ImageLogin // nil: the node's
 
 	entrypoint []string
 	command    string
@@ -70,7 +70,7 @@ func parse(object string, raw map[string]any) (*config, error) {
 		network: b.OneOf("network_mode", networkHost, networkNone), sysctls: b.TextMap("sysctls"),
 		pids: b.Whole("pids", drivers.MinPids, maxPids, defaultPids),
 	}
-	c.username, c.password = b.Login("auth")
+	c.login = b.Login()
 	c.mounts = mounts(b)
 	c.capAdd = capabilities(b, "cap_add", addable)
 	c.capDrop = capabilities(b, "cap_drop", append([]string{"CAP_ALL"}, usual...))

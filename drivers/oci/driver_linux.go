@@ -170,7 +170,11 @@ func (d *Driver) pull(ctx context.Context, want images.Want, holder string, spec
 
 func (c *config) want(object string, spec *drivers.Spec) (images.Want, error) {
 	ref, err := images.ParseReference(object, c.image)
-	return images.Want{Ref: ref, Fresh: c.forcePull, Local: spec.TaskDir, Username: c.username, Password: c.password}, err
+	want := images.Want{Ref: ref, Fresh: c.forcePull, Local: spec.TaskDir}
+	if c.login != nil {
+		want.Username, want.Password = c.login.Username, c.login.Password
+	}
+	return want, err
 }
 
 // Start makes a container and returns once its program runs.

@@ -84,7 +84,7 @@ func TestRights(t *testing.T) {
 		{"mount": []any{map[string]any{"source": "../x", "target": "/x"}}}, {"mount": []any{map[string]any{"source": "local/../../x", "target": "/x"}}},
 		{"mount": []any{map[string]any{"source": "/srv/../etc", "target": "/x"}}}, {"mount": []any{map[string]any{"source": "/srv", "target": "/proc/sys"}}},
 		{"mount": []any{map[string]any{"source": "/srv", "target": "/x/../proc"}}}, {"mount": []any{map[string]any{"source": "secrets", "target": "/x"}}},
-		{"ulimit": map[string]any{"nofile": "9:3"}}, {"auth": map[string]any{"username": "x"}}, {"image": "oci:../../x"}, {"pids": 15},
+		{"ulimit": map[string]any{"nofile": "9:3"}}, {"auth": map[string]any{"username": "x"}}, {"auth": map[string]any{"variable": "${x}"}}, {"image": "oci:../../x"}, {"pids": 15},
 	} {
 		if bad["image"] == nil {
 			bad["image"] = "app:1"

@@ -3,23 +3,31 @@ package schema
 import (
 	"maps"
 	"slices"
+
+	"github.com/proffer/proffer/structs"
 )
 
-// Login reads a block with username and password: a registry is asked with them instead of the node's.
-func (b *Block) Login(key string) (username, password string) {
+// Login reads the block of what a registry is asked with instead of what the node has; nil: there is none. One of a variable is for whoever
+// checks the job: a start has what that holds in its place.
+func (b *Block) Login() *structs.ImageLogin {
+	key := structs.LoginKey
 	m := b.TextMap(key)
+	if len(m) == 0 {
+		return nil
+	}
+	l := &structs.ImageLogin{}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		switch name {
-		case "username":
-			username = m[name]
-		case "password":
-			password = m[name]
+		case structs.LoginVariable:
+			l.Variable = m[name]
+		case structs.LoginUsername:
+			l.Username = m[name]
+		case structs.LoginPassword:
+			l.Password = m[name]
 		default:
-			b.Problem(key+"."+name, "there is no such setting").Advise("there are username and password")
+			b.Problem(key+"."+name, "there is no such setting").Advise("there are variable, username and password")
 		}
 	}
-	if len(m) > 0 && (username == "" || password == "") {
-		b.Problem(key, "it needs username and password")
-	}
-	return username, password
+	l.Problems(b.problems, b.at(key))
+	return l
 }
