@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	hub "github.com/google/go-containerregistry/pkg/registry"
@@ -263,7 +262,7 @@ func TestOCITransfer(t *testing.T) {
 		return true
 	})
 	r.bent(cut)
-	c := open(t, func(o *Options) { o.Stall = 300 * time.Millisecond })
+	c := open(t, func(o *Options) { o.Stall = retries })
 	root, dir := folder(t)
 	a := structs.Artifact{Source: "oci://" + r.host + "/big:1"}
 	_, err := deliver(t, c, root, dir, a)
@@ -300,7 +299,7 @@ func TestOCITransfer(t *testing.T) {
 		}
 		return false
 	}))
-	c = open(t, func(o *Options) { o.Stall = 300 * time.Millisecond })
+	c = open(t, func(o *Options) { o.Stall = retries })
 	if _, err = deliver(t, c, root, dir, a); structs.KindOf(err) != structs.Forbidden {
 		t.Fatalf("%v: %v", structs.KindOf(err), err)
 	}

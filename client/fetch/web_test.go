@@ -22,6 +22,9 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
+// retries is the Stall of tests in which much is asked for again: the pauses before that are shares of it, and yet who is only slow has some time.
+const retries = 3 * time.Second
+
 func open(t *testing.T, change func(*Options)) *Cache {
 	t.Helper()
 	o := Options{Dir: filepath.Join(t.TempDir(), "cache"), Stall: 10 * time.Second}
@@ -237,7 +240,7 @@ func TestResumedByTheNextAgent(t *testing.T) {
 		handler(w, r)
 	})
 	for _, boot := range []string{"a", "b"} {
-		c := open(t, func(o *Options) { o.Boot, o.Stall = "a", 300*time.Millisecond })
+		c := open(t, func(o *Options) { o.Boot, o.Stall = "a", retries })
 		stop.Store(false)
 		if _, err := c.Get(t.Context(), Want{Source: url + "/f"}); structs.KindOf(err) != structs.Unavailable {
 			t.Fatal(err)
@@ -251,6 +254,9 @@ func TestResumedByTheNextAgent(t *testing.T) {
 		seen = nil
 		stop.Store(false)
 		next.Get(t.Context(), Want{Source: url + "/f"})
+		if len(seen) == 0 {
+			t.Fatalf("boot %s: it did not ask again", boot)
+		}
 		if resumed := seen[0] != ""; resumed != (boot == "a") {
 			t.Errorf("boot %s: asked for %q", boot, seen)
 		}
@@ -303,7 +309,7 @@ func TestBadServers(t *testing.T) {
 			cache := open(t, func(o *Options) {
 				o.MaxSize = 1 << 20
 				if c.kind == structs.Unavailable { // it is tried some times
-					o.Stall = 300 * time.Millisecond
+					o.Stall = retries
 				}
 				if c.says == "" { // whatever goes wrong first
 					o.Stall = 30 * time.Millisecond

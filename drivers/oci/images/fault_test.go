@@ -15,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/proffer/proffer/drivers/oci/images"
 	"github.com/proffer/proffer/structs"
@@ -78,7 +77,7 @@ func TestRegistryFails(t *testing.T) {
 			ref := h.push(t, "app:1", imageOf(t, noise(t, 60<<10, 5)))
 			h.onBlobs(c.bend)
 			dir := t.TempDir()
-			s := open(t, dir, images.Options{Stall: 300 * time.Millisecond})
+			s := open(t, dir, images.Options{Stall: retries})
 			if _, err := s.Ensure(t.Context(), want(t, ref), "a", nil); structs.KindOf(err) != c.kind {
 				t.Errorf("got %v: %v", structs.KindOf(err), err)
 			}
@@ -114,7 +113,7 @@ func TestTokenExpires(t *testing.T) {
 		left[token]--
 		guarded.ServeHTTP(w, r)
 	})
-	s := open(t, t.TempDir(), images.Options{Stall: time.Second})
+	s := open(t, t.TempDir(), images.Options{})
 	ensure(t, s, ref, "a")
 	if len(left) < 2 {
 		t.Errorf("one of %d tokens was enough", len(left))
@@ -141,7 +140,7 @@ func TestPrivate(t *testing.T) {
 		}
 	})
 	dir := t.TempDir()
-	s := open(t, dir, images.Options{Stall: 300 * time.Millisecond})
+	s := open(t, dir, images.Options{})
 	as := func(ref, user, password string) structs.Kind {
 		w := want(t, ref)
 		w.Username, w.Password = user, password
@@ -165,7 +164,7 @@ func TestPrivate(t *testing.T) {
 	expect("nobody for what is public", as(public, "", ""), "")
 	down.Store(true)
 	s.Close()
-	s = open(t, dir, images.Options{Stall: 300 * time.Millisecond})
+	s = open(t, dir, images.Options{})
 	expect("me, and the registry is down", as(private, "me", "secret of me"), "")
 	expect("you, and the registry is down", as(private, "you", "secret of you"), "")
 	expect("nobody, and the registry is down", as(private, "", ""), structs.Unavailable)

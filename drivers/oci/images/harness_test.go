@@ -184,6 +184,9 @@ func (h *hub) push(t testing.TB, ref string, im v1.Image) string {
 	return full
 }
 
+// retries is the Stall of tests in which much is asked for again: the pauses before that are shares of it, and yet who is only slow has some time.
+const retries = 3 * time.Second
+
 func open(t testing.TB, dir string, o images.Options) *images.Store {
 	if o.Stall == 0 {
 		o.Stall = 10 * time.Second

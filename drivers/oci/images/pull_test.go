@@ -102,7 +102,7 @@ func TestResume(t *testing.T) {
 		n, _ := w.Write(rest[:min(len(rest), 100<<10)])
 		sent.Add(int64(n))
 	})
-	s := open(t, t.TempDir(), images.Options{Stall: time.Second})
+	s := open(t, t.TempDir(), images.Options{Stall: retries})
 	ensure(t, s, ref, "a")
 	if answers.Load() < 10 || sent.Load() > 1<<20+64<<10 {
 		t.Errorf("%d bytes in %d answers", sent.Load(), answers.Load())
@@ -174,7 +174,7 @@ func TestStall(t *testing.T) {
 		}
 		w.Write(body[from(r):])
 	})
-	s := open(t, t.TempDir(), images.Options{Stall: 300 * time.Millisecond})
+	s := open(t, t.TempDir(), images.Options{Stall: time.Second})
 	ensure(t, s, ref, "a")
 }
 
@@ -188,7 +188,7 @@ func TestWrongDigest(t *testing.T) {
 		w.Write(body)
 	}
 	mirror.onBlobs(spoil)
-	opts := images.Options{Stall: time.Second, Registries: map[string]registry.Host{h.host(): {Mirrors: []string{mirror.host()}}}}
+	opts := images.Options{Stall: retries, Registries: map[string]registry.Host{h.host(): {Mirrors: []string{mirror.host()}}}}
 	s := open(t, t.TempDir(), opts)
 	ensure(t, s, ref, "a") // the registry itself is right
 	s.Close()
@@ -215,7 +215,7 @@ func TestDamagedPart(t *testing.T) {
 	h := newHub(t)
 	ref := h.push(t, "big:1", imageOf(t, noise(t, 100<<10, 7)))
 	dir := t.TempDir()
-	s := open(t, dir, images.Options{Stall: time.Second})
+	s := open(t, dir, images.Options{})
 	im := imageOf(t, noise(t, 100<<10, 7))
 	layers, _ := im.Layers()
 	d, _ := layers[0].Digest()
@@ -230,7 +230,7 @@ func TestMirrorAndErrors(t *testing.T) {
 	im := imageOf(t, noise(t, 5000, 7))
 	mirror.push(t, "cache/team/app:v1", im)
 	// The registry itself does not exist: nothing listens there.
-	opts := images.Options{Stall: 200 * time.Millisecond, Registries: map[string]registry.Host{
+	opts := images.Options{Registries: map[string]registry.Host{
 		"127.0.0.1:1": {Mirrors: []string{"127.0.0.1:2", mirror.host() + "/cache"}},
 	}}
 	s := open(t, t.TempDir(), opts)
