@@ -39,7 +39,7 @@ func (r *region) foreign(path string, args ...string) *invocation {
 // example is mesos-go's example-scheduler, for tasks of so many cores that mesos-go's example-executor runs.
 func (r *region) example(scheduler, executor, codec, url, address string, port, tasks int, cores string) *invocation {
 	return r.foreign(scheduler, "-url", url+"/api/v1/scheduler", "-executor", executor, "-codec", codec, "-server.address", address,
-		"-server.port", strconv.Itoa(port), "-metrics.port", "0", "-user", "root", "-failoverTimeout", "10m", "-maxRefuseSeconds", "100ms",
+		"-server.port", strconv.Itoa(port), "-metrics.port", "0", "-user", "root", "-failoverTimeout", "10m", "-timeout", patience.String(), "-maxRefuseSeconds", "100ms",
 		"-tasks", strconv.Itoa(tasks), "-cpu", cores, "-memory", "32", "-exec.cpu", "0.01", "-exec.memory", "32")
 }
 
@@ -209,8 +209,34 @@ func TestMesosLeaderKilled(t *testing.T) {
 	}
 }
 
+// gate passes requests on to a server. Who holds calls has those that were on their way answered, and none goes through but a SUBSCRIBE.
+type gate struct {
+	url   string
+	calls sync.RWMutex
+}
+
+func newGate(t *testing.T, to string) *gate {
+	target, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &gate{}
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target) }}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.Header.Get("Mesos-Stream-Id") != "" {
+			g.calls.RLock()
+			defer g.calls.RUnlock()
+		}
+		proxy.ServeHTTP(w, q)
+	}))
+	t.Cleanup(s.Close)
+	g.url = s.URL
+	return g
+}
+
 // TestMesosAgentKilled: a scheduler with its executor gets its tasks done although the agent of the node is killed and started again
-// between them. The executor lives on. The scheduler is stopped meanwhile, for the executor takes an update that it cannot send for a failure.
+// between them. The executor lives on. The scheduler is stopped meanwhile, for the executor takes an update that it cannot send for a failure,
+// and what it sent before has arrived: tasks that are on their way to an executor when the agent dies are lost, which it takes for one, too.
 func TestMesosAgentKilled(t *testing.T) {
 	t.Parallel()
 	scheduler, executor := mesosClient(t, "example-scheduler"), mesosClient(t, "example-executor")
@@ -219,10 +245,14 @@ func TestMesosAgentKilled(t *testing.T) {
 	client := r.client("c0")
 	r.startAll()
 	r.eyes = r.agents[0]
+	g := newGate(t, r.eyes.url())
 	const tasks = 60 // six at a time
 	for _, codec := range []string{"protobuf", "json"} {
-		run := r.example(scheduler, executor, codec, r.eyes.url(), r.eyes.addr, anotherPort(t), tasks, "10").start()
+		run := r.example(scheduler, executor, codec, g.url, r.eyes.addr, anotherPort(t), tasks, "10").start()
 		r.executorUntil(r.api(), "some tasks are finished", func(p progress) bool { return p.finished >= 6 && p.made <= tasks })
+		g.calls.Lock()
+		open := sync.OnceFunc(g.calls.Unlock)
+		defer open() // of a test that failed
 		unix.Kill(run.cmd.Process.Pid, unix.SIGSTOP)
 		p := r.executorUntil(r.api(), "what was launched is finished", func(p progress) bool { return p.finished == p.made })
 		if p.made == tasks {
@@ -230,6 +260,7 @@ func TestMesosAgentKilled(t *testing.T) {
 		}
 		client.kill()
 		client.start()
+		open()
 		unix.Kill(run.cmd.Process.Pid, unix.SIGCONT)
 		run.accomplished()
 		r.allFinished(p.alloc.ID, tasks)
