@@ -33,11 +33,19 @@ type FrameworkOperation struct {
 
 // name is what an operation is called in what is said of it: a framework knows its tasks, and not by their place in an accept.
 func (op *FrameworkOperation) name() string {
-	if op.Launch == nil || len(op.Launch.External.Tasks) == 0 {
+	if op.Launch == nil {
 		return "operation"
 	}
-	name := fmt.Sprintf("task %q", op.Launch.External.Tasks[0].ID)
-	if more := len(op.Launch.External.Tasks) - 1; more > 0 {
+	return named(op.Launch.External)
+}
+
+// named is what a launch is called.
+func named(x *structs.External) string {
+	if x == nil || len(x.Tasks) == 0 {
+		return "operation"
+	}
+	name := fmt.Sprintf("task %q", x.Tasks[0].ID)
+	if more := len(x.Tasks) - 1; more > 0 {
 		return fmt.Sprintf("%s and %d more of its group", name, more)
 	}
 	return name
@@ -323,7 +331,12 @@ func (l *loop) sendPart(id structs.FrameworkID, a *accepting) {
 		}
 		if cost > budget { // the first one, and it never fits
 			for range whole {
-				l.refuseOperation(a, a.index[0], structs.Errorf(structs.Exhausted, "operation", "it takes %d bytes of an entry, and %d are taken", cost, budget))
+				name := "operation"
+				if launch := a.rest[0].Launch; launch != nil {
+					name = named(launch.Alloc.External)
+				}
+				l.refuseOperation(a, a.index[0], structs.Errorf(structs.Exhausted, name, "it takes %d bytes in the servers' log, and %d are taken", cost, budget).
+					Advise("what is long goes into a file that its uris name"))
 				a.rest, a.index = a.rest[1:], a.index[1:]
 			}
 			continue

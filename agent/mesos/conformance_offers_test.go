@@ -70,6 +70,7 @@ func badLaunches(r *region, e wire.Encoding) {
 		},
 		"half a gpu":       func(t *wire.TaskInfo) { t.Resources = append(t.Resources, scalar("gpus", 0.5)) },
 		"another agent":    func(t *wire.TaskInfo) { t.AgentID.Value = "another" },
+		"too long":         func(t *wire.TaskInfo) { t.Command.Value = new(strings.Repeat("x", 200<<10)) },
 		"nothing to do":    func(t *wire.TaskInfo) { t.Command = nil },
 		"two things to do": func(t *wire.TaskInfo) { t.Executor = guest(o, "", "y").Executor },
 		"no grace": func(t *wire.TaskInfo) {
