@@ -525,7 +525,7 @@ func (a *Agent) serveHTTP(context.Context) error {
 	if a.server != nil {
 		o.Region = (*region)(a)
 		o.Leader = a.toLeader()
-		o.Mesos = &mesos.Scheduler{Region: a.server, Log: a.log.With("part", "mesos")}
+		o.Mesos = &mesos.Scheduler{Region: a.server, Name: a.config.Region, Zone: a.config.Datacenter, Log: a.log.With("part", "mesos")}
 		o.Tools = operator.NewServers(a.server, a.about, o.Mesos.Log)
 		o.Tools.Verbose, o.Tools.Counts = a.logs.verbose, &o.Mesos.Counts
 	} else {

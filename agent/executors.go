@@ -85,7 +85,7 @@ func (a *Agent) serveExecutors(context.Context) error {
 	log, port := a.log.With("part", "mesos"), a.executors.Addr().(*net.TCPAddr).Port
 	within := containers.New(a.client, func(actor string) (containers.Jobs, error) { return a.asking(actor) }, log)
 	a.node = http.NewNodePort(http.NodePortOptions{
-		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port,
+		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port, Region: a.config.Region,
 			Counts: &a.executed, Log: log},
 		Tools: operator.NewClients(operator.ClientOptions{Client: a.client, About: a.about, Verbose: a.logs.verbose, Port: port,
 			Frameworks: a.frameworksOnNode, Containers: within, Counts: &a.executed, Log: log}),

@@ -14,7 +14,7 @@ func (a *Agent) about() operator.About {
 	a.mu.Lock()
 	cfg := a.live
 	a.mu.Unlock()
-	out := operator.About{Region: cfg.Region, Name: cfg.NodeName, Version: a.version, Started: structs.At(a.started), LogLevel: strings.ToLower(a.logs.level.Level().String()),
+	out := operator.About{Region: cfg.Region, Zone: cfg.Datacenter, Name: cfg.NodeName, Version: a.version, Started: structs.At(a.started), LogLevel: strings.ToLower(a.logs.level.Level().String()),
 		Flags: map[string]string{}}
 	raw, err := json.Marshal(cfg) // secrets write themselves as such
 	var settings map[string]any

@@ -47,7 +47,7 @@ func FuzzAccept(f *testing.F) {
 			return
 		}
 		if x := c.Subscribe; x != nil {
-			if of, err := frameworkOf(&x.FrameworkInfo, x.SuppressedRoles, x.OfferConstraints); err == nil && (of.FailoverTimeout < 0 || len(of.Problems()) > 0) {
+			if of, err := s.frameworkOf(&x.FrameworkInfo, x.SuppressedRoles, x.OfferConstraints); err == nil && (of.FailoverTimeout < 0 || len(of.Problems()) > 0) {
 				t.Errorf("it is taken: %+v", of)
 			}
 		}

@@ -59,6 +59,16 @@ var rules = []struct {
 	{"30 a window is asked for by inverse offers, and draining ends tasks with AGENT_DRAINING", 1, 1, drains, nil},
 	{"31 refuse_seconds is 5 unless it is said and makes sense", 1, 1, refuseSeconds, nil},
 	{"32 a container is in the networks that it names, and is told of them in that order; one that it names twice fails it", 1, 1, severalNetworks, nil},
+	{"33 agents with GPUs are for frameworks with GPU_RESOURCES", 1, 2, withGPUs, nil},
+	{"34 shared volumes are for frameworks with SHARED_RESOURCES", 1, 1, sharedVolumes, nil},
+	{"35 what is reserved out of a reservation is for frameworks with RESERVATION_REFINEMENT", 1, 1, refined, nil},
+	{"36 an offer has at least what min_allocatable_resources or offer_filters say", 1, 1, smallestOffers, nil},
+	{"37 offer_constraints choose the agents that are offered, by role", 1, 2, constrained, nil},
+	{"38 SUBSCRIBED and offers say who is where, and which executors are there", 1, 1, whoIsWhere, nil},
+	{"39 SUPPRESS and REVIVE are of the roles that they name, and of none where one is not the framework's", 1, 1, byRole, nil},
+	{"40 REQUEST ends filters of agents that have what it asks for", 1, 1, requested, nil},
+	{"41 that a task is STAGING is told when it is asked, and by no update", 1, 1, staging, nil},
+	{"42 what operations make is offered again at once, whatever refuse_seconds says of the rest", 1, 1, madeAnew, nil},
 }
 
 func TestConformance(t *testing.T) {

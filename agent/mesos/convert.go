@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,8 +49,16 @@ func rolesOf(r *wire.Roles) (out []string) {
 // longestDuration is what Mesos can say of time, in seconds: clients that mean "for ever" go that far.
 const longestDuration = float64(math.MaxInt64 / 1e9)
 
+// DomainOf is where something is; nil when that is not known.
+func DomainOf(region, zone string) *wire.Domain {
+	if region == "" || zone == "" {
+		return nil
+	}
+	return &wire.Domain{Fault: &wire.FaultDomain{Region: wire.DomainName{Name: region}, Zone: wire.DomainName{Name: zone}}}
+}
+
 // frameworkOf returns what a framework says of itself.
-func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
+func (s *Scheduler) frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
 	f := &structs.Framework{ID: structs.FrameworkID(idOf(info.ID)), Name: info.Name, User: info.User, Principal: wire.TextOf(info.Principal),
 		Hostname: wire.TextOf(info.Hostname), WebURL: wire.TextOf(info.WebURL), Checkpoint: info.Checkpoint != nil && *info.Checkpoint, Terms: map[string]*structs.OfferTerms{}}
 	if f.ID != "" && !structs.ValidOutsideID(string(f.ID)) {
@@ -83,14 +92,14 @@ func frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wir
 	if err := f.Problems().Err(); err != nil {
 		return nil, err
 	}
-	if err := termsOf(f, info, suppressed, constraints); err != nil {
+	if err := s.termsOf(f, info, suppressed, constraints); err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
 // termsOf fills in what a framework says of the offers in its roles.
-func termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) error {
+func (s *Scheduler) termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) error {
 	of := func(role string) (*structs.OfferTerms, error) {
 		name := roleIn(role)
 		if !slices.Contains(f.Roles, name) {
@@ -147,7 +156,7 @@ func termsOf(f *structs.Framework, info *wire.FrameworkInfo, suppressed []string
 			return fmt.Errorf("Offer constraints: %w", err)
 		}
 		for _, g := range constraints.RoleConstraints[role].Groups {
-			where, err := group(g.Constraints)
+			where, err := s.group(g.Constraints)
 			if err != nil {
 				return fmt.Errorf("Offer constraints: %w", err)
 			}
@@ -182,7 +191,7 @@ func quantity(of map[string]*wire.Scalar) (*structs.QuotaAmount, error) {
 }
 
 // group turns constraints that a node must meet together into ours.
-func group(all []wire.AttributeConstraint) (out []*structs.Constraint, err error) {
+func (s *Scheduler) group(all []wire.AttributeConstraint) (out []*structs.Constraint, err error) {
 	if len(all) == 0 {
 		return nil, fmt.Errorf("a group is empty")
 	}
@@ -195,6 +204,7 @@ func group(all []wire.AttributeConstraint) (out []*structs.Constraint, err error
 			x.Attribute = "${node.name}"
 		case c.Selector.Pseudo != nil && *c.Selector.Pseudo == wire.PseudoZone:
 			x.Attribute = "${node.datacenter}"
+		case c.Selector.Pseudo != nil && *c.Selector.Pseudo == wire.PseudoRegion && s.Name != "":
 		default:
 			return nil, fmt.Errorf("a selector names nothing that nodes have")
 		}
@@ -218,9 +228,32 @@ func group(all []wire.AttributeConstraint) (out []*structs.Constraint, err error
 		if strings.Contains(x.Value, "${") {
 			return nil, fmt.Errorf("a value with ${ is not taken")
 		}
+		if x.Attribute == "" { // the region is the same for all nodes
+			if x, err = anyOrNone(s.Name, x); err != nil {
+				return nil, err
+			}
+		}
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// anyOrNone returns a constraint that all nodes meet, or none, as x is met by a name.
+func anyOrNone(name string, x *structs.Constraint) (*structs.Constraint, error) {
+	met := false
+	switch x.Operator {
+	case "is_set":
+		met = true
+	case "=", "!=":
+		met = (name == x.Value) == (x.Operator == "=")
+	case "regexp", "not_regexp":
+		is, err := regexp.Compile(x.Value)
+		if err != nil {
+			return nil, err
+		}
+		met = is.MatchString(name) == (x.Operator == "regexp")
+	}
+	return &structs.Constraint{Attribute: "${node.id}", Operator: map[bool]string{true: "is_set", false: "is_not_set"}[met]}, nil
 }
 
 // filterOf returns the filter of an answer to offers.

@@ -43,7 +43,8 @@ type Executors struct {
 	// both ids may speak for an executor.
 	Key    ExecutorKey
 	Demand func() bool
-	Port   int // where it serves, as executors are told
+	Port   int    // where it serves, as executors are told
+	Region string // its name, likewise
 	Log    *slog.Logger
 	Counts *ExecutorCounts // nil: nobody counts
 }
@@ -256,7 +257,7 @@ func (x *Executors) subscribe(w http.ResponseWriter, r *http.Request, executor *
 func (x *Executors) subscribed(a *structs.Allocation) (*wire.ExecutorEvent, error) {
 	node := x.Node.Node()
 	host, port := hostOf(node), int32(x.Port)
-	s := &wire.ExecutorSubscribed{AgentInfo: wire.AgentInfo{Hostname: host, ID: &wire.ID{Value: string(node.ID)}, Port: &port},
+	s := &wire.ExecutorSubscribed{AgentInfo: wire.AgentInfo{Hostname: host, ID: &wire.ID{Value: string(node.ID)}, Port: &port, Domain: DomainOf(x.Region, node.Datacenter)},
 		ContainerID: &wire.ContainerID{Value: string(a.ID)}}
 	if err := errors.Join(wire.Protobuf.Unmarshal(a.External.Info, &s.ExecutorInfo),
 		wire.Protobuf.Unmarshal(a.External.Framework, &s.FrameworkInfo)); err != nil {

@@ -27,7 +27,9 @@ type framework struct {
 	info     wire.FrameworkInfo
 	client   *http.Client
 
-	suppressed []string // roles, with the next SUBSCRIBE
+	suppressed  []string               // roles, with the next SUBSCRIBE
+	constraints *wire.OfferConstraints // likewise
+	master      *wire.MasterInfo       // that the newest SUBSCRIBED named
 
 	at     *host  // the server that it is subscribed with
 	stream string // id
@@ -85,7 +87,7 @@ func (f *framework) post(ctx context.Context, at *host, call *wire.Call, stream 
 }
 
 func (f *framework) subscribeCall() *wire.Call {
-	return &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallSubscribe), Subscribe: &wire.Subscribe{FrameworkInfo: f.info, SuppressedRoles: f.suppressed}}
+	return &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallSubscribe), Subscribe: &wire.Subscribe{FrameworkInfo: f.info, SuppressedRoles: f.suppressed, OfferConstraints: f.constraints}}
 }
 
 // subscribe subscribes with a server and waits for the first event.
@@ -113,7 +115,7 @@ func (f *framework) subscribe(at *host) error {
 		res.Body.Close()
 		return err
 	}
-	f.info.ID = &first.Subscribed.FrameworkID
+	f.info.ID, f.master = &first.Subscribed.FrameworkID, first.Subscribed.MasterInfo
 	f.at, f.stream, f.header, f.done = at, res.Header.Get("Mesos-Stream-Id"), res.Header, make(chan struct{})
 	f.end = func() { cancel(); res.Body.Close() }
 	f.mu.Lock()

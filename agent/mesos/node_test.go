@@ -28,7 +28,8 @@ type node struct {
 	up     *session.Client
 	end    context.CancelFunc
 	done   chan struct{}
-	gone   bool // it was told that it is marked gone
+	gone   bool                // it was told that it is marked gone
+	has    func(*structs.Node) // more, or other things, than every node has; nil: nothing
 
 	first      []string // addresses of what it runs, in a network of its own
 	joined     []structs.JoinedNetwork
@@ -166,7 +167,18 @@ func (n *node) Hello() *session.Hello {
 	if n.shelf != nil {
 		n.shelf.describe(hello.Node)
 	}
+	if n.has != nil {
+		n.has(hello.Node)
+	}
 	return hello
+}
+
+// becomes has the node say that it is otherwise.
+func (n *node) becomes(has func(*structs.Node)) {
+	n.mu.Lock()
+	n.has = has
+	n.mu.Unlock()
+	n.up.Fingerprint(n.Hello().Node)
 }
 
 func (n *node) Welcome(w *session.Welcome) error {

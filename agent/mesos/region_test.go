@@ -136,7 +136,7 @@ func (h *host) start() {
 	ln, err := network.Listen(h.ip + ":5050")
 	r.check(err)
 	about := func() operator.About { return operator.About{Region: "global", Name: h.ip, Version: "test"} }
-	service := agenthttp.New(agenthttp.Options{Token: token, Log: log, Mesos: &mesos.Scheduler{Region: h.server, Log: log},
+	service := agenthttp.New(agenthttp.Options{Token: token, Log: log, Mesos: &mesos.Scheduler{Region: h.server, Name: "global", Zone: "dc1", Log: log},
 		Tools: operator.NewServers(h.server, about, log)})
 	ctx, end := context.WithCancel(context.Background())
 	h.end, h.served = end, make(chan struct{})

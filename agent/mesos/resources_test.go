@@ -78,10 +78,10 @@ func TestListsThatAreTooLong(t *testing.T) {
 	_, err = reservationsOf(many)
 	refused("a reservation", err, "1000 resources are more than 512")
 	info := &wire.FrameworkInfo{User: "u", Name: "n", Roles: roles, Capabilities: []wire.Capability{{Type: new(wire.CapabilityMultiRole)}}}
-	_, err = frameworkOf(info, nil, nil)
+	_, err = (&Scheduler{}).frameworkOf(info, nil, nil)
 	refused("a framework", err, "it has 1000, and up to 256 are taken")
 	info.Roles = roles[:2]
-	_, err = frameworkOf(info, slices.Repeat(roles[:1], 1000), nil)
+	_, err = (&Scheduler{}).frameworkOf(info, slices.Repeat(roles[:1], 1000), nil)
 	refused("suppressed roles", err, "1000 suppressed roles are more than 256")
 	if wants := wantsOf(&wire.Requests{Requests: slices.Repeat([]wire.Request{{Resources: many[:1]}}, 1000)}); len(wants) != 256 {
 		t.Errorf("%d requests count", len(wants))

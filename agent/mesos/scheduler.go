@@ -30,6 +30,8 @@ const (
 // Scheduler serves the scheduler API. Its fields are not changed once it serves.
 type Scheduler struct {
 	Region Region
+	Name   string // of the region
+	Zone   string // of it, in which this server is
 	Log    *slog.Logger
 
 	Counts Counts
@@ -184,7 +186,7 @@ func (s *Scheduler) update(ctx context.Context, w http.ResponseWriter, who Calle
 	if err := who.owns(&c.FrameworkInfo); err != nil {
 		return err
 	}
-	f, err := frameworkOf(&c.FrameworkInfo, c.SuppressedRoles, c.OfferConstraints)
+	f, err := s.frameworkOf(&c.FrameworkInfo, c.SuppressedRoles, c.OfferConstraints)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "%s", plain(err))
 	}

@@ -16,7 +16,7 @@ func TestRefusedFrameworksHearOfWhat(t *testing.T) {
 		"user: it has control characters, or more than 1024 bytes":             {User: "u\n", Name: "n"},
 		`"../x" is not a valid role (use up to eight names joined by slashes)`: {User: "u", Name: "n", Role: new("../x")},
 	} {
-		if _, err := frameworkOf(info, nil, nil); err == nil || plain(err) != want {
+		if _, err := (&Scheduler{}).frameworkOf(info, nil, nil); err == nil || plain(err) != want {
 			t.Errorf("%q, want %q", plain(err), want)
 		}
 	}
@@ -25,7 +25,7 @@ func TestRefusedFrameworksHearOfWhat(t *testing.T) {
 // Clients that mean "for ever" say more than is kept, up to what Mesos can say.
 func TestLongFailoverTimeouts(t *testing.T) {
 	for seconds, want := range map[float64]structs.Duration{0: 0, 3.6e6: 3.6e15, 1 << 31: structs.MaxFailover, 9.2e9: structs.MaxFailover, 1e10: -1, -1: -1} {
-		f, err := frameworkOf(&wire.FrameworkInfo{User: "u", Name: "n", FailoverTimeout: &seconds}, nil, nil)
+		f, err := (&Scheduler{}).frameworkOf(&wire.FrameworkInfo{User: "u", Name: "n", FailoverTimeout: &seconds}, nil, nil)
 		switch {
 		case want < 0 && err == nil:
 			t.Errorf("%v seconds are taken for %s", seconds, f.FailoverTimeout)

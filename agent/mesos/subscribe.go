@@ -21,6 +21,8 @@ type stream struct {
 	records
 	region Region
 	leader string             // host:port of this server
+	in     string             // name of the region
+	zone   string             // of it, in which this server is
 	of     *structs.Framework // as it was when it was last told something
 	counts *FrameworkCounts   // nil: nobody counts
 }
@@ -61,8 +63,8 @@ func (s *Scheduler) subscribe(w http.ResponseWriter, r *http.Request, who Caller
 	if err := who.owns(info); err != nil {
 		return err
 	}
-	out := &stream{region: s.Region, records: records{to: w, rc: http.NewResponseController(w), slow: slowWrite, encoding: encoding}}
-	f, err := frameworkOf(info, c.Subscribe.SuppressedRoles, c.Subscribe.OfferConstraints)
+	out := &stream{region: s.Region, in: s.Name, zone: s.Zone, records: records{to: w, rc: http.NewResponseController(w), slow: slowWrite, encoding: encoding}}
+	f, err := s.frameworkOf(info, c.Subscribe.SuppressedRoles, c.Subscribe.OfferConstraints)
 	if err != nil {
 		return out.refused("", err)
 	}
@@ -172,8 +174,12 @@ func (o *records) flush() error {
 func (o *stream) run(ctx context.Context, sub *server.Subscription) error {
 	o.begin(sub.Connection)
 	interval := heartbeatEvery.Seconds()
+	master := masterInfo(o.leader)
+	if master != nil {
+		master.Domain = DomainOf(o.in, o.zone)
+	}
 	err := o.send(&wire.Event{Type: new(wire.EventSubscribed), Subscribed: &wire.Subscribed{FrameworkID: wire.ID{Value: string(sub.Framework)},
-		HeartbeatInterval: &interval, MasterInfo: masterInfo(o.leader)}})
+		HeartbeatInterval: &interval, MasterInfo: master}})
 	beat := &wire.Event{Type: new(wire.EventHeartbeat)}
 	if err == nil {
 		err = o.send(beat)
@@ -221,7 +227,9 @@ func (o *stream) sendAll(events []server.FrameworkEvent) error {
 	for i := range events {
 		x := &events[i]
 		if x.Offer != nil && x.Offer.On != nil {
-			if offers = append(offers, offerOf(o.of, x.Offer)); len(offers) < offersAtOnce {
+			offer := offerOf(o.of, x.Offer)
+			offer.Domain = DomainOf(o.in, x.Offer.On.Datacenter)
+			if offers = append(offers, offer); len(offers) < offersAtOnce {
 				continue
 			}
 		}

@@ -115,7 +115,7 @@ func (n *Node) Boot() {
 	r.check(err)
 	var ctx context.Context
 	ctx, a.end = context.WithCancel(context.Background())
-	serving := agenthttp.NewNodePort(agenthttp.NodePortOptions{Log: log, Executors: &mesos.Executors{Node: a.client, Port: 5051, Log: log,
+	serving := agenthttp.NewNodePort(agenthttp.NodePortOptions{Log: log, Executors: &mesos.Executors{Node: a.client, Port: 5051, Region: "global", Log: log,
 		Message: func(ctx context.Context, framework structs.FrameworkID, executor string, data []byte) error {
 			return n.tell(ctx, a, &server.ExecutorMessage{Framework: framework, Node: a.client.Node().ID, Executor: executor, Data: data})
 		}}})

@@ -96,7 +96,7 @@ func (s *Server) Start() {
 	web, err := host.Listen(s.address())
 	r.check(err)
 	service := http.New(http.Options{Region: &region{p.server}, Token: token, Log: log,
-		Mesos: &mesos.Scheduler{Region: p.server, Log: log}})
+		Mesos: &mesos.Scheduler{Region: p.server, Name: "global", Zone: "dc1", Log: log}})
 	var ctx context.Context
 	ctx, p.end = context.WithCancel(context.Background())
 	p.work.Go(func() {

@@ -114,15 +114,15 @@ func (p *picture) getExecutors() *wire.GetExecutors {
 	return out
 }
 
-// agentInfo is what a node is.
-func agentInfo(n *structs.Node) wire.AgentInfo {
-	return wire.AgentInfo{Hostname: mesos.HostOf(n), Port: new(int32(n.AgentPort())), ID: new(id(n.ID)), Attributes: attributes(n),
+// agentInfo is what a node of a region is.
+func agentInfo(n *structs.Node, region string) wire.AgentInfo {
+	return wire.AgentInfo{Domain: mesos.DomainOf(region, n.Datacenter), Hostname: mesos.HostOf(n), Port: new(int32(n.AgentPort())), ID: new(id(n.ID)), Attributes: attributes(n),
 		Resources: mesos.Resources("", n.Available(), []structs.Range{n.PortRange})}
 }
 
 // agentMessage is a node as it travels. Without offers, what is offered of it is not said.
 func (p *picture) agentMessage(n *structs.Node, o *offered) wire.Agent {
-	info := agentInfo(n)
+	info := agentInfo(n, p.Meta().Region)
 	out := wire.Agent{Info: info,
 		Active: !deactivated(n), Deactivated: new(deactivated(n)), Version: mesosVersion, PID: new("slave(1)@" + net.JoinHostPort(info.Hostname, strconv.Itoa(n.AgentPort()))),
 		Registered: timeInfo(n.Changed), Total: info.Resources, Allocated: messages(usedOn(p.Usage(n.ID)), nil)}

@@ -103,7 +103,11 @@ var asks = map[wire.OperatorCallType]asked{
 	wire.OperatorGetWeights:    {wire.AnswerGetWeights, nil, func(d *document, out *wire.OperatorResponse) { out.Weights = d.getWeights() }},
 	wire.OperatorGetQuota:      {wire.AnswerGetQuota, nil, func(d *document, out *wire.OperatorResponse) { out.Quota = d.getQuota() }},
 	wire.OperatorGetMaster: {wire.AnswerGetMaster, nil, func(d *document, out *wire.OperatorResponse) {
-		out.Master = &wire.GetMaster{Info: mesos.MasterInfo(d.leader), Started: new(float64(d.self.Started) / 1e9), Elected: new(float64(d.elected) / 1e9)}
+		info := mesos.MasterInfo(d.leader)
+		if info != nil {
+			info.Domain = mesos.DomainOf(d.self.Region, d.self.Zone)
+		}
+		out.Master = &wire.GetMaster{Info: info, Started: new(float64(d.self.Started) / 1e9), Elected: new(float64(d.elected) / 1e9)}
 	}},
 	wire.OperatorGetMaintenanceSchedule: {wire.AnswerGetMaintenanceSchedule, nil, func(d *document, out *wire.OperatorResponse) { out.Schedule = d.getSchedule() }},
 	wire.OperatorGetMaintenanceStatus: {wire.AnswerGetMaintenanceStatus, nil, func(d *document, out *wire.OperatorResponse) {

@@ -92,7 +92,10 @@ func TestWhatCallsAnswer(t *testing.T) {
 	if f.Info.ID.Value != "f1" || len(f.Offers) != 1 || !f.Connected || f.Info.Capabilities[0].Type.String() != structs.CanHaveRoles {
 		t.Errorf("the framework is %s", wire.JSON.Marshal(&f))
 	}
-	if m := ask(wire.OperatorGetMaster).Master; m.Info.Port != 5050 || *m.Elected != 5 {
+	if got := string(wire.JSON.Marshal(st.Agents.Agents[0].Info.Domain)); got != domain("dc2") {
+		t.Errorf("an agent is in %s", got)
+	}
+	if m := ask(wire.OperatorGetMaster).Master; m.Info.Port != 5050 || *m.Elected != 5 || string(wire.JSON.Marshal(m.Info.Domain)) != domain("dc1") {
 		t.Errorf("the master is %s", wire.JSON.Marshal(m))
 	}
 }

@@ -193,7 +193,7 @@ func (c *Clients) setLevel(_ context.Context, call *wire.AgentCall, _ *wire.Agen
 }
 
 func (c *Clients) getAgent(_ context.Context, _ *wire.AgentCall, out *wire.AgentResponse) error {
-	info := agentInfo(c.Client.Node())
+	info := agentInfo(c.Client.Node(), c.About().Region)
 	info.Port = new(int32(c.Port))
 	out.Agent = &wire.GetAgent{Info: &info}
 	return nil

@@ -38,7 +38,7 @@ func (m *machine) PruneImages(_ context.Context, keep []string) error {
 
 func (m *machine) Node() *structs.Node {
 	return &structs.Node{ID: "n1", Name: "one", Hosts: []string{"10.0.0.1"}, Resources: structs.Resources{CPU: 4000, Memory: 8 << 30, Disk: 100 << 30},
-		PortRange: structs.Range{First: 31000, Last: 32000}, Meta: map[string]string{"rack": "r1"}, Plugins: m.plugins}
+		PortRange: structs.Range{First: 31000, Last: 32000}, Datacenter: "dc2", Meta: map[string]string{"rack": "r1"}, Plugins: m.plugins}
 }
 
 func (m *machine) Figures() client.Figures { return m.figures }

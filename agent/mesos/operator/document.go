@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/proffer/proffer/agent/mesos"
+	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -15,6 +16,7 @@ const mesosVersion = "1.11.0"
 // About is what an agent says of itself.
 type About struct {
 	Region   string // its name
+	Zone     string // of it, in which the agent is
 	Name     string // of the agent
 	Version  string // of Proffer
 	Started  structs.Time
@@ -72,6 +74,7 @@ func (d *document) state() {
 	d.intAt("activated_slaves", int64(up))
 	d.intAt("deactivated_slaves", int64(down))
 	d.intAt("unreachable_slaves", int64(away))
+	d.domain(d.self.Region, d.self.Zone)
 	d.textAt("leader", process)
 	d.key("leader_info")
 	d.open('{')
@@ -82,6 +85,7 @@ func (d *document) state() {
 		d.key("port")
 		d.raw([]byte(port))
 	}
+	d.domain(d.self.Region, d.self.Zone)
 	d.close('}')
 	d.textAt("cluster", d.self.Region)
 	d.flags()
@@ -100,6 +104,14 @@ func (d *document) masterID() string {
 }
 
 var masterCapabilities = []string{"AGENT_UPDATE", "AGENT_DRAINING", "QUOTA_V2"}
+
+// domain writes where something is.
+func (d *document) domain(region, zone string) {
+	if x := mesos.DomainOf(region, zone); x != nil {
+		d.key("domain")
+		d.raw(wire.JSON.Marshal(x))
+	}
+}
 
 func (d *document) counts() (up, down, away int) {
 	for n := range d.Nodes() {
@@ -183,6 +195,7 @@ func (d *document) slaveMembers(n *structs.Node) {
 		d.text(n.Meta[name])
 	}
 	d.close('}')
+	d.domain(d.self.Region, n.Datacenter)
 	d.secondsAt("registered_time", n.Changed)
 	d.boolAt("active", !deactivated(n))
 	d.boolAt("deactivated", deactivated(n))

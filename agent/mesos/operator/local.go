@@ -240,6 +240,7 @@ func (l *local) state(e *encoder) {
 	e.textAt("name", n.Name)
 	e.intAt("port", int64(l.port))
 	e.listOf("capabilities", agentCapabilities)
+	d.domain(l.self.Region, n.Datacenter)
 	e.key("attributes")
 	e.open('{')
 	for _, name := range sorted(n.Meta) {

@@ -182,6 +182,7 @@ func TestAgentState(t *testing.T) {
 		d.is("id", `"n1"`)
 		d.is("pid", `"slave(1)@10.0.0.1:5099"`)
 		d.is("attributes|rack", `"r1"`)
+		d.is("domain", domain("dc2"))
 		d.is("resources|ports", `"[31000-32000]"`)
 		d.is("used_resources|cpus", "1.5")
 		d.is("flags|region", `"global"`)

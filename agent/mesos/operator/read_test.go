@@ -13,6 +13,11 @@ import (
 	"github.com/proffer/proffer/structs"
 )
 
+// domain is where something of the region is.
+func domain(zone string) string {
+	return `{"fault_domain":{"region":{"name":"global"},"zone":{"name":"` + zone + `"}}}`
+}
+
 func TestState(t *testing.T) {
 	r := peopled(t)
 	s := r.servers()
@@ -23,6 +28,8 @@ func TestState(t *testing.T) {
 		doc.is("leader_info|port", "5050")
 		doc.is("hostname", `"10.0.0.1"`)
 		doc.is("cluster", `"global"`)
+		doc.is("domain", domain("dc1"))
+		doc.is("leader_info|domain", domain("dc1"))
 		doc.is("elected_time", "5")
 		doc.is("flags|region", `"global"`)
 		doc.is("activated_slaves", "1")
@@ -128,6 +135,7 @@ func TestSlaves(t *testing.T) {
 	n.is("hostname", `"10.0.0.9"`)
 	n.is("pid", `"slave(1)@10.0.0.9:5051"`)
 	n.is("attributes", `{"rack":"r1"}`)
+	n.is("domain", domain("dc2"))
 	n.is("active", "true")
 	n.is("resources", `{"cpus":8,"disk":102400,"gpus":2,"mem":16384,"ports":"[20000-32000]"}`)
 	n.is("used_resources|cpus", "1.8")

@@ -102,7 +102,7 @@ func (r *region) must(commands ...state.Command) (answer any) {
 // node registers one of eight cores.
 func (r *region) node(name string, change func(*structs.Node)) *structs.Node {
 	r.t.Helper()
-	n := &structs.Node{ID: structs.NodeID(name), Name: name, Hosts: []string{"10.0.0.9"}, PortRange: structs.Range{First: 20000, Last: 32000},
+	n := &structs.Node{ID: structs.NodeID(name), Name: name, Datacenter: "dc2", Hosts: []string{"10.0.0.9"}, PortRange: structs.Range{First: 20000, Last: 32000},
 		Resources: structs.Resources{CPU: 8000, Memory: 16 << 30, Disk: 100 << 30, Ports: 12001, Custom: map[string]structs.Milli{"gpus": 2000}}, Version: "1.0"}
 	if change != nil {
 		change(n)
@@ -179,7 +179,7 @@ func peopled(t *testing.T) *region {
 
 func (r *region) servers() *Servers {
 	return NewServers(r, func() About {
-		return About{Region: "global", Name: "s1", Version: "0.1", Started: structs.Time(1e9), LogLevel: "info", Flags: map[string]string{"region": "global"}}
+		return About{Region: "global", Zone: "dc1", Name: "s1", Version: "0.1", Started: structs.Time(1e9), LogLevel: "info", Flags: map[string]string{"region": "global"}}
 	}, slog.New(slog.DiscardHandler))
 }
 

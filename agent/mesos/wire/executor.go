@@ -46,6 +46,7 @@ type AgentInfo struct {
 	Attributes []Attribute `w:"attributes,5"`
 	ID         *ID         `w:"id,6"`
 	Port       *int32      `w:"port,8"`
+	Domain     *Domain     `w:"domain,10"`
 }
 
 type ExecutorAcknowledged struct {

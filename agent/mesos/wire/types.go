@@ -146,6 +146,21 @@ type MasterInfo struct {
 	Hostname *string  `w:"hostname,5"`
 	Version  *string  `w:"version,6"`
 	Address  *Address `w:"address,7"`
+	Domain   *Domain  `w:"domain,8"`
+}
+
+// Domain says where something is: what is in one region, or in one zone of it, tends to fail together.
+type Domain struct {
+	Fault *FaultDomain `w:"fault_domain,1"`
+}
+
+type FaultDomain struct {
+	Region DomainName `w:"region,1,required"`
+	Zone   DomainName `w:"zone,2,required"`
+}
+
+type DomainName struct {
+	Name string `w:"name,1,required"`
 }
 
 type Offer struct {
@@ -159,6 +174,7 @@ type Offer struct {
 	URL            *URL            `w:"url,8"`
 	Unavailability *Unavailability `w:"unavailability,9"`
 	Allocation     *AllocationInfo `w:"allocation_info,10"`
+	Domain         *Domain         `w:"domain,11"`
 }
 
 type InverseOffer struct {
