@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -30,6 +31,10 @@ func (s *starter) Offers(ctx context.Context, offers []*sdk.Offer) {
 	if len(s.tasks) > 0 && s.d.Launch(ctx, offers[0], s.tasks...) == nil {
 		s.tasks = nil
 	}
+}
+
+func (s *starter) Message(_ context.Context, m *sdk.Message) {
+	s.told["message"] += m.Executor + " " + string(m.Data)
 }
 
 func (s *starter) Update(_ context.Context, u *sdk.Update) error {
@@ -181,6 +186,82 @@ var environment = map[string]string{
 	"MESOS_ALLOCATION_ROLE":                `eng`,
 	"LIBPROCESS_PORT":                      `0`,
 	"OWN":                                  `own`,
+}
+
+// odd is a message that is no text.
+const odd = "\x00\xff\n{\""
+
+// executorEvents is rule 43, in a bubble. Each task of a LAUNCH is an event, as in Mesos, and a task is bounded: so no record is more than
+// the 4 MiB that clients take, however large the LAUNCH.
+func executorEvents(t *testing.T, encoding wire.Encoding) {
+	r := frameworktest.Start(t, frameworktest.Config{})
+	began := make(chan *custom, 10)
+	r.Program("executor", func(ctx context.Context, p *frameworktest.Process) int {
+		began <- &custom{t: t, p: p, encoding: encoding}
+		<-ctx.Done()
+		return 0
+	})
+	s := &starter{told: map[string]string{}}
+	task := func(id string, data int) {
+		s.tasks = append(s.tasks, &sdk.Task{ID: id, Resources: structs.Resources{CPU: 10, Memory: 1 << 20}, Data: bytes.Repeat([]byte(id), data/len(id)),
+			Executor: &sdk.ExecutorInfo{ID: "x", Command: &sdk.Command{Args: []string{"executor"}}}})
+	}
+	const many, each = 4, 96 << 10 // bytes
+	for i := range many {
+		task(fmt.Sprintf("%08d", i), each)
+	}
+	task("large", 2*each) // more than is taken of one
+	run := r.Run(sdk.Config{Name: "conformance", Roles: []string{"eng"}}, func(d *sdk.Driver) sdk.Scheduler { s.d = d; return s })
+	told := func(of, want string) {
+		t.Helper()
+		r.Until("of "+of+": "+want, func() (is bool) {
+			if err := run.Driver.Do(t.Context(), func() { is = s.told[of] == want }); err != nil {
+				t.Fatal(err)
+			}
+			return is
+		})
+	}
+	told("large", string(structs.TaskError))
+	x := <-began
+	x.subscribe(nil)
+	for range many {
+		got := x.next(r, "LAUNCH", func(e *wire.ExecutorEvent) bool { return e.Launch != nil }).Launch.Task
+		if !bytes.Equal(got.Data, bytes.Repeat([]byte(got.TaskID.Value), each/8)) || got.Executor == nil || got.Executor.ExecutorID.Value != "x" {
+			t.Errorf("task %q comes with %d bytes", got.TaskID.Value, len(got.Data))
+		}
+	}
+	node := x.p.Env["MESOS_SLAVE_ID"]
+	if err := run.Driver.Message(t.Context(), node, "x", []byte(odd)); err != nil {
+		t.Fatal(err)
+	}
+	if m := x.next(r, "MESSAGE", func(e *wire.ExecutorEvent) bool { return e.Message != nil }).Message; string(m.Data) != odd {
+		t.Errorf("it is told %q", m.Data)
+	}
+	x.refused(202, &wire.ExecutorCall{Type: new(wire.ExecutorCallMessage), Message: &wire.ExecutorMessage{Data: []byte(odd)}}, encoding.ContentType())
+	told("message", "x "+odd)
+	if err := run.Driver.Kill(t.Context(), "00000001"); err != nil {
+		t.Fatal(err)
+	}
+	if k := x.next(r, "KILL", func(e *wire.ExecutorEvent) bool { return e.Kill != nil }).Kill; k.TaskID.Value != "00000001" {
+		t.Errorf("it is told to kill %q", k.TaskID.Value)
+	}
+	x.update(r, "00000001", wire.TaskKilled)
+	told("00000001", string(structs.TaskKilled))
+
+	older := &custom{t: t, p: x.p, encoding: encoding}
+	older.subscribe(nil)
+	x, older = older, x
+	r.Until("the older stream ends", func() bool { older.mu.Lock(); defer older.mu.Unlock(); return older.ended })
+	if x.next(r, "SUBSCRIBED", func(*wire.ExecutorEvent) bool { return true }).Subscribed == nil {
+		t.Error("the first event is another one")
+	}
+	if err := run.Driver.Shutdown(t.Context(), node, "x"); err != nil {
+		t.Fatal(err)
+	}
+	x.next(r, "SHUTDOWN", func(e *wire.ExecutorEvent) bool { return *e.Type == wire.ExecutorEventShutdown })
+	r.Until("it is killed after its grace", func() bool { return len(r.Running()) == 0 })
+	x.body.Close()
+	older.body.Close()
 }
 
 // executors is rule 13, in a bubble.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/structs"
 )
 
@@ -389,6 +390,21 @@ func staging(r *region, e wire.Encoding) {
 	f.told("one", wire.TaskRunning)
 	f.call(reconcile())
 	f.update("one", wire.TaskRunning)
+}
+
+func messages(r *region, e wire.Encoding) {
+	f := r.framework(home, e).begin()
+	m := &server.ExecutorMessage{Framework: structs.FrameworkID(f.info.ID.Value), Node: r.nodes[0].id, Executor: "x", Data: []byte(odd)}
+	r.check(f.at.server.MessageFramework(context.Background(), m))
+	x := f.await("MESSAGE", func(e *wire.Event) bool { return *e.Type == wire.EventMessage }).Message
+	if x.AgentID.Value != string(r.nodes[0].id) || x.ExecutorID.Value != "x" || string(x.Data) != odd {
+		r.t.Errorf("it is told %+v", x)
+	}
+	m.Data = make([]byte, server.MaxMessage)
+	r.check(f.at.server.MessageFramework(context.Background(), m))
+	if x := f.await("MESSAGE", func(e *wire.Event) bool { return *e.Type == wire.EventMessage }).Message; len(x.Data) != len(m.Data) {
+		r.t.Errorf("it is told %d bytes", len(x.Data))
+	}
 }
 
 func madeAnew(r *region, e wire.Encoding) {

@@ -69,6 +69,8 @@ var rules = []struct {
 	{"40 REQUEST ends filters of agents that have what it asks for", 1, 1, requested, nil},
 	{"41 that a task is STAGING is told when it is asked, and by no update", 1, 1, staging, nil},
 	{"42 what operations make is offered again at once, whatever refuse_seconds says of the rest", 1, 1, madeAnew, nil},
+	{"43 an executor is given each task of a LAUNCH by itself, messages, and its end; a newer stream ends the older one", 0, 0, nil, executorEvents},
+	{"44 MESSAGE of an executor reaches its scheduler as it was", 1, 1, messages, nil},
 }
 
 func TestConformance(t *testing.T) {
