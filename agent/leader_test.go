@@ -23,9 +23,9 @@ func newServers(t *testing.T, n int, more string) (all []*Agent) {
 			server {
 				bootstrap_expect = %d
 				raft { # so long that a busy machine changes no leader
-					heartbeat_timeout = "2s"
-					election_timeout  = "2s"
-					leader_lease      = "1s"
+					heartbeat_timeout = "4s"
+					election_timeout  = "4s"
+					leader_lease      = "4s"
 				}
 			}
 			%s`, i, n, more))
