@@ -416,7 +416,7 @@ func (s *Server) LeaderHTTP(ctx context.Context) (address string, self bool, err
 	switch {
 	case leader.Self:
 		return s.config.HTTP, true, nil
-	case leader.Address == "":
+	case leader.Address == "" || leader.Address == s.config.Address: // elected, and it does not lead yet, or not any more
 		return "", false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

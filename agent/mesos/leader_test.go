@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,4 +73,34 @@ func TestSubscribingWhileTheLeaderChanges(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server that is elected and does not lead yet sends nobody to itself: clients that follow where they are sent would go round in circles.
+func TestNobodyIsSentBackToTheServerThatWasAsked(t *testing.T) {
+	bubble(t, 3, 0, func(r *region) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var watching sync.WaitGroup
+		for _, h := range r.servers {
+			if h == r.leader() {
+				continue
+			}
+			watching.Go(func() {
+				for ctx.Err() == nil {
+					_, changed := h.server.Raft().LeaderChanged()
+					if at, self, err := h.server.LeaderHTTP(ctx); err == nil && at == h.ip+":5050" && !self {
+						t.Errorf("%s says that it does not lead, and sends to %s", h.ip, at)
+					}
+					select {
+					case <-changed:
+					case <-ctx.Done():
+					}
+				}
+			})
+		}
+		old := r.leader()
+		old.crash()
+		r.eventually("another one leads", func() bool { return r.leader() != old })
+		cancel()
+		watching.Wait()
+	})
 }
