@@ -309,6 +309,9 @@ func statusFrom(f *structs.Framework, n *server.TaskNews) wire.TaskStatus {
 	out.Timestamp = new(float64(n.Time) / 1e9)
 	if n.Status == nil {
 		out.Reason, out.Healthy, out.CheckStatus, out.Message = reasonOf(n.Reason), n.Healthy, CheckStatus(n.Check), wire.Optional(n.Message)
+		if n.Message == "" && n.State == structs.TaskDropped && n.Reason == "EXECUTOR_TERMINATED" { // which ended well, so that nothing is said of it
+			out.Message = new("its executor ended before it was given the task")
+		}
 	}
 	if !f.Can(structs.CanSeePartitions) {
 		switch out.State {

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -67,5 +68,9 @@ func TestWhatStatusesSay(t *testing.T) {
 	}
 	if s = statusFrom(&structs.Framework{}, &server.TaskNews{Task: "t", Server: true, TaskUpdate: structs.TaskUpdate{State: structs.TaskUnknown}}); s.ExecutorID != nil {
 		t.Errorf("what is not known has an executor: %s", wire.JSON.Marshal(&s))
+	}
+	n = &server.TaskNews{Task: "t", Alloc: "a", Executor: "x", TaskUpdate: structs.TaskUpdate{State: structs.TaskDropped, Reason: "EXECUTOR_TERMINATED"}}
+	if s = statusFrom(&structs.Framework{}, n); s.State != wire.TaskLost || s.Message == nil || !strings.Contains(*s.Message, "executor ended") {
+		t.Errorf("a task whose executor ended is told %s", wire.JSON.Marshal(&s))
 	}
 }
