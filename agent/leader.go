@@ -34,7 +34,7 @@ func (a *Agent) toLeader() func() nethttp.Handler {
 	proxy := a.leaderProxy()
 	return func() nethttp.Handler {
 		leader, changed := a.server.Raft().LeaderChanged()
-		if !a.passOn.Load() || leader.Self || leader.Address == "" {
+		if !a.passOn.Load() || leader.Self || leader.Address == "" || leader.Address == a.port.Addr() { // the last: this one is elected, and does not lead yet
 			return nil
 		}
 		select {
