@@ -19,16 +19,17 @@ import (
 // machine is a node that is asked.
 type machine struct {
 	Client
-	t       *testing.T
-	known   []client.Known
-	used    client.Usage
-	files   map[string]string
-	about   About
-	verbose time.Duration // as it was asked for last
-	plugins map[string]*structs.NodePlugin
-	pruned  int      // how often images were removed
-	kept    []string // by the last time
-	figures client.Figures
+	t        *testing.T
+	known    []client.Known
+	used     client.Usage
+	files    map[string]string
+	about    About
+	verbose  time.Duration // as it was asked for last
+	plugins  map[string]*structs.NodePlugin
+	reserved map[string]*structs.Resources // of the node, for roles
+	pruned   int                           // how often images were removed
+	kept     []string                      // by the last time
+	figures  client.Figures
 }
 
 func (m *machine) PruneImages(_ context.Context, keep []string) error {
@@ -38,7 +39,7 @@ func (m *machine) PruneImages(_ context.Context, keep []string) error {
 
 func (m *machine) Node() *structs.Node {
 	return &structs.Node{ID: "n1", Name: "one", Hosts: []string{"10.0.0.1"}, Resources: structs.Resources{CPU: 4000, Memory: 8 << 30, Disk: 100 << 30},
-		PortRange: structs.Range{First: 31000, Last: 32000}, Datacenter: "dc2", Meta: map[string]string{"rack": "r1"}, Plugins: m.plugins}
+		PortRange: structs.Range{First: 31000, Last: 32000}, Datacenter: "dc2", Meta: map[string]string{"rack": "r1"}, Plugins: m.plugins, ReservedFor: m.reserved}
 }
 
 func (m *machine) Figures() client.Figures { return m.figures }

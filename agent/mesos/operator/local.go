@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
@@ -25,6 +26,7 @@ type local struct {
 	self       About
 	node       *structs.Node
 	port       int
+	master     string // name of the server that the node has a session with; empty: there is none
 	known      []client.Known
 	frameworks []*localFramework                  // by id
 	versions   map[versionKey]*structs.JobVersion // of what has not ended
@@ -87,6 +89,9 @@ func (c *Clients) at(ctx context.Context, ended int) *local {
 	l := &local{self: c.About(), node: c.Client.Node(), port: c.Port, known: c.Client.Known(ended), versions: map[versionKey]*structs.JobVersion{},
 		remains: map[versionKey]*structs.Job{}}
 	l.lens = newLens(l)
+	if server, connected := c.Client.Connected(); connected {
+		l.master = server
+	}
 	byID := map[structs.FrameworkID]*localFramework{}
 	for i := range l.known {
 		k := &l.known[i]
@@ -227,6 +232,27 @@ func (l *local) held() (sum structs.Resources) {
 	return sum
 }
 
+// parted parts what the allocations of the node hold into what is set aside for roles, which work of these and of those below them uses first,
+// and the rest.
+func (l *local) parted() (byRole map[string]structs.Resources, rest structs.Resources) {
+	byRole = map[string]structs.Resources{}
+	for i := range l.known {
+		k := &l.known[i]
+		if k.Ended != 0 {
+			continue
+		}
+		held := heldBy(k.Alloc)
+		for role := k.Alloc.Role; role != ""; role = role[:max(0, strings.LastIndexByte(role, '/'))] {
+			if x := l.node.ReservedFor[role]; x != nil {
+				part := held.Least(x.Sub(byRole[role]))
+				byRole[role], held = byRole[role].Add(part), held.Sub(part)
+			}
+		}
+		rest = rest.Add(held)
+	}
+	return byRole, rest
+}
+
 // state writes the answer to /state.
 func (l *local) state(e *encoder) {
 	d := &document{encoder: e, self: l.self}
@@ -271,6 +297,18 @@ func (l *local) state(e *encoder) {
 	e.key("unreserved_resources_full")
 	e.objects(mesos.Resources("", rest, ports))
 	e.resources("used_resources", held, nil)
+	byRole, free := l.parted()
+	e.key("reserved_resources_allocated")
+	e.open('{')
+	for _, role := range sorted(byRole) {
+		e.named(mesos.RoleOut(role))
+		e.amount(byRole[role], nil)
+	}
+	e.close('}')
+	e.resources("unreserved_resources_allocated", free, nil)
+	if l.master != "" {
+		e.textAt("master_hostname", l.master)
+	}
 	d.flags()
 	for _, list := range []struct {
 		key  string
