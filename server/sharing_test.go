@@ -118,7 +118,10 @@ func TestAUserLimit(t *testing.T) {
 			t.Errorf("%d wait: %q", g.Waiting, g.Wait)
 		}
 		parts := r.leader().server.Store().Snapshot().Parts(role)
-		if len(parts) != 2 || parts[0].Owner != "ann" || parts[0].Running != 4 || parts[0].Used.CPU != 400 || parts[0].Limit.CPU != 400 || parts[1].Running != 3 {
+		if len(parts) != 2 {
+			t.Fatalf("%d parts", len(parts))
+		}
+		if parts[0].Owner != "ann" || parts[0].Running != 4 || parts[0].Used.CPU != 400 || parts[0].Limit.CPU != 400 || parts[1].Running != 3 {
 			t.Errorf("parts: %+v %+v", parts[0], parts[1])
 		}
 		plan, err := r.servers[0].server.Plan(context.Background(), of("third", "bob", 3))
