@@ -36,6 +36,7 @@ type scheduler struct {
 	fault  string // of an ERROR
 
 	operations []wire.OperationStatus
+	failures   []wire.Failure // of executors
 }
 
 // connect subscribes at any agent, following redirects to the leader.
@@ -103,6 +104,8 @@ func (s *scheduler) read(in *bufio.Reader, done chan struct{}) {
 			s.status = append(s.status, e.Update.Status)
 		case e.OperationNews != nil:
 			s.operations = append(s.operations, e.OperationNews.Status)
+		case e.Failure != nil && e.Failure.ExecutorID != nil:
+			s.failures = append(s.failures, *e.Failure)
 		case e.Error != nil:
 			s.fault = e.Error.Message
 		}

@@ -28,7 +28,7 @@ func (tx *Tx) inform(old, next *structs.Allocation, said []*structs.TaskSaid) {
 		for _, s := range said {
 			if s != nil && s.Task == x.Name && s.Seq > x.Said && !x.Over {
 				u := s.Update
-				if next.External.Drained {
+				if next.External.Drained || next.External.Preempted && x.Kill == nil { // an executor says the same of every task that it ends
 					explained(next, x, &u)
 				}
 				x = with(x, next.ID, &u)
@@ -92,7 +92,7 @@ func explained(a *structs.Allocation, t *structs.ExternalTask, u *structs.TaskUp
 		if u.State != structs.TaskDropped {
 			u.State = structs.TaskGone
 		}
-		u.Reason, u.Agent, u.Message = "CONTAINER_PREEMPTED", true, cmp.Or(a.DesiredWhy, t.TakenBack)
+		u.Reason, u.Agent, u.Message, u.Status = "CONTAINER_PREEMPTED", true, cmp.Or(a.DesiredWhy, t.TakenBack), nil
 	case x.Drained && (u.State == structs.TaskKilled || u.State == structs.TaskKilling) && u.Reason == "":
 		u.Reason = ReasonDraining
 		if u.Message == "" {

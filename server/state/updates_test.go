@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -210,6 +211,34 @@ func TestTasksOfANodeThatIsEmptied(t *testing.T) {
 			if u := all[len(all)-1]; u.Reason != want || u.Agent {
 				t.Errorf("custom %v, %s: %+v", custom, task, u)
 			}
+		}
+	}
+}
+
+// What a custom executor says of tasks that it ends because it is taken back is told as of all tasks that make room; of one that its framework killed
+// before, or that ended by itself, as it says.
+func TestExecutorThatIsTakenBack(t *testing.T) {
+	e := newExecutors(t)
+	if r := e.launch("a", "info", true, "one", "two", "three"); r.Refused != "" {
+		t.Fatalf("%+v", r)
+	}
+	e.must(&KillTask{Alloc: "a", Task: "two"})
+	e.must(&Place{Stops: []*Stop{{ID: "a", Why: "taken back", Preempted: true, Revocable: true}}})
+	own := said("one", 1, structs.TaskKilled)
+	own.Update.Status, own.Update.Message = []byte("its own words"), "the executor ends"
+	e.observe("a", structs.AllocRunning, nil, own, said("two", 1, structs.TaskKilled), said("three", 1, structs.TaskFinished))
+	for task, want := range map[string]structs.TaskUpdate{
+		"one":   {State: structs.TaskGone, Reason: "CONTAINER_PREEMPTED", Agent: true, Message: "taken back"},
+		"two":   {State: structs.TaskKilled},
+		"three": {State: structs.TaskFinished},
+	} {
+		x := e.alloc("a").External.Task(task)
+		u := *x.Updates[len(x.Updates)-1]
+		if len(u.UUID) != 16 || !x.Over {
+			t.Errorf("%s: %+v", task, x)
+		}
+		if u.UUID, u.Time = nil, 0; !reflect.DeepEqual(u, want) {
+			t.Errorf("%s is told as %+v", task, u)
 		}
 	}
 }
