@@ -22,7 +22,7 @@ func nodeDrain(e *Environment) *command {
 	deadline := c.flags.Duration("deadline", time.Hour, "stop what is left after this `TIME`; 0: never")
 	check := c.flags.String("check", "", "only when the drain was last set at this `INDEX`, as node status shows it")
 	reason := c.flags.String("reason", "", "why it is emptied, for people")
-	gone := c.flags.Bool("gone", false, "mark it gone once it is empty, as node purge -gone does")
+	gone := c.flags.Bool("gone", false, "mark it gone once it is empty, as node purge -gone does; volumes on its disks are lost then")
 	detach := c.flags.Bool("detach", false, "return at once")
 	c.run = func(ctx context.Context, args []string) error {
 		if *deadline < 0 {

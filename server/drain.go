@@ -43,10 +43,6 @@ func (s *Server) watchDrains(term context.Context) {
 			var cmd state.Command
 			switch {
 			case left == 0 && n.Drain.Gone:
-				if _, kept := snap.KeepsData(n); kept {
-					keys = append(keys, state.OfNodeVolumes(n.ID)) // made since; it goes when they did
-					break
-				}
 				cmd = &state.RemoveNode{Node: n.ID, Gone: true, ExpectIndex: &n.DrainIndex} // unless an operator was faster
 			case left == 0:
 				cmd = &state.SetDrain{Node: n.ID, Eligible: false, ExpectIndex: &n.DrainIndex} // likewise

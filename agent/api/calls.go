@@ -189,13 +189,13 @@ func (c *Client) Maintenance(ctx context.Context, q *Query) ([]*structs.NodeMain
 }
 
 // PurgeNode forgets a node that is lost or left. With gone that may be one that is there: it stops its work, and never comes back under
-// its id.
-func (c *Client) PurgeNode(ctx context.Context, id string, gone bool) (*Written, error) {
+// its id, and the volumes on its disks are lost.
+func (c *Client) PurgeNode(ctx context.Context, id string, gone bool) (*NodePurged, error) {
 	var params url.Values
 	if gone {
 		params = url.Values{"gone": {"true"}}
 	}
-	return write[Written](ctx, c, "POST", nodePath(id, "purge"), params, nil)
+	return write[NodePurged](ctx, c, "POST", nodePath(id, "purge"), params, nil)
 }
 
 // Roles lists roles by name, a page at a time.

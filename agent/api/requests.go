@@ -172,6 +172,13 @@ type NewVolume struct {
 	Secrets map[string]string `json:"secrets,omitempty"` // for the plugin of the volume; nobody is shown them
 }
 
+// NodePurged is the answer to a node that is forgotten, or marked gone.
+type NodePurged struct {
+	Index uint64 `json:"index"`
+	// LostVolumes were on its disks: they are lost with one that is marked gone. The data is where the machine is.
+	LostVolumes []string `json:"lost_volumes,omitempty"`
+}
+
 // VolumeMade is the answer to a new volume.
 type VolumeMade struct {
 	ID    structs.VolumeID `json:"id"`

@@ -159,7 +159,15 @@ func maintenanceList(c *call) (any, error) {
 }
 
 func nodePurge(c *call) (any, error) {
-	return c.nodeWrite(func(n *structs.Node) state.Command { return &state.RemoveNode{Node: n.ID, Gone: c.yes("gone")} })
+	n, err := c.nodeNow()
+	if err != nil {
+		return nil, err
+	}
+	result, err := c.propose(&state.RemoveNode{Node: n.ID, Gone: c.yes("gone")})
+	if err != nil {
+		return nil, err
+	}
+	return &api.NodePurged{Index: result.Index, LostVolumes: result.Answer.(*state.NodeRemoved).Lost}, nil
 }
 
 // pageOfRoles returns the page of roles that a call asks for.

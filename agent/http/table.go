@@ -114,8 +114,8 @@ func Routes() []Route {
 			Summary: "Gives a node a window of maintenance, or ends or cancels the one that it has."},
 		{Method: "GET", Path: "/v1/maintenance", Name: "Maintenance", Params: listParams, Result: []*structs.NodeMaintenance{}, Handle: maintenanceList,
 			Summary: "Lists the nodes with windows of maintenance by id, and what frameworks with work there say to them."},
-		{Method: "POST", Path: "/v1/node/{id}/purge", Name: "PurgeNode", Flags: Write, Result: api.Written{}, Handle: nodePurge,
-			Params:  []Param{{Name: "gone", Type: "boolean", Doc: "Also when it is there: it stops its work, and never comes back under its id."}},
+		{Method: "POST", Path: "/v1/node/{id}/purge", Name: "PurgeNode", Flags: Write, Result: api.NodePurged{}, Handle: nodePurge,
+			Params:  []Param{{Name: "gone", Type: "boolean", Doc: "Also when it is there: it stops its work, and never comes back under its id. The volumes on its disks are lost."}},
 			Summary: "Forgets a node that is lost or left, or marks one gone."},
 
 		{Method: "GET", Path: "/v1/roles", Name: "Roles", Flags: Read | List, Result: []*api.RoleStatus{}, Handle: roleList,

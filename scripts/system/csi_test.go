@@ -321,6 +321,34 @@ func TestCSI(t *testing.T) {
 		return nil
 	})
 
+	// The node that has it is marked gone while it is there: it lets the volume go itself, and the other one has it. Its own disk is lost with it.
+	s.must("volume", "create", "-node", third.NodeName, "-size", "10MiB", "own")
+	taken := p.called("ControllerUnpublishVolume")
+	if out := s.must("node", "purge", "-gone", third.NodeName); !strings.Contains(out, "Lost with it: 1 volume own.") {
+		t.Errorf("%s", out)
+	}
+	var fourth *structs.Allocation
+	await(t, "the work is placed once more", func() error {
+		if fourth = r.allocs("work", 1)[0]; fourth.ID == third.ID {
+			return fmt.Errorf("it is where it was")
+		}
+		return nil
+	})
+	if fourth.NodeName == third.NodeName || !strings.HasSuffix(text(), fmt.Sprintln(fourth.Incarnation)) {
+		t.Errorf("from %s to %s with %d: the storage has %q", third.NodeName, fourth.NodeName, fourth.Incarnation, text())
+	}
+	p.awaitAttached("[" + fourth.NodeName + "]")
+	if n := p.called("ControllerUnpublishVolume"); n == taken {
+		t.Error("its storage was not asked to take it back")
+	}
+	await(t, "nothing is mounted on the node that is gone", func() error {
+		if left := p.mounts("/" + third.NodeName + "/client/csi/mounts/folders/"); len(left) > 0 {
+			return fmt.Errorf("mounts are left: %v", left)
+		}
+		return nil
+	})
+	p.gone(s, "own ") // with the node
+
 	// All is stopped and deleted.
 	s.must("job", "stop", "-purge", "work")
 	p.awaitAttached("[]")

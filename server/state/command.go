@@ -142,7 +142,8 @@ type BeginMaintenance struct {
 }
 
 // RemoveNode forgets a node that is lost or left; what did not end on it is lost. One that is ready is a conflict, unless it is to be
-// marked gone, which may be said of one that was removed before, too. It is a conflict while there is a volume on it whose data nobody gave up. Answer: *Receipt.
+// marked gone, which may be said of one that was removed before, too. Volumes on the disks of one that is marked gone are lost with it; of another one it
+// is a conflict while there is one whose data nobody gave up. Answer: *NodeRemoved.
 type RemoveNode struct {
 	Node structs.NodeID
 	// Gone marks it gone, whether it is ready or not: it stops its work, and never registers under its id again. Of one that is marked
@@ -150,6 +151,12 @@ type RemoveNode struct {
 	Gone bool `codec:",omitempty"`
 	// ExpectIndex is that of SetDrain.
 	ExpectIndex *uint64 `codec:",omitempty"`
+}
+
+// NodeRemoved answers RemoveNode.
+type NodeRemoved struct {
+	Index uint64
+	Lost  []string `codec:",omitempty"` // volumes, by name, that were on its disks
 }
 
 // SubmitJob stores a job: a first version, the next one when its text changed, or the same one, which is started again

@@ -63,7 +63,7 @@ func (c *Collect) Apply(tx *Tx) (any, error) {
 	}
 	for _, id := range c.Nodes {
 		if n := get(tx.nodes, id); n != nil && n.Forgettable(c.NodesBefore) && len(tx.held(id)) == 0 {
-			if _, kept := tx.keepsData(n); kept || tx.hasUnfenced(n) || hasMadeDisks(n) {
+			if len(tx.dataOn(n)) > 0 || tx.hasUnfenced(n) || hasMadeDisks(n) {
 				continue // only an operator gives volumes up
 			}
 			tx.forgetNode(n)

@@ -203,11 +203,6 @@ func (c *SetDrain) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, nodeText(old), "its drain was set at index %d and index %d was expected",
 			old.DrainIndex, *c.ExpectIndex).Advise("look at it again and pass -check %d", old.DrainIndex)
 	}
-	if c.Drain != nil && c.Drain.Gone {
-		if name, kept := tx.keepsData(old); kept {
-			return nil, keepsIt(old, name)
-		}
-	}
 	n := *old
 	n.DrainIndex = tx.Index
 	if c.Drain == nil {
@@ -227,13 +222,13 @@ func (c *SetDrain) Apply(tx *Tx) (any, error) {
 // Apply forgets a node, or begins the end of one that is there.
 func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 	if c.Gone && tx.MarkedGone(c.Node) {
-		return tx.receipt(), nil
+		return &NodeRemoved{Index: tx.Index}, nil
 	}
 	old, err := tx.node(c.Node)
 	if err != nil {
 		if c.Gone && tx.Gone(c.Node) { // it was purged: now it may not come back either
 			tx.goes(c.Node, true)
-			return tx.receipt(), nil
+			return &NodeRemoved{Index: tx.Index}, nil
 		}
 		return nil, err
 	}
@@ -245,25 +240,27 @@ func (c *RemoveNode) Apply(tx *Tx) (any, error) {
 		return nil, structs.Errorf(structs.Conflict, nodeText(old), "it is ready").
 			Advise("stop its agent first, or pass -gone: its work is stopped, and it never comes back under this id")
 	}
-	if name, kept := tx.keepsData(old); kept {
-		return nil, keepsIt(old, name)
+	lost := tx.dataOn(old)
+	if len(lost) > 0 && !c.Gone {
+		return nil, keepsIt(old, lost[0])
 	}
 	tx.goes(old.ID, c.Gone) // before its work hears of it
 	if old.Status == structs.NodeReady {
 		tx.leaves(old)
-		return tx.receipt(), nil
+		return &NodeRemoved{tx.Index, lost}, nil
 	}
 	for _, a := range tx.held(c.Node) {
 		tx.lose(a, "its node was removed")
 	}
 	tx.forgetNode(old)
-	return tx.receipt(), nil
+	return &NodeRemoved{tx.Index, lost}, nil
 }
 
-// keepsIt is why a node cannot be forgotten that has a volume.
+// keepsIt is why a node cannot be forgotten that may come back with a volume.
 func keepsIt(n *structs.Node, volume string) error {
 	return structs.Errorf(structs.Conflict, nodeText(n), "volume %q is on its disk", volume).
-		Advise("bring the node back, or give the data up first: volume delete -purge %s", volume)
+		Advise("bring the node back; or give up the data of this volume, with volume delete -purge %s; or, when the machine is gone for good, that of all its volumes, with node purge -gone %s",
+			volume, n.Name)
 }
 
 // nodeText names a node in texts.

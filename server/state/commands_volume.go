@@ -117,7 +117,7 @@ func (c *PutVolume) Apply(tx *Tx) (any, error) {
 		v.CSI = &csi
 	}
 	if v.Node != "" {
-		n, err := tx.node(v.Node)
+		n, err := tx.present(v.Node)
 		if err != nil {
 			return nil, err
 		}
@@ -391,14 +391,14 @@ func (t *trees) volumesOn(n *structs.Node) (out []*structs.Volume) {
 	return out
 }
 
-// keepsData names a volume on a node whose data nobody has given up.
-func (t *trees) keepsData(n *structs.Node) (name string, kept bool) {
+// dataOn names the volumes on a node whose data nobody has given up.
+func (t *trees) dataOn(n *structs.Node) (names []string) {
 	for _, v := range t.volumesOn(n) {
 		if v.Node == n.ID && v.Status != structs.VolumePurging {
-			return v.Name, true
+			names = append(names, v.Name)
 		}
 	}
-	return "", false
+	return names
 }
 
 // Volume returns a volume by name, or nil.

@@ -469,5 +469,22 @@ func TestBorrowedVolumes(t *testing.T) {
 		t.Errorf("left are %+v, %v", snap.Volume("outside-1"), snap.Node(one).Attached)
 	}
 	r.check()
+
+	// Its node is marked gone while it is there: the task is given up at once, and ends there before the storage is asked.
+	if got := launch("d", one, "outside-1", wish); got.Refused != "" {
+		t.Fatal(got.Why)
+	}
+	r.settleVolume("outside-1", true)
+	r.must(&RemoveNode{Node: one, Gone: true})
+	snap = r.store.Snapshot()
+	if a, e := snap.Alloc("d"), snap.NextErrand(snap.Volume("outside-1")); a.Status != structs.AllocLost || e != nil {
+		t.Errorf("while it leaves: %s, %+v", a.Status, e)
+	}
+	r.must(&SetNodeStatus{Node: one, Status: structs.NodeLost})
+	r.must(&LoseAllocs{Node: one})
+	if did := r.settleVolume("outside-1", true); !slices.Equal(did, []VolumeDeed{VolumeDetaches, VolumeDetached}) || r.store.Snapshot().Volume("outside-1") != nil {
+		t.Errorf("afterwards the storage is asked for %v", did)
+	}
+	r.check()
 	r.must(plugVolume("mine", structs.AccessExclusive, "x-1"))
 }

@@ -50,7 +50,7 @@ func init() {
 	register[SetDrain, Receipt]()
 	register[SetMaintenance, Receipt]()
 	register[BeginMaintenance, Receipt]()
-	register[RemoveNode, Receipt]()
+	register[RemoveNode, NodeRemoved]()
 	register[SubmitJob, Receipt]()
 	register[StopJob, Receipt]()
 	register[ScaleJob, Receipt]()

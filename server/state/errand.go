@@ -15,6 +15,12 @@ type Errand struct {
 	At   *structs.Attachment
 }
 
+// leaving reports whether a node was marked gone and is waited for.
+func (t *trees) leaving(id structs.NodeID) bool {
+	n := get(t.nodes, id)
+	return n != nil && n.Gone != nil
+}
+
 // NextErrand says what a volume of a plugin needs next; nil: nothing.
 func (s *Snapshot) NextErrand(v *structs.Volume) *Errand {
 	var attach *Errand
@@ -24,6 +30,7 @@ func (s *Snapshot) NextErrand(v *structs.Volume) *Errand {
 		case at.State == structs.Detaching:
 			return &Errand{VolumeDetached, node, at}
 		case at.Stuck(): // nobody can take it back from there
+		case at.Unfenced != "" && s.leaving(node): // what was given up ends there just now; its storage is asked when the node said so, or its lease is over
 		case s.ClaimantOn(v, node) == nil:
 			return &Errand{VolumeDetaches, node, at}
 		case at.State == structs.Attaching && attach == nil:

@@ -12,7 +12,9 @@ import (
 //
 // A node that is marked gone while it is there stays in the state until nothing on it has to be waited for: work of frameworks is given
 // up at once, as a master of Mesos does, so that they hear it from the servers; work of jobs is stopped, and their next allocations come
-// as after any stop, so that what is to run once never runs twice. Its goodbye, or the end of its lease, is the end of it.
+// as after any stop, so that what is to run once never runs twice. Its goodbye, or the end of its lease, is the end of it. Volumes on its disks
+// go with it, as with a master of Mesos: who says that a machine is gone for good says it of its disks. Those of plugins are their storage's, which
+// takes them back from the node as from any that was forgotten.
 
 // maxGone bounds them: the oldest are forgotten, and then nobody knows why they are not there.
 const maxGone = 1024
@@ -120,5 +122,5 @@ func (tx *Tx) isOver(n *structs.Node) {
 	tx.forgetNode(get(tx.nodes, n.ID))
 }
 
-// KeepsData names a volume on a node whose data nobody has given up: the node may not be marked gone.
-func (s *Snapshot) KeepsData(n *structs.Node) (name string, kept bool) { return s.keepsData(n) }
+// DataOn names the volumes on a node whose data nobody has given up: they are lost with it.
+func (s *Snapshot) DataOn(n *structs.Node) []string { return s.dataOn(n) }

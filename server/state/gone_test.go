@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -55,6 +56,38 @@ func TestGoneNodes(t *testing.T) {
 	}
 	is("last", true)
 	is("b", false)
+}
+
+// Volumes on the disks of a node that is marked gone are lost with it, and named.
+func TestMarkedGoneWithVolumes(t *testing.T) {
+	for _, ready := range []bool{true, false} {
+		r := newRegion(t)
+		one := r.disks("1", 100*mib)
+		at := func(name string) *structs.Volume {
+			return &structs.Volume{Name: name, Node: one, Size: 10 * mib, Access: structs.AccessExclusive, Role: "default"}
+		}
+		r.must(&PutVolume{Volume: at("kept")})
+		r.must(&PutVolume{Volume: at("deleted")})
+		r.must(&DeleteVolume{Name: "deleted", Keep: structs.Duration(3600e9)})
+		r.must(&PutVolume{Volume: at("purging")})
+		r.must(&DeleteVolume{Name: "purging"})
+		if !ready {
+			r.must(&SetNodeStatus{Node: one, Status: structs.NodeLost})
+			r.refuses("node purge -gone", &RemoveNode{Node: one})
+		}
+		r.must(&SetDrain{Node: one, Drain: &structs.Drain{Gone: true}})
+		got := r.must(&RemoveNode{Node: one, Gone: true}).(*NodeRemoved)
+		if !slices.Equal(got.Lost, []string{"deleted", "kept"}) {
+			t.Errorf("lost are %v", got.Lost)
+		}
+		s := r.store.Snapshot()
+		if s.Node(one) != nil || s.Volume("kept") != nil || s.Volume("deleted") != nil || s.Volume("purging") != nil {
+			t.Error("something of it is left")
+		}
+		if again := r.must(&RemoveNode{Node: one, Gone: true}).(*NodeRemoved); again.Lost != nil {
+			t.Errorf("once more: %v", again.Lost)
+		}
+	}
 }
 
 // A node that is marked gone never registers again. Of one that is there the work of frameworks is lost at once, and that of jobs stopped: it stays
