@@ -136,9 +136,9 @@ func (n *Network) Needs() (names []string) {
 
 // Bounds of a dns block, as those of resolvers.
 const (
-	maxServers  = 3
-	maxSearches = 32
-	maxOptions  = 16
+	MaxServers  = 3
+	MaxSearches = 32
+	MaxOptions  = 16
 )
 
 var (
@@ -307,9 +307,9 @@ func (d *DNS) problems(p *Problems, at string) {
 			}
 		}
 	}
-	list("servers", d.Servers, maxServers, func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Zone() == "" }, "an IP address")
-	list("searches", d.Searches, maxSearches, dnsName.MatchString, "a domain")
-	list("options", d.Options, maxOptions, dnsOption.MatchString, "an option of the resolver")
+	list("servers", d.Servers, MaxServers, func(s string) bool { a, err := netip.ParseAddr(s); return err == nil && a.Zone() == "" }, "an IP address")
+	list("searches", d.Searches, MaxSearches, dnsName.MatchString, "a domain")
+	list("options", d.Options, MaxOptions, dnsOption.MatchString, "an option of the resolver")
 }
 
 // checkHost looks at where a port is to be on a node.

@@ -1,12 +1,69 @@
 package structs
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Service is a name under which the allocations of a group are found while they run and are ready.
 type Service struct {
 	Name string   `json:"name" hcl:"label" doc:"The name, which groups of several jobs may share."`
 	Port string   `json:"port,omitempty" doc:"The name of a port of the network block. Without it, an address alone is told."`
 	Tags []string `json:"tags,omitempty" doc:"Names to tell some of its allocations from others by."`
+	// AddressMode is one of the modes below; empty: auto.
+	AddressMode string `json:"address_mode,omitempty" doc:"Which address is told: host (that of the node, with the port of the node), alloc (that of the allocation in the network of the port, with the port there) or auto (host where a port of the node leads to the allocation, else alloc). Default auto."`
+}
+
+// Which address of a service is told.
+const (
+	AddressAuto  = "auto"
+	AddressHost  = "host"
+	AddressAlloc = "alloc"
+)
+
+// AttrPorts, with the name of a CNI network behind it, is the attribute of a node that is true when the plugins of that network lead ports of the node in.
+const AttrPorts = "network.ports."
+
+// At returns where an allocation of g gives a service: p is the port of that name, nil: it has none; n is its node, which may be nil.
+func (s *Service) At(g *Group, a *Allocation, p *AssignedPort, n *Node) (address string, port int) {
+	network := ""
+	if n != nil && len(n.Hosts) > 0 {
+		address = n.Hosts[0]
+	}
+	if p != nil {
+		network, port = p.Network, p.Port
+		if p.Host != "" {
+			address = p.Host
+		}
+	}
+	if s.AddressMode == AddressHost || s.AddressMode != AddressAlloc && leadsIn(g.Network, p, n) {
+		return address, port
+	}
+	for _, t := range g.Tasks {
+		state := a.Tasks[t.Name]
+		if state == nil {
+			continue
+		}
+		if own := AddressesIn(network, state.Addresses, state.Joined); len(own) > 0 {
+			if p != nil {
+				port = p.Inside()
+			}
+			return own[0], port
+		}
+	}
+	return address, port
+}
+
+// leadsIn reports whether the address of a node leads to an allocation with that network.
+func leadsIn(network *Network, p *AssignedPort, n *Node) bool {
+	if !network.Own() {
+		return true
+	}
+	name, cni := strings.CutPrefix(network.Mode, NetworkCNI)
+	if p != nil && p.Network != "" {
+		name, cni = p.Network, true
+	}
+	return !cni || p != nil && n != nil && n.Attributes[AttrPorts+name] == "true"
 }
 
 // MaxServices bounds the services of a group.
@@ -58,6 +115,11 @@ func (g *Group) serviceProblems(p *Problems, at string) {
 		object := at + ".service." + s.Name
 		if s.Port != "" && (g.Network == nil || !slices.ContainsFunc(g.Network.Ports, func(q *Port) bool { return q != nil && q.Label == s.Port })) {
 			p.Add(object+".port", "the group has no port %q", s.Port).Advise("write port %q {} in its network block", s.Port)
+		}
+		switch s.AddressMode {
+		case "", AddressAuto, AddressHost, AddressAlloc:
+		default:
+			p.Add(object+".address_mode", "%.100q is not an address mode", s.AddressMode).Advise("there are auto, host and alloc")
 		}
 		if len(s.Tags) > MaxServices {
 			p.Add(object+".tags", "%d tags are more than %d", len(s.Tags), MaxServices)

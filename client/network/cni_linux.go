@@ -26,14 +26,20 @@ import (
 // cniTimeout bounds one call of all plugins of a network.
 const cniTimeout = time.Minute
 
-// conflists are the CNI networks of the node by name, with why one cannot be used.
-func (n *Networks) conflists() map[string]error {
+// conflist is a CNI network of the node.
+type conflist struct {
+	err   error // why it cannot be used
+	ports bool  // its plugins lead ports of the node in
+}
+
+// conflists are the CNI networks of the node by name.
+func (n *Networks) conflists() map[string]conflist {
 	files, err := libcni.ConfFiles(n.opts.CNIConfig, []string{".conflist"})
 	if err != nil {
 		return nil
 	}
 	slices.Sort(files)
-	out := make(map[string]error)
+	out := make(map[string]conflist)
 	for _, file := range files {
 		list, err := libcni.NetworkConfFromFile(file)
 		if err != nil {
@@ -43,12 +49,14 @@ func (n *Networks) conflists() map[string]error {
 		if _, twice := out[list.Name]; twice || !structs.ValidName(list.Name) {
 			continue
 		}
+		ports := false
 		for _, p := range list.Plugins {
+			ports = ports || p.Network.Capabilities["portMappings"]
 			if _, failed := invoke.FindInPath(p.Network.Type, n.opts.CNIPlugins); failed != nil && err == nil {
 				err = fmt.Errorf("the plugin %s is not in %s", p.Network.Type, strings.Join(n.opts.CNIPlugins, ":"))
 			}
 		}
-		out[list.Name] = err
+		out[list.Name] = conflist{err, ports}
 	}
 	return out
 }
@@ -200,7 +208,7 @@ func (n *Networks) join(ctx context.Context, i int, m *membership, need *Need, r
 			Advise("ask for an address that its address plugin may give, of a plugin that reads the capability ips or args.cni.ips, such as host-local or static")
 	}
 	slices.SortStableFunc(given, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
-	m.Joined, m.Addresses = true, given[:min(len(given), maxGiven)]
+	m.Joined, m.Addresses, m.DNS = true, given[:min(len(given), maxGiven)], dnsOf(result.DNS)
 	return n.write(r)
 }
 
@@ -263,7 +271,7 @@ func (n *Networks) leaveLocked(ctx context.Context, m *membership, r *record, ns
 	if !m.joined() {
 		return nil
 	}
-	m.Joined, m.Addresses = false, nil
+	m.Joined, m.Addresses, m.DNS = false, nil, nil
 	return n.write(r)
 }
 

@@ -45,8 +45,11 @@ func (n *Networks) Features() map[string]string {
 	if out[AttrBridge] == "true" {
 		out[AttrLoopback6] = answer(n.loopback6())
 	}
-	for name, why := range n.conflists() {
-		out[AttrCNI+name] = answer(why)
+	for name, is := range n.conflists() {
+		out[AttrCNI+name] = answer(is.err)
+		if is.ports {
+			out[structs.AttrPorts+name] = "true"
+		}
 		if out[AttrNone] != "true" {
 			out[AttrCNI+name] = out[AttrNone]
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/proffer/proffer/structs"
 )
 
@@ -21,7 +23,7 @@ const (
 var resolvers = []string{resolvFile, "/run/systemd/resolve/resolv.conf"}
 
 // files writes what belongs over a task's own files and names them in g.
-func (n *Networks) files(need *Need, g *Given) error {
+func (n *Networks) files(need *Need, r *record, g *Given) error {
 	ask := need.Ask
 	content := make(map[string]string)
 	if ask.Own() {
@@ -30,7 +32,7 @@ func (n *Networks) files(need *Need, g *Given) error {
 		content[hostsFile] = hosts(g.Hostname, g.Addresses)
 	}
 	if ask.Own() || ask.DNS != nil {
-		content[resolvFile] = resolv(ask.DNS, ask.Own())
+		content[resolvFile] = resolv(r.names(ask.DNS), ask.Own())
 	}
 	g.Files = make(map[string]string, len(content))
 	for path, text := range content {
@@ -44,6 +46,46 @@ func (n *Networks) files(need *Need, g *Given) error {
 		}
 	}
 	return nil
+}
+
+// names is how names are looked up: as the group says, and where it says nothing, as the plugins of the first CNI network do that named servers. What
+// those leave out is nothing then: the node's search list is for its own servers.
+func (r *record) names(ask *structs.DNS) *structs.DNS {
+	for _, m := range r.memberships() {
+		if m.DNS == nil || len(m.DNS.Servers) == 0 || ask != nil && len(ask.Servers) > 0 {
+			continue
+		}
+		d := structs.DNS{Servers: m.DNS.Servers, Searches: append([]string{}, m.DNS.Searches...), Options: append([]string{}, m.DNS.Options...)}
+		if ask != nil && ask.Searches != nil {
+			d.Searches = ask.Searches
+		}
+		if ask != nil && ask.Options != nil {
+			d.Options = ask.Options
+		}
+		return &d
+	}
+	return ask
+}
+
+// dnsOf is what a plugin answered of names, as far as a resolver can read it; nil: no server.
+func dnsOf(d types.DNS) *structs.DNS {
+	words := func(list []string, most int, good func(string) bool) (out []string) {
+		for _, x := range list {
+			if f := strings.Fields(x); len(f) == 1 && f[0] == x && len(x) < 256 && len(out) < most && good(x) {
+				out = append(out, x)
+			}
+		}
+		return out
+	}
+	each := func(string) bool { return true }
+	servers := words(d.Nameservers, structs.MaxServers, func(x string) bool { _, err := netip.ParseAddr(x); return err == nil })
+	if len(servers) == 0 {
+		return nil
+	}
+	if len(d.Search) == 0 && d.Domain != "" {
+		d.Search = []string{d.Domain}
+	}
+	return &structs.DNS{Servers: servers, Searches: words(d.Search, structs.MaxSearches, each), Options: words(d.Options, structs.MaxOptions, each)}
 }
 
 func hosts(name string, addresses []string) string {

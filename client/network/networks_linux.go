@@ -158,7 +158,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 	n.step("record")
 	g := &Given{Addresses: r.Addresses}
 	if !ask.Own() {
-		return g, n.files(need, g)
+		return g, n.files(need, r, g)
 	}
 	ns := filepath.Join(n.folder(need.Alloc), nsFile)
 	if err := n.renew(ctx, need, r, ns); err != nil {
@@ -200,7 +200,7 @@ func (n *Networks) provide(ctx context.Context, need *Need) (*Given, error) {
 	for _, m := range r.Further {
 		g.Joined = append(g.Joined, structs.JoinedNetwork{Name: m.Name, Interface: m.link(), Addresses: m.Addresses})
 	}
-	return g, n.files(need, g)
+	return g, n.files(need, r, g)
 }
 
 // renew lets a namespace go whose driver has another one now.

@@ -35,6 +35,8 @@ type membership struct {
 	// Addresses is what they answered, Asked what they were asked for.
 	Addresses []string `json:"addresses,omitempty"`
 	Asked     asked    `json:"asked,omitzero"`
+	// DNS is what they said of looking names up; nil: nothing.
+	DNS *structs.DNS `json:"dns,omitempty"`
 }
 
 func (m *membership) link() string { return cmp.Or(m.Link, inner) }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containernetworking/cni/pkg/types"
+
 	"github.com/proffer/proffer/structs"
 )
 
@@ -59,6 +61,22 @@ func TestResolvConf(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+	said := dnsOf(types.DNS{Nameservers: []string{"10.0.0.53", "no address", "10.0.0.54\nsearch evil"}, Domain: "pods", Options: []string{"ndots:2", "a b"}})
+	r := &record{Mode: "cni/a", membership: membership{}, Further: []*membership{{Name: "b", DNS: said}, {Name: "c", DNS: dnsOf(types.DNS{Nameservers: []string{"10.0.0.55"}})}}}
+	for want, got := range map[string]string{
+		"nameserver 10.0.0.53\nsearch pods\noptions ndots:2\n":  resolv(r.names(nil), true),
+		"nameserver 10.0.0.53\nsearch mine\noptions ndots:2\n":  resolv(r.names(&structs.DNS{Searches: []string{"mine"}}), true),
+		"nameserver 192.0.2.9\nsearch local\noptions edns0\n":   resolv(r.names(&structs.DNS{Servers: []string{"192.0.2.9"}}), true),
+		"nameserver 10.0.0.55\n":                                resolv((&record{Further: r.Further[1:]}).names(nil), true),
+		"nameserver 127.0.0.53\nsearch local\noptions edns0\n ": resolv((&record{}).names(nil), false) + " ",
+	} {
+		if got != want {
+			t.Errorf("with what plugins say it is %q, want %q", got, want)
+		}
+	}
+	if d := dnsOf(types.DNS{Domain: "alone"}); d != nil {
+		t.Errorf("without a server: %+v", d)
 	}
 	if got := hosts("web", []string{"172.30.64.2", "fd00::2"}); got != "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n172.30.64.2\tweb\nfd00::2\tweb\n" {
 		t.Errorf("%q", got)

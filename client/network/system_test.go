@@ -662,7 +662,7 @@ func TestWhatPluginsAreAskedFor(t *testing.T) {
 	config, programs, told := options(w.dir).CNIConfig, options(w.dir).CNIPlugins[1], t.TempDir()
 	must(t, os.MkdirAll(programs, 0o755))
 	must(t, os.WriteFile(programs+"/told", []byte("#!/bin/sh\ncat > "+told+"/$CNI_COMMAND\ncat <<E\n"+
-		`{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "x"}], "ips": [{"interface": 0, "address": "10.80.0.9/24"}]}`+"\nE\n"), 0o755))
+		`{"cniVersion": "1.0.0", "interfaces": [{"name": "eth0", "sandbox": "x"}], "ips": [{"interface": 0, "address": "10.80.0.9/24"}], "dns": {"nameservers": ["10.80.0.53"], "search": ["told.example"]}}`+"\nE\n"), 0o755))
 	must(t, os.WriteFile(config+"/20-told.conflist", []byte(`{"cniVersion": "1.0.0", "name": "told", "plugins": [{"type": "told",
 		"capabilities": {"ips": true}, "args": {"cni": {"other": 1}, "mine": true}}]}`), 0o644))
 	ask := func(id, name string, addresses ...string) *Need {
@@ -700,6 +700,14 @@ func TestWhatPluginsAreAskedFor(t *testing.T) {
 	}
 	must(t, w.nets.Release(context.Background(), "c"))
 	must(t, w.nets.Release(context.Background(), "a"))
+	// Names are looked up as it says.
+	d := w.provide(ask("d", "told", "10.80.0.9/24"))
+	raw, err := os.ReadFile(d.Files["/etc/resolv.conf"])
+	must(t, err)
+	w.expect("resolv.conf", string(raw), "nameserver 10.80.0.53\nsearch told.example\n")
+	must(t, w.nets.Release(context.Background(), "d"))
+	has := w.nets.Features()
+	w.expect("networks that lead ports in", has["network.ports.test"]+", "+has["network.ports.told"], "true, ")
 }
 
 // inside runs a command in a namespace, and returns what it says.

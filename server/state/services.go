@@ -136,7 +136,7 @@ func (s *Snapshot) ServiceInstances(service string) (list []*structs.ServiceInst
 				}
 				allocs++
 				if a.Provides() {
-					list = append(list, s.instance(a, x))
+					list = append(list, s.instance(g, a, x))
 				}
 			}
 		}
@@ -144,24 +144,20 @@ func (s *Snapshot) ServiceInstances(service string) (list []*structs.ServiceInst
 	return list, allocs, known
 }
 
-// instance says where an allocation gives a service: at the address and port of the node, or at its own where those of the node do
-// not lead to it.
-func (s *Snapshot) instance(a *structs.Allocation, x *structs.Service) *structs.ServiceInstance {
+// instance says where an allocation gives a service.
+func (s *Snapshot) instance(g *structs.Group, a *structs.Allocation, x *structs.Service) *structs.ServiceInstance {
 	i := &structs.ServiceInstance{Service: x.Name, Tags: x.Tags, Alloc: a.ID, Index: a.Index, Job: a.Job, Group: a.Group, Role: a.Role,
 		Node: a.Node, NodeName: a.NodeName, Since: a.Started}
-	if n := s.Node(a.Node); n != nil {
+	n := s.Node(a.Node)
+	if n != nil {
 		i.Datacenter = n.Datacenter
-		if len(n.Hosts) > 0 {
-			i.Address = n.Hosts[0]
+	}
+	var port *structs.AssignedPort
+	for k := range a.Ports {
+		if a.Ports[k].Label == x.Port && x.Port != "" {
+			port = &a.Ports[k]
 		}
 	}
-	for _, p := range a.Ports {
-		if p.Label == x.Port && x.Port != "" {
-			i.Port = p.Port
-			if p.Host != "" {
-				i.Address = p.Host
-			}
-		}
-	}
+	i.Address, i.Port = x.At(g, a, port, n)
 	return i
 }
