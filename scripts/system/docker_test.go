@@ -126,6 +126,7 @@ func TestDocker(t *testing.T) {
 		t.Errorf("output afterwards: %q", got)
 	}
 	wholeCores(t, r, a)
+	privateImages(t, r, a)
 	a.must("job", "stop", "shop")
 	await(t, "no container to be left", func() error {
 		if n := containers(t, e, true); n > 0 {
