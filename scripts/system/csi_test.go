@@ -334,9 +334,16 @@ func TestCSI(t *testing.T) {
 		}
 		return nil
 	})
-	if fourth.NodeName == third.NodeName || !strings.HasSuffix(text(), fmt.Sprintln(fourth.Incarnation)) {
-		t.Errorf("from %s to %s with %d: the storage has %q", third.NodeName, fourth.NodeName, fourth.Incarnation, text())
+	if fourth.NodeName == third.NodeName {
+		t.Errorf("it is on %s again", third.NodeName)
 	}
+	await(t, "the storage has what the last one wrote", func() error {
+		raw, err := os.ReadFile(filepath.Join(p.root, "volumes", "vol-proffer-"+string(first.Volumes[0].ID), "data", "log"))
+		if want := fmt.Sprintln(fourth.Incarnation); !strings.HasSuffix(string(raw), want) {
+			return fmt.Errorf("it has %q, want %q: %v", raw, want, err)
+		}
+		return nil
+	})
 	p.awaitAttached("[" + fourth.NodeName + "]")
 	if n := p.called("ControllerUnpublishVolume"); n == taken {
 		t.Error("its storage was not asked to take it back")
