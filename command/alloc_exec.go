@@ -20,7 +20,7 @@ func allocExec(e *Environment) *command {
 	c.about = "Run a command in a running task, with its input and output here, and exit with its code. In a terminal it gets one too."
 	c.min, c.max = 2, -1
 	c.predict = predictAllocs(e)
-	task := c.flags.String("task", "", "`TASK` to run it in. Default: the first main one")
+	task := c.flags.String("task", "", "`TASK` to run it in. Default: the first main one; with several it says so on stderr")
 	job := c.flags.Bool("job", false, "the first argument is the name of a job")
 	tty := c.flags.String("tty", "auto", "`WHETHER` to give it a terminal: yes, no or auto")
 	noInput := c.flags.Bool("no-input", false, "give it no input")
@@ -57,7 +57,7 @@ func execIn(ctx context.Context, e *Environment, given string, isJob bool, task,
 	if task != "" {
 		args = append(args, task)
 	}
-	a, task, err := targetOf(ctx, client, args, isJob)
+	a, task, err := e.taskOf(ctx, client, args, isJob)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,16 @@ package command
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/proffer/proffer/agent/api"
 )
 
 func allocLogs(e *Environment) *command {
 	c := newCommand(e, "alloc logs", "ALLOC [TASK]", "Print the output of a task").remote()
-	c.about = "Print what a task wrote: its stdout to stdout, its stderr to stderr. With -f go on until the task has ended for good.\nWith -job the first argument is the name of a job, and one of its allocations is chosen, a running one before others."
+	c.about = "Print what a task wrote: its stdout to stdout, its stderr to stderr. With -f go on until the task has ended for good.\nWithout TASK it is the first main one, and with several it says so on stderr.\nWith -job the first argument is the name of a job, and one of its allocations is chosen, a running one before others."
 	c.min, c.max = 1, 2
 	c.predict = predictAllocs(e)
 	follow := c.flags.Bool("f", false, "go on until the task has ended")
@@ -21,7 +24,7 @@ func allocLogs(e *Environment) *command {
 		if err != nil {
 			return err
 		}
-		a, task, err := targetOf(ctx, client, args, *job)
+		a, task, err := e.taskOf(ctx, client, args, *job)
 		if err != nil {
 			return err
 		}
@@ -37,6 +40,23 @@ func allocLogs(e *Environment) *command {
 		})
 	}
 	return c
+}
+
+// taskOf is targetOf for a command that is about one task. When none was named and there are several, it says which one is meant.
+func (e *Environment) taskOf(ctx context.Context, client *api.Client, args []string, isJob bool) (*api.AllocDetail, string, error) {
+	a, task, err := targetOf(ctx, client, args, isJob)
+	if err != nil || len(args) > 1 {
+		return a, task, err
+	}
+	const most = 10
+	names := slices.DeleteFunc(taskOrder(a), a.External.Guest) // those run in the process of their executor
+	if n := len(names); n > most {
+		names = append(names[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if len(names) > 1 {
+		fmt.Fprintf(e.Err, "Task %s, out of: %s\n", task, strings.Join(names, ", "))
+	}
+	return a, task, nil
 }
 
 // targetOf is target for the arguments ALLOC [TASK].
