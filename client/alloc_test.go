@@ -108,6 +108,44 @@ func TestAFrameworkGivesAnotherGrace(t *testing.T) {
 	})
 }
 
+// A drain cuts the time that a task of a framework may take to end, and gives it no more than it asks for.
+func TestADrainCutsTheGrace(t *testing.T) {
+	bubble(t, func(w *world) {
+		rude := func(id string, executor string) {
+			j := w.service(id, func(g *structs.Group) {
+				g.Tasks[0].Config["ignore_signals"] = true
+				g.Tasks[0].KillTimeout = structs.Duration(10 * time.Second)
+			})
+			a := w.alloc(id, j)
+			a.External = &structs.External{Executor: executor, Tasks: []*structs.ExternalTask{{ID: id, Name: "main"}}}
+			w.want(a)
+		}
+		drain := func(longest time.Duration) func(a *structs.Allocation) {
+			return func(a *structs.Allocation) {
+				x := *a.External
+				x.MaxGrace = new(structs.Duration(longest))
+				a.External = &x
+				stopped(a)
+			}
+		}
+		rude("cut", "")
+		rude("pod", "x")
+		rude("own", "")
+		after(time.Second)
+		w.want(w.change("cut", drain(2*time.Second)), w.change("pod", drain(2*time.Second)), w.change("own", drain(time.Hour)))
+		after(time.Second)
+		w.expectTask("cut", "main", structs.TaskKilling, "")
+		w.expectTask("pod", "main", structs.TaskKilling, "")
+		after(2 * time.Second)
+		w.expect("cut", structs.AllocComplete, "")
+		w.expect("pod", structs.AllocComplete, "")
+		w.expectTask("own", "main", structs.TaskKilling, "")
+		after(8 * time.Second)
+		w.expect("own", structs.AllocComplete, "")
+		w.expectRunning()
+	})
+}
+
 func TestRestartsBackOffAndAreUsedUp(t *testing.T) {
 	bubble(t, func(w *world) {
 		three := 3

@@ -177,8 +177,8 @@ func (c *Client) stopLocked(e Ending) {
 			return
 		}
 	}
-	if e.Alloc != nil && e.Alloc.External != nil && e.Alloc.External.Executor == "" {
-		c.updateLocked(e.Alloc) // what its framework says of the kill
+	if e.Alloc != nil && e.Alloc.External != nil && (e.Alloc.External.Executor == "" || e.Alloc.External.MaxGrace != nil) {
+		c.updateLocked(e.Alloc) // what its framework, or who drains the node, says of the kill
 	}
 	h.run.Stop(e.Why)
 }

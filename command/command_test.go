@@ -367,7 +367,7 @@ func TestCommands(t *testing.T) {
 		"alloc stop 1a2b3c4d", "alloc restart 1a2b3c4d main", "alloc restart -signal SIGHUP 1a2b3c4d", "alloc stats 1a2b3c4d", "alloc stats -job web",
 		"alloc exec 1a2b3c4d -task main id", "alloc exec 1a2b3c4d --", "alloc exec 1a2b3c4d5 id", "alloc fs 1a2b3c4d", "alloc fs 1a2b3c4d x", "alloc fs -job web x", "alloc fs -stat 1a2b3c4d x",
 		"node status", "node status node-1", "node status -attributes self", "node status node-4", "node eligibility -reason disk node-1 off", "node eligibility node-1 maybe",
-		"node drain -off node-1", "node drain -detach node-1", "node drain -deadline -5m node-1", "node purge node-1", "node drain -off -gone node-1", "node stats node-1",
+		"node drain -off node-1", "node drain -detach node-1", "node drain -deadline -5m node-1", "node purge node-1", "node drain -off -gone node-1", "node drain -off -kill node-1", "node drain -detach -kill -max-grace 1m node-1", "node drain -max-grace 1m node-1", "node stats node-1",
 		"node maintenance schedule -in 2h -duration 1h node-1", "node maintenance schedule -start tomorrow node-1", "node maintenance schedule -in 2h -start 2026-11-28T22:00:00Z node-1",
 		"node maintenance schedule node-1", "node maintenance schedule -start 2020-01-01T00:00:00Z node-1", "node maintenance schedule -in 2h -duration -1h node-1",
 		"node maintenance status", "node maintenance end node-1", "node maintenance",
@@ -599,5 +599,18 @@ func TestAValueThatIsNoneOfAFlag(t *testing.T) {
 	code, _, errs := newShell(t, region()).run("alloc", "logs", "-tail", "x", "1a2b3c4d")
 	if code != exitUsage || !strings.HasPrefix(errs, `proffer alloc logs: -tail: "x" is not a valid BYTES`) {
 		t.Errorf("%d: %s", code, errs)
+	}
+}
+
+// A node that is back takes no work before it told what it runs, and says so.
+func TestANodeThatHasNotTold(t *testing.T) {
+	n := structs.Node{ID: structs.NodeID(id("aa01")), Name: "node-1", Status: structs.NodeReady, Eligible: true, Untold: true}
+	var list, one bytes.Buffer
+	writeNodes(&list, []*structs.Node{&n}, time.Unix(0, 0))
+	writeNode(&one, &api.NodeDetail{Node: n}, false, time.Unix(0, 0))
+	for _, said := range []string{list.String(), one.String()} {
+		if !strings.Contains(said, "untold") {
+			t.Errorf("it says\n%s", said)
+		}
 	}
 }

@@ -23,6 +23,8 @@ func nodeDrain(e *Environment) *command {
 	check := c.flags.String("check", "", "only when the drain was last set at this `INDEX`, as node status shows it")
 	reason := c.flags.String("reason", "", "why it is emptied, for people")
 	gone := c.flags.Bool("gone", false, "mark it gone once it is empty, as node purge -gone does; volumes on its disks are lost then")
+	kill := c.flags.Bool("kill", false, "stop tasks of external frameworks at once: their schedulers are not asked to move them")
+	maxGrace := c.flags.Duration("max-grace", 0, "with -kill: the longest `TIME` that such a task may take to end, when it asks for more. Default: what it asks for")
 	detach := c.flags.Bool("detach", false, "return at once")
 	c.run = func(ctx context.Context, args []string) error {
 		if *deadline < 0 {
@@ -31,7 +33,16 @@ func nodeDrain(e *Environment) *command {
 		if *off && *gone {
 			return usagef("-gone: it goes with a drain that begins, not with -off")
 		}
-		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(*deadline), Reason: *reason, Gone: *gone}
+		if *off && *kill {
+			return usagef("-kill: it goes with a drain that begins, not with -off")
+		}
+		if *maxGrace < 0 || *maxGrace > 0 && !*kill {
+			return usagef("-max-grace: it goes with -kill, and is not negative")
+		}
+		drain := api.NodeDrain{Off: *off, Keep: *keep, Deadline: structs.Duration(*deadline), Reason: *reason, Gone: *gone, Kills: *kill}
+		if *maxGrace > 0 {
+			drain.MaxGrace = new(structs.Duration(*maxGrace))
+		}
 		if *off {
 			drain.Deadline = 0
 		}

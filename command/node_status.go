@@ -115,6 +115,8 @@ func nodeState(n *structs.Node) string {
 		return "ineligible"
 	case len(n.Problems) > 0:
 		return "unhealthy"
+	case n.Untold:
+		return "untold"
 	}
 	return "ready"
 }
@@ -217,6 +219,12 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 		if !n.Drain.Deadline.IsZero() {
 			deadline = "until " + n.Drain.Deadline.String()
 		}
+		if n.Drain.Kills {
+			deadline += "; tasks of frameworks are stopped at once"
+		}
+		if n.Drain.MaxGrace != nil {
+			deadline += ", within " + n.Drain.MaxGrace.String()
+		}
 		if n.Drain.Gone {
 			deadline += ", then it is marked gone"
 		}
@@ -224,6 +232,9 @@ func writeNode(b *bytes.Buffer, n *api.NodeDetail, attributes bool, now time.Tim
 	}
 	if m := n.Maintenance; m != nil {
 		d.add("Maintenance", windowText(m, now)+reasonText(m))
+	}
+	if n.Untold {
+		d.add("Untold", "it is back, and has not told yet what it runs: it takes no work before")
 	}
 	d.add("Drain index", n.DrainIndex)
 	d.add("Incarnation", n.Incarnation)

@@ -37,7 +37,7 @@ func (s *Server) watchDrains(term context.Context) {
 			for a := range snap.HeldOnNode(n.ID) {
 				left++
 				if (late || n.Drain.Kills && a.External != nil) && a.Desired == structs.DesiredRun && len(stops) < drainStops && !(len(n.Attached) > 0 && isPlugin(snap, a)) {
-					stops = append(stops, &state.Stop{ID: a.ID, Why: whyDrained(late), Drained: true})
+					stops = append(stops, &state.Stop{ID: a.ID, Why: whyDrained(late), Drained: true, MaxGrace: n.Drain.MaxGrace})
 				}
 			}
 			var cmd state.Command

@@ -32,6 +32,8 @@ type External struct {
 	Preempted bool `json:"preempted,omitempty"`
 	// Drained says that it is stopped because its node is emptied.
 	Drained bool `json:"drained,omitempty"`
+	// MaxGrace is the longest that each of its tasks may take to end once it is stopped; nil: as long as it asks for.
+	MaxGrace *Duration `json:"max_grace,omitempty"`
 }
 
 // ExternalTask is one task of it. It is immutable: who changes one makes a copy.

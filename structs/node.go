@@ -75,6 +75,8 @@ type Drain struct {
 	Started  Time `json:"started"`
 	Gone     bool `json:"gone,omitempty"`  // once it is empty, it is marked gone
 	Kills    bool `json:"kills,omitempty"` // tasks of external frameworks are stopped at once, as a drain of Mesos does
+	// MaxGrace is the longest that a task of an external framework may take to end; nil: as long as it asks for.
+	MaxGrace *Duration `json:"max_grace,omitempty"`
 }
 
 // Closed says who has had a node take no new work, and why.

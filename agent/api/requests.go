@@ -135,6 +135,10 @@ type NodeDrain struct {
 	Deadline structs.Duration `json:"deadline,omitempty"` // after which what is left is stopped; 0: never
 	Reason   string           `json:"reason,omitempty"`   // for people
 	Gone     bool             `json:"gone,omitempty"`     // once it is empty it is marked gone, as PurgeNode does it
+	// Kills has tasks of external frameworks stopped at once: no scheduler is asked to move them.
+	Kills bool `json:"kills,omitempty"`
+	// MaxGrace is the longest that each of these may take to end, when it asks for more; absent: it has what it asks for. Only with Kills.
+	MaxGrace *structs.Duration `json:"max_grace,omitempty"`
 	// Keep leaves the node ineligible when Off is set.
 	Keep bool `json:"keep,omitempty"`
 	// Check, when set, must be the drain_index of the node now: nobody else set its drain or eligibility meanwhile.

@@ -226,9 +226,14 @@ func TestEveryCallThroughTheClient(t *testing.T) {
 	}
 	_, err = c.SetMaintenance(ctx, "aa01", api.NodeMaintenance{Off: true})
 	must(err)
-	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Deadline: structs.Duration(time.Hour)})
+	for _, bad := range []api.NodeDrain{{Off: true, Gone: true}, {Off: true, Kills: true}, {MaxGrace: new(structs.Duration(1))}, {Kills: true, MaxGrace: new(structs.Duration(-1))}} {
+		if _, err := c.DrainNode(ctx, "aa01", bad); structs.KindOf(err) != structs.Invalid {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+	_, err = c.DrainNode(ctx, "aa01", api.NodeDrain{Deadline: structs.Duration(time.Hour), Kills: true, MaxGrace: new(structs.Duration(time.Minute))})
 	must(err)
-	if got := w.region.store.Snapshot().Node(n.ID); got.Eligible || got.Drain == nil || got.Drain.Deadline.IsZero() {
+	if got := w.region.store.Snapshot().Node(n.ID); got.Eligible || got.Drain == nil || got.Drain.Deadline.IsZero() || !got.Drain.Kills || *got.Drain.MaxGrace != structs.Duration(time.Minute) {
 		t.Errorf("%+v", got)
 	}
 	if _, err := c.DrainNode(ctx, "aa01", api.NodeDrain{Off: true, Check: &seen.DrainIndex}); structs.KindOf(err) != structs.Conflict {

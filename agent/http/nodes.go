@@ -113,11 +113,17 @@ func nodeDrain(c *call) (any, error) {
 	if body.Off && body.Gone {
 		return nil, structs.Errorf(structs.Invalid, "gone", "off is set too").Advise("use one of them")
 	}
+	switch {
+	case body.Off && body.Kills:
+		return nil, structs.Errorf(structs.Invalid, "kills", "off is set too").Advise("use one of them")
+	case body.MaxGrace != nil && (!body.Kills || *body.MaxGrace < 0):
+		return nil, structs.Errorf(structs.Invalid, "max_grace", "it is not for a drain that stops tasks at once, or negative").Advise("set kills, too")
+	}
 	return c.nodeWrite(func(n *structs.Node) state.Command {
 		if body.Off {
 			return &state.SetDrain{Node: n.ID, Eligible: !body.Keep, ExpectIndex: body.Check}
 		}
-		drain := &structs.Drain{Gone: body.Gone}
+		drain := &structs.Drain{Gone: body.Gone, Kills: body.Kills, MaxGrace: body.MaxGrace}
 		if body.Deadline > 0 {
 			drain.Deadline = structs.At(time.Now()).Add(body.Deadline)
 		}

@@ -292,6 +292,9 @@ func drains(r *region, e wire.Encoding) {
 		drain.MaxGrace = &wire.Duration{Seconds: new(int64(24 * 3600))}
 	}
 	f.operates(&wire.OperatorCall{Type: new(wire.OperatorDrainAgent), Drain: drain}, 200)
+	if said := f.operates(&wire.OperatorCall{Type: new(wire.OperatorGetAgents)}, 200); e == wire.JSON && !strings.Contains(said, `"max_grace_period":{"nanoseconds":86400000000000}`) {
+		r.t.Errorf("an operator is told %s", said)
+	}
 	if x := f.told("one", wire.TaskKilled); x.Reason == nil || *x.Reason != wire.ReasonAgentDraining || len(x.UUID) != 16 {
 		r.t.Errorf("it is told %s", wire.JSON.Marshal(x))
 	}

@@ -484,6 +484,12 @@ func (t *task) kill(ctx context.Context, handle drivers.Task, hard bool, again s
 	if x := a.alloc.External.Named(t.name); x != nil && x.Kill != nil && x.Kill.Grace != nil {
 		grace = max(x.Kill.Grace.Std(), time.Millisecond)
 	}
+	if grace == 0 {
+		grace = 5 * time.Second
+	}
+	if x := a.alloc.External; x != nil && x.MaxGrace != nil {
+		grace = min(grace, max(x.MaxGrace.Std(), time.Millisecond))
+	}
 	why := again
 	if why == "" {
 		why = t.stopWhy()
@@ -496,9 +502,6 @@ func (t *task) kill(ctx context.Context, handle drivers.Task, hard bool, again s
 	a.mu.Unlock()
 	if signal == "" {
 		signal = "SIGTERM"
-	}
-	if grace == 0 {
-		grace = 5 * time.Second
 	}
 	if a.exec != nil && !hard && again == "" && a.exec.shutdown(ctx, handle, grace) {
 		hard = true

@@ -224,6 +224,8 @@ type Stop struct {
 	// Preempted says that it makes room for other work, and Drained that its node is emptied: an external framework is told.
 	Preempted bool
 	Drained   bool `codec:",omitempty"`
+	// MaxGrace bounds, for one that is Drained, how long each task of an external framework may take to end; nil: nothing does.
+	MaxGrace *structs.Duration `codec:",omitempty"`
 	// Revocable says that only those tasks end that run on what is revocable, where it can be: see structs.Reclaim.
 	Revocable bool `codec:",omitempty"`
 }

@@ -78,7 +78,7 @@ func (tx *Tx) stoppedFor(a *structs.Allocation, s *Stop) *structs.Allocation {
 		return a
 	}
 	next, external := *a, *a.External
-	external.Preempted, external.Drained = s.Preempted, s.Drained
+	external.Preempted, external.Drained, external.MaxGrace = s.Preempted, s.Drained, s.MaxGrace
 	next.External = &external
 	return tx.putAlloc(a, next)
 }

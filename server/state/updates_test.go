@@ -200,7 +200,10 @@ func TestTasksOfANodeThatIsEmptied(t *testing.T) {
 			running := &structs.TaskState{Status: structs.TaskRunning, Started: 1}
 			e.observe("a", structs.AllocRunning, map[string]*structs.TaskState{"one": running, "two": running})
 		}
-		e.must(&Place{Stops: []*Stop{{ID: "a", Why: "the drain", Drained: true}}})
+		e.must(&Place{Stops: []*Stop{{ID: "a", Why: "the drain", Drained: true, MaxGrace: new(structs.Duration(5))}}})
+		if longest := e.alloc("a").External.MaxGrace; longest == nil || *longest != 5 {
+			t.Errorf("its tasks may take %v to end", longest)
+		}
 		if custom {
 			e.observe("a", structs.AllocRunning, nil, said("one", 1, structs.TaskKilled), said("two", 1, structs.TaskFinished))
 		} else {

@@ -143,7 +143,10 @@ func (p *picture) agentMessage(n *structs.Node, o *offered) wire.Agent {
 		if n.Drain.Gone {
 			d.Config.MarkGone = new(true)
 		}
-		if n.Drain.Deadline != 0 {
+		switch {
+		case n.Drain.MaxGrace != nil:
+			d.Config.MaxGrace = &wire.DurationInfo{Nanoseconds: int64(*n.Drain.MaxGrace)}
+		case n.Drain.Deadline != 0:
 			d.Config.MaxGrace = &wire.DurationInfo{Nanoseconds: int64(max(0, n.Drain.Deadline.Sub(n.Drain.Started)))}
 		}
 		out.Drain, out.DrainStarted = d, timeInfo(n.Drain.Started)

@@ -23,7 +23,8 @@ func (s *Servers) markGone(ctx context.Context, who mesos.Caller, c *wire.Operat
 	return s.propose(ctx, who, &state.RemoveNode{Node: id, Gone: true})
 }
 
-// drain has an agent emptied: tasks of external frameworks are stopped at once, and what is left when the grace period is over.
+// drain has an agent emptied: tasks of external frameworks are stopped at once, each with its own grace or what it is cut to, and what is left when
+// that is over.
 func (s *Servers) drain(ctx context.Context, who mesos.Caller, c *wire.OperatorCall) error {
 	_, n, err := s.agent(ctx, c.Drain.AgentID)
 	if err != nil {
@@ -44,7 +45,8 @@ func (s *Servers) drain(ctx context.Context, who mesos.Caller, c *wire.OperatorC
 		if seconds < 0 || nanos < 0 || seconds > 30*24*3600 || nanos >= 1e9 {
 			return invalid("'max_grace_period' is not in the range of nothing to 30 days")
 		}
-		d.Deadline = now().Add(structs.Duration(seconds*1e9 + nanos))
+		d.MaxGrace = new(structs.Duration(seconds*1e9 + nanos))
+		d.Deadline = now().Add(*d.MaxGrace)
 	}
 	return s.propose(ctx, who, &state.SetDrain{Node: n.ID, Drain: d})
 }
