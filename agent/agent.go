@@ -67,6 +67,7 @@ type Agent struct {
 	client    *client.Client     // nil: not a client
 	listener  net.Listener
 	executors net.Listener // of the executor API; nil: not a client
+	beside    net.Listener // of the executor API, too: a domain socket; nil: there is none
 	service   *http.Service
 	serving   atomic.Pointer[http.Service] // service, once it can be asked; nil: not yet
 	node      *http.NodePort               // nil: not a client
@@ -387,7 +388,7 @@ func (a *Agent) startClient(ctx context.Context) error {
 			namespaces.New(filepath.Join(a.sub("client"), "namespaces"), sup, log), storage, plugins, disk.Provider{Limits: limits}},
 		Volumes: storage, Plugins: plugins, Limits: limits,
 		Fencers: []client.Fencer{sup}, Connect: a.connect, Log: log, GC: gc(c.GC), Health: c.HealthChecks(), Revocable: revocable(c.Revocable), Fetch: fetching(c.Artifact, registryHosts(c.OCI)), AllowIsolationNone: c.IsolationNone,
-		GPUs: fingerprint.NVIDIA{Root: c.GPURoot}, Executors: a.addressOf(a.executors), ExecutorToken: a.executorKey.Token,
+		GPUs: fingerprint.NVIDIA{Root: c.GPURoot}, Executors: a.addressOf(a.executors), ExecutorSocket: a.socketOfExecutors(), ExecutorToken: a.executorKey.Token,
 	})
 	if err != nil {
 		return err
@@ -396,7 +397,10 @@ func (a *Agent) startClient(ctx context.Context) error {
 	remote.Serve(a.rpc, node)
 	a.takeMessages()
 	csi.Serve(a.rpc, plugins)
-	if err := node.Start(ctx); err != nil {
+	if err = a.openExecutorSocket(); err == nil {
+		err = node.Start(ctx)
+	}
+	if err != nil {
 		return errors.Join(err, node.Stop(ctx))
 	}
 	a.began(func(ctx context.Context) {

@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/proffer/proffer/agent/config"
 	"github.com/proffer/proffer/agent/http"
@@ -35,6 +37,45 @@ func (a *Agent) openExecutors(context.Context) error {
 	a.executors = l
 	a.began(func(context.Context) { l.Close() })
 	return nil
+}
+
+// openExecutorSocket listens at a domain socket, as agents of Mesos do with http_executor_domain_sockets. It has a folder of its own: that is
+// what executors see, so that those which run find the socket of the next agent in the place of this one's. The data folder is this agent's.
+func (a *Agent) openExecutorSocket() error {
+	path := a.socketOfExecutors()
+	if path == "" {
+		return nil
+	}
+	fault := func(err error) error { return structs.Errorf(structs.Unavailable, "executor socket "+path, "%w", err) }
+	const longest = 107 // bytes: unix(7), sun_path
+	if len(path) > longest {
+		return fault(fmt.Errorf("its path has %d bytes, and %d is the most for a socket", len(path), longest)).(*structs.Error).
+			Advise("choose a data_dir with a shorter path, or leave client.executor_socket out")
+	}
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fault(err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an agent that was killed
+		return fault(err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fault(err)
+	}
+	a.began(func(context.Context) { l.Close() })
+	a.beside = l
+	if err := os.Chmod(path, 0o666); err != nil { // executors run as any user, and prove who they are
+		return fault(err)
+	}
+	return nil
+}
+
+// socketOfExecutors is the path of that socket; empty: there is to be none.
+func (a *Agent) socketOfExecutors() string {
+	if c := a.config.Client; c == nil || !c.ExecSocket {
+		return ""
+	}
+	return filepath.Join(a.sub("executors"), "agent.sock")
 }
 
 // executorKey returns the key of the node that signs the tokens of executors. It is made once: executors outlive the agent, and those
@@ -84,21 +125,27 @@ func (a *Agent) serveExecutors(context.Context) error {
 	}
 	log, port := a.log.With("part", "mesos"), a.executors.Addr().(*net.TCPAddr).Port
 	within := containers.New(a.client, func(actor string) (containers.Jobs, error) { return a.asking(actor) }, log)
+	executors := &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port, Region: a.config.Region,
+		Counts: &a.executed, Log: log}
 	a.node = http.NewNodePort(http.NodePortOptions{
-		Executors: &mesos.Executors{Node: a.client, Message: a.messageFramework, Key: a.executorKey, Demand: a.askTokens.Load, Port: port, Region: a.config.Region,
-			Counts: &a.executed, Log: log},
+		Executors: executors,
 		Tools: operator.NewClients(operator.ClientOptions{Client: a.client, About: a.about, Verbose: a.logs.verbose, Port: port,
 			Frameworks: a.frameworksOnNode, Containers: within, Counts: &a.executed, Log: log}),
 		Secrets: &a.secrets, Token: a.config.Token.Reveal(), Names: a.names(), Log: log})
 	ctx, cancel := context.WithCancel(a.ctx)
-	done := make(chan struct{})
-	a.work.Go(func() {
-		defer close(done)
-		if err := a.node.Serve(ctx, a.executors); err != nil && ctx.Err() == nil {
-			a.log.Error("the executor API ended", "err", err)
-		}
-	})
-	a.began(func(context.Context) { cancel(); within.Close(); <-done })
+	var serving sync.WaitGroup
+	serve := func(port *http.NodePort, at net.Listener) {
+		serving.Go(func() {
+			if err := port.Serve(ctx, at); err != nil && ctx.Err() == nil {
+				a.log.Error("the executor API ended", "at", at.Addr(), "err", err)
+			}
+		})
+	}
+	serve(a.node, a.executors)
+	if a.beside != nil { // tasks see it: it serves nothing else
+		serve(http.NewNodePort(http.NodePortOptions{Executors: executors, Log: log}), a.beside)
+	}
+	a.began(func(context.Context) { cancel(); within.Close(); serving.Wait() })
 	return nil
 }
 

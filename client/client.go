@@ -187,7 +187,7 @@ func (c *Client) load(ctx context.Context) error {
 	c.node = &runner.Node{Store: c.store, Drivers: make(map[string]drivers.Driver), Self: c.Node, Region: c.config.Region,
 		Root: c.allocRoot(), Log: c.log, Report: c.report, Lease: c.lease.hold, Holds: c.lease.holds, Starts: make(map[string]chan struct{}),
 		Checks: checks.NewPool(), Providers: c.config.Providers, Fetch: c.fetch, Dial: network.Dial,
-		Stock: runner.NewStock(fingerprint.Cores()), GPUs: c.gpuMeter(), Executors: c.config.Executors, ExecutorToken: c.config.ExecutorToken, Items: items.New(c.want)}
+		Stock: runner.NewStock(fingerprint.Cores()), GPUs: c.gpuMeter(), Executors: c.config.Executors, ExecutorSocket: c.config.ExecutorSocket, ExecutorToken: c.config.ExecutorToken, Items: items.New(c.want)}
 	c.node.BoundsDisk = c.config.Limits != nil && c.config.Limits.Mode() != disk.Off
 	if c.config.Volumes != nil {
 		c.node.Bind = c.config.Volumes.Bind

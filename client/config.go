@@ -63,6 +63,7 @@ type Config struct {
 	AllowIsolationNone bool             // shown as attribute isolation.none; the drivers enforce it
 	FingerprintEvery   time.Duration    // how often drivers and devices are looked at again; 0: 30 s
 	Executors          string           // where executors of frameworks reach the node, as ip:port; empty: they do not
+	ExecutorSocket     string           // path of a domain socket where they do so, too, alone in its folder; empty: there is none
 	ParallelStarts     int              // tasks that are started at the same time by one driver; 0: 64
 	GPUs               fingerprint.GPUs // nil: NVIDIA's tool, when it is installed
 	Disk               store.Disk       // below the node's state; nil: the file system

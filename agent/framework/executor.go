@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -62,6 +63,7 @@ type ExecutorConfig struct {
 	Framework string
 	ID        string
 	Node      string // host:port of the executor API
+	Socket    string // path of a domain socket where that is served, too; empty: it is asked at Node
 	Directory string // its sandbox
 	Token     string // empty: none is sent
 	Grace     time.Duration
@@ -78,7 +80,7 @@ func FromEnvironment(getenv func(string) string) (c ExecutorConfig, err error) {
 	if getenv == nil {
 		getenv = os.Getenv
 	}
-	c = ExecutorConfig{Framework: getenv("MESOS_FRAMEWORK_ID"), ID: getenv("MESOS_EXECUTOR_ID"), Node: getenv("MESOS_AGENT_ENDPOINT"),
+	c = ExecutorConfig{Framework: getenv("MESOS_FRAMEWORK_ID"), ID: getenv("MESOS_EXECUTOR_ID"), Node: getenv("MESOS_AGENT_ENDPOINT"), Socket: getenv("MESOS_DOMAIN_SOCKET"),
 		Directory: cmp.Or(getenv("MESOS_SANDBOX"), getenv("MESOS_DIRECTORY")), Token: getenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN")}
 	var problems structs.Problems
 	for name, value := range map[string]string{"MESOS_FRAMEWORK_ID": c.Framework, "MESOS_EXECUTOR_ID": c.ID, "MESOS_AGENT_ENDPOINT": c.Node} {
@@ -120,7 +122,14 @@ func (c *ExecutorConfig) fill() {
 	c.Grace = cmp.Or(c.Grace, 5*time.Second)
 	c.Recovery = cmp.Or(c.Recovery, 15*time.Minute)
 	c.Pause = cmp.Or(c.Pause, 2*time.Second)
-	surround(&c.Log, &c.Jitter, &c.Transport, func(t *http.Transport) { t.Proxy = nil })
+	surround(&c.Log, &c.Jitter, &c.Transport, func(t *http.Transport) {
+		if t.Proxy = nil; c.Socket != "" {
+			socket := c.Socket
+			t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			}
+		}
+	})
 }
 
 func launchedOf(w *wire.TaskInfo, group []string) *Launched {

@@ -120,9 +120,9 @@ func TestRedirects(t *testing.T) {
 
 func TestTheEnvironmentOfAnExecutor(t *testing.T) {
 	env := map[string]string{"MESOS_FRAMEWORK_ID": "f", "MESOS_EXECUTOR_ID": "e", "MESOS_AGENT_ENDPOINT": "h:1", "MESOS_RECOVERY_TIMEOUT": "15mins",
-		"MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs", "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "1.5secs"}
+		"MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs", "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "1.5secs", "MESOS_DOMAIN_SOCKET": "/run/mesos/agent.sock"}
 	c, err := FromEnvironment(func(name string) string { return env[name] })
-	if err != nil || c.Recovery != 15*time.Minute || c.Pause != 2*time.Second || c.Grace != 1500*time.Millisecond {
+	if err != nil || c.Recovery != 15*time.Minute || c.Pause != 2*time.Second || c.Grace != 1500*time.Millisecond || c.Socket != "/run/mesos/agent.sock" {
 		t.Errorf("it is %+v, %v", c, err)
 	}
 	env["MESOS_RECOVERY_TIMEOUT"] = "15m0s"

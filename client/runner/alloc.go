@@ -53,6 +53,8 @@ type Node struct {
 	// Bind says how a task mounts a path of the host, or a folder in also, as far as the node lets it; nil: not at all.
 	Bind      func(b *structs.Bind, also []string) (drivers.Mount, error)
 	Executors string // where executors of external frameworks reach the node, as ip:port; empty: they do not
+	// ExecutorSocket is the path of a domain socket where they do so, too, alone in its folder; empty: there is none.
+	ExecutorSocket string
 	// ExecutorToken returns by what an executor proves there who it is; nil: by nothing.
 	ExecutorToken func(framework structs.FrameworkID, executor string, alloc structs.AllocID) string
 	// GPUs measures devices, by ID; nil: nobody does. What it returns is not changed.

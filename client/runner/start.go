@@ -67,14 +67,6 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	if len(devices) > 0 {
 		s.Devices = a.node.Stock.Nodes(devices)
 	}
-	if alloc.External != nil {
-		directory := a.dir.Task(def.Name) + "/local"
-		sandbox := directory
-		if view.Task != "" {
-			sandbox = strings.TrimSuffix(view.Task, "/") + "/local"
-		}
-		s.Env = append(s.Env, t.executorEnv(alloc, def, sandbox, directory)...)
-	}
 	if given != nil {
 		s.Netns, s.Hostname, s.Files, s.Mounts = given.Netns, given.Hostname, given.Files, given.Mounts[def.Name]
 		s.Project, s.Pidns, s.Ipcns = given.Project, given.Pidns, given.Ipcns
@@ -85,6 +77,14 @@ func (t *task) specOf(ctx context.Context, driver drivers.Driver, id string, job
 	}
 	if len(lent) > 0 {
 		s.Mounts = slices.Concat(s.Mounts, lent)
+	}
+	if alloc.External != nil {
+		directory := a.dir.Task(def.Name) + "/local"
+		sandbox := directory
+		if view.Task != "" {
+			sandbox = strings.TrimSuffix(view.Task, "/") + "/local"
+		}
+		s.Env = append(s.Env, t.executorEnv(alloc, def, sandbox, directory, t.executorSocket(alloc, s, view.Task != ""))...)
 	}
 	if a.node.BoundsDisk {
 		s.Disk = group.Ask().Disk

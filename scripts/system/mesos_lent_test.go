@@ -41,6 +41,7 @@ func TestMesosLentVolumes(t *testing.T) {
 	r := newRegion(t)
 	server := r.agent("s", "-server", "-bootstrap-expect", "1")
 	c := r.client("c")
+	c.inClient = "  executor_socket = true\n"
 	r.startAll()
 	r.nodes(structs.NodeReady, 1)
 	program, err := os.Executable()
@@ -64,7 +65,7 @@ func TestMesosLentVolumes(t *testing.T) {
 		return []wire.Operation{
 			{Type: new(wire.OperationReserve), Reserve: &wire.Reserve{Resources: []wire.Resource{scalar("disk", 32, "eng")}}},
 			{Type: new(wire.OperationCreate), Create: &wire.Volumes{Volumes: []wire.Resource{mine}}},
-			task(o, "one", "echo of one $PPID >data/log; while :; do sleep 0.1; done", mine)}
+			task(o, "one", `test "$MESOS_DOMAIN_SOCKET" = /run/mesos/agent.sock -a -S "$MESOS_DOMAIN_SOCKET" || exit 3; echo of one $PPID >data/log; while :; do sleep 0.1; done`, mine)}
 	})
 	taken := func(id string) {
 		t.Helper()
