@@ -11,7 +11,7 @@ type Service struct {
 	Port string   `json:"port,omitempty" doc:"The name of a port of the network block. Without it, an address alone is told."`
 	Tags []string `json:"tags,omitempty" doc:"Names to tell some of its allocations from others by."`
 	// AddressMode is one of the modes below; empty: auto.
-	AddressMode string `json:"address_mode,omitempty" doc:"Which address is told: host (that of the node, with the port of the node), alloc (that of the allocation in the network of the port, with the port there) or auto (host where a port of the node leads to the allocation, else alloc). Default auto."`
+	AddressMode string `json:"address_mode,omitempty" doc:"Which address is told: host (that of the node, with the port of the node), alloc (that of the allocation in the network of the port, with the port there) or auto (host where a port of the node leads to the allocation, else alloc), which is what counts without it."`
 }
 
 // Which address of a service is told.
