@@ -25,7 +25,7 @@ func (a *Agent) serveFrameworks() {
 		out := a.frameworksIn(*ids)
 		for i, f := range out {
 			out[i] = &structs.Framework{ID: f.ID, Name: f.Name, User: f.User, Roles: f.Roles, BuiltIn: f.BuiltIn, Principal: f.Principal,
-				Hostname: f.Hostname, WebURL: f.WebURL, Capabilities: f.Capabilities, FailoverTimeout: f.FailoverTimeout}
+				Hostname: f.Hostname, WebURL: f.WebURL, Labels: f.Labels, Capabilities: f.Capabilities, FailoverTimeout: f.FailoverTimeout}
 		}
 		return &out, nil
 	})

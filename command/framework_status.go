@@ -41,6 +41,9 @@ func frameworkStatus(e *Environment) *command {
 			d.say("Principal", f.Principal)
 			d.say("Scheduler", joinNonEmpty(" ", f.Hostname, f.WebURL))
 			d.say("Capabilities", strings.Join(f.Capabilities, ", "))
+			for _, name := range sortedKeys(f.Labels) {
+				d.add("label "+name, f.Labels[name])
+			}
 			if n := f.Unacknowledged; n > 0 {
 				d.add("Unacknowledged", "what became of "+counted(n, "operation", "operations"))
 			}

@@ -17,6 +17,7 @@ type Framework struct {
 	Principal string                 `json:"principal,omitempty"` // who it says it is, and whose its work is, for user_limit; it never changes once it is set
 	Hostname  string                 `json:"hostname,omitempty"`  // where its scheduler says it runs
 	WebURL    string                 `json:"web_url,omitempty"`
+	Labels    map[string]string      `json:"labels,omitempty"` // for people and tools
 	// Capabilities are what it said it understands, sorted; see the constants.
 	Capabilities []string `json:"capabilities,omitempty"`
 	// Checkpoint is what it said of its executors and their agent's restarts; it never changes. Executors live on whatever it says.
@@ -58,6 +59,7 @@ func (f *Framework) Can(capability string) bool { return slices.Contains(f.Capab
 const (
 	MaxFrameworkRoles = 256
 	MaxFrameworkText  = 1024 // bytes of its name, user, principal, host name and URL, each
+	MaxFrameworkLabel = 16 << 10 // bytes of the names and values of its labels together
 	MaxFailover       = Duration(10 * 365 * 24 * 3600e9)
 )
 
@@ -71,6 +73,13 @@ func (f *Framework) Problems() (problems Problems) {
 		if len(text.is) > MaxFrameworkText || strings.ContainsFunc(text.is, isControl) {
 			problems.Add(text.at, "it has control characters, or more than %d bytes", MaxFrameworkText)
 		}
+	}
+	size := 0
+	for name, value := range f.Labels {
+		size += len(name) + len(value) + 1
+	}
+	if size > MaxFrameworkLabel {
+		problems.Add("labels", "they have %d bytes with their names, and up to %d are taken", size, MaxFrameworkLabel)
 	}
 	switch n := len(f.Roles); {
 	case n > MaxFrameworkRoles:

@@ -2,10 +2,12 @@ package mesos_test
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/proffer/proffer/agent/mesos"
 	"github.com/proffer/proffer/agent/mesos/wire"
 	"github.com/proffer/proffer/server"
 	"github.com/proffer/proffer/structs"
@@ -417,4 +419,21 @@ func madeAnew(r *region, e wire.Encoding) {
 	}
 	f.accept(o, 1e9, launch())
 	f.quiet("it refused all of it")
+}
+
+func labelled(r *region, e wire.Encoding) {
+	f := r.framework(home, e, func(i *wire.FrameworkInfo) { i.Labels = wire.LabelsOf(map[string]string{"team": "data", "tier": ""}) }).begin()
+	shown := func(want map[string]string) {
+		r.t.Helper()
+		if got := mesos.FrameworkInfo(r.snapshot().Framework(structs.FrameworkID(f.info.ID.Value))).Labels.Map(); !maps.Equal(got, want) {
+			r.t.Errorf("it is shown with the labels %v", got)
+		}
+	}
+	shown(map[string]string{"team": "data", "tier": ""})
+	f.updates(func(i *wire.FrameworkInfo) { i.Labels = wire.LabelsOf(map[string]string{"team": "ml"}) })
+	shown(map[string]string{"team": "ml"})
+	f.info.Labels = wire.LabelsOf(map[string]string{"long": strings.Repeat("x", structs.MaxFrameworkLabel)})
+	res, err := f.post(context.Background(), f.at, &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallUpdateFramework), Update: &wire.UpdateFramework{FrameworkInfo: f.info}}, f.stream)
+	f.refused("UPDATE_FRAMEWORK", 400, "16384", res, err)
+	shown(map[string]string{"team": "ml"})
 }

@@ -60,7 +60,7 @@ func DomainOf(region, zone string) *wire.Domain {
 // frameworkOf returns what a framework says of itself.
 func (s *Scheduler) frameworkOf(info *wire.FrameworkInfo, suppressed []string, constraints *wire.OfferConstraints) (*structs.Framework, error) {
 	f := &structs.Framework{ID: structs.FrameworkID(idOf(info.ID)), Name: info.Name, User: info.User, Principal: wire.TextOf(info.Principal),
-		Hostname: wire.TextOf(info.Hostname), WebURL: wire.TextOf(info.WebURL), Checkpoint: info.Checkpoint != nil && *info.Checkpoint, Terms: map[string]*structs.OfferTerms{}}
+		Hostname: wire.TextOf(info.Hostname), WebURL: wire.TextOf(info.WebURL), Labels: info.Labels.Map(), Checkpoint: info.Checkpoint != nil && *info.Checkpoint, Terms: map[string]*structs.OfferTerms{}}
 	if f.ID != "" && !structs.ValidOutsideID(string(f.ID)) {
 		return nil, fmt.Errorf("Framework id '%.300s' is invalid", f.ID)
 	}

@@ -346,7 +346,7 @@ func executorOf(f *structs.Framework, e *wire.ExecutorInfo, first *wire.TaskInfo
 func frameworkInfo(f *structs.Framework) *wire.FrameworkInfo {
 	seconds := f.FailoverTimeout.Std().Seconds()
 	info := &wire.FrameworkInfo{User: f.User, Name: f.Name, ID: &wire.ID{Value: string(f.ID)}, FailoverTimeout: &seconds,
-		Checkpoint: new(true), Hostname: wire.Optional(f.Hostname), Principal: wire.Optional(f.Principal), WebURL: wire.Optional(f.WebURL)}
+		Checkpoint: new(true), Hostname: wire.Optional(f.Hostname), Principal: wire.Optional(f.Principal), WebURL: wire.Optional(f.WebURL), Labels: wire.LabelsOf(f.Labels)}
 	for _, role := range f.Roles {
 		info.Roles = append(info.Roles, roleOut(role))
 	}

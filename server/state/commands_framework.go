@@ -185,7 +185,7 @@ func (c *UpdateFramework) Apply(tx *Tx) (any, error) {
 	}
 	next := *old
 	next.Name, next.Roles, next.Terms, next.Capabilities, next.Hostname, next.WebURL = f.Name, f.Roles, f.Terms, f.Capabilities, f.Hostname, f.WebURL
-	next.FailoverTimeout, next.ModifyIndex, next.Stated = f.FailoverTimeout, tx.Index, tx.Index
+	next.Labels, next.FailoverTimeout, next.ModifyIndex, next.Stated = f.Labels, f.FailoverTimeout, tx.Index, tx.Index
 	tx.put(Frameworks, old, &next)
 	return tx.receipt(), nil
 }

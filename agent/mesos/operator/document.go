@@ -346,6 +346,7 @@ func (d *document) frameworkMembers(f *structs.Framework) {
 	if f.Principal != "" {
 		d.textAt("principal", f.Principal)
 	}
+	d.labels(f.Labels)
 	d.listOf("capabilities", f.Capabilities)
 	d.boolAt("active", f.Connected)
 	d.boolAt("connected", f.Connected)

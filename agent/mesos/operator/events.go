@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -275,7 +276,7 @@ func (p *picture) eventsOf(c *state.Change) []*wire.OperatorEvent {
 func saysOther(old, now *structs.Framework) bool {
 	return old.Connected != now.Connected || old.Name != now.Name || old.Hostname != now.Hostname || old.WebURL != now.WebURL ||
 		old.Principal != now.Principal || old.FailoverTimeout != now.FailoverTimeout || !slices.Equal(old.Roles, now.Roles) ||
-		!slices.Equal(old.Capabilities, now.Capabilities)
+		!slices.Equal(old.Capabilities, now.Capabilities) || !maps.Equal(old.Labels, now.Labels)
 }
 
 // taskEvents compares an allocation with how it was; old may be nil.

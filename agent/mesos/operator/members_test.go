@@ -19,7 +19,7 @@ func TestMembersOfDocuments(t *testing.T) {
 			"slaves|0": "id hostname port attributes domain pid registered_time resources used_resources offered_resources reserved_resources unreserved_resources active deactivated " +
 				"version capabilities",
 			"slaves|1": "drain_info",
-			"frameworks|0": "id name used_resources offered_resources resources capabilities hostname webui_url active connected recovered user failover_timeout checkpoint " +
+			"frameworks|0": "id name used_resources offered_resources resources capabilities labels hostname webui_url active connected recovered user failover_timeout checkpoint " +
 				"registered_time unregistered_time roles tasks unreachable_tasks completed_tasks offers executors",
 			"frameworks|0|tasks|0":            "id name framework_id executor_id slave_id state resources role statuses user labels discovery",
 			"frameworks|0|tasks|0|statuses|0": "state timestamp container_status",

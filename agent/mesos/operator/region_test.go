@@ -145,7 +145,7 @@ func peopled(t *testing.T) *region {
 	r.must(&state.Initialize{Region: "global", Generation: "g1", Level: state.FirstFeatureLevel},
 		&state.PutFramework{Framework: &structs.Framework{ID: structs.ServiceJob, Name: structs.ServiceJob, BuiltIn: true, Connected: true}},
 		&state.ConnectFramework{Framework: &structs.Framework{ID: "f1", Name: `spark "s"`, User: "root", Roles: []string{"eng", structs.DefaultRole},
-			Capabilities: []string{structs.CanHaveRoles}, FailoverTimeout: 90e9, Hostname: "h", WebURL: "http://h/", Connection: "c1"}},
+			Capabilities: []string{structs.CanHaveRoles}, FailoverTimeout: 90e9, Hostname: "h", WebURL: "http://h/", Labels: map[string]string{"team": "data"}, Connection: "c1"}},
 		&state.ConnectFramework{Framework: &structs.Framework{ID: "f2", Name: "gone", User: "root", Roles: []string{structs.DefaultRole}, Connection: "c2"}},
 		&state.RemoveFramework{ID: "f2", Why: "test"})
 	r.node("n1", func(n *structs.Node) {
