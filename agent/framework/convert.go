@@ -1,9 +1,11 @@
 package framework
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +22,23 @@ func idOf(id *wire.ID) string {
 	return id.Value
 }
 
+// textOf is an attribute as its node has it.
+func textOf(a *wire.Attribute) string {
+	switch {
+	case a.Scalar != nil:
+		return strconv.FormatFloat(a.Scalar.Value, 'f', -1, 64)
+	case a.Ranges != nil:
+		var all []string
+		for _, r := range a.Ranges.Range {
+			all = append(all, fmt.Sprintf("%d-%d", r.Begin, r.End))
+		}
+		return "[" + strings.Join(all, ", ") + "]"
+	case a.Text != nil:
+		return a.Text.Value
+	}
+	return ""
+}
+
 // offerOf reads an offer.
 func offerOf(w *wire.Offer) *Offer {
 	o := &Offer{ID: w.ID.Value, Node: w.AgentID.Value, Hostname: w.Hostname, Attributes: map[string]string{}, Wire: w}
@@ -30,9 +49,7 @@ func offerOf(w *wire.Offer) *Offer {
 		o.Executors = append(o.Executors, id.Value)
 	}
 	for _, a := range w.Attributes {
-		if a.Text != nil {
-			o.Attributes[a.Name] = a.Text.Value
-		}
+		o.Attributes[a.Name] = textOf(&a)
 	}
 	if u := w.Unavailability; u != nil {
 		o.Unavailable = new(windowOf(u))

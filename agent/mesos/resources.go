@@ -231,9 +231,7 @@ func offerOf(f *structs.Framework, o *server.FrameworkOffer) wire.Offer {
 	if o.Unavailable != nil {
 		out.Unavailability = new(unavailability(*o.Unavailable))
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.On.Meta)) {
-		out.Attributes = append(out.Attributes, wire.Attribute{Name: name, Type: wire.ValueText, Text: &wire.Text{Value: o.On.Meta[name]}})
-	}
+	out.Attributes = AttributesOf(o.On.Meta)
 	rest := o.Resources
 	for i, part := range o.Reserved {
 		rest = rest.Sub(part.Resources)

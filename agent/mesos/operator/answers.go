@@ -116,7 +116,7 @@ func (p *picture) getExecutors() *wire.GetExecutors {
 
 // agentInfo is what a node of a region is.
 func agentInfo(n *structs.Node, region string) wire.AgentInfo {
-	return wire.AgentInfo{Domain: mesos.DomainOf(region, n.Datacenter), Hostname: mesos.HostOf(n), Port: new(int32(n.AgentPort())), ID: new(id(n.ID)), Attributes: attributes(n),
+	return wire.AgentInfo{Domain: mesos.DomainOf(region, n.Datacenter), Hostname: mesos.HostOf(n), Port: new(int32(n.AgentPort())), ID: new(id(n.ID)), Attributes: mesos.AttributesOf(n.Meta),
 		Resources: mesos.Resources("", n.Available(), []structs.Range{n.PortRange})}
 }
 
@@ -160,13 +160,6 @@ func (p *picture) draining(n *structs.Node) bool {
 		return true
 	}
 	return n.Drain.Gone
-}
-
-func attributes(n *structs.Node) (out []wire.Attribute) {
-	for _, name := range sorted(n.Meta) {
-		out = append(out, wire.Attribute{Name: name, Type: wire.ValueText, Text: &wire.Text{Value: n.Meta[name]}})
-	}
-	return out
 }
 
 func (p *picture) getAgents(o *offered) *wire.GetAgents {

@@ -188,13 +188,7 @@ func (d *document) slaveMembers(n *structs.Node) {
 	d.textAt("name", n.Name)
 	d.intAt("port", int64(n.AgentPort()))
 	d.textAt("pid", "slave(1)@"+net.JoinHostPort(host, strconv.Itoa(n.AgentPort())))
-	d.key("attributes")
-	d.open('{')
-	for _, name := range sorted(n.Meta) {
-		d.named(name)
-		d.text(n.Meta[name])
-	}
-	d.close('}')
+	d.attributes(n.Meta)
 	d.domain(d.self.Region, n.Datacenter)
 	d.secondsAt("registered_time", n.Changed)
 	d.boolAt("active", !deactivated(n))

@@ -267,13 +267,7 @@ func (l *local) state(e *encoder) {
 	e.intAt("port", int64(l.port))
 	e.listOf("capabilities", agentCapabilities)
 	d.domain(l.self.Region, n.Datacenter)
-	e.key("attributes")
-	e.open('{')
-	for _, name := range sorted(n.Meta) {
-		e.named(name)
-		e.text(n.Meta[name])
-	}
-	e.close('}')
+	e.attributes(n.Meta)
 	total, held := n.Available(), l.held()
 	ports := []structs.Range{n.PortRange}
 	e.resources("resources", total, ports)

@@ -134,7 +134,7 @@ func TestSlaves(t *testing.T) {
 	n.is("id", `"n1"`)
 	n.is("hostname", `"10.0.0.9"`)
 	n.is("pid", `"slave(1)@10.0.0.9:5051"`)
-	n.is("attributes", `{"rack":"r1"}`)
+	n.is("attributes", `{"rack":"r1","unit":7}`)
 	n.is("domain", domain("dc2"))
 	n.is("active", "true")
 	n.is("resources", `{"cpus":8,"disk":102400,"gpus":2,"mem":16384,"ports":"[20000-32000]"}`)

@@ -149,7 +149,7 @@ func peopled(t *testing.T) *region {
 		&state.ConnectFramework{Framework: &structs.Framework{ID: "f2", Name: "gone", User: "root", Roles: []string{structs.DefaultRole}, Connection: "c2"}},
 		&state.RemoveFramework{ID: "f2", Why: "test"})
 	r.node("n1", func(n *structs.Node) {
-		n.Meta = map[string]string{"rack": "r1"}
+		n.Meta = map[string]string{"rack": "r1", "unit": "7"}
 		n.ReservedFor = map[string]*structs.Resources{"eng": {CPU: 2000}}
 	})
 	r.node("n2", func(n *structs.Node) { n.Attributes = map[string]string{structs.AttrAgentPort: "6051"} })

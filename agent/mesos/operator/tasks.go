@@ -97,6 +97,21 @@ func labelsIn(t *task) map[string]string {
 	return all
 }
 
+// attributes writes the meta of a node as masters and agents write attributes: numbers as such, all else as text.
+func (e *encoder) attributes(meta map[string]string) {
+	e.key("attributes")
+	e.open('{')
+	for _, a := range mesos.AttributesOf(meta) {
+		e.named(a.Name)
+		if a.Scalar != nil {
+			e.raw([]byte(meta[a.Name]))
+		} else {
+			e.text(meta[a.Name])
+		}
+	}
+	e.close('}')
+}
+
 func (e *encoder) labels(all map[string]string) {
 	if len(all) == 0 {
 		return
