@@ -137,8 +137,14 @@ func (e *Engine) Run() error {
 	}
 }
 
-// Signal sends dockerd a signal.
-func (e *Engine) Signal(s syscall.Signal) { e.cmd.Process.Signal(s) }
+// Signal sends dockerd a signal. After SIGSTOP it has stopped when Signal returns: for a moment its threads might answer calls.
+func (e *Engine) Signal(s syscall.Signal) {
+	if e.cmd.Process.Signal(s) != nil || s != unix.SIGSTOP {
+		return
+	}
+	for unix.Waitid(unix.P_PID, e.cmd.Process.Pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+}
 
 // Stop ends dockerd in order; what it started runs on.
 func (e *Engine) Stop() {
