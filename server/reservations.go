@@ -21,13 +21,15 @@ func (l *loop) takeReservation(c state.Change) {
 	l.allocator.RemoveReservation(c.Old.(*structs.Reservation).ID)
 }
 
-// holdReserved takes what is reserved on a node for others than a role, and unused, off its books.
+// holdReserved takes what is reserved on a node for others than a role, and unused, off its books; of reserved ports the role may name its own.
 func holdReserved(snap *state.Snapshot, n *placement.Node, role string) {
 	if n.Spec() == nil {
 		return
 	}
 	if rooms := snap.RoomsOn(n.Spec()); rooms != nil {
-		n.Hold(structs.UnusedOf(rooms).Sub(structs.UnusedFor(role, rooms)), nil)
+		mine := structs.UnusedFor(role, rooms)
+		n.Hold(structs.UnusedOf(rooms).Sub(mine), nil)
+		n.SetReserved(structs.ReservedPorts(rooms), mine.PortRanges())
 	}
 }
 

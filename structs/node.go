@@ -22,7 +22,7 @@ type Node struct {
 	Drivers     map[string]*Driver    `json:"drivers,omitempty"`
 	Resources   Resources             `json:"resources"`              // all of it
 	Reserved    Resources             `json:"reserved"`               // kept for the system; Resources - Reserved is shared
-	ReservedFor map[string]*Resources `json:"reserved_for,omitempty"` // of what is shared, set aside for roles; scalars only
+	ReservedFor map[string]*Resources `json:"reserved_for,omitempty"` // of what is shared, set aside for roles: scalars, and ports by their numbers
 	PortRange   Range                 `json:"port_range"`
 	Hosts       []string              `json:"hosts,omitempty"` // addresses that tasks may use, the advertised one first
 	// Networks are addresses that tasks may use by a name (host_network of a port), beside Hosts.

@@ -15,7 +15,7 @@ type Reservation struct {
 	Node        NodeID            `json:"node"`
 	NodeName    string            `json:"node_name"`
 	Role        string            `json:"role"`
-	Resources   Resources         `json:"resources"`           // scalars only
+	Resources   Resources         `json:"resources"`           // scalars, and ports by their numbers, see OfPorts
 	Refines     string            `json:"refines,omitempty"`   // a role above, out of whose reserved room on the node it is taken
 	Labels      map[string]string `json:"labels,omitempty"`    // for people and frameworks
 	Principal   string            `json:"principal,omitempty"` // who made it
@@ -33,6 +33,7 @@ type Reservation struct {
 const (
 	MaxReservationLabels = 64
 	MaxLabel             = 256 // bytes of a name or a value
+	MaxReservedRanges    = 256 // of ports
 )
 
 // Problems returns what is wrong with r as a wish, all at once.
@@ -54,8 +55,14 @@ func (r *Reservation) Problems() (problems Problems) {
 
 // reservable adds what of an amount cannot be reserved.
 func reservable(object string, r Resources, problems *Problems) {
-	if r.Ports != 0 || len(r.Ranges) > 0 || len(r.Sets) > 0 {
-		problems.Add(object, "only cpu, memory, disk and custom scalars can be reserved")
+	ports := r.PortRanges()
+	if r.Ports != 0 || len(r.Sets) > 0 || len(r.Ranges) > 1 || len(r.Ranges) == 1 && ports == nil {
+		problems.Add(object, "only cpu, memory, disk, custom scalars and ports by their numbers can be reserved")
+	}
+	if n := len(ports); n > MaxReservedRanges {
+		problems.Add(object+".ranges.ports", "%d ranges are more than %d", n, MaxReservedRanges)
+	} else if n > 0 && (ports[0].First < 1 || ports[n-1].Last > 65535) {
+		problems.Add(object+".ranges.ports", "ports are from 1 to 65535")
 	}
 	if r.IsZero() {
 		problems.Add(object, "nothing is reserved")
@@ -64,6 +71,7 @@ func reservable(object string, r Resources, problems *Problems) {
 
 // CheckStatic adds what is wrong with what a node sets aside for roles.
 func CheckStatic(object string, byRole map[string]*Resources, problems *Problems) {
+	var ports []Range
 	for _, role := range slices.Sorted(maps.Keys(byRole)) {
 		at := fmt.Sprintf("%s.%.64s", object, role)
 		if !ValidRole(role) {
@@ -75,6 +83,10 @@ func CheckStatic(object string, byRole map[string]*Resources, problems *Problems
 		}
 		byRole[role].Problems(at, problems)
 		reservable(at, *byRole[role], problems)
+		if twice := CommonRanges(ports, byRole[role].PortRanges()); len(twice) > 0 {
+			problems.Add(at, "%s are reserved for another role", OfPorts(twice))
+		}
+		ports = uniteRanges(ports, byRole[role].PortRanges())
 	}
 }
 
@@ -90,8 +102,8 @@ func RoleWithin(role, top string) bool {
 type ReservedRoom struct {
 	Role     string
 	From     Time
-	Reserved Resources // scalars only; at least zero
-	Unused   Resources // what of it is not held by work of the role, see Attribute
+	Reserved Resources // at least zero; a port is in one room only
+	Unused   Resources // what of it is not held by work of the role, see Attribute, and which ports nobody holds, see TakePorts
 }
 
 // ReservedRooms adds up what reservations of one node set aside, with what the node itself does: deeper roles first, then
@@ -108,18 +120,18 @@ func ReservedRooms(reservations []*Reservation, static map[string]*Resources) (r
 	}
 	for role, amount := range static {
 		if amount != nil {
-			add(role, 0, scalars(*amount))
+			add(role, 0, reservedOf(*amount))
 		}
 	}
 	for _, r := range reservations {
-		add(r.Role, r.From, scalars(r.Resources))
+		add(r.Role, r.From, reservedOf(r.Resources))
 	}
 	slices.SortFunc(rooms, func(x, y ReservedRoom) int {
 		return cmp.Or(cmp.Compare(strings.Count(y.Role, "/"), strings.Count(x.Role, "/")), cmp.Compare(x.Role, y.Role), cmp.Compare(x.From, y.From))
 	})
 	// What was taken out of the room of a role above. That may have less by now: static ones shrink.
 	for _, r := range reservations {
-		left := scalars(r.Resources)
+		left := reservedOf(r.Resources)
 		for i := range rooms {
 			if x := &rooms[i]; r.Refines != "" && x.Role == r.Refines && x.From <= r.From {
 				taken := left.Least(x.Reserved)
@@ -127,7 +139,33 @@ func ReservedRooms(reservations []*Reservation, static map[string]*Resources) (r
 			}
 		}
 	}
+	for i := range rooms {
+		for j := range rooms[:i] {
+			rooms[i].Reserved = rooms[i].Reserved.Sub(OfPorts(rooms[j].Reserved.PortRanges()))
+		}
+	}
 	return slices.DeleteFunc(rooms, func(x ReservedRoom) bool { return x.Reserved.IsZero() })
+}
+
+// TakePorts notes which ports are held on the node, by whomever: of a port it counts alone whether somebody has it. Attribute comes before.
+func TakePorts(rooms []ReservedRoom, held []Range) {
+	if len(held) == 0 {
+		return
+	}
+	for i := range rooms {
+		rooms[i].Unused = rooms[i].Unused.Sub(OfPorts(held))
+	}
+}
+
+// ReservedPorts returns the ports of rooms.
+func ReservedPorts(rooms []ReservedRoom) []Range {
+	var all []Range
+	for i := range rooms {
+		if ports := rooms[i].Reserved.PortRanges(); len(ports) > 0 {
+			all = uniteRanges(all, ports)
+		}
+	}
+	return all
 }
 
 // Attribute computes what of rooms is unused. held has, for each room, what its role and those below hold on the node. What
@@ -188,13 +226,23 @@ func (n *Node) StaticReservations() (out []*Reservation) {
 	return out
 }
 
-func scalars(r Resources) Resources {
-	return Resources{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Custom: r.Custom}
+// reservedOf returns what of an amount counts as reserved.
+func reservedOf(r Resources) Resources {
+	return Resources{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Custom: r.Custom}.Add(OfPorts(r.PortRanges()))
 }
 
-// Least returns the smaller of the scalars of r and of o, and zero where o is negative.
+// Least returns the smaller of the scalars of r and of o, and zero where o is negative, and what is in ranges of both.
 func (r Resources) Least(o Resources) Resources {
-	out := Resources{CPU: max(0, min(r.CPU, o.CPU)), Memory: max(0, min(r.Memory, o.Memory)), Disk: max(0, min(r.Disk, o.Disk))}
+	out := Resources{CPU: max(0, min(r.CPU, o.CPU)), Memory: max(0, min(r.Memory, o.Memory)), Disk: max(0, min(r.Disk, o.Disk)),
+		Ports: max(0, min(r.Ports, o.Ports))}
+	for name, v := range r.Ranges {
+		if both := CommonRanges(v, o.Ranges[name]); len(both) > 0 {
+			if out.Ranges == nil {
+				out.Ranges = make(map[string][]Range, len(r.Ranges))
+			}
+			out.Ranges[name] = both
+		}
+	}
 	for name, v := range r.Custom {
 		if m := max(0, min(v, o.Custom[name])); m > 0 {
 			if out.Custom == nil {

@@ -224,6 +224,65 @@ func formatRanges(ranges []Range) string {
 	return "[" + strings.Join(parts, ",") + "]"
 }
 
+// portsRange is the range resource of ports by their numbers.
+const portsRange = "ports"
+
+// OfPorts is an amount of ports by their numbers, as reservations have them. What holds ports in any other way has a number of them
+// (Ports), and their numbers elsewhere.
+func OfPorts(ports []Range) (r Resources) {
+	if len(ports) > 0 {
+		r.Ranges = map[string][]Range{portsRange: ports}
+	}
+	return r
+}
+
+// PortRanges returns the ports that r has by their numbers.
+func (r Resources) PortRanges() []Range { return r.Ranges[portsRange] }
+
+// WithoutPorts returns r without the ports that it has by their numbers.
+func (r Resources) WithoutPorts() Resources {
+	if len(r.Ranges[portsRange]) == 0 {
+		return r
+	}
+	r.Ranges = maps.Clone(r.Ranges)
+	delete(r.Ranges, portsRange)
+	return r
+}
+
+// CommonRanges returns the numbers in both.
+func CommonRanges(a, b []Range) (out []Range) {
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		if first, last := max(a[i].First, b[j].First), min(a[i].Last, b[j].Last); first <= last {
+			out = append(out, Range{first, last})
+		}
+		if a[i].Last < b[j].Last {
+			i++
+		} else {
+			j++
+		}
+	}
+	return out
+}
+
+// UniteRanges returns the numbers in a or b as ascending, disjoint ranges that do not touch.
+func UniteRanges(a, b []Range) []Range { return uniteRanges(a, b) }
+
+// PortsIn returns which of ports are in ascending, disjoint ranges.
+func PortsIn(ranges []Range, ports []AssignedPort) (out []Range) {
+	if len(ranges) == 0 {
+		return nil
+	}
+	for _, p := range ports {
+		if HasIndex(ranges, p.Port) {
+			out = append(out, Range{int64(p.Port), int64(p.Port)})
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return uniteRanges(nil, out)
+}
+
 // HasIndex reports whether n is in ascending, disjoint ranges.
 func HasIndex(ranges []Range, n int) bool {
 	i := sort.Search(len(ranges), func(i int) bool { return ranges[i].Last >= int64(n) })
@@ -258,24 +317,24 @@ func uniteRanges(a, b []Range) []Range {
 	return out
 }
 
-// subtractRanges returns the numbers in a and not in b.
-func subtractRanges(a, b []Range) []Range {
-	out := slices.Clone(a)
-	for _, cut := range b {
-		var next []Range
-		for _, x := range out {
-			if cut.Last < x.First || cut.First > x.Last {
-				next = append(next, x)
-				continue
+// subtractRanges returns the numbers in a and not in b. Both are ascending and disjoint.
+func subtractRanges(a, b []Range) (out []Range) {
+	for _, x := range a {
+		for len(b) > 0 && b[0].Last < x.First {
+			b = b[1:]
+		}
+		for _, cut := range b { // the last one may go on into the next of a
+			if cut.First > x.Last {
+				break
 			}
 			if x.First < cut.First {
-				next = append(next, Range{x.First, cut.First - 1})
+				out = append(out, Range{x.First, cut.First - 1})
 			}
-			if cut.Last < x.Last {
-				next = append(next, Range{cut.Last + 1, x.Last})
-			}
+			x.First = cut.Last + 1
 		}
-		out = next
+		if x.First <= x.Last {
+			out = append(out, x)
+		}
 	}
 	return out
 }

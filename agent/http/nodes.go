@@ -205,15 +205,17 @@ func roleList(c *call) (any, error) {
 	})
 }
 
-// reservedBelow returns what is reserved for roles, each with those below it.
+// reservedBelow returns what is reserved for roles, each with those below it. Of ports, whose numbers are of a node, it says how many.
 func reservedBelow(snap *state.Snapshot) map[string]structs.Resources {
 	sum := map[string]structs.Resources{}
 	for r := range snap.AllReservations() {
+		amount := r.Resources.WithoutPorts()
+		amount.Ports = structs.CountIndexes(r.Resources.PortRanges())
 		for name := range upwards(r.Role) {
 			if r.Refines != "" && structs.RoleWithin(r.Refines, name) {
 				break // it is in what is reserved for that role
 			}
-			sum[name] = sum[name].Add(r.Resources)
+			sum[name] = sum[name].Add(amount)
 		}
 	}
 	return sum

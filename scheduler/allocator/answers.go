@@ -76,6 +76,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 		return nil, a.Decline(id, offers, f, now)
 	}
 	n, c := all[0].node, all[0].client
+	reserved := ownPorts(all)
 	left, slack, faults := a.rest(all, ops)
 	for _, err := range faults {
 		if err != nil {
@@ -94,9 +95,11 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	}
 	var out []*Place
 	var kept structs.Resources
+	var named []structs.Range // by those that reserve
 	for _, op := range ops {
 		if op.Reserves {
-			kept = kept.Add(op.Resources)
+			kept = kept.Add(byNumber(op.Resources, op.names(), reserved))
+			named = structs.UniteRanges(named, op.names())
 			continue
 		}
 		h := &hold{node: n, client: a.clientOf(c.framework, c.account.path, c.of.owner), tag: tag{owner: c.of.owner}, job: op.Job, group: op.Group,
@@ -105,7 +108,7 @@ func (a *Allocator) Accept(id structs.FrameworkID, offers []structs.OfferID, ops
 	}
 	if kept = left.Least(kept); !kept.IsZero() {
 		// All of it, so that the rest of the node is not offered in two pieces.
-		h := &hold{node: n, client: c, amount: a.amount(left), resources: left, band: offerPriority.Band}
+		h := &hold{node: n, client: c, amount: a.amount(left), resources: left, ports: n.Assigned(n.yetFree(named, ops)), band: offerPriority.Band}
 		p := a.decide(h, offerPriority, structs.BatchBand)
 		p.Keeps = true
 		out = append(out, p)
@@ -193,19 +196,20 @@ func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resourc
 	var used structs.Resources
 	placed := 0
 	var offered []structs.Range // once somebody names a port
+	reserved := ownPorts(offers)
 	faults = make([]error, len(ops))
 	for i := range ops {
 		op := &ops[i]
 		object := cmp.Or(op.Name, fmt.Sprintf("operation %d", i))
-		faults[i] = a.fault(n, left, slack, op, object, taken)
-		if len(op.Ports) > 0 && offered == nil {
+		named := op.names()
+		own := byNumber(op.booked(), named, reserved)
+		faults[i] = a.fault(n, left, slack, op, own, object, taken)
+		if len(named) > 0 && offered == nil {
 			offered = a.portsOffered(offers)
 		}
-		for _, p := range op.Ports {
-			if faults[i] == nil && !structs.HasIndex(offered, p.Port) {
-				faults[i] = structs.Errorf(structs.Invalid, object, "port %d of node %s is not among those of the offers", p.Port, n.Name()).
-					Advise("take one of the ranges of ports that they name")
-			}
+		if beyond := structs.OfPorts(named).Sub(structs.OfPorts(offered)).PortRanges(); faults[i] == nil && len(beyond) > 0 {
+			faults[i] = structs.Errorf(structs.Invalid, object, "port %d of node %s is not among those of the offers", beyond[0].First, n.Name()).
+				Advise("take one of the ranges of ports that they name")
 		}
 		if faults[i] == nil && !op.Reserves {
 			faults[i] = c.account.takes(op, placed, object)
@@ -216,7 +220,7 @@ func (a *Allocator) rest(offers []*offer, ops []Operation) (left structs.Resourc
 		if faults[i] != nil || op.Reserves {
 			continue
 		}
-		left, slack = left.Sub(op.booked()), slack.Sub(op.Slack)
+		left, slack = left.Sub(own), slack.Sub(op.Slack)
 		placed, used = placed+1, used.Add(op.Resources)
 		taken = append(taken, op.Ports...)
 	}
@@ -228,8 +232,16 @@ func (op *Operation) booked() structs.Resources {
 	return op.Resources.Sub(structs.Resources{CPU: op.Slack.CPU, Memory: op.Slack.Memory})
 }
 
-// fault says what is wrong with an operation, when so much is left and these ports are taken.
-func (a *Allocator) fault(n *node, left structs.Resources, slack structs.Slack, op *Operation, object string, taken []structs.AssignedPort) error {
+// ownPorts returns the ports of offers that are reserved for their role.
+func ownPorts(offers []*offer) (all []structs.Range) {
+	for _, o := range offers {
+		all = structs.UniteRanges(all, o.Resources.PortRanges())
+	}
+	return all
+}
+
+// fault says what is wrong with an operation that uses so much of the node's own room, when so much is left and these ports are taken.
+func (a *Allocator) fault(n *node, left structs.Resources, slack structs.Slack, op *Operation, own structs.Resources, object string, taken []structs.AssignedPort) error {
 	var problems structs.Problems
 	op.Resources.Problems(object, &problems)
 	if err := problems.Err(); err != nil {
@@ -250,8 +262,11 @@ func (a *Allocator) fault(n *node, left structs.Resources, slack structs.Slack, 
 			return structs.Errorf(structs.Invalid, object, "needs %s that is revocable, the offers have %s left", x, slack)
 		}
 	}
-	if own := op.booked(); !left.Fits(own) {
+	if !left.Fits(own) {
 		return structs.Errorf(structs.Invalid, object, "needs %s, the offers have %s left", own, left)
+	}
+	if ports := op.Resources.PortRanges(); !op.Reserves && len(ports) > 0 {
+		return structs.Errorf(structs.Invalid, object, "names ports among its resources, where their number belongs")
 	}
 	if len(op.Ports) > op.Resources.Ports {
 		return structs.Errorf(structs.Invalid, object, "names %d ports and has %d among its resources", len(op.Ports), op.Resources.Ports)

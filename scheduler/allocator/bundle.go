@@ -121,7 +121,7 @@ func (a *Allocator) offerable(n *node) bool {
 	if cpu < 0 || memory < 0 {
 		return false
 	}
-	if n.room == nil && n.crumb(&structs.Resources{CPU: cpu, Memory: memory, Ports: avail.Ports - used.Ports}, nil) {
+	if n.room == nil && n.crumb(&structs.Resources{CPU: cpu, Memory: memory, Ports: n.FreePortCount()}, nil) {
 		return false
 	}
 	return anyMet(a.floors, &avail, &used)

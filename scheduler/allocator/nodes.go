@@ -31,6 +31,7 @@ type node struct {
 
 	reservations []*structs.Reservation // by id, without static ones
 	room         *room                  // nil when nothing is reserved
+	reserved     []structs.Range        // ports of room, as the books have them
 	views        []*view                // that n is in
 	spare        *spare                 // nil when nothing on it is, or was said to be, revocable
 }
@@ -174,15 +175,18 @@ func (a *Allocator) retotal(n *node) {
 }
 
 // settle rescinds offers of a node that may not be used, or that has less than is held, as those see it who have the
-// offers; the newest first.
+// offers, or whose ports are reserved for others meanwhile; the newest first.
 func (a *Allocator) settle(n *node) {
 	usable := n.Spec() != nil && n.Spec().Schedulable()
 	for {
 		i, why := len(n.offers)-1, "the node takes no new work"
 		if usable {
 			why = "the node has less than before"
-			for i >= 0 && !overdrawn(n.freeFor(n.offers[i].client.view)) {
+			for i >= 0 && !overdrawn(n.freeFor(n.offers[i].client.view)) && !n.offers[i].misnamed() {
 				i--
+			}
+			if i >= 0 && n.offers[i].misnamed() {
+				why = "ports of it were reserved, or released"
 			}
 		}
 		if i < 0 {

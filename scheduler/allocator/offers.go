@@ -15,7 +15,7 @@ type offer struct {
 	wish   *wish
 	node   *node
 	amount []int64
-	ports  []structs.Range // see PortsOf; nil: nobody asked
+	ports  []structs.Range // by number, see PortsOf; nil: nobody asked
 	listed *list.Element   // in the offers of the client
 	older  *offer          // in Allocator.standing
 	newer  *offer

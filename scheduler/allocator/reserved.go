@@ -65,7 +65,7 @@ func (n *node) reservedFor(v *view) bool {
 func (n *node) Hold(acc *account, amount structs.Resources, ports []structs.AssignedPort) {
 	n.Node.Hold(amount, ports)
 	if n.room != nil {
-		n.reckon(acc, amount, true)
+		n.reckon(acc, amount, ports, true)
 	}
 }
 
@@ -73,12 +73,13 @@ func (n *node) Hold(acc *account, amount structs.Resources, ports []structs.Assi
 func (n *node) Drop(acc *account, amount structs.Resources, ports []structs.AssignedPort) {
 	n.Node.Drop(amount, ports)
 	if n.room != nil {
-		n.reckon(acc, amount, false)
+		n.reckon(acc, amount, ports, false)
 	}
 }
 
-func (n *node) reckon(acc *account, amount structs.Resources, more bool) {
-	x, concerned := n.room, false
+func (n *node) reckon(acc *account, amount structs.Resources, ports []structs.AssignedPort, more bool) {
+	x := n.room
+	concerned := len(structs.PortsIn(n.reserved, ports)) > 0 // by whomever
 	for i := range x.rooms {
 		if !structs.RoleWithin(acc.path, x.rooms[i].Role) {
 			continue
@@ -92,13 +93,17 @@ func (n *node) reckon(acc *account, amount structs.Resources, more bool) {
 	}
 	if concerned {
 		n.Node.Drop(x.unused, nil)
-		x.attribute()
+		n.attribute()
 		n.Node.Hold(x.unused, nil)
 	}
 }
 
-func (x *room) attribute() {
+func (n *node) attribute() {
+	x := n.room
 	structs.Attribute(x.rooms, x.held)
+	if len(n.reserved) > 0 {
+		structs.TakePorts(x.rooms, n.ReservedHeld())
+	}
 	x.unused = structs.UnusedOf(x.rooms)
 }
 
@@ -234,9 +239,12 @@ func (a *Allocator) rebook(n *node) {
 		}
 		n.room = nil
 	}
+	had := n.reserved
+	n.reserved = nil
 	after := map[string]bool{}
 	if rooms := structs.ReservedRooms(n.reservations, static); len(rooms) > 0 {
 		n.room = &room{rooms: rooms, held: n.Spec().HeldByVolumes(rooms)}
+		n.reserved = structs.ReservedPorts(rooms)
 		for i := range rooms {
 			after[rooms[i].Role] = true
 		}
@@ -247,7 +255,12 @@ func (a *Allocator) rebook(n *node) {
 				}
 			}
 		})
-		n.room.attribute()
+	}
+	if len(had) > 0 || len(n.reserved) > 0 {
+		n.SetReserved(n.reserved, nil)
+	}
+	if n.room != nil {
+		n.attribute()
 		n.Node.Hold(n.room.unused, nil)
 	}
 	if n.lends() {

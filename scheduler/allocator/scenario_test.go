@@ -144,7 +144,7 @@ func (p *play) command(name string, words []string, args map[string]string) (str
 		return "", p.holds(words, args)
 	case "end": // the allocation of REQUEST[INDEX]
 		p.a.RemoveAllocation(structs.AllocID(words[0]))
-	case "accept": // accept FRAMEWORK OFFER… use=cpu:1,mem:1GiB;cpu:1 [revocable=yes] [refuse=DURATION]
+	case "accept": // accept FRAMEWORK OFFER… [reserves=cpu:1,ports:20000-20001] use=cpu:1,mem:1GiB,ports:20000-20001;cpu:1 [revocable=yes] [refuse=DURATION]
 		return p.accept(words, args)
 	case "decline":
 		refuse, err := structs.ParseDuration(cmp.Or(args["refuse"], "0s"))
@@ -257,6 +257,10 @@ func amountOf(text string) (r structs.Resources, err error) {
 			r.CPU, err = structs.ParseMilli(v)
 		case "mem":
 			r.Memory, err = structs.ParseBytes(v)
+		case "ports": // by their numbers, one range
+			var ports []structs.Range
+			ports, err = structs.ParseRanges(v)
+			r = r.Add(structs.OfPorts(ports))
 		default:
 			var m structs.Milli
 			m, err = structs.ParseMilli(v)
@@ -517,6 +521,13 @@ func shortOffer(id structs.OfferID) string { return strings.TrimLeft(string(id),
 
 func (p *play) accept(words []string, args map[string]string) (string, error) {
 	var ops []Operation
+	if text := args["reserves"]; text != "" {
+		amount, err := amountOf(text)
+		if err != nil {
+			return "", err
+		}
+		ops = append(ops, Operation{Resources: amount, Priority: structs.DefaultPriority, Reserves: true})
+	}
 	for text := range strings.SplitSeq(args["use"], ";") {
 		if text == "" {
 			break
@@ -525,7 +536,11 @@ func (p *play) accept(words []string, args map[string]string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		op := Operation{Resources: amount, Priority: structs.DefaultPriority}
+		op := Operation{Resources: amount.WithoutPorts(), Priority: structs.DefaultPriority}
+		for _, port := range inRanges(amount.PortRanges()) {
+			op.Ports = append(op.Ports, structs.AssignedPort{Port: port})
+		}
+		op.Resources.Ports = len(op.Ports)
 		if args["revocable"] == "yes" {
 			op.Slack, op.Priority.Band = amount.Slack(), structs.BestEffort
 		}
@@ -542,7 +557,11 @@ func (p *play) accept(words []string, args map[string]string) (string, error) {
 	var b strings.Builder
 	for _, x := range places { // they are called FRAMEWORK[DECISION]
 		p.places[fmt.Sprintf("%s[%d]", words[0], x.ID)] = x
-		fmt.Fprintf(&b, "runs %s on %s\n", x.Resources, x.NodeName)
+		does := "runs"
+		if x.Keeps {
+			does = "keeps"
+		}
+		fmt.Fprintf(&b, "%s %s on %s\n", does, x.Resources, x.NodeName)
 	}
 	return b.String(), nil
 }

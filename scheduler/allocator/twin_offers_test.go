@@ -181,7 +181,7 @@ func (w *twin) offerFor(f structs.FrameworkID, role string, now structs.Time) (s
 		if !n.Spec().Schedulable() || !w.shows(client, n.Spec()) || !w.roomFor(role, n) {
 			continue
 		}
-		free := positive(n.Free())
+		free := positive(n.Free()).Add(structs.OfPorts(rangesOf(w.portsOn(id, nil), func(x twinPort) bool { return !x.taken && under(role, x.role) })))
 		var shown []string
 		for _, name := range free.Sets[structs.VolumeSet] {
 			if v := n.Spec().Volumes[name]; v.Offered && under(role, v.Role) {
@@ -476,11 +476,20 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 	o := rapid.SampledFrom(live).Draw(t, "offer")
 	half := structs.Resources{CPU: o.amount.CPU / 2, Memory: o.amount.Memory / 2}
 	of := tag{owner: w.owners[o.framework]}
+	launched, reserved := w.drawPorts(t, o)
+	before := rapid.Bool().Draw(t, "reserves before")
+	if !before { // what is used by then cannot be reserved
+		reserved = slices.DeleteFunc(reserved, func(p int) bool { return slices.Contains(launched, p) })
+	}
 	op, ordered := Operation{Job: "ext", Group: "g", Priority: structs.DefaultPriority, Resources: half}, structs.BatchBand
 	if !o.slack.IsZero() {
 		ordered = structs.BestEffort
 		op.Priority.Band, op.Slack = ordered, half.Slack()
 	}
+	for _, p := range launched {
+		op.Ports = append(op.Ports, structs.AssignedPort{Port: p})
+	}
+	op.Resources.Ports = len(op.Ports)
 	answer := rapid.IntRange(0, 3).Draw(t, "answer")
 	if answer < 2 && (w.tooMuch(o.role, half) || of.owner == "" && w.limitsUsers(o.role) || !w.withinParts(&twinRequest{Request: Request{Role: o.role, Owner: of.owner}}, half)) {
 		if _, err := a.Accept(o.framework, []structs.OfferID{o.offer}, []Operation{op}, filter, now); err == nil {
@@ -494,7 +503,10 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 		ops := []Operation{op}
 		reserves := o.slack.IsZero() && rapid.IntRange(0, 2).Draw(t, "reserves") == 0
 		if reserves {
-			ops = append(ops, Operation{Priority: structs.DefaultPriority, Resources: o.amount.Sub(half).Least(half), Reserves: true})
+			ops = append(ops, Operation{Priority: structs.DefaultPriority, Resources: o.amount.Sub(half).Least(half).Add(structs.OfPorts(portsOf(reserved))), Reserves: true})
+		}
+		if before {
+			slices.Reverse(ops)
 		}
 		places, err := a.Accept(o.framework, []structs.OfferID{o.offer}, ops, filter, now)
 		if err != nil {
@@ -509,15 +521,20 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 		}
 		w.lastServed[ordered] = w.now
 		w.offers = slices.DeleteFunc(w.offers, gone)
-		w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: half, job: "ext", group: "g", band: op.Priority.Band,
+		w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: op.Resources, ports: op.Ports, job: "ext", group: "g", band: op.Priority.Band,
 			decision: w.lastID, slack: op.Slack, tag: of})
 		w.heard(o.framework)
 		delete(w.streaks, o.streak())
-		refused := o.amount.Sub(half)
-		if kept := refused.Least(half); reserves && !kept.IsZero() {
+		refused := o.amount.Sub(half).Sub(o.asOffered(launched))
+		if kept := refused.Least(half.Add(o.asOffered(reserved))); reserves && !kept.IsZero() {
 			w.lastID++
-			w.holds = append(w.holds, &twinHold{node: o.node, framework: o.framework, role: o.role, amount: refused, band: structs.BatchBand,
-				decision: w.lastID})
+			h := &twinHold{node: o.node, framework: o.framework, role: o.role, amount: refused, band: structs.BatchBand, decision: w.lastID}
+			for _, p := range reserved {
+				if !slices.Contains(launched, p) && !structs.HasIndex(o.amount.PortRanges(), p) {
+					h.ports = append(h.ports, structs.AssignedPort{Port: p})
+				}
+			}
+			w.holds = append(w.holds, h)
 			if len(places) != 2 || places[1].ID != w.lastID || !places[1].Keeps {
 				t.Fatalf("what is reserved is held by %+v", places[1:])
 			}
@@ -542,6 +559,85 @@ func (w *twin) answerOffer(t *rapid.T, a *Allocator, filter Filter, now structs.
 	w.heard(o.framework)
 	w.unused(o, filter.Refuse, now)
 	w.offers = slices.DeleteFunc(w.offers, gone)
+}
+
+// namePorts asks for the ports of offers, of which each has as many as it says: the lowest that are not reserved, held, or named of
+// another one.
+func (w *twin) namePorts(t *rapid.T, a *Allocator) {
+	for _, o := range w.roomOffers() {
+		spec := w.nodes[o.node]
+		if spec == nil {
+			continue
+		}
+		if o.named == nil {
+			others := w.portsOn(o.node, nil)
+			for _, h := range w.held() {
+				for _, p := range h.ports {
+					if h.node == o.node {
+						others[p.Port] = twinPort{}
+					}
+				}
+				for _, p := range inRanges(h.named) {
+					if h.node == o.node {
+						others[p] = twinPort{}
+					}
+				}
+			}
+			for p := int(spec.PortRange.First); p <= int(spec.PortRange.Last) && structs.CountIndexes(o.named) < o.amount.Ports; p++ {
+				if _, is := others[p]; !is {
+					o.named = structs.WithIndex(o.named, p)
+				}
+			}
+		}
+		if got := a.PortsOf(o.offer); !slices.Equal(got, o.named) {
+			t.Fatalf("offer %s of %s has ports %v instead of %v", o.offer, o.node, got, o.named)
+		}
+	}
+}
+
+// drawPorts draws which ports of an offer are used for work, and which are reserved.
+func (w *twin) drawPorts(t *rapid.T, o *twinHold) (launched, reserved []int) {
+	free := slices.DeleteFunc(append(inRanges(o.named), inRanges(o.amount.PortRanges())...), func(p int) bool {
+		return slices.ContainsFunc(w.holds, func(h *twinHold) bool {
+			return h.node == o.node && slices.ContainsFunc(h.ports, func(q structs.AssignedPort) bool { return q.Port == p })
+		})
+	})
+	if !o.slack.IsZero() || len(free) == 0 {
+		return nil, nil
+	}
+	some := rapid.SliceOfNDistinct(rapid.SampledFrom(free), 0, min(2, len(free)), rapid.ID[int])
+	launched, reserved = some.Draw(t, "launched ports"), some.Draw(t, "reserved ports")
+	slices.Sort(launched)
+	slices.Sort(reserved)
+	return launched, reserved
+}
+
+// asOffered is an amount of ports of an offer: of its reserved ones the numbers, and how many the others are.
+func (o *twinHold) asOffered(ports []int) (r structs.Resources) {
+	for _, p := range ports {
+		if structs.HasIndex(o.amount.PortRanges(), p) {
+			r = r.Add(structs.OfPorts(portsOf([]int{p})))
+		} else {
+			r.Ports++
+		}
+	}
+	return r
+}
+
+func portsOf(ports []int) (out []structs.Range) {
+	for _, p := range ports {
+		out = structs.WithIndex(out, p)
+	}
+	return out
+}
+
+func inRanges(all []structs.Range) (out []int) {
+	for _, r := range all {
+		for p := r.First; p <= r.Last; p++ {
+			out = append(out, int(p))
+		}
+	}
+	return out
 }
 
 // TestOffersEqualContract lives lives in which frameworks decline, ignore and use offers most of the time, long enough for

@@ -18,6 +18,69 @@ type twinRoom struct {
 	from structs.Time
 }
 
+// portsOn is which ports of a node are reserved, by number, for whom and from when; taken: somebody has it, or is offered it.
+func (w *twin) portsOn(id structs.NodeID, without []*twinHold) map[int]twinPort {
+	all := map[int]twinPort{}
+	reserve := func(x twinRoom, ports []structs.Range) {
+		for _, r := range ports {
+			for p := int(r.First); p <= int(r.Last); p++ {
+				old, twice := all[p]
+				depth := strings.Count(x.role, "/") - strings.Count(old.role, "/")
+				if !twice || cmp.Or(-depth, strings.Compare(x.role, old.role), cmp.Compare(x.from, old.from)) < 0 {
+					all[p] = twinPort{twinRoom: x}
+				}
+			}
+		}
+	}
+	if n := w.nodes[id]; n != nil {
+		for role, amount := range n.ReservedFor {
+			reserve(twinRoom{role, 0}, amount.PortRanges())
+		}
+	}
+	for _, r := range w.reservations {
+		if r.Node == id {
+			reserve(twinRoom{r.Role, r.From}, r.Resources.PortRanges())
+		}
+	}
+	take := func(p int) {
+		if x, is := all[p]; is {
+			x.taken = true
+			all[p] = x
+		}
+	}
+	for _, h := range w.held() {
+		if h.node != id || slices.Contains(without, h) {
+			continue
+		}
+		for _, p := range h.ports {
+			take(p.Port)
+		}
+		for _, r := range h.amount.PortRanges() {
+			for p := int(r.First); p <= int(r.Last); p++ {
+				if under(h.role, all[p].role) {
+					take(p)
+				}
+			}
+		}
+	}
+	return all
+}
+
+type twinPort struct {
+	twinRoom
+	taken bool
+}
+
+// rangesOf lists those ports that are so.
+func rangesOf(all map[int]twinPort, so func(twinPort) bool) (out []structs.Range) {
+	for _, p := range slices.Sorted(maps.Keys(all)) {
+		if so(all[p]) {
+			out = structs.WithIndex(out, p)
+		}
+	}
+	return out
+}
+
 // unusedOn is what of reserved room on a node is not used: resource by resource, from the leaves of the tree of roles up. What
 // a role holds goes into its own reserved room, first into what is needed first, and what does not fit there into that of the
 // role above.
@@ -58,6 +121,9 @@ func (w *twin) unusedOn(id structs.NodeID, without []*twinHold, given func(*twin
 		if r.Node == id {
 			reserve(twinRoom{r.Role, r.From}, r.Resources)
 		}
+	}
+	for _, p := range w.portsOn(id, without) {
+		reserve(p.twinRoom, structs.Resources{})
 	}
 	if len(reserved) == 0 {
 		return nil
@@ -136,6 +202,11 @@ func (w *twin) unusedOn(id structs.NodeID, without []*twinHold, given func(*twin
 			flow(r)
 		}
 	}
+	for p, x := range w.portsOn(id, without) {
+		if !x.taken {
+			unused[x.twinRoom] = unused[x.twinRoom].Add(structs.OfPorts([]structs.Range{{First: int64(p), Last: int64(p)}}))
+		}
+	}
 	return unused
 }
 
@@ -149,7 +220,7 @@ func (w *twin) borrow(r *twinRequest) *placement.Node {
 	for id, n := range all {
 		for x, amount := range w.unusedOn(id, nil, func(*twinKept) bool { return false }) {
 			if !under(r.Role, x.role) && x.from >= w.now.Add(r.Ask.MaxRun).Add(EndMargin) && !amount.IsZero() {
-				n.Drop(amount, nil)
+				n = n.With(amount)
 				nodes[id] = n
 			}
 		}
@@ -191,6 +262,10 @@ func drawReserved(t *rapid.T) *structs.Resources {
 	}
 	if rapid.IntRange(0, 3).Draw(t, "reserved disk") == 0 {
 		*r = r.Add(structs.OnDisk("ssd", 1<<20))
+	}
+	if rapid.IntRange(0, 2).Draw(t, "reserved ports") == 0 {
+		first := int64(rapid.IntRange(100, 103).Draw(t, "port"))
+		*r = r.Add(structs.OfPorts([]structs.Range{{First: first, Last: first + int64(rapid.IntRange(0, 2).Draw(t, "more ports"))}}))
 	}
 	return r
 }

@@ -90,6 +90,7 @@ type twinHold struct {
 	with      uint64 // of a gang's decision or claim: the same for all that were made with it
 	alloc     structs.AllocID
 	offer     structs.OfferID
+	named     []structs.Range // ports of an offer beside reserved ones
 	expires   structs.Time
 	slack     structs.Slack
 	back      structs.Reclaim
@@ -147,6 +148,9 @@ func (w *twin) booksBut(role, job string, without []*twinHold, given func(*twinK
 		}
 	}
 	for id, n := range nodes {
+		ports := w.portsOn(id, without)
+		n.SetReserved(rangesOf(ports, func(twinPort) bool { return true }),
+			rangesOf(ports, func(x twinPort) bool { return !x.taken && under(role, x.role) }))
 		for reserved, amount := range w.unusedOn(id, without, given) {
 			if !under(role, reserved.role) {
 				n.Hold(amount, nil)
@@ -601,6 +605,19 @@ func (w *twin) withinOne(role string, amount structs.Resources) bool {
 	return true
 }
 
+// misnamed reports whether an offer has ports that are reserved since, or not for it any more.
+func (w *twin) misnamed(o *twinHold) bool {
+	ports := w.portsOn(o.node, nil)
+	for _, r := range o.amount.PortRanges() {
+		for p := int(r.First); p <= int(r.Last); p++ {
+			if x, is := ports[p]; !is || !under(o.role, x.role) {
+				return true
+			}
+		}
+	}
+	return len(structs.CommonRanges(o.named, rangesOf(ports, func(twinPort) bool { return true }))) > 0
+}
+
 // settle rescinds the offers of a node that may not be used or is overdrawn.
 func (w *twin) settle(id structs.NodeID) {
 	for {
@@ -610,7 +627,7 @@ func (w *twin) settle(id structs.NodeID) {
 				continue
 			}
 			nodes, _ := w.books(o.role, "", nil)
-			if n := nodes[id]; n == nil || !n.Spec().Schedulable() || overdrawn(n.Free()) {
+			if n := nodes[id]; n == nil || !n.Spec().Schedulable() || overdrawn(n.Free()) || w.misnamed(o) {
 				last = o
 			}
 		}
@@ -728,7 +745,7 @@ func drawRequest(t *rapid.T, seq uint64, brief bool) *Request {
 	case 3:
 		job.Constraints = []*structs.Constraint{{Attribute: "${meta.rack}", Value: "1"}}
 	case 4:
-		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: 80, Protocol: rapid.SampledFrom([]string{"", structs.TCP, structs.UDP}).Draw(t, "protocol")}}}
+		group.Network = &structs.Network{Ports: []*structs.Port{{Label: "http", Static: rapid.SampledFrom([]int{80, 101, 102}).Draw(t, "static"), Protocol: rapid.SampledFrom([]string{"", structs.TCP, structs.UDP}).Draw(t, "protocol")}}}
 	case 5, 6, 7:
 		drawNeighbour(t, group)
 	case 8:
@@ -883,6 +900,9 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 			amount: structs.Resources{CPU: structs.Milli(500 * rapid.IntRange(0, 2).Draw(t, "cpu")), Memory: 1 << 28}, alloc: structs.AllocID(fmt.Sprintf("x%d", rapid.IntRange(0, ids).Draw(t, "id"))),
 			band: structs.Band(rapid.IntRange(lowest, int(top)).Draw(t, "band")), created: structs.Time(rapid.IntRange(0, 3).Draw(t, "created")),
 			leaving: rapid.IntRange(0, 3).Draw(t, "leaving") == 0, maxRun: drawMaxRun(t, w.brief), tag: drawTag(t), marks: drawMarks(t)}
+		if rapid.IntRange(0, 4).Draw(t, "with a port") == 0 {
+			h.amount.Ports, h.ports = 1, []structs.AssignedPort{{Label: "http", Port: rapid.IntRange(100, 104).Draw(t, "port")}}
+		}
 		if rapid.IntRange(0, 2).Draw(t, "ganged") == 0 {
 			h.gang = "x"
 		} else {
@@ -890,7 +910,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 		}
 		i := slices.IndexFunc(w.holds, func(o *twinHold) bool { return o.alloc == h.alloc })
 		if i >= 0 && w.holds[i].node == h.node && w.holds[i].role == h.role && w.holds[i].band == h.band && w.holds[i].created == h.created &&
-			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") && w.holds[i].slack == h.slack {
+			w.holds[i].amount.CPU == h.amount.CPU && w.holds[i].maxRun == h.maxRun && w.holds[i].tag == h.tag && w.holds[i].marks.Equal(h.marks) && (w.holds[i].gang == "") == (h.gang == "") && w.holds[i].slack == h.slack && slices.Equal(w.holds[i].ports, h.ports) {
 			w.holds[i].leaving = w.holds[i].leaving || h.leaving // it says nothing new, or that it is being stopped
 		} else {
 			w.drop(func(o *twinHold) bool { return o.alloc == h.alloc })
@@ -898,7 +918,7 @@ func inputOf(t *rapid.T, a *Allocator, w *twin, seq uint64, now structs.Time, ki
 			w.holds = append(w.holds, h)
 		}
 		w.settle(h.node)
-		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Status: structs.AllocRunning,
+		alloc := &structs.Allocation{ID: h.alloc, Framework: h.framework, Role: h.role, Job: h.job, Group: h.group, Node: h.node, Resources: h.amount, Ports: h.ports, Status: structs.AllocRunning,
 			Priority: structs.Priority{Band: h.band}, Created: h.created, MaxRunDuration: h.maxRun, Marks: h.marks,
 			Owner: h.tag.owner, FrameworkScheduler: h.tag.scheduler, Gang: h.gang != "", Revocable: new(h.slack)}
 		if h.leaving {
@@ -1070,6 +1090,7 @@ func audit(t *rapid.T, a *Allocator, w *twin) {
 			t.Fatalf("node %s: free %s, recomputed %s", id, got, n.Free())
 		}
 	}
+	w.namePorts(t, a)
 	auditSlack(t, a, w)
 	for _, p := range a.Pending() {
 		if x, ok := a.Explain(p); !ok || x.Because == ItsTurn || x.Because == "" {

@@ -37,6 +37,7 @@ const (
 	NotBeside        ReasonKind = "not_beside"        // work is not there that must be (beside)
 	KeptAway         ReasonKind = "kept_away"         // work there must not be beside this one
 	PortTaken        ReasonKind = "port_taken"        // a static port
+	PortReserved     ReasonKind = "port_reserved"     // a static port, for a role that the work is not of
 	PortsShort       ReasonKind = "ports"             // dynamic ports of the node's range
 	NoAddress        ReasonKind = "host_network"      // the node has no address for a port
 	NetworkMissing   ReasonKind = "network"           // what the group's network needs
@@ -100,6 +101,8 @@ func (r Reason) Title() string {
 		return "kept away as " + r.Subject
 	case PortTaken:
 		return "port " + r.Subject + " taken"
+	case PortReserved:
+		return "port " + r.Subject + " reserved for another role"
 	case NoAddress:
 		return "no address in host_network " + r.Subject
 	case NetworkMissing:
@@ -378,7 +381,7 @@ func (c *check) assigned(n *Node, a *Ask) bool {
 			wanted++
 			continue
 		}
-		if inRange(n.spec.PortRange, p.Static) {
+		if n.ports.dynamic(p.Static) {
 			x.static++
 		}
 		twice := slices.ContainsFunc(a.ports[:i], func(q structs.Port) bool {
@@ -386,6 +389,9 @@ func (c *check) assigned(n *Node, a *Ask) bool {
 			return q.Static == p.Static && host == x.host && (q.Protocol == p.Protocol || q.Protocol == "" || p.Protocol == "")
 		})
 		if (twice || n.ports.taken(x.host, p.Static, p.Protocol)) && c.refuse(Reason{Kind: PortTaken, Subject: fmt.Sprint(p.Static)}) {
+			return true
+		}
+		if n.ports.barred(p.Static) && c.refuse(Reason{Kind: PortReserved, Subject: fmt.Sprint(p.Static)}) {
 			return true
 		}
 	}
@@ -402,7 +408,7 @@ func (c *check) assigned(n *Node, a *Ask) bool {
 	if wanted == 0 {
 		return false
 	}
-	// Offers hold ports by count only, so the count is looked at too; static ports beyond the range are not of the range.
+	// Offers hold ports by count only, so the count is looked at too; ports that are not dynamic are not of it.
 	count := n.avail.Ports - n.used.Ports + n.ports.outside()
 	for i := range at {
 		x := &at[i]

@@ -7,7 +7,7 @@ import "github.com/proffer/proffer/structs"
 // share the ports.
 func (n *Node) Mirror(of *Node, back structs.Resources) {
 	n.Ord, n.ID, n.spec, n.avail, n.ports, n.class = of.Ord, of.ID, of.spec, of.avail, of.ports, of.class
-	n.used = of.used.Sub(back)
+	n.used, n.ports.mine = of.used.Sub(back), back.PortRanges()
 	if back.IsZero() {
 		n.spec = nil
 	}

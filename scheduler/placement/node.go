@@ -44,16 +44,25 @@ func (n *Node) SetSpec(spec *structs.Node) {
 		n.avail = structs.Resources{}
 		return
 	}
-	n.avail = Available(spec)
-	n.ports.setRange(spec.PortRange)
+	n.ports.setRange(spec.PortRange, n.ports.named)
+	n.setAvailable()
 	if old == nil || !sameClass(old, spec) {
 		n.class = classOf(spec)
 	}
 }
 
+// setAvailable computes what is shared anew. Reserved ports are in no number.
+func (n *Node) setAvailable() {
+	if n.spec == nil {
+		return
+	}
+	n.avail = Available(n.spec)
+	n.avail.Ports -= structs.CountIndexes(structs.CommonRanges([]structs.Range{n.spec.PortRange}, n.ports.named))
+}
+
 // Available returns what allocations share on a node. A node that says nothing of ports has those of its range.
 func Available(spec *structs.Node) structs.Resources {
-	r := spec.Available()
+	r := spec.Available().WithoutPorts() // of these there is a number
 	if spec.Resources.Ports == 0 && spec.PortRange.Last > 0 {
 		r.Ports = int(spec.PortRange.Last-spec.PortRange.First) + 1
 	}
@@ -77,12 +86,19 @@ func (n *Node) Available() structs.Resources { return n.avail }
 // Used returns what is held.
 func (n *Node) Used() structs.Resources { return n.used }
 
-// Free returns what is left. Scalars may be negative when the node shrank.
-func (n *Node) Free() structs.Resources { return n.avail.Sub(n.used) }
+// Free returns what is left. Scalars may be negative when the node shrank. Reserved ports are not among it.
+func (n *Node) Free() structs.Resources {
+	free := n.avail.Sub(n.used)
+	free.Ports = n.FreePortCount()
+	return free
+}
 
-// Hold takes an amount and ports.
+// FreePortCount returns how many ports are left to those who want any.
+func (n *Node) FreePortCount() int { return n.avail.Ports - n.used.Ports + n.ports.reserved() }
+
+// Hold takes an amount and ports. What the amount has of ports by their numbers is no part of the books: see SetReserved.
 func (n *Node) Hold(amount structs.Resources, ports []structs.AssignedPort) {
-	n.used = n.used.Add(amount)
+	n.used = n.used.Add(amount.WithoutPorts())
 	for i := range ports {
 		n.ports.add(&ports[i], 1)
 	}
@@ -90,16 +106,20 @@ func (n *Node) Hold(amount structs.Resources, ports []structs.AssignedPort) {
 
 // Drop gives back what Hold took.
 func (n *Node) Drop(amount structs.Resources, ports []structs.AssignedPort) {
-	n.used = n.used.Sub(amount)
+	n.used = n.used.Sub(amount.WithoutPorts())
 	for i := range ports {
 		n.ports.add(&ports[i], -1)
 	}
 }
 
-// With returns books that differ by an amount that is given back; n is not changed. They share the ports.
+// With returns books that differ by an amount that is given back, and with it the reserved ports that may be named; n is not
+// changed. They share the ports.
 func (n *Node) With(back structs.Resources) *Node {
 	m := *n
 	m.used = n.used.Sub(back)
+	if ports := back.PortRanges(); len(ports) > 0 {
+		m.ports.mine = structs.UniteRanges(n.ports.mine, ports)
+	}
 	return &m
 }
 

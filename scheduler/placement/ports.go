@@ -9,16 +9,20 @@ import (
 // hostPorts counts the holders of each port of each host address. Two holders of one port, unless one has it for TCP and the other
 // for UDP, are a fault of whoever recorded them; counting keeps the books right when one of them goes.
 type hostPorts struct {
-	in    structs.Range // the node's range for dynamic ports
+	in    structs.Range   // the node's range for dynamic ports
+	named []structs.Range // which of all ports are reserved: they are not dynamic, and given to those who name them
+	mine  []structs.Range // of these, what those may name who see the node like this
+	size  int             // dynamic ports
 	hosts []*hostPort
 }
 
 type hostPort struct {
 	host   string
 	ports  map[int]portHolders
-	within int // ports of the range that are held
+	within int // dynamic ports that are held
 	beyond int // holders of other ports
-	low    int // every port of the range below it is held here
+	named  int // of these, holders of reserved ports of the range
+	low    int // every dynamic port below it is held here
 }
 
 // portHolders are how many hold a port for both protocols, for TCP and for UDP.
@@ -54,18 +58,39 @@ func anyHost(host string) bool { return host == "" || host == "0.0.0.0" || host 
 
 func inRange(r structs.Range, port int) bool { return int64(port) >= r.First && int64(port) <= r.Last }
 
-// setRange says which ports are dynamic.
-func (h *hostPorts) setRange(in structs.Range) {
-	h.in = in
+// dynamic reports whether a port is given to those who want any.
+func (h *hostPorts) dynamic(port int) bool {
+	return inRange(h.in, port) && !structs.HasIndex(h.named, port)
+}
+
+// barred reports whether a port is reserved for others than those who see the node like this.
+func (h *hostPorts) barred(port int) bool {
+	return structs.HasIndex(h.named, port) && !structs.HasIndex(h.mine, port)
+}
+
+// setRange says which ports are dynamic: those in a range that are not reserved.
+func (h *hostPorts) setRange(in structs.Range, named []structs.Range) {
+	h.in, h.named, h.size = in, named, 0
+	if in.Last > 0 && in.Last >= in.First {
+		h.size = int(in.Last-in.First) + 1 - structs.CountIndexes(structs.CommonRanges([]structs.Range{in}, named))
+	}
 	for _, x := range h.hosts {
-		x.low, x.within, x.beyond = 0, 0, 0
+		x.low, x.within, x.beyond, x.named = 0, 0, 0, 0
 		for port, by := range x.ports {
-			if inRange(in, port) {
+			if h.dynamic(port) {
 				x.within++
 			} else {
-				x.beyond += int(by.of(""))
+				x.count(h, port, int(by.of("")))
 			}
 		}
+	}
+}
+
+// count notes more or fewer holders of a port that is not dynamic.
+func (x *hostPort) count(h *hostPorts, port, by int) {
+	x.beyond += by
+	if inRange(h.in, port) {
+		x.named += by
 	}
 }
 
@@ -91,8 +116,8 @@ func (h *hostPorts) add(p *structs.AssignedPort, by int8) {
 		delete(x.ports, p.Port)
 	}
 	switch {
-	case !inRange(h.in, p.Port):
-		x.beyond += int(now.of("") - was.of(""))
+	case !h.dynamic(p.Port):
+		x.count(h, p.Port, int(now.of("")-was.of("")))
 	case now.held() && !was.held():
 		x.within++
 	case was.held() && !now.held():
@@ -119,13 +144,10 @@ func (h *hostPorts) only(host string) *hostPort {
 	return nil
 }
 
-// free returns how many ports of the range are free on host.
+// free returns how many dynamic ports are free on host.
 func (h *hostPorts) free(host string) int {
-	if h.in.Last <= 0 || h.in.Last < h.in.First {
-		return 0
-	}
-	n := int(h.in.Last-h.in.First) + 1
-	if len(h.hosts) == 0 {
+	n := h.size
+	if n <= 0 || len(h.hosts) == 0 {
 		return n
 	}
 	if x := h.only(host); x != nil {
@@ -135,7 +157,7 @@ func (h *hostPorts) free(host string) int {
 	for _, x := range h.hosts {
 		if x.host == host || anyHost(x.host) || anyHost(host) {
 			for port := range x.ports {
-				seen[port] = seen[port] || inRange(h.in, port)
+				seen[port] = seen[port] || h.dynamic(port)
 			}
 		}
 	}
@@ -147,7 +169,7 @@ func (h *hostPorts) free(host string) int {
 	return n
 }
 
-// outside returns how many ports beyond the range are held.
+// outside returns how many ports are held that are not dynamic.
 func (h *hostPorts) outside() (n int) {
 	for _, x := range h.hosts {
 		n += x.beyond
@@ -155,7 +177,15 @@ func (h *hostPorts) outside() (n int) {
 	return n
 }
 
-// next returns the lowest port of the range from port on that nobody has for any protocol, or 0.
+// reserved returns how many reserved ports of the range are held.
+func (h *hostPorts) reserved() (n int) {
+	for _, x := range h.hosts {
+		n += x.named
+	}
+	return n
+}
+
+// next returns the lowest dynamic port from port on that nobody has for any protocol, or 0.
 func (h *hostPorts) next(host string, from int) int {
 	if h.in.Last <= 0 {
 		return 0
@@ -165,7 +195,7 @@ func (h *hostPorts) next(host string, from int) int {
 		first = x.low
 	}
 	for port := first; int64(port) <= h.in.Last; port++ {
-		if !h.taken(host, port, "") {
+		if !h.taken(host, port, "") && !structs.HasIndex(h.named, port) {
 			if x != nil && from <= int(h.in.First) {
 				x.low = port // so the next search is short; a memo, not a change
 			}
@@ -269,17 +299,45 @@ func (n *Node) PortFree(p *structs.AssignedPort) bool {
 	return !n.ports.taken(p.Host, p.Port, p.Protocol)
 }
 
-// FreePorts returns the lowest count ports of the range that nobody holds and that are not among others, as ranges.
+// SetReserved says which ports of n are reserved, for whomever, and which of them those may name who see n like this. Reserved
+// ports are given to nobody who does not name them, and are not among those of which there is a number.
+func (n *Node) SetReserved(all, mine []structs.Range) {
+	n.ports.setRange(n.ports.in, all)
+	n.ports.mine = mine
+	n.setAvailable()
+}
+
+// ReservedHeld returns which reserved ports somebody holds.
+func (n *Node) ReservedHeld() []structs.Range {
+	var held []structs.Range
+	for _, x := range n.ports.hosts {
+		for port := range x.ports {
+			if structs.HasIndex(n.ports.named, port) {
+				held = append(held, structs.Range{First: int64(port), Last: int64(port)})
+			}
+		}
+	}
+	return structs.UniteRanges(nil, held)
+}
+
+// Assigned returns ports as somebody would hold them who names them by their numbers alone.
+func (n *Node) Assigned(ports []structs.Range) (out []structs.AssignedPort) {
+	host, _ := n.host("")
+	for _, x := range ports {
+		for port := x.First; port <= x.Last; port++ {
+			out = append(out, structs.AssignedPort{Host: host, Port: int(port)})
+		}
+	}
+	return out
+}
+
+// FreePorts returns the lowest count dynamic ports that nobody holds and that are not among others, as ranges.
 func (n *Node) FreePorts(count int, others []structs.Range) []structs.Range {
 	in := structs.Range{First: max(n.ports.in.First, 1), Last: n.ports.in.Last}
 	if in.Last < in.First || count <= 0 {
 		return nil
 	}
-	const name = "ports"
-	taken := structs.Resources{}
-	if len(others) > 0 {
-		taken.Ranges = map[string][]structs.Range{name: others}
-	}
+	taken := structs.OfPorts(others).Add(structs.OfPorts(n.ports.named))
 	host, _ := n.host("")
 	var held []structs.Range
 	for _, x := range n.ports.hosts {
@@ -289,10 +347,7 @@ func (n *Node) FreePorts(count int, others []structs.Range) []structs.Range {
 			}
 		}
 	}
-	if len(held) > 0 {
-		taken = taken.Add(structs.Resources{Ranges: map[string][]structs.Range{name: held}})
-	}
-	free := structs.Resources{Ranges: map[string][]structs.Range{name: {in}}}.Sub(taken).Ranges[name]
+	free := structs.OfPorts([]structs.Range{in}).Sub(taken.Add(structs.OfPorts(held))).PortRanges()
 	for i, x := range free {
 		if size := int(x.Last - x.First + 1); size < count {
 			count -= size

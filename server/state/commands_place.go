@@ -254,7 +254,8 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 	if !free.Fits(asked) {
 		return RefusedResources, fmt.Sprintf("%s has %s free", nodeText(n), free)
 	}
-	if rooms := tx.roomsOn(n); rooms != nil {
+	rooms := tx.roomsOn(n)
+	if rooms != nil {
 		free = free.Sub(structs.UnusedOf(rooms)).Add(structs.UnusedFor(a.Role, rooms))
 		if a.MaxRunDuration > 0 {
 			free = free.Add(structs.LentTo(a.Role, rooms, tx.Now.Add(a.MaxRunDuration).Add(structs.EndMargin)))
@@ -262,6 +263,9 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 		if short(free, asked) {
 			return RefusedResources, fmt.Sprintf("%s has %s free, without what is reserved for other roles", nodeText(n), free)
 		}
+	}
+	if role, port := reservedFor(rooms, a, tx.Now); port != 0 {
+		return RefusedPorts, fmt.Sprintf("port %d of %s is reserved for role %q", port, nodeText(n), role)
 	}
 	for i, p := range a.Ports {
 		if by, taken := tx.portTaken(n.ID, p.Host, p.Port); taken {
@@ -274,4 +278,19 @@ func (tx *Tx) fits(n *structs.Node, a *structs.Allocation) (Refusal, string) {
 		}
 	}
 	return "", ""
+}
+
+// reservedFor returns the first port of an allocation that is reserved for a role which the allocation is not of, nor ends before that
+// role needs it; 0 when there is none.
+func reservedFor(rooms []structs.ReservedRoom, a *structs.Allocation, now structs.Time) (role string, port int) {
+	for i := range rooms {
+		x := &rooms[i]
+		if structs.RoleWithin(a.Role, x.Role) || a.MaxRunDuration > 0 && now.Add(a.MaxRunDuration).Add(structs.EndMargin) <= x.From {
+			continue
+		}
+		if held := structs.PortsIn(x.Reserved.PortRanges(), a.Ports); len(held) > 0 {
+			return x.Role, int(held[0].First)
+		}
+	}
+	return "", 0
 }

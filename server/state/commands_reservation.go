@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -80,6 +81,9 @@ func (c *PutReservation) Apply(tx *Tx) (any, error) {
 	if err := refinable(object, &r, before); err != nil {
 		return nil, err
 	}
+	if err := tx.reservablePorts(n, &r, before, c.Force); err != nil {
+		return nil, err
+	}
 	tx.makeRole(r.Role)
 	r.NodeName, r.Made, r.Orphaned, r.Static = n.Name, tx.Now, 0, false
 	r.CreateIndex, r.ModifyIndex = tx.Index, tx.Index
@@ -118,7 +122,52 @@ func refinable(object string, r *structs.Reservation, rooms []structs.ReservedRo
 			return structs.Errorf(structs.Conflict, object, "%s %s are asked for and %s are reserved for role %q there", resource, want, there, r.Refines)
 		}
 	}
+	if ports := structs.OfPorts(r.Resources.PortRanges()); !have.Fits(ports) {
+		return structs.Errorf(structs.Conflict, object, "%s are asked for, and not reserved for role %q there", ports.Sub(structs.OfPorts(have.PortRanges())), r.Refines)
+	}
 	return nil
+}
+
+// reservablePorts checks that the node has the ports that r wants, that they are reserved for nobody but the role that r refines, and, but
+// with force, that others do not hold them.
+func (tx *Tx) reservablePorts(n *structs.Node, r *structs.Reservation, rooms []structs.ReservedRoom, force bool) error {
+	ports := r.Resources.PortRanges()
+	if len(ports) == 0 {
+		return nil
+	}
+	object := "reservation on " + nodeText(n)
+	if beyond := structs.OfPorts(ports).Sub(structs.OfPorts([]structs.Range{n.PortRange})); !beyond.IsZero() {
+		have := "no ports"
+		if n.PortRange.Last > 0 {
+			have = fmt.Sprintf("ports %d-%d", n.PortRange.First, n.PortRange.Last)
+		}
+		return structs.Errorf(structs.Conflict, object, "%s are asked for, and the node has %s", beyond, have)
+	}
+	for i := range rooms {
+		x := &rooms[i]
+		if twice := structs.CommonRanges(x.Reserved.PortRanges(), ports); len(twice) > 0 && x.Role != r.Refines {
+			return structs.Errorf(structs.Conflict, object, "%s are reserved for role %q", structs.OfPorts(twice), x.Role).
+				Advise("a port is reserved once: take other ones, or, for a role below, take them out of that with refines")
+		}
+	}
+	if force {
+		return nil
+	}
+	for a := range tx.onNode(n.ID, false) {
+		if structs.RoleWithin(a.Role, r.Role) || endsBy(a, r.From) {
+			continue
+		}
+		if held := structs.PortsIn(ports, a.Ports); len(held) > 0 {
+			return structs.Errorf(structs.Conflict, object, "%s are held by allocation %s of role %q", structs.OfPorts(held), structs.Short(a.ID), a.Role).
+				Advise("take other ones, or force it: the role then gets them as they become free")
+		}
+	}
+	return nil
+}
+
+// endsBy reports whether an allocation has ended at a time at the latest.
+func endsBy(a *structs.Allocation, at structs.Time) bool {
+	return a.MaxRunDuration > 0 && a.Created.Add(a.MaxRunDuration).Add(structs.EndMargin) <= at
 }
 
 // overbooked says by how much what is held on a node and what is reserved there and unused are more than it has, at the
@@ -130,7 +179,7 @@ func (tx *Tx) overbooked(n *structs.Node) map[string]int64 {
 		rooms := slices.DeleteFunc(slices.Clone(all), func(x structs.ReservedRoom) bool { return x.From > at.From })
 		held, free := n.HeldByVolumes(rooms), n.Available()
 		for a := range tx.onNode(n.ID, false) {
-			if a.MaxRunDuration > 0 && a.Created.Add(a.MaxRunDuration).Add(structs.EndMargin) <= at.From {
+			if endsBy(a, at.From) {
 				continue
 			}
 			free = free.Sub(a.Booked())
@@ -244,8 +293,10 @@ func (t *trees) roomsOn(n *structs.Node) []structs.ReservedRoom {
 		return nil
 	}
 	rooms := structs.ReservedRooms(list, n.ReservedFor)
-	held := n.HeldByVolumes(rooms)
+	held, reserved := n.HeldByVolumes(rooms), structs.ReservedPorts(rooms)
+	var ports []structs.Range // of these, what is held
 	for a := range t.onNode(n.ID, false) {
+		ports = append(ports, structs.PortsIn(reserved, a.Ports)...)
 		for i := range rooms {
 			if structs.RoleWithin(a.Role, rooms[i].Role) {
 				held[i] = held[i].Add(a.Booked())
@@ -253,6 +304,7 @@ func (t *trees) roomsOn(n *structs.Node) []structs.ReservedRoom {
 		}
 	}
 	structs.Attribute(rooms, held)
+	structs.TakePorts(rooms, ports)
 	return rooms
 }
 

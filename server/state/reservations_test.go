@@ -31,7 +31,12 @@ func TestReservationsAreChecked(t *testing.T) {
 		{"negative", structs.Invalid, "amounts cannot be negative", func(x *structs.Reservation) { x.Resources.CPU = -1 }},
 		{"overflow", structs.Invalid, "out of range", func(x *structs.Reservation) { x.Resources.Memory = 1 << 62 }},
 		{"nothing", structs.Invalid, "nothing is reserved", func(x *structs.Reservation) { x.Resources = structs.Resources{} }},
-		{"ports", structs.Invalid, "only cpu, memory, disk and custom scalars", func(x *structs.Reservation) { x.Resources.Ports = 1 }},
+		{"ports", structs.Invalid, "only cpu, memory, disk, custom scalars and ports by their numbers", func(x *structs.Reservation) { x.Resources.Ports = 1 }},
+		{"other ranges", structs.Invalid, "only cpu", func(x *structs.Reservation) {
+			x.Resources.Ranges = map[string][]structs.Range{"vlans": {{First: 1, Last: 2}}}
+		}},
+		{"port 0", structs.Invalid, "ports are from 1 to 65535", func(x *structs.Reservation) { x.Resources = structs.OfPorts([]structs.Range{{First: 0, Last: 9}}) }},
+		{"no such port", structs.Conflict, "and the node has no ports", func(x *structs.Reservation) { x.Resources = structs.OfPorts([]structs.Range{{First: 80, Last: 80}}) }},
 		{"sibling", structs.Invalid, `"ops" is no role above "eng/web"`, func(x *structs.Reservation) { x.Refines = "ops" }},
 		{"prefix of a name", structs.Invalid, `"en" is no role above`, func(x *structs.Reservation) { x.Refines = "en" }},
 		{"backwards", structs.Invalid, "it ends before it begins", func(x *structs.Reservation) { x.From, x.Until = 9e18, 8e18 }},
@@ -102,6 +107,75 @@ func TestPlacementsLeaveWhatIsReserved(t *testing.T) {
 		t.Errorf("%d were placed in reserved room, %d fit", placed, want)
 	}
 	r.must(&DeleteReservations{IDs: []structs.ReservationID{"a"}})
+}
+
+// A port is reserved once, for those of the node's range that others do not hold, and is given to the role and those below alone.
+func TestPortsAreReserved(t *testing.T) {
+	r := newRegion(t)
+	id := r.node("1", 80000)
+	r.must(&RegisterNode{Node: &structs.Node{ID: id, Name: "1", PortRange: structs.Range{First: 31000, Last: 31099},
+		Resources: structs.Resources{CPU: 80000, Memory: 1 << 30, Ports: 100}}})
+	for _, role := range []string{"eng/web", "ops"} {
+		j := job(strings.ReplaceAll(role, "/", "-"), "service", 9, "a")
+		j.Role, j.Groups[0].MaxRunDuration = role, structs.Duration(600e9)
+		r.must(&SubmitJob{Job: j})
+	}
+	with := func(job string, index int, port int, maxRun structs.Duration) *Placement {
+		p := r.placement(job, "a", index, id)
+		p.Alloc.Resources.Ports, p.Alloc.Ports, p.Alloc.MaxRunDuration = 1, []structs.AssignedPort{{Label: "http", Port: port}}, maxRun
+		return p
+	}
+	placed := func(p *Placement) {
+		t.Helper()
+		if res := r.must(&Place{Placements: []*Placement{p}}).(*Placed).Placements[0]; res.Refused != "" {
+			t.Fatal(res)
+		}
+	}
+	ports := func(name, role string, first, last int64, change ...func(*PutReservation)) *PutReservation {
+		c := &PutReservation{Reservation: &structs.Reservation{ID: structs.ReservationID(name), Node: id, Role: role,
+			Resources: structs.OfPorts([]structs.Range{{First: first, Last: last}})}}
+		for _, f := range change {
+			f(c)
+		}
+		return c
+	}
+	refines := func(c *PutReservation) { c.Reservation.Refines = "eng" }
+	force := func(c *PutReservation) { c.Force = true }
+
+	placed(with("ops", 0, 31005, 0))
+	r.refuses("ports [31100-31100] are asked for, and the node has ports 31000-31099", ports("a", "eng", 31090, 31100))
+	r.refuses("ports [31005-31005] are held by allocation", ports("a", "eng", 31000, 31009))
+	r.must(ports("a", "eng", 31000, 31009, force))
+	for _, again := range []*PutReservation{ports("b", "eng", 31009, 31010), ports("b", "eng/web", 31000, 31000), ports("b", "ops", 31005, 31005, force)} {
+		r.refuses(`are reserved for role "eng"`, again)
+	}
+	r.refuses(`ports [31010-31010] are asked for, and not reserved for role "eng" there`, ports("b", "eng/web", 31009, 31010, refines))
+	r.must(ports("b", "eng/web", 31000, 31001, refines))
+	r.refuses("is taken out of it", &DeleteReservations{IDs: []structs.ReservationID{"a"}})
+	for _, x := range r.store.Snapshot().RoomsOn(r.store.Snapshot().Node(id)) {
+		want := map[string]string{"eng": "ports [31002-31004,31006-31009]", "eng/web": "ports [31000-31001]"}[x.Role]
+		if got := x.Unused.String(); got != want {
+			t.Errorf("of %s %s are unused, want %s", x.Role, got, want)
+		}
+	}
+
+	bad := r.must(&Place{Placements: []*Placement{with("ops", 1, 31001, 0)}}).(*Placed).Placements[0]
+	if want := `port 31001 of node node-1 (1) is reserved for role "eng/web"`; bad.Refused != RefusedPorts || bad.Why != want {
+		t.Errorf("got %+v, want %s", bad, want)
+	}
+	r.refused(RefusedPorts, with("ops", 1, 31009, structs.Duration(600e9)))
+	placed(with("eng-web", 0, 31001, 0))
+	placed(with("eng-web", 1, 31009, 0))
+	placed(with("ops", 1, 31010, 0))
+
+	// From a time on: who has ended by then may have them.
+	late := ports("c", "lab", 31020, 31020)
+	late.Reservation.From = r.store.Snapshot().Time().Add(3600e9)
+	r.must(late)
+	r.refused(RefusedPorts, with("ops", 2, 31020, 0))
+	placed(with("ops", 2, 31020, structs.Duration(600e9)))
+	r.must(&DeleteReservations{IDs: []structs.ReservationID{"a", "b", "c"}})
+	placed(with("ops", 3, 31000, 0))
 }
 
 // What a framework owns is orphaned when it is removed, and its again when it comes back.
