@@ -72,6 +72,7 @@ var rules = []struct {
 	{"43 an executor is given each task of a LAUNCH by itself, messages, and its end; a newer stream ends the older one", 0, 0, nil, executorEvents},
 	{"44 MESSAGE of an executor reaches its scheduler as it was", 1, 1, messages, nil},
 	{"45 a framework is shown with its labels, also those that it says later", 1, 1, labelled, nil},
+	{"46 ports are reserved, offered as such, used and released, in both forms", 1, 1, reservedPorts, nil},
 }
 
 func TestConformance(t *testing.T) {

@@ -128,14 +128,12 @@ func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) 
 			out.Custom = map[string]structs.Milli{r.Name: amount}
 		}
 	case r.Type == wire.ValueRanges && r.Ranges != nil:
-		var all []structs.Range
 		for _, x := range r.Ranges.Range {
 			if x.End < x.Begin || x.End > math.MaxInt32 {
 				return out, nil, fmt.Errorf("[%d-%d] is no range", x.Begin, x.End)
 			}
-			all = append(all, structs.Range{First: int64(x.Begin), Last: int64(x.End)})
 		}
-		sum := structs.Resources{}.Add(structs.Resources{Ranges: map[string][]structs.Range{r.Name: all}})
+		sum := structs.Resources{Ranges: map[string][]structs.Range{r.Name: rangesIn(r)}}
 		if r.Name != "ports" {
 			return sum, nil, nil
 		}
@@ -155,6 +153,15 @@ func amountOf(r *wire.Resource) (out structs.Resources, ports []int, err error) 
 		return out, nil, fmt.Errorf("it has no value of its type")
 	}
 	return out, ports, nil
+}
+
+// rangesIn returns the ranges of a resource in order and apart. They have been checked.
+func rangesIn(r *wire.Resource) []structs.Range {
+	var all []structs.Range
+	for _, x := range r.Ranges.Range {
+		all = append(all, structs.Range{First: int64(x.Begin), Last: int64(x.End)})
+	}
+	return structs.UniteRanges(nil, all)
 }
 
 // reservationOf returns how a resource is reserved, in either form; nil when it is not.
@@ -193,6 +200,9 @@ func reservationsOf(resources []wire.Resource) (out []*structs.Reservation, err 
 		}
 		if r.Revocable != nil {
 			return nil, fmt.Errorf("resource '%s' is revocable, and cannot be reserved", r.Name)
+		}
+		if ports := one.Ports; ports > 0 { // which ones is what counts
+			one = structs.OfPorts(rangesIn(r))
 		}
 		x, refines := reservationOf(r)
 		if x == nil || x.Type == nil || *x.Type != wire.ReservationDynamic {
@@ -268,13 +278,7 @@ func shaped(f *structs.Framework, role string, part *structs.ReservedPart, by *s
 	for _, name := range amount.Names() {
 		scalar(name, number(amount.Custom[name]))
 	}
-	ranges := maps.Clone(amount.Ranges)
-	if len(ports) > 0 {
-		if ranges == nil {
-			ranges = map[string][]structs.Range{}
-		}
-		ranges["ports"] = ports
-	}
+	ranges := amount.Add(structs.OfPorts(ports)).Ranges
 	for _, name := range slices.Sorted(maps.Keys(ranges)) {
 		r := wire.Resource{Name: name, Type: wire.ValueRanges, Ranges: &wire.Ranges{}}
 		for _, x := range ranges[name] {

@@ -198,6 +198,13 @@ func TestReservations(t *testing.T) {
 		t.Fatalf("%d reservations", on())
 	}
 	r.answers(s, reserve(scalar("cpus", 1)), 400, "not reserved")
+	ports := wire.Resource{Name: "ports", Type: wire.ValueRanges, Ranges: &wire.Ranges{Range: []wire.Range{{Begin: 31005, End: 31006}, {Begin: 31000, End: 31001}}}}
+	r.answers(s, reserve(reserved(ports, "ops")), 202, "")
+	r.answers(s, reserve(reserved(ports, "eng")), 409, "ports [31000-31001,31005-31006] are reserved for role \"ops\"")
+	if got := r.store.Snapshot().ReservedOn("n4")[0].Resources.String() + r.store.Snapshot().ReservedOn("n4")[on()-1].Resources.String(); !strings.Contains(got, "ports [31000-31001,31005-31006]") {
+		t.Errorf("reserved are %s", got)
+	}
+	r.answers(s, release(reserved(ports, "ops")), 202, "")
 	r.answers(s, reserve(reserved(scalar("cpus", 1), "ops"), reserved(scalar("cpus", 100), "web")), 409, "cpu")
 	if on() != 1 {
 		t.Errorf("after one that was refused in part there are %d", on())

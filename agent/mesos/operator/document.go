@@ -199,15 +199,15 @@ func (d *document) slaveMembers(n *structs.Node) {
 	total := n.Available()
 	d.resources("resources", beside(total, d.slacks[n.ID]), []structs.Range{n.PortRange})
 	used := usedOn(d.Usage(n.ID))
-	var ports []structs.AssignedPort
+	var held []structs.AssignedPort
 	if used.Ports > 0 {
 		for a := range d.HeldOnNode(n.ID) {
-			ports = append(ports, a.Ports...)
+			held = append(held, a.Ports...)
 		}
 	}
-	d.resources("used_resources", used, rangesOf(ports))
+	d.resources("used_resources", used, rangesOf(held))
 	d.resources("offered_resources", d.offered.onNode[n.ID], nil)
-	byRole, rest := d.reserved(n)
+	byRole, rest, ports := d.reserved(n)
 	d.key("reserved_resources")
 	d.open('{')
 	for _, role := range sorted(byRole) {
@@ -215,24 +215,29 @@ func (d *document) slaveMembers(n *structs.Node) {
 		d.amount(byRole[role], nil)
 	}
 	d.close('}')
-	d.resources("unreserved_resources", rest, []structs.Range{n.PortRange})
+	d.resources("unreserved_resources", rest, ports)
 	if n.Drain != nil {
 		d.drain(n)
 	}
 }
 
 // reserved parts what a node has into what is set aside for roles and the rest.
-func (d *document) reserved(n *structs.Node) (byRole map[string]structs.Resources, rest structs.Resources) {
-	rest = n.Available()
+func (d *document) reserved(n *structs.Node) (byRole map[string]structs.Resources, rest structs.Resources, ports []structs.Range) {
+	rest, ports = n.Available(), []structs.Range{n.PortRange}
 	if len(n.ReservedFor) == 0 && len(d.ReservedOn(n.ID)) == 0 {
-		return nil, rest
+		return nil, rest, ports
 	}
 	byRole = map[string]structs.Resources{}
 	for _, x := range d.RoomsOn(n) {
 		byRole[x.Role] = byRole[x.Role].Add(x.Reserved)
-		rest = rest.Sub(x.Reserved)
+		rest, ports = rest.Sub(x.Reserved), without(ports, x.Reserved)
 	}
-	return byRole, rest
+	return byRole, rest, ports
+}
+
+// without returns ports without those of an amount.
+func without(ports []structs.Range, r structs.Resources) []structs.Range {
+	return structs.OfPorts(ports).Sub(structs.OfPorts(r.PortRanges())).PortRanges()
 }
 
 func (d *document) drain(n *structs.Node) {

@@ -18,9 +18,9 @@ func objectJSON(message any) []byte {
 
 // fullResources writes the amounts of a node once more as objects, as they travel in offers.
 func (d *document) fullResources(n *structs.Node) {
-	byRole, rest := d.reserved(n)
+	byRole, rest, ports := d.reserved(n)
 	d.key("unreserved_resources_full")
-	d.objects(mesos.Resources("", rest, []structs.Range{n.PortRange}))
+	d.objects(mesos.Resources("", rest, ports))
 	d.key("reserved_resources_full")
 	d.open('{')
 	for _, role := range sorted(byRole) {

@@ -241,7 +241,7 @@ func (l *local) parted() (byRole map[string]structs.Resources, rest structs.Reso
 		if k.Ended != 0 {
 			continue
 		}
-		held := heldBy(k.Alloc)
+		held := heldBy(k.Alloc).Add(structs.OfPorts(rangesOf(k.Alloc.Ports)))
 		for role := k.Alloc.Role; role != ""; role = role[:max(0, strings.LastIndexByte(role, '/'))] {
 			if x := l.node.ReservedFor[role]; x != nil {
 				part := held.Least(x.Sub(byRole[role]))
@@ -271,16 +271,16 @@ func (l *local) state(e *encoder) {
 	total, held := n.Available(), l.held()
 	ports := []structs.Range{n.PortRange}
 	e.resources("resources", total, ports)
-	rest := total
+	rest, unreserved := total, ports
 	e.key("reserved_resources")
 	e.open('{')
 	for _, role := range sorted(n.ReservedFor) {
 		e.named(mesos.RoleOut(role))
 		e.amount(*n.ReservedFor[role], nil)
-		rest = rest.Sub(*n.ReservedFor[role])
+		rest, unreserved = rest.Sub(*n.ReservedFor[role]), without(unreserved, *n.ReservedFor[role])
 	}
 	e.close('}')
-	e.resources("unreserved_resources", rest, ports)
+	e.resources("unreserved_resources", rest, unreserved)
 	e.key("reserved_resources_full")
 	e.open('{')
 	for _, role := range sorted(n.ReservedFor) {
@@ -289,7 +289,7 @@ func (l *local) state(e *encoder) {
 	}
 	e.close('}')
 	e.key("unreserved_resources_full")
-	e.objects(mesos.Resources("", rest, ports))
+	e.objects(mesos.Resources("", rest, unreserved))
 	e.resources("used_resources", held, nil)
 	byRole, free := l.parted()
 	e.key("reserved_resources_allocated")

@@ -36,6 +36,9 @@ func (e *encoder) amount(r structs.Resources, ports []structs.Range) {
 			}
 		}
 	}
+	if named := r.PortRanges(); len(named) > 0 { // of reservations and offers
+		ports, r = structs.UniteRanges(ports, named), r.WithoutPorts()
+	}
 	if len(ports) > 0 {
 		e.key("ports")
 		e.ranges(ports)

@@ -91,7 +91,7 @@ func sorted[V any](of map[string]V) []string { return keys(of) }
 func (d *document) roles() {
 	reserved := map[string]structs.Resources{}
 	for n := range d.Nodes() {
-		byRole, _ := d.reserved(n)
+		byRole, _, _ := d.reserved(n)
 		for role, r := range byRole {
 			reserved[role] = reserved[role].Add(r)
 		}
