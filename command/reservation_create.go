@@ -18,6 +18,7 @@ func reservationCreate(e *Environment) *command {
 	cpu := c.flags.String("cpu", "", "`CORES` to reserve")
 	memory := c.flags.String("memory", "", "`SIZE` of memory to reserve, such as 4GiB")
 	disk := c.flags.String("disk", "", "`SIZE` of disk to reserve")
+	ports := c.flags.String("ports", "", "`PORTS` of the node's port range to reserve, such as 31000-31009,31020: the role's work gets them by naming them")
 	var custom, labels listFlag
 	c.flags.Var(&custom, "custom", "any other scalar to reserve, `NAME=AMOUNT`; may be repeated")
 	c.flags.Var(&labels, "label", "a label, `NAME=VALUE`; may be repeated")
@@ -43,6 +44,13 @@ func reservationCreate(e *Environment) *command {
 			if r.Resources.Disk, err = structs.ParseBytes(*disk); err != nil {
 				return usagef("-disk: %s", err)
 			}
+		}
+		if *ports != "" {
+			named, err := structs.ParseRanges(*ports)
+			if err != nil {
+				return usagef("-ports: %s", err)
+			}
+			r.Resources = r.Resources.Add(structs.OfPorts(named))
 		}
 		for _, text := range custom {
 			name, amount, _ := strings.Cut(text, "=")

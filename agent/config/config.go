@@ -153,6 +153,7 @@ type Reserve struct {
 	CPU    *structs.Milli           `json:"cpu,omitempty" doc:"Cores."`
 	Memory *structs.Bytes           `json:"memory,omitempty" doc:"Memory."`
 	Disk   *structs.Bytes           `json:"disk,omitempty" doc:"Disk."`
+	Ports  string                   `json:"ports,omitempty" doc:"Ports of port_range, written 31000-31009,31020: they are given to work of the role that names them, and to nobody else."`
 	Custom map[string]structs.Milli `json:"custom,omitempty" hcl:"map" doc:"Any other scalar, such as gpus."`
 }
 

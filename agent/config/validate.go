@@ -83,7 +83,7 @@ func (c *Config) ports(p *structs.Problems) {
 	}
 	var shared structs.Range
 	if c.IsClient() {
-		shared, _ = parseRange(c.Client.PortRange)
+		shared, _ = structs.ParseRange(c.Client.PortRange)
 	}
 	for i, x := range list {
 		if x.port < 1 || x.port > 65535 {
@@ -186,16 +186,24 @@ func (l *Client) validate(p *structs.Problems) {
 	}
 	l.Resources.validate(p, "client.resources")
 	l.Reserved.validate(p, "client.reserved")
-	seen := map[string]bool{}
+	seen, static := map[string]bool{}, l.ReservedFor()
 	for _, r := range l.Reserve {
 		at := "client.reserve." + r.Role
 		if seen[r.Role] {
 			p.Add(at, "the role has two blocks")
 		}
 		seen[r.Role] = true
-		notBytes(r.amounts().Amount(), p, at)
+		amount, err := r.amounts().amount()
+		if err != nil {
+			p.Add(at+".ports", "%s", err)
+			delete(static, r.Role)
+		}
+		notBytes(amount, p, at)
+		if beyond := structs.OfPorts(amount.PortRanges()).Sub(structs.OfPorts([]structs.Range{l.Ports()})); !beyond.IsZero() {
+			p.Add(at+".ports", "%s are not in client.port_range", beyond)
+		}
 	}
-	structs.CheckStatic("client.reserve", l.ReservedFor(), p)
+	structs.CheckStatic("client.reserve", static, p)
 	named := map[string]bool{}
 	for _, v := range l.HostVolumes {
 		at := "client.host_volume." + v.Name
@@ -214,7 +222,7 @@ func (l *Client) validate(p *structs.Problems) {
 		p.Add("client.disk_limit", "%q is not auto, quota, measured or off", l.DiskLimit)
 	}
 	diskProblems(l.Disks, p)
-	if r, err := parseRange(l.PortRange); err != nil {
+	if r, err := structs.ParseRange(l.PortRange); err != nil {
 		p.Add("client.port_range", "%s", err)
 	} else if r.First < 1 || r.Last > 65535 {
 		p.Add("client.port_range", "%q is not within 1-65535", l.PortRange)
@@ -285,6 +293,9 @@ func (a *Amounts) validate(p *structs.Problems, at string) {
 			}
 		}
 	}
+	if _, ports := a.Ranges["ports"]; ports {
+		p.Add(at+".ranges.ports", "ports are no custom range").Advise("client.port_range says which ports tasks get")
+	}
 	r.Problems(at, p)
 	notBytes(r, p, at)
 }
@@ -302,7 +313,11 @@ func notBytes(r structs.Resources, p *structs.Problems, at string) {
 }
 
 func (r *Reserve) amounts() *Amounts {
-	return &Amounts{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Custom: r.Custom}
+	out := &Amounts{CPU: r.CPU, Memory: r.Memory, Disk: r.Disk, Custom: r.Custom}
+	if r.Ports != "" {
+		out.Ranges = map[string]string{"ports": r.Ports}
+	}
+	return out
 }
 
 // ReservedFor returns what is set aside for roles.
@@ -339,13 +354,11 @@ func (a *Amounts) amount() (r structs.Resources, err error) {
 	}
 	r.Custom = maps.Clone(a.Custom)
 	for _, name := range slices.Sorted(maps.Keys(a.Ranges)) {
-		for part := range strings.SplitSeq(a.Ranges[name], ",") {
-			one, why := parseRange(strings.TrimSpace(part))
-			if why != nil && err == nil {
-				err = structs.Errorf(structs.Invalid, "", "%s: %w", name, why)
-			}
-			r = r.Add(structs.Resources{Ranges: map[string][]structs.Range{name: {one}}})
+		all, why := structs.ParseRanges(a.Ranges[name])
+		if why != nil && err == nil {
+			err = structs.Errorf(structs.Invalid, "", "%s: %w", name, why)
 		}
+		r = r.Add(structs.Resources{Ranges: map[string][]structs.Range{name: all}})
 	}
 	for name, items := range a.Sets {
 		r = r.Add(structs.Resources{Sets: map[string][]string{name: items}})
@@ -355,27 +368,8 @@ func (a *Amounts) amount() (r structs.Resources, err error) {
 
 // Ports returns the port range. It is valid after Finish.
 func (l *Client) Ports() structs.Range {
-	r, _ := parseRange(l.PortRange)
+	r, _ := structs.ParseRange(l.PortRange)
 	return r
-}
-
-// parseRange reads "20000-32000", or one number.
-func parseRange(s string) (structs.Range, error) {
-	first, last, ok := strings.Cut(s, "-")
-	if !ok {
-		last = first
-	}
-	a, err1 := strconv.ParseInt(strings.TrimSpace(first), 10, 64)
-	b, err2 := strconv.ParseInt(strings.TrimSpace(last), 10, 64)
-	switch {
-	case err1 != nil || err2 != nil:
-		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q is not a range such as 20000-32000", s)
-	case b > 1<<53:
-		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q is out of range", s)
-	case a < 0 || b < a:
-		return structs.Range{}, structs.Errorf(structs.Invalid, "", "%q ends before it begins", s)
-	}
-	return structs.Range{First: a, Last: b}, nil
 }
 
 func number(p *structs.Problems, at string, v, low, high int) {

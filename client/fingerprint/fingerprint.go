@@ -107,6 +107,9 @@ func Machine(ctx context.Context, c Config) (*structs.Node, error) {
 	if have := n.Available(); !have.Fits(structs.Resources{CPU: sum.CPU, Memory: sum.Memory, Disk: sum.Disk}) {
 		return nil, structs.Errorf(structs.Invalid, "client.reserve", "more is reserved for roles (%s) than work can have here (%s)", sum, have)
 	}
+	if beyond := structs.OfPorts(sum.PortRanges()).Sub(structs.OfPorts([]structs.Range{n.PortRange})); !beyond.IsZero() {
+		return nil, structs.Errorf(structs.Invalid, "client.reserve", "%s are reserved for roles and not in the port range of the node", beyond)
+	}
 	return n, nil
 }
 

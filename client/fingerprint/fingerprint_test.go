@@ -83,11 +83,14 @@ func TestThisMachine(t *testing.T) {
 
 func TestWrongConfiguration(t *testing.T) {
 	for name, c := range map[string]Config{
-		"ports":            {PortRange: structs.Range{First: 70000, Last: 70001}},
-		"reserved":         {Reserved: structs.Resources{Memory: 1 << 50}},
-		"negative":         {Resources: structs.Resources{CPU: -1}},
-		"for no role":      {ReservedFor: map[string]*structs.Resources{"a//b": {CPU: 1}}},
-		"ports for a role": {ReservedFor: map[string]*structs.Resources{"a": {Ports: 1}}},
+		"ports":                  {PortRange: structs.Range{First: 70000, Last: 70001}},
+		"reserved":               {Reserved: structs.Resources{Memory: 1 << 50}},
+		"negative":               {Resources: structs.Resources{CPU: -1}},
+		"for no role":            {ReservedFor: map[string]*structs.Resources{"a//b": {CPU: 1}}},
+		"ports for a role":       {ReservedFor: map[string]*structs.Resources{"a": {Ports: 1}}},
+		"other ports for a role": {PortRange: structs.Range{First: 31000, Last: 31999}, ReservedFor: map[string]*structs.Resources{"a": ports(80, 80)}},
+		"ports for two roles": {PortRange: structs.Range{First: 31000, Last: 31999},
+			ReservedFor: map[string]*structs.Resources{"a": ports(31000, 31001), "b": ports(31001, 31002)}},
 		"too much for roles": {Reserved: structs.Resources{CPU: 1}, Resources: structs.Resources{CPU: 1000},
 			ReservedFor: map[string]*structs.Resources{"a": {CPU: 500}, "b": {CPU: 500}}},
 	} {
@@ -99,6 +102,10 @@ func TestWrongConfiguration(t *testing.T) {
 	if _, err := Machine(t.Context(), Config{DataDir: "/no/such/folder"}); structs.KindOf(err) != structs.Unavailable {
 		t.Errorf("no folder: %v", err)
 	}
+}
+
+func ports(first, last int64) *structs.Resources {
+	return new(structs.OfPorts([]structs.Range{{First: first, Last: last}}))
 }
 
 func TestReservedForRoles(t *testing.T) {
