@@ -22,6 +22,7 @@ import (
 func TestRevocable(t *testing.T) {
 	t.Parallel()
 	r := newRegion(t)
+	r.lease = "15s" // that there is more to lend is told as it is renewed
 	more := r.file("more.hcl", `client {
   resources {
     memory = "480MiB"
