@@ -58,7 +58,7 @@ func (f *Framework) Can(capability string) bool { return slices.Contains(f.Capab
 // Bounds of what a framework says of itself.
 const (
 	MaxFrameworkRoles = 256
-	MaxFrameworkText  = 1024 // bytes of its name, user, principal, host name and URL, each
+	MaxFrameworkText  = 1024     // bytes of its name, user, principal, host name and URL, each
 	MaxFrameworkLabel = 16 << 10 // bytes of the names and values of its labels together
 	MaxFailover       = Duration(10 * 365 * 24 * 3600e9)
 )
