@@ -19,7 +19,7 @@ func TestExecutorSocket(t *testing.T) {
 	defer os.RemoveAll(dir)
 	a := &Agent{dir: dir, config: &config.Config{Client: &config.Client{ExecSocket: true}}}
 	path := a.socketOfExecutors()
-	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil { // as with a umask of 077
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
@@ -30,6 +30,9 @@ func TestExecutorSocket(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode() != os.ModeSocket|0o666 {
 		t.Errorf("it is %v, %v", info.Mode(), err)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("its folder is %v, %v", info.Mode(), err)
 	}
 	a.undo[0](t.Context())
 	if _, err := os.Stat(path); err == nil {

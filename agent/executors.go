@@ -46,13 +46,19 @@ func (a *Agent) openExecutorSocket() error {
 	if path == "" {
 		return nil
 	}
-	fault := func(err error) error { return structs.Errorf(structs.Unavailable, "executor socket "+path, "%w", err) }
+	fault := func(err error) *structs.Error {
+		return structs.Errorf(structs.Unavailable, "executor socket "+path, "%w", err)
+	}
 	const longest = 107 // bytes: unix(7), sun_path
 	if len(path) > longest {
-		return fault(fmt.Errorf("its path has %d bytes, and %d is the most for a socket", len(path), longest)).(*structs.Error).
+		return fault(fmt.Errorf("its path has %d bytes, and %d is the most for a socket", len(path), longest)).
 			Advise("choose a data_dir with a shorter path, or leave client.executor_socket out")
 	}
-	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	dir := filepath.Dir(path)
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fault(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
 		return fault(err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // of an agent that was killed
@@ -64,7 +70,7 @@ func (a *Agent) openExecutorSocket() error {
 	}
 	a.began(func(context.Context) { l.Close() })
 	a.beside = l
-	if err := os.Chmod(path, 0o666); err != nil { // executors run as any user, and prove who they are
+	if err := os.Chmod(path, 0o666); err != nil { // executors run as any user; their tokens say who they are
 		return fault(err)
 	}
 	return nil
