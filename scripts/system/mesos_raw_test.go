@@ -78,7 +78,8 @@ func TestMesosRawDisk(t *testing.T) {
 	}
 
 	var mine wire.Resource
-	s.launch("one", wire.TaskFinished, func(o *wire.Offer) bool { return disk(o) != nil }, func(o *wire.Offer) []wire.Operation {
+	known := func(o *wire.Offer) bool { x := disk(o); return x != nil && x.Disk.Source.Vendor != nil } // the node that is back has its plugin again
+	s.launch("one", wire.TaskFinished, known, func(o *wire.Offer) []wire.Operation {
 		if x := disk(o); string(wire.JSON.Marshal(x)) != string(wire.JSON.Marshal(&made.Converted[0])) {
 			t.Errorf("it is offered as %s, and was told as %s", wire.JSON.Marshal(x), wire.JSON.Marshal(&made.Converted[0]))
 		}
