@@ -1,12 +1,14 @@
 package mesos
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/proffer/proffer/agent/mesos/wire"
+	"github.com/proffer/proffer/structs"
 )
 
 // AttributesOf returns the meta of a node as the attributes of an agent, by name. Of what type one is shows in its text, as with an agent of
@@ -38,24 +40,20 @@ func numberIn(text string) (float64, bool) {
 	return x, err == nil && strconv.FormatFloat(x, 'f', -1, 64) == text
 }
 
-// rangeList reads ranges of whole numbers, in brackets. They are in order and do not touch.
+// rangeList reads ranges of whole numbers, in brackets, in order and apart.
 func rangeList(text string) (out []wire.Range, ok bool) {
-	inner, opened := strings.CutPrefix(text, "[")
-	inner, closed := strings.CutSuffix(inner, "]")
-	if !opened || !closed {
+	if !strings.HasPrefix(text, "[") {
 		return nil, false
 	}
-	for part := range strings.SplitSeq(inner, ",") {
-		first, last, _ := strings.Cut(strings.TrimSpace(part), "-")
-		begin, err := strconv.ParseUint(first, 10, 64)
-		if err != nil {
-			return nil, false
-		}
-		end, err := strconv.ParseUint(last, 10, 64)
-		if err != nil || end < begin || len(out) > 0 && (begin <= out[len(out)-1].End || begin == out[len(out)-1].End+1) {
-			return nil, false
-		}
-		out = append(out, wire.Range{Begin: begin, End: end})
+	text = strings.ReplaceAll(text, " ", "")
+	all, err := structs.ParseRanges(strings.Trim(text, "[]"))
+	if err != nil {
+		return nil, false
 	}
-	return out, true
+	again := make([]string, 0, len(all))
+	for _, x := range all {
+		out = append(out, wire.Range{Begin: uint64(x.First), End: uint64(x.Last)})
+		again = append(again, fmt.Sprintf("%d-%d", x.First, x.Last))
+	}
+	return out, text == "["+strings.Join(again, ",")+"]"
 }
