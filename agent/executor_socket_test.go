@@ -17,7 +17,7 @@ func TestExecutorSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	a := &Agent{dir: dir, config: &config.Config{Client: &config.Client{ExecSocket: true}}}
+	a := &Agent{dir: dir, config: &config.Config{Client: &config.Client{ExecutorSocket: true}}}
 	path := a.socketOfExecutors()
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil { // as with a umask of 077
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestExecutorSocket(t *testing.T) {
 	if err := a.openExecutorSocket(); structs.KindOf(err) != structs.Unavailable || !strings.Contains(err.Error(), "107") {
 		t.Errorf("in a deep folder: %v", err)
 	}
-	a.config.Client.ExecSocket = false
+	a.config.Client.ExecutorSocket = false
 	if err := a.openExecutorSocket(); err != nil {
 		t.Errorf("without one: %v", err)
 	}

@@ -78,7 +78,7 @@ func (a *Agent) openExecutorSocket() error {
 
 // socketOfExecutors is the path of that socket; empty: there is to be none.
 func (a *Agent) socketOfExecutors() string {
-	if c := a.config.Client; c == nil || !c.ExecSocket {
+	if c := a.config.Client; c == nil || !c.ExecutorSocket {
 		return ""
 	}
 	return filepath.Join(a.sub("executors"), "agent.sock")

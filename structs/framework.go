@@ -57,10 +57,10 @@ func (f *Framework) Can(capability string) bool { return slices.Contains(f.Capab
 
 // Bounds of what a framework says of itself.
 const (
-	MaxFrameworkRoles = 256
-	MaxFrameworkText  = 1024     // bytes of its name, user, principal, host name and URL, each
-	MaxFrameworkLabel = 16 << 10 // bytes of the names and values of its labels together
-	MaxFailover       = Duration(10 * 365 * 24 * 3600e9)
+	MaxFrameworkRoles  = 256
+	MaxFrameworkText   = 1024     // bytes of its name, user, principal, host name and URL, each
+	MaxFrameworkLabels = 16 << 10 // bytes of the names and values of its labels together
+	MaxFailover        = Duration(10 * 365 * 24 * 3600e9)
 )
 
 // Problems returns what is wrong with what f says of itself, all at once. Its terms are the allocator's to judge.
@@ -78,8 +78,8 @@ func (f *Framework) Problems() (problems Problems) {
 	for name, value := range f.Labels {
 		size += len(name) + len(value) + 1
 	}
-	if size > MaxFrameworkLabel {
-		problems.Add("labels", "they have %d bytes with their names, and up to %d are taken", size, MaxFrameworkLabel)
+	if size > MaxFrameworkLabels {
+		problems.Add("labels", "they have %d bytes with their names, and up to %d are taken", size, MaxFrameworkLabels)
 	}
 	switch n := len(f.Roles); {
 	case n > MaxFrameworkRoles:

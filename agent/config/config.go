@@ -76,35 +76,35 @@ type Raft struct {
 
 // Client configures a node.
 type Client struct {
-	Enabled       *bool             `json:"enabled,omitempty" doc:"Default true in a client block."`
-	Meta          map[string]string `json:"meta,omitempty" hcl:"map" change:"reload" doc:"Free names and values that constraints can ask for. Frameworks are offered them as attributes."`
-	Attributes    map[string]string `json:"attributes,omitempty" hcl:"map" change:"reload" doc:"Attributes beside those that are found; these win."`
-	Resources     *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
-	Reserved      *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
-	Reserve       []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
-	HostVolumes   []*HostVolume     `json:"host_volume,omitempty" hcl:"block" change:"reload" doc:"Folders of the host that jobs may mount."`
-	Disks         []*Disk           `json:"disk,omitempty" hcl:"block" change:"reload" doc:"Disks beside that of the data folder: places for volumes, and for nothing else."`
-	PortRange     string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none; exec and oci tasks bind none that they were not given. Default 20000-32000."`
-	Hosts         []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
-	Drivers       []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
-	IsolationNone bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
-	Unconfined    bool              `json:"seccomp_unconfined,omitempty" doc:"Lets exec and oci tasks run with seccomp = \"unconfined\": every system call, user namespaces among them."`
-	ShareHost     []string          `json:"host_namespaces,omitempty" doc:"Namespaces of the node that exec and oci tasks may share: \"pid\", with pid_mode = \"host\", and \"ipc\", with ipc_mode = \"host\". Such a task sees all processes of the node and may signal those of its user, or has the shared memory of the node. Default: none."`
-	Profiles      string            `json:"seccomp_profiles,omitempty" change:"reload" doc:"Folder with seccomp profiles, in the format of Docker: tasks name that of NAME.json with seccomp = \"NAME\". It is read at the start and at each reload; the log says what is wrong with a file. Whoever may submit jobs may use all of them."`
-	ExecSocket    bool              `json:"executor_socket,omitempty" doc:"Serves the executor API at a domain socket, too, which every custom executor of a framework sees and is told of in MESOS_DOMAIN_SOCKET."`
-	TaskMetrics   int               `json:"task_metrics,omitempty" doc:"For how many tasks, those of the first allocations by ID, the metrics have figures of their own: seven series each. Without it, only what all use together."`
-	GPURoot       string            `json:"gpu_root,omitempty" doc:"Where dev, proc/driver/nvidia and usr/bin/nvidia-smi are, for a GPU driver in a folder of its own such as /run/nvidia/driver, instead of the top."`
-	HostPaths     []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
-	CgroupParent  string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
-	DiskLimit     string            `json:"disk_limit,omitempty" doc:"How the disk that work asks for bounds what it writes: quota (by project quota of the file system of the data folder), measured (what takes more is stopped), auto (quota where there is one, else measured) or off. Default auto."`
-	Health        []*HealthCheck    `json:"health,omitempty" hcl:"block" doc:"Commands that tell whether the node is well. While one fails, the node gets no more work."`
-	GC            *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
-	Network       *Network          `json:"network,omitempty" hcl:"block" doc:"The networks that allocations have of their own."`
-	HostNetwork   []*HostNetwork    `json:"host_network,omitempty" hcl:"block" doc:"Addresses of the node, beside hosts, that ports may ask for by a name."`
-	OCI           *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
-	Revocable     *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
-	Artifact      *Artifact         `json:"artifact,omitempty" hcl:"block" doc:"Fetching of artifacts."`
-	Docker        *Docker           `json:"docker,omitempty" hcl:"block" doc:"The docker driver."`
+	Enabled        *bool             `json:"enabled,omitempty" doc:"Default true in a client block."`
+	Meta           map[string]string `json:"meta,omitempty" hcl:"map" change:"reload" doc:"Free names and values that constraints can ask for. Frameworks are offered them as attributes."`
+	Attributes     map[string]string `json:"attributes,omitempty" hcl:"map" change:"reload" doc:"Attributes beside those that are found; these win."`
+	Resources      *Amounts          `json:"resources,omitempty" hcl:"block" change:"reload" doc:"Resources beside or instead of those that are found."`
+	Reserved       *Amounts          `json:"reserved,omitempty" hcl:"block" change:"reload" doc:"Resources kept for the system."`
+	Reserve        []*Reserve        `json:"reserve,omitempty" hcl:"block" change:"reload" doc:"Room of this node that is set aside for roles: nobody else gets it."`
+	HostVolumes    []*HostVolume     `json:"host_volume,omitempty" hcl:"block" change:"reload" doc:"Folders of the host that jobs may mount."`
+	Disks          []*Disk           `json:"disk,omitempty" hcl:"block" change:"reload" doc:"Disks beside that of the data folder: places for volumes, and for nothing else."`
+	PortRange      string            `json:"port_range,omitempty" doc:"Host ports that are given out when a job names none; exec and oci tasks bind none that they were not given. Default 20000-32000."`
+	Hosts          []string          `json:"hosts,omitempty" doc:"Addresses that tasks may use. Default: the advertised one."`
+	Drivers        []string          `json:"drivers,omitempty" doc:"Drivers that may be used. Default: all that are built in, mock only with -dev."`
+	IsolationNone  bool              `json:"isolation_none,omitempty" doc:"Lets tasks run with isolation = \"none\"."`
+	Unconfined     bool              `json:"seccomp_unconfined,omitempty" doc:"Lets exec and oci tasks run with seccomp = \"unconfined\": every system call, user namespaces among them."`
+	ShareHost      []string          `json:"host_namespaces,omitempty" doc:"Namespaces of the node that exec and oci tasks may share: \"pid\", with pid_mode = \"host\", and \"ipc\", with ipc_mode = \"host\". Such a task sees all processes of the node and may signal those of its user, or has the shared memory of the node. Default: none."`
+	Profiles       string            `json:"seccomp_profiles,omitempty" change:"reload" doc:"Folder with seccomp profiles, in the format of Docker: tasks name that of NAME.json with seccomp = \"NAME\". It is read at the start and at each reload; the log says what is wrong with a file. Whoever may submit jobs may use all of them."`
+	ExecutorSocket bool              `json:"executor_socket,omitempty" doc:"Serves the executor API at a domain socket, too, which every custom executor of a framework sees and is told of in MESOS_DOMAIN_SOCKET."`
+	TaskMetrics    int               `json:"task_metrics,omitempty" doc:"For how many tasks, those of the first allocations by ID, the metrics have figures of their own: seven series each. Without it, only what all use together."`
+	GPURoot        string            `json:"gpu_root,omitempty" doc:"Where dev, proc/driver/nvidia and usr/bin/nvidia-smi are, for a GPU driver in a folder of its own such as /run/nvidia/driver, instead of the top."`
+	HostPaths      []string          `json:"host_paths,omitempty" doc:"Files and folders of the host that every isolated exec task sees, read-only; those that do not exist are left out. Tasks that run keep what they have. Default: /bin, /etc, /lib, /lib32, /lib64, /libx32, /nix/store, /opt, /run/current-system, /run/resolvconf, /run/systemd/resolve, /sbin, /usr."`
+	CgroupParent   string            `json:"cgroup_parent,omitempty" doc:"The cgroup that holds those of tasks, below the top of the hierarchy. It is made when it is missing; one that is there keeps its limits. Default proffer."`
+	DiskLimit      string            `json:"disk_limit,omitempty" doc:"How the disk that work asks for bounds what it writes: quota (by project quota of the file system of the data folder), measured (what takes more is stopped), auto (quota where there is one, else measured) or off. Default auto."`
+	Health         []*HealthCheck    `json:"health,omitempty" hcl:"block" doc:"Commands that tell whether the node is well. While one fails, the node gets no more work."`
+	GC             *GC               `json:"gc,omitempty" hcl:"block" change:"reload" doc:"When folders of ended allocations are removed."`
+	Network        *Network          `json:"network,omitempty" hcl:"block" doc:"The networks that allocations have of their own."`
+	HostNetwork    []*HostNetwork    `json:"host_network,omitempty" hcl:"block" doc:"Addresses of the node, beside hosts, that ports may ask for by a name."`
+	OCI            *OCI              `json:"oci,omitempty" hcl:"block" doc:"The oci driver: containers without a daemon."`
+	Revocable      *Revocable        `json:"revocable,omitempty" hcl:"block" doc:"What tasks reserve and do not use may run best-effort work, which is stopped when they need it."`
+	Artifact       *Artifact         `json:"artifact,omitempty" hcl:"block" doc:"Fetching of artifacts."`
+	Docker         *Docker           `json:"docker,omitempty" hcl:"block" doc:"The docker driver."`
 }
 
 // Revocable configures how a node estimates what its tasks reserve and do not use.

@@ -432,7 +432,7 @@ func labelled(r *region, e wire.Encoding) {
 	shown(map[string]string{"team": "data", "tier": ""})
 	f.updates(func(i *wire.FrameworkInfo) { i.Labels = wire.LabelsOf(map[string]string{"team": "ml"}) })
 	shown(map[string]string{"team": "ml"})
-	f.info.Labels = wire.LabelsOf(map[string]string{"long": strings.Repeat("x", structs.MaxFrameworkLabel)})
+	f.info.Labels = wire.LabelsOf(map[string]string{"long": strings.Repeat("x", structs.MaxFrameworkLabels)})
 	res, err := f.post(context.Background(), f.at, &wire.Call{FrameworkID: f.info.ID, Type: new(wire.CallUpdateFramework), Update: &wire.UpdateFramework{FrameworkInfo: f.info}}, f.stream)
 	f.refused("UPDATE_FRAMEWORK", 400, "16384", res, err)
 	shown(map[string]string{"team": "ml"})
